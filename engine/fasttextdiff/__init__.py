@@ -1,0 +1,30 @@
+"""FastTextDiff: segmentation of medical images from a typed finding.
+
+Importing the package is cheap: torch, transformers and the readers are loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from fasttextdiff.version import __version__
+
+_EXPORTS = {
+    "FastTextDiffPipeline": "fasttextdiff.pipeline",
+    "Segmenter": "fasttextdiff.segmenter",
+    "Volume": "fasttextdiff.volume",
+    "Modality": "fasttextdiff.volume",
+    "read_volume": "fasttextdiff.reading",
+    "write_segmentation": "fasttextdiff.writing",
+    "FastTextDiffError": "fasttextdiff.errors",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use (PEP 562)."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'fasttextdiff' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)

@@ -1,0 +1,343 @@
+"""Reads an image of any supported format into a :class:`~fasttextdiff.volume.Volume`.
+
+Knows nothing about display, models or where a result is written; DICOM's own rules are in `dicom_reading`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.dicom_reading import LPS_TO_RAS, Decoded, itk_ijk_to_ras, looks_like_dicom, read_dicom, read_itk
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.volume import Modality, Source, Volume
+
+_INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"))
+
+_EXIF_ORIENTATION = 0x0112
+_TIFF_PHOTOMETRIC = 0x0106
+
+
+def read_volume(path: str | Path, *, modality: Modality | None = None, series_uid: str | None = None) -> Volume:
+    """Read one image.
+
+    Formats: a DICOM folder or file, NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), and pictures
+    (PNG, JPEG, TIFF). Geometry agrees with what 3D Slicer shows, so that results lie on the image there. Infinite and
+    missing voxels are replaced, colour with equal channels becomes grey; what was assumed or repaired is noted in
+    `source.notes`.
+
+    Args:
+        path: file or folder.
+        modality: what the image is; None takes it from the DICOM header or guesses it from the voxels.
+        series_uid: DICOM Series Instance UID (0020,000E), for folders with several series.
+
+    Raises:
+        UsageError: the path, or the choice of series, time point or page, does not name one image.
+        FastTextDiffError: the file is damaged, unsupported, or its slices do not make up one volume.
+    """
+    path = Path(path)
+    with _quiet():
+        decoded = _decode(path, series_uid)
+    return _finish(path, decoded, modality)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' own warnings off stderr: what matters becomes an error or a note of ours."""
+    import SimpleITK as sitk  # noqa: N813
+    from nibabel import imageglobals
+
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        with warnings.catch_warnings(), imageglobals.LoggingOutputSuppressor():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def _decode(path: Path, series_uid: str | None) -> Decoded:
+    """Find the format's decoder and run it; any surprise of a library becomes one line about the file."""
+    try:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+        if path.is_dir() or looks_like_dicom(path):
+            return read_dicom(path, series_uid)
+        decoder = _decoder(path)
+        if series_uid is not None:
+            raise UsageError(f"{path}: a series can only be chosen in DICOM, and this is no DICOM file")
+        return decoder(path)
+    except FastTextDiffError:
+        raise
+    except MemoryError as problem:
+        raise FastTextDiffError(f"{path}: the image does not fit into memory; crop it or close programs") from problem
+    except PermissionError as problem:
+        raise FastTextDiffError(f"{path}: no permission to read it") from problem
+    except Exception as problem:  # the libraries raise whatever their parsers raise
+        raise FastTextDiffError(f"{path}: the file is damaged, cut short or not what its name says") from problem
+
+
+def _decoder(path: Path) -> Callable[[Path], Decoded]:
+    if path.stat().st_size == 0:
+        raise FastTextDiffError(f"{path}: the file is empty")
+    name = path.name.lower()
+    for endings, decoder in _DECODERS.items():
+        if name.endswith(endings):
+            return decoder
+    readable = ", ".join(ending for endings in _DECODERS for ending in endings)
+    raise FastTextDiffError(f"{path}: neither DICOM nor a file that can be read by its ending ({readable})")
+
+
+# --- NIfTI -----------------------------------------------------------------------------------------------------------
+
+
+def _decode_nifti(path: Path) -> Decoded:
+    import nibabel
+
+    image: Any = nibabel.load(path, mmap=False)
+    voxels = _scalars_or_rgb(np.asanyarray(image.dataobj))
+    in_space, channels = _three_axes(path, voxels, image.ndim)
+    matrix, notes = _nifti_matrix(image)
+    array = in_space.transpose(2, 1, 0, *range(3, 3 + channels))
+    return Decoded(np.ascontiguousarray(array), matrix, None, False, Source(path=str(path), notes=tuple(notes)))
+
+
+def _scalars_or_rgb(voxels: NDArray[Any]) -> NDArray[Any]:
+    """NIfTI's RGB24 and RGBA32 voxels as a last axis of three channels."""
+    if voxels.dtype.names is None:
+        return voxels
+    return np.stack([voxels[channel] for channel in ("R", "G", "B")], axis=-1)
+
+
+def _three_axes(path: Path, voxels: NDArray[Any], axes: int) -> tuple[NDArray[Any], int]:
+    """Voxels with exactly three axes in space, and the number of axes after them (0, or 1 for colour)."""
+    space, channels = voxels.shape[:axes], voxels.shape[axes:]
+    if any(length != 1 for length in space[3:]):
+        sizes = " x ".join(map(str, space))
+        raise UsageError(f"{path}: several volumes in one file ({sizes}); extract one time point")
+    return voxels.reshape((*space, 1, 1)[:3] + channels), len(channels)
+
+
+def _nifti_matrix(image: Any) -> tuple[NDArray[np.float64], list[str]]:
+    header = image.header
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if not sform and not qform:
+        # Nothing says where the patient's sides are; this is how ITK, and so 3D Slicer, places such a file.
+        zooms = (*header.get_zooms()[:3], 1.0, 1.0)[:3]
+        return LPS_TO_RAS @ np.diag([*zooms, 1.0]), ["no orientation in the NIfTI header: taken as left-posterior"]
+    matrix = np.asarray(image.affine, dtype=np.float64)
+    notes = []
+    if sform and qform and not np.allclose(image.get_sform(), image.get_qform(), rtol=1e-2, atol=0.1):
+        notes.append("sform and qform of the NIfTI header disagree: sform used")
+    return matrix, notes
+
+
+# --- NRRD, MetaImage -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Discard what is written to file descriptor 2: MetaImage's C++ complains there before SimpleITK raises."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a windowed program without one
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _decode_itk(path: Path) -> Decoded:
+    import SimpleITK as sitk  # noqa: N813
+
+    with _no_stderr():
+        image = read_itk(path)
+    if image.HasMetaDataKey("Segment0_ID"):
+        raise UsageError(f"{path}: this is a segmentation, not an image")
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[:, :, :, 0]
+    components, size = image.GetNumberOfComponentsPerPixel(), image.GetSize()
+    if len(size) > 3:
+        raise UsageError(f"{path}: several volumes in one file ({' x '.join(map(str, size))}); extract one time point")
+    if components > 1 and (components, image.GetPixelID()) != (3, sitk.sitkVectorUInt8):
+        raise UsageError(f"{path}: {components} values per voxel; only grey and 8-bit RGB images are read")
+    array = sitk.GetArrayFromImage(image)
+    is_planar = len(size) == 2
+    source = Source(path=str(path))
+    return Decoded(array[np.newaxis] if is_planar else array, itk_ijk_to_ras(image), None, is_planar, source)
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def _decode_picture(path: Path) -> Decoded:
+    from PIL import Image, ImageOps
+
+    notes: list[str] = []
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as stored:
+            if stored.format == "TIFF":
+                notes += _first_page(path, stored)
+            upright = ImageOps.exif_transpose(stored)
+            array = _pixels(upright)
+            if array.dtype == np.uint16 and _is_white_zero(stored):
+                array = 65535 - array  # Pillow turns such a TIFF round itself for 8 bits, not for 16
+            turn = stored.getexif().get(_EXIF_ORIENTATION, 1)
+    except Image.DecompressionBombError as problem:
+        raise FastTextDiffError(f"{path}: the picture is too large; crop it into tiles") from problem
+    if turn != 1:
+        notes.append("turned upright as its EXIF orientation says; 3D Slicer may show it as stored")
+    matrix = _picture_matrix(path, are_axes_swapped=turn >= 5)
+    return Decoded(array[np.newaxis], matrix, None, True, Source(path=str(path), notes=tuple(notes)))
+
+
+def _first_page(path: Path, tiff: Any) -> list[str]:
+    """Settle on page 1: refuse a stack, accept the full picture of a pyramid. Leaves the first page open."""
+    sizes = []
+    for page in range(getattr(tiff, "n_frames", 1)):
+        tiff.seek(page)
+        sizes.append(tiff.size)
+    tiff.seek(0)
+    if len(sizes) > 1 and sizes[0] in sizes[1:]:
+        raise UsageError(f"{path}: {len(sizes)} pages; save the one to be segmented as a file of its own")
+    return [f"first of {len(sizes)} pages used, the others are of another size"] if len(sizes) > 1 else []
+
+
+def _is_white_zero(picture: Any) -> bool:
+    tags = picture.tag_v2 if picture.format == "TIFF" else {}
+    return tags.get(_TIFF_PHOTOMETRIC) == 0
+
+
+def _pixels(picture: Any) -> NDArray[Any]:
+    """Rows and columns of grey at the depth of the file, or of 8-bit RGB; what is transparent becomes white."""
+    from PIL import Image
+
+    mode = picture.mode
+    if mode.startswith("I") or mode == "F":
+        return np.asarray(picture)
+    if picture.has_transparency_data:
+        over = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+
+
+def _picture_matrix(path: Path, are_axes_swapped: bool) -> NDArray[np.float64]:
+    """What 3D Slicer makes of a picture: LPS along its rows and columns, 1 mm or the resolution of a JPEG or TIFF."""
+    import SimpleITK as sitk  # noqa: N813
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        across, down = reader.GetSpacing()[:2]
+    except RuntimeError:  # a kind of compression that only Pillow knows
+        across, down = 1.0, 1.0
+    if are_axes_swapped:
+        across, down = down, across
+    return LPS_TO_RAS @ np.diag([across, down, 1.0, 1.0])
+
+
+_DECODERS: dict[tuple[str, ...], Callable[[Path], Decoded]] = {
+    (".nii", ".nii.gz"): _decode_nifti,
+    (".nrrd", ".nhdr", ".mha", ".mhd"): _decode_itk,
+    (".png", ".jpg", ".jpeg", ".tif", ".tiff"): _decode_picture,
+}
+
+
+# --- what all formats share ------------------------------------------------------------------------------------------
+
+
+def _finish(path: Path, decoded: Decoded, modality: Modality | None) -> Volume:
+    """Clean the voxels, settle the modality, and make the volume."""
+    notes = list(decoded.source.notes)
+    array = _require_real(path, decoded.array)
+    array = _grey_if_equal(_smallest_type(_finite(path, array, notes)))
+    known = modality or decoded.modality
+    if known is None:
+        known = _guess_modality(array, decoded.is_planar)
+        notes.append(f"modality guessed from the voxels: {known.value}")
+    elif decoded.modality not in (None, known):
+        notes.append(f"taken as {known.value} as asked; the DICOM header says otherwise")
+    try:
+        return Volume(array, decoded.ijk_to_ras, known, decoded.is_planar, replace(decoded.source, notes=tuple(notes)))
+    except ValueError as problem:
+        raise FastTextDiffError(f"{path}: not a usable image: {problem}") from problem
+
+
+def _require_real(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+    """Voxels as real numbers in the machine's byte order."""
+    if array.dtype.kind == "c":
+        raise FastTextDiffError(f"{path}: voxels are complex numbers; save their magnitude")
+    if array.dtype.kind not in "buif":
+        raise FastTextDiffError(f"{path}: voxels are no numbers")
+    native: NDArray[Any] = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return native
+
+
+def _finite(path: Path, array: NDArray[Any], notes: list[str]) -> NDArray[Any]:
+    """Replace NaN and -inf by the smallest, +inf by the largest finite value."""
+    if array.dtype.kind != "f":
+        return array
+    is_finite = np.isfinite(array)
+    if is_finite.all():
+        return array
+    if not is_finite.any():
+        raise FastTextDiffError(f"{path}: no voxel has a finite value")
+    finite = array[is_finite]
+    low, high = finite.min(), finite.max()
+    notes.append(f"{array.size - finite.size} voxels without a finite value were replaced")
+    repaired: NDArray[Any] = np.nan_to_num(array, nan=low, posinf=high, neginf=low)
+    return repaired
+
+
+def _smallest_type(array: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers as the smallest integers that hold them (up to 32 bits), others as float32 where they fit."""
+    if array.dtype.kind in "bui" and array.dtype.itemsize <= 2:
+        return array.astype(np.uint8) if array.dtype.kind == "b" else array
+    if array.size == 0:
+        return array
+    low, high = array.min(), array.max()
+    if array.dtype.kind in "ui" or np.array_equal(array, np.rint(array)):
+        for integers in _INTEGERS:
+            if np.iinfo(integers).min <= low and high <= np.iinfo(integers).max:
+                return array.astype(integers)
+    limit = np.finfo(np.float32).max
+    return array.astype(np.float32, copy=False) if -limit <= low and high <= limit else array.astype(np.float64)
+
+
+def _grey_if_equal(array: NDArray[Any]) -> NDArray[Any]:
+    """A grey picture stored as colour, as a grey one."""
+    if array.ndim == 4 and all(np.array_equal(array[..., 0], array[..., channel]) for channel in (1, 2)):
+        return np.ascontiguousarray(array[..., 0])
+    return array
+
+
+def _guess_modality(array: NDArray[Any], is_planar: bool) -> Modality:
+    """Histology is colour, a grey picture an X-ray, Hounsfield units CT; MR looks like anything and is not guessed."""
+    if array.ndim == 4:
+        return Modality.HISTOLOGY
+    if is_planar:
+        return Modality.XRAY
+    return Modality.CT if _looks_like_hounsfield(array) else Modality.OTHER
+
+
+def _looks_like_hounsfield(array: NDArray[Any]) -> bool:
+    """Air (-1000 HU) is there, and nearly all voxels lie between air and dense bone, but for padding at the corners."""
+    if array.min() > -500 or array.max() <= 0:
+        return False
+    sample = array.ravel()[:: max(1, array.size // 1_000_000)]
+    return bool(np.mean((sample >= -1100) & (sample <= 3100)) >= 0.7)

@@ -1,0 +1,98 @@
+"""What a segmentation run gives back: masks and probabilities on the volume's own grid, and how they were made.
+
+Knows nothing about models or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.volume import Volume
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a segment was made; written into every output (segment tags, DICOM algorithm identification).
+
+    Attributes:
+        model: model name from `model_index.json`.
+        weights_sha256: hash of all weight files, first 16 hex digits.
+        software: "fasttextdiff <version>".
+        seed: seed of the diffusion noise.
+        samples: number of noise samples averaged.
+        timesteps: diffusion timesteps whose features were used.
+        plane: "acquisition", "axial", "coronal" or "sagittal".
+        slices: (first, last + 1) along the plane's slice axis.
+        window: (level, width) applied to the voxels, in their own units; None where the image's own range was used (colour).
+        threshold: probability above which a pixel belongs to the mask.
+        device: e.g. "cpu", "cuda:0".
+        dtype: e.g. "float32", "bfloat16".
+        created: ISO 8601 time in UTC.
+    """
+
+    model: str
+    weights_sha256: str
+    software: str
+    seed: int
+    samples: int
+    timesteps: tuple[int, ...]
+    plane: str
+    slices: tuple[int, int]
+    window: tuple[float, float] | None
+    threshold: float
+    device: str
+    dtype: str
+    created: str
+
+
+@dataclass(frozen=True)
+class FindingResult:
+    """One finding's outcome on the grid of the volume.
+
+    Attributes:
+        finding: the text as typed.
+        probability: (k, j, i) float32 in [0, 1]; 0 outside the requested slices.
+        mask: (k, j, i) bool.
+        disagreement: (k, j, i) float32, standard deviation of the probability over noise samples; None for one sample.
+        presence: (slices of the plane,) float32, probability that the finding is there at all, slice by slice; NaN where not asked.
+        warnings: one line each, e.g. that the model was not trained on this finding.
+    """
+
+    finding: str
+    probability: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    disagreement: NDArray[np.float32] | None
+    presence: NDArray[np.float32]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """All findings of one run; iterate over `findings` in the order they were typed."""
+
+    volume: Volume
+    findings: tuple[FindingResult, ...]
+    provenance: Provenance
+
+    @property
+    def probability(self) -> dict[str, NDArray[np.float32]]:
+        """Mean probability (k, j, i) by finding."""
+        return {f.finding: f.probability for f in self.findings}
+
+    @property
+    def mask(self) -> dict[str, NDArray[np.bool_]]:
+        """Mask (k, j, i) by finding."""
+        return {f.finding: f.mask for f in self.findings}
+
+    @property
+    def disagreement(self) -> dict[str, NDArray[np.float32] | None]:
+        """Standard deviation over noise samples (k, j, i) by finding; None for one sample."""
+        return {f.finding: f.disagreement for f in self.findings}
+
+    @property
+    def presence(self) -> dict[str, NDArray[np.float32]]:
+        """Probability, slice by slice, that the finding is there at all, by finding."""
+        return {f.finding: f.presence for f in self.findings}

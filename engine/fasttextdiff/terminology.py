@@ -1,0 +1,183 @@
+"""What a finding is called in coded terms (SNOMED CT, DICOM) and in which colour it is shown.
+
+Knows nothing about images, files or models; a wording that is not in the small table gets a code that is true of any
+finding.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Rgb = tuple[int, int, int]
+
+# The names of the term lists that come with Slicer's Terminologies module.
+SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
+REGION_CONTEXT = "Anatomic codes - DICOM master list"
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept (DICOM PS3.3 section 8.8: code value, coding scheme designator, code meaning)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+    def __str__(self) -> str:
+        """Slicer's form of one code: `scheme^code^meaning`."""
+        return f"{self.scheme}^{self.value}^{self.meaning}"
+
+
+# Values from DICOM PS3.16: category CID 7150, types CID 7151, 7159, 6104 and 8135, laterality CID 244. The meanings of
+# the categories, and 123037004 for anatomy where newer editions have 91723000, are those of Slicer's term lists, so
+# that Slicer's own terminology selector finds the entry.
+ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+MORPHOLOGY = Code("49755003", "SCT", "Morphologically Altered Structure")
+LESION = Code("52988006", "SCT", "Lesion")
+LUNG = Code("39607008", "SCT", "Lung")
+HEART = Code("80891009", "SCT", "Heart")
+MEDIASTINUM = Code("72410000", "SCT", "Mediastinum")
+NUCLEUS = Code("84640000", "SCT", "Nucleus")
+# SNOMED CT disorders, used as types because no context group of DICOM has them.
+PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
+CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
+GROUND_GLASS = Code("112120", "DCM", "Ground glass opacity")
+INFILTRATE = Code("112121", "DCM", "Infiltrate")
+OPACITY = Code("112001", "DCM", "Opacity")
+LEFT = Code("7771000", "SCT", "Left")
+RIGHT = Code("24028007", "SCT", "Right")
+BILATERAL = Code("51440002", "SCT", "Bilateral")
+
+
+@dataclass(frozen=True)
+class CodedFinding:
+    """What a segment is, as DICOM SEG and Slicer record it (DICOM PS3.3 section C.8.20.4).
+
+    Attributes:
+        category: Segmented Property Category (0062,0003).
+        type: Segmented Property Type (0062,000F).
+        modifier: Segmented Property Type Modifier (0062,0011), the side of a paired organ; None if there is none.
+        region: Anatomic Region (0008,2218) that an abnormality lies in; None if it is not named, or for anatomy itself.
+        region_modifier: Anatomic Region Modifier (0008,2220), the side of the region; None if there is none.
+    """
+
+    category: Code = MORPHOLOGY
+    type: Code = LESION
+    modifier: Code | None = None
+    region: Code | None = None
+    region_modifier: Code | None = None
+
+    @property
+    def slicer_entry(self) -> str:
+        """Slicer's `context~category~type~modifier~regionContext~region~regionModifier` (tag `TerminologyEntry`)."""
+        codes = [self.category, self.type, self.modifier, self.region, self.region_modifier]
+        texts = ["^^" if code is None else str(code) for code in codes]
+        return "~".join([SEGMENT_CONTEXT, *texts[:3], REGION_CONTEXT, *texts[3:]])
+
+
+# A structure is coded as anatomy only when the whole text names it: "mass in the heart" is not a heart.
+_SIDE = r"(?:(?:the|patient's|left|right|both|bilateral|whole|entire)\s+)*"
+_ANATOMY = (
+    (re.compile(_SIDE + r"(?:lungs?|lung fields?)", re.I), LUNG),
+    (re.compile(r"(?:the\s+)?(?:heart|cardiac silhouette)", re.I), HEART),
+    (re.compile(r"(?:the\s+)?mediastinum", re.I), MEDIASTINUM),
+    (re.compile(r"(?:all|the)?\s*nuclei|(?:(?:all|the)\s+)?cell(?:ular)?\s+nucle(?:i|us)", re.I), NUCLEUS),
+)
+# The most specific wording comes first: ground-glass opacity is an opacity.
+_MORPHOLOGY = (
+    (re.compile(r"\bground[\s-]*glass\b|\bggos?\b", re.I), GROUND_GLASS),
+    (re.compile(r"\bconsolidations?\b", re.I), CONSOLIDATION),
+    (re.compile(r"\bpneumonias?\b", re.I), PNEUMONIA),
+    (re.compile(r"\binfiltrates?\b", re.I), INFILTRATE),
+    (re.compile(r"\bopacit(?:y|ies)\b", re.I), OPACITY),
+)
+_LUNG_ONLY = (GROUND_GLASS, CONSOLIDATION, PNEUMONIA)
+_LUNG_WORDS = re.compile(r"\blungs?\b|\bpulmonary\b", re.I)
+_LEFT_WORDS = re.compile(r"\bleft\b(?!\s+of\b)|\bboth\b|\bbilateral\b", re.I)
+_RIGHT_WORDS = re.compile(r"\bright\b(?!\s+of\b)|\bboth\b|\bbilateral\b", re.I)
+
+
+def code_finding(text: str) -> CodedFinding:
+    """Code what the words say, and nothing they do not say.
+
+    Args:
+        text: a finding as typed, in English, e.g. "ground-glass opacity in the left lung".
+
+    Returns:
+        A valid entry always; SCT 52988006 Lesion for wordings that are not in the table.
+    """
+    words = " ".join(text.split()).strip(" .,;:")
+    for pattern, structure in _ANATOMY:
+        if pattern.fullmatch(words):
+            return CodedFinding(ANATOMY, structure, modifier=_side(words) if structure is LUNG else None)
+    kind = next((code for pattern, code in _MORPHOLOGY if pattern.search(words)), LESION)
+    if kind in _LUNG_ONLY or _LUNG_WORDS.search(words):
+        return CodedFinding(MORPHOLOGY, kind, region=LUNG, region_modifier=_side(words))
+    return CodedFinding(MORPHOLOGY, kind)
+
+
+def _side(words: str) -> Code | None:
+    """The side that is named; a text that names both is bilateral."""
+    left, right = bool(_LEFT_WORDS.search(words)), bool(_RIGHT_WORDS.search(words))
+    if left and right:
+        return BILATERAL
+    return LEFT if left else RIGHT if right else None
+
+
+# Okabe and Ito's palette for colour-blind readers (jfly.uni-koeln.de/color, 2008) without its black, lightened where it
+# would be dark on a grey image; the order keeps neighbours far apart.
+_PALETTE: tuple[Rgb, ...] = (
+    (230, 159, 0),  # orange
+    (86, 180, 233),  # sky blue
+    (0, 178, 133),  # bluish green
+    (240, 228, 66),  # yellow
+    (224, 102, 30),  # vermilion
+    (221, 138, 184),  # reddish purple
+    (40, 130, 205),  # blue
+)
+_PREFERRED: dict[tuple[Code, Code | None], Rgb] = {
+    (LUNG, None): _PALETTE[1],
+    (LUNG, BILATERAL): _PALETTE[1],
+    (LUNG, RIGHT): _PALETTE[1],
+    (LUNG, LEFT): _PALETTE[6],
+    (HEART, None): _PALETTE[4],
+    (MEDIASTINUM, None): _PALETTE[3],
+    (NUCLEUS, None): _PALETTE[2],
+}
+
+
+def assign_colors(findings: Sequence[str]) -> list[Rgb]:
+    """Give every finding of a run its own colour; the same list always gets the same colours.
+
+    Args:
+        findings: texts in the order typed.
+
+    Returns:
+        One (red, green, blue) each, 0 to 255, no two alike.
+    """
+    colors: dict[int, Rgb] = {}
+    for index, coded in enumerate(map(code_finding, findings)):
+        preferred = _PREFERRED.get((coded.type, coded.modifier))
+        if preferred is not None and preferred not in colors.values():
+            colors[index] = preferred
+    for index in range(len(findings)):
+        if index not in colors:
+            colors[index] = _next_free(set(colors.values()))
+    return [colors[index] for index in range(len(findings))]
+
+
+def _next_free(taken: set[Rgb]) -> Rgb:
+    """The first colour of the palette that is not taken; beyond it, hues a golden ratio apart, which do not repeat."""
+    for color in _PALETTE:
+        if color not in taken:
+            return color
+    step = len(taken)
+    while True:
+        shade = colorsys.hls_to_rgb(step * 0.618034 % 1.0, 0.45 + 0.1 * (step % 4), 0.75)
+        red, green, blue = (round(255 * part) for part in shade)
+        if (red, green, blue) not in taken:
+            return red, green, blue
+        step += 1

@@ -1,0 +1,118 @@
+"""Random geometry and grey levels for training samples; the words' sides follow every mirror.
+
+Knows samples; knows nothing about prompts or networks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from fasttextdiff.datasets import swap_sides
+from fasttextdiff.training.samples import Region, Sample
+from fasttextdiff.volume import Modality
+
+_MIRRORED_BITS = ((Region.LEFT_LUNG, Region.RIGHT_LUNG), (Region.RIGHT_LUNG, Region.LEFT_LUNG))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Ranges of random geometry for one modality.
+
+    Attributes:
+        zoom: smallest and largest magnification, drawn log-uniformly.
+        rotation: largest angle, degrees.
+        stretch: largest change of the aspect ratio, as a factor of 1 + stretch.
+        shift: largest shift, as a share of the image.
+        upside_down: whether the picture has no up (histology): vertical mirrors and right angles are added.
+    """
+
+    zoom: tuple[float, float]
+    rotation: float
+    stretch: float
+    shift: float
+    upside_down: bool = False
+
+
+GEOMETRY = {
+    Modality.XRAY: Geometry((0.85, 1.2), 10, 0.12, 0.06),
+    Modality.CT: Geometry((0.65, 1.15), 10, 0.12, 0.06),
+    Modality.HISTOLOGY: Geometry((0.75, 1.33), 45, 0.1, 0.0, upside_down=True),
+}
+
+
+def augment(sample: Sample, size: int, rng: Generator) -> Sample:
+    """A random view of a sample as a square of `size` pixels; regions, sides, sentence and zones stay true.
+
+    Images of a patient are fitted whole into the square; histology is cropped at the sample's own resolution.
+    """
+    geometry = GEOMETRY[sample.modality]
+    mirror = rng.random() < 0.5
+    theta = _affine(sample, size, geometry, mirror, rng)
+    image, regions = _warp(sample, size, theta)
+    moved = replace(sample, image=_grey_levels(image, sample.modality, rng), regions=regions)
+    return _swap(moved) if mirror and not geometry.upside_down else moved
+
+
+def _affine(sample: Sample, size: int, geometry: Geometry, mirror: bool, rng: Generator) -> torch.Tensor:
+    """The 2x3 matrix from output to input in the normalised coordinates of `affine_grid`."""
+    height, width = sample.regions.shape
+    low, high = np.log(geometry.zoom)
+    zoom = math.exp(rng.uniform(low, high))
+    stretch = math.exp(rng.uniform(-1, 1) * math.log1p(geometry.stretch) / 2)
+    if geometry.upside_down:
+        view = size / zoom  # pixels of the sample seen along a side
+        room = max(0.0, 1 - view / width), max(0.0, 1 - view / height)
+    else:
+        view = max(height, width) / zoom
+        room = geometry.shift, geometry.shift
+    angle = math.radians(rng.uniform(-1, 1) * geometry.rotation)
+    angle += rng.integers(4) * math.pi / 2 if geometry.upside_down else 0
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-stretch if mirror else stretch, 1 / stretch])
+    # in pixels the view is a square; grid_sample wants shares of each axis
+    matrix = np.diag([view / width, view / height]) @ turn
+    offset = np.array([rng.uniform(-1, 1) * room[0], rng.uniform(-1, 1) * room[1]])
+    return torch.tensor(np.concatenate([matrix, offset[:, None]], axis=1), dtype=torch.float32)
+
+
+def _warp(sample: Sample, size: int, theta: torch.Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    image = torch.tensor(np.atleast_3d(sample.image), dtype=torch.float32).permute(2, 0, 1)[None]
+    regions = torch.tensor(sample.regions, dtype=torch.float32)[None, None]
+    grid = functional.affine_grid(theta[None], [1, 1, size, size], align_corners=False)
+    padding = "reflection" if sample.modality is Modality.HISTOLOGY else "zeros"
+    warped = functional.grid_sample(image, grid, "bilinear", padding, align_corners=False)
+    bits = functional.grid_sample(regions, grid, "nearest", padding, align_corners=False)
+    pixels = warped[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+    return pixels if sample.image.ndim == 3 else pixels[..., 0], bits[0, 0].to(torch.uint8).numpy()
+
+
+def _swap(sample: Sample) -> Sample:
+    """Left and right exchanged in regions, sentence and zones, after a mirror."""
+    old = sample.regions
+    kept = old & ~np.uint8(Region.LEFT_LUNG | Region.RIGHT_LUNG | Region.PATIENT_LEFT)
+    for source, goal in _MIRRORED_BITS:
+        kept |= np.where(old & np.uint8(source), np.uint8(goal), np.uint8(0))
+    kept |= np.where(old & np.uint8(Region.PATIENT_LEFT), np.uint8(0), np.uint8(Region.PATIENT_LEFT))
+    zones = {swap_sides(side): zone for side, zone in sample.zones.items()}
+    return replace(sample, regions=kept, sentence=swap_sides(sample.sentence), zones=zones)
+
+
+def _grey_levels(image: NDArray[np.uint8], modality: Modality, rng: Generator) -> NDArray[np.uint8]:
+    """Random gamma, contrast and brightness, colour for stains, and some blur or noise."""
+    x = image.astype(np.float32) / 255
+    spread = 0.5 if modality is Modality.CT else 0.3
+    if modality is Modality.HISTOLOGY:
+        x = x ** np.exp(rng.uniform(-0.25, 0.25, 3).astype(np.float32))
+        x = x * rng.uniform(0.85, 1.1, 3).astype(np.float32)
+    x = x ** np.float32(math.exp(rng.uniform(-spread, spread)))
+    x = (x - 0.5) * np.float32(rng.uniform(0.8, 1.2)) + np.float32(0.5 + rng.uniform(-0.1, 0.1))
+    if rng.random() < 0.3:
+        x = x + rng.normal(0, rng.uniform(0.005, 0.03), x.shape).astype(np.float32)
+    return np.round(np.clip(x, 0, 1) * 255).astype(np.uint8)

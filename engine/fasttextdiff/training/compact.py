@@ -1,0 +1,91 @@
+"""Builds an untrained compact model from a training configuration. Knows sizes; knows nothing about data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+
+from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.fusion import FusionHead
+from fasttextdiff.pipeline import FastTextDiffPipeline, ModelInfo
+from fasttextdiff.preprocessing import ImageSettings, Preprocessing
+from fasttextdiff.text_encoder import TextEncoder, attention_implementation
+from fasttextdiff.training.config import CompactModelConfig, TrainingConfig
+from fasttextdiff.training.prompts import TAUGHT
+from fasttextdiff.volume import Modality
+
+CT_LUNG_WINDOW = (-400.0, 1200.0)
+"""(level, width) in HU that shows air, lung and soft tissue at the grey levels of the training slices."""
+
+
+def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipeline:
+    """An untrained model; the same seed gives the same weights."""
+    torch.manual_seed(config.seed)
+    model = config.model
+    denoiser = _build_denoiser(model)
+    fusion = FusionHead(
+        feature_channels=list(denoiser.feature_channels()),
+        text_dim=model.text_dim,
+        width=model.fusion_width,
+        heads=model.fusion_heads,
+        head_dim=32,
+        decoder_channels=(model.decoder_channels[0], model.decoder_channels[1]),
+        out_channels=1,
+        norm_groups=16,
+        positional=True,
+        presence=True,
+    )
+    text = TextEncoder(_build_modernbert(model, tokenizer), tokenizer)
+    info = ModelInfo(name=config.name, licence=config.licence, taught=TAUGHT)
+    return FastTextDiffPipeline(text, denoiser, fusion, compact_preprocessing(), info)
+
+
+def compact_preprocessing() -> Preprocessing:
+    """How the compact model is shown images, in training and in use."""
+    return Preprocessing(
+        {
+            Modality.XRAY: ImageSettings(size=224),
+            Modality.CT: ImageSettings(size=256, window=CT_LUNG_WINDOW),
+            Modality.HISTOLOGY: ImageSettings(size=256, tiled=True),
+            Modality.MR: ImageSettings(size=256),
+            Modality.OTHER: ImageSettings(size=256),
+        }
+    )
+
+
+def _build_denoiser(model: CompactModelConfig) -> FeatureDenoiser:
+    levels = len(model.channels)
+    unet = UNet2DModel(
+        in_channels=3 * model.patch_size**2,
+        out_channels=3 * model.patch_size**2,
+        block_out_channels=model.channels,
+        layers_per_block=model.layers_per_block,
+        down_block_types=("DownBlock2D",) * (levels - 1) + ("AttnDownBlock2D",),
+        up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+        norm_num_groups=16,
+        attention_head_dim=32,
+    )
+    plan = FeaturePlan(tuple(model.timesteps), tuple(model.blocks), model.patch_size)
+    return FeatureDenoiser(unet, DDPMScheduler(num_train_timesteps=1000), plan)
+
+
+def _build_modernbert(model: CompactModelConfig, tokenizer: Any) -> Any:
+    from transformers import ModernBertConfig, ModernBertModel
+
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=model.text_dim,
+        intermediate_size=model.text_dim * 3 // 2,
+        num_hidden_layers=model.text_layers,
+        num_attention_heads=model.text_heads,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+        cls_token_id=tokenizer.cls_token_id,
+        sep_token_id=tokenizer.sep_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+    )
+    config._attn_implementation = attention_implementation()
+    return ModernBertModel(config)

@@ -1,0 +1,211 @@
+"""Prompts with true masks, generated from what a sample says is where.
+
+Knows the wording of findings and sides; knows nothing about files, augmentation or networks. Sides are the patient's throughout.
+A wording that has no true mask on a sample (a zone nobody marked, ground-glass where only infection is labelled) is never made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample
+from fasttextdiff.volume import Modality
+
+Mask = NDArray[np.bool_]
+
+LESION_WORDS = (
+    "infection", "pneumonia", "opacity", "opacities", "infiltrate", "infiltrates", "airspace disease", "lung infection",
+    "pulmonary infection", "COVID-19 pneumonia", "airspace opacity", "lung opacity", "infected area", "infected areas",
+    "pulmonary infiltrate", "lesion", "lung lesions",
+)  # fmt: skip
+GROUND_GLASS_WORDS = (
+    "ground-glass opacity", "ground-glass opacities", "ground glass opacity", "ground-glass", "GGO",
+    "ground-glass opacification", "ground glass",
+)  # fmt: skip
+CONSOLIDATION_WORDS = ("consolidation", "consolidations", "lung consolidation", "airspace consolidation")
+HEART_WORDS = ("heart", "cardiac silhouette", "heart and mediastinum", "heart shadow", "cardiomediastinal silhouette")
+NUCLEI_WORDS = ("nuclei", "cell nuclei", "nucleus", "stained nuclei", "nuclei of the cells", "all nuclei")
+LUNGS_WORDS = ("lungs", "both lungs", "lung fields", "left and right lung", "lung")
+SIDE_LUNG_WORDS = (
+    "{side} lung", "patient's {side} lung", "the {side} lung", "{side} lung field", "lung on the {side}",
+    "the patient's {side} lung", "{side}-sided lung",
+)  # fmt: skip
+ON_SIDE = (
+    "{finding} in the {side} lung", "{side} {finding}", "{side}-sided {finding}", "{finding} on the {side}",
+    "{finding} of the {side} lung", "{finding} in the patient's {side} lung", "{side} lung {finding}",
+    "{finding}, {side} lung", "unilateral {finding}, {side} lung",
+)  # fmt: skip
+IN_ZONE = (
+    "{finding} in the {zone} zone of the {side} lung", "{zone} {side} lung {finding}", "{finding} in the {zone} {side} lung",
+    "{finding}, {zone} {side} lung", "{side} {zone} zone {finding}", "{finding} in the {side} {zone} lung",
+)  # fmt: skip
+NEGATED = ("no {finding}", "no evidence of {finding}", "without {finding}", "no sign of {finding}")
+EVERYWHERE = ("{finding}", "all {finding}", "{finding} in both lungs", "bilateral {finding}")
+NEVER_TAUGHT = ("liver", "kidney", "brain tumour", "fracture", "spleen", "bladder", "femur", "prostate", "teeth")
+SIDES = {"left": Region.LEFT_LUNG, "right": Region.RIGHT_LUNG}
+CRANIOCAUDAL = ("upper", "middle", "lower")
+FINDINGS = {
+    Region.LESION: LESION_WORDS,
+    Region.GROUND_GLASS: GROUND_GLASS_WORDS,
+    Region.CONSOLIDATION: CONSOLIDATION_WORDS,
+    Region.HEART: HEART_WORDS,
+    Region.NUCLEI: NUCLEI_WORDS,
+}
+PULMONARY = Region.LESION | LESION_CLASSES
+ABSENT_BELOW = 0.0005
+"""A region of less than this share of the image is neither there nor absent: no prompt asks for it."""
+
+_LUNG_TERMS = ("left lung", "right lung", "lungs", "lung", "lung fields")
+_PULMONARY_TERMS = (*LESION_WORDS, *GROUND_GLASS_WORDS, *CONSOLIDATION_WORDS)
+TAUGHT = {
+    "xray": [*_LUNG_TERMS, *HEART_WORDS, *_PULMONARY_TERMS],
+    "ct": [*_LUNG_TERMS, *_PULMONARY_TERMS],
+    "histology": list(NUCLEI_WORDS),
+}
+"""Finding terms by modality, for the model card, completion and warnings."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A finding text and its true mask on one image, (h, w) bool."""
+
+    text: str
+    mask: Mask
+
+
+def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
+    """What is everywhere: the full sentence, a generic word, one of the structures, or nothing at all (the union)."""
+    makers: list[tuple[float, Callable[[], Prompt]]] = []
+    main = Region.NUCLEI if sample.modality is Modality.HISTOLOGY else Region.LESION
+    if main & sample.annotated:
+        mask = has(sample, main)
+        makers.append((1.2, lambda: Prompt(_everywhere(main, rng), mask)))
+        makers.append((0.4, lambda: Prompt("", mask)))
+        if sample.sentence:
+            makers.append((2.0, lambda: Prompt(sample.sentence, mask)))
+    for region, weight in ((Region.HEART, 1.0), (Region.GROUND_GLASS, 0.5), (Region.CONSOLIDATION, 0.5)):
+        if region & sample.annotated:
+            makers.append((weight, _bind(_whole_region, sample, region, rng)))
+    if LUNGS & sample.annotated:
+        makers.append((0.6, lambda: Prompt(_pick(LUNGS_WORDS, rng), has(sample, LUNGS))))
+        makers.append((1.5, lambda: _side_lung(sample, rng)))
+    return _draw(makers, rng)
+
+
+def steered_prompt(sample: Sample, rng: Generator) -> Prompt:
+    """What the words decide: one side, one zone, another structure, a negation, or something that is not there."""
+    makers: list[tuple[float, Callable[[], Prompt | None]]] = [
+        (0.35, lambda: _negated(sample, rng)),
+        (0.45, lambda: _foreign(sample, rng)),
+    ]
+    for region, weight in ((Region.LESION, 3.0), (Region.GROUND_GLASS, 1.0), (Region.CONSOLIDATION, 0.8)):
+        if region & sample.annotated:
+            makers.append((weight, _bind(_on_side, sample, region, rng)))
+            makers.append((weight / 3, _bind(_in_zone, sample, region, rng)))
+    if LUNGS & sample.annotated:
+        makers.append((3.0, lambda: _side_lung(sample, rng)))
+    for region in (Region.HEART, Region.NUCLEI):
+        if region & sample.annotated:
+            makers.append((1.5, _bind(_whole_region, sample, region, rng)))
+    return _draw(makers, rng)
+
+
+def has(sample: Sample, region: Region) -> Mask:
+    """Where any of the region's bits is set."""
+    return (sample.regions & np.uint8(region)) > 0
+
+
+def on_side(sample: Sample, region: Region, side: str) -> Mask:
+    """The region's part on one of the patient's sides."""
+    left = has(sample, Region.PATIENT_LEFT)
+    return has(sample, region) & (left if side == "left" else ~left)
+
+
+def _draw(makers: list, rng: Generator) -> Prompt:  # type: ignore[type-arg]
+    """A prompt from a weighted choice of makers; one that has no truth here gives None and another is drawn."""
+    weights = np.array([weight for weight, _ in makers])
+    while True:
+        index = rng.choice(len(makers), p=weights / weights.sum())
+        prompt: Prompt | None = makers[index][1]()
+        if prompt is not None:
+            return prompt
+
+
+def _bind(function: Callable[..., Prompt | None], *args: object) -> Callable[[], Prompt | None]:
+    return lambda: function(*args)
+
+
+def _pick(words: tuple[str, ...] | list[str], rng: Generator) -> str:
+    return words[rng.integers(len(words))]
+
+
+def _everywhere(region: Region, rng: Generator) -> str:
+    word = _pick(FINDINGS[region], rng)
+    if region is Region.NUCLEI or rng.random() < 0.6:
+        return word
+    return _pick(EVERYWHERE, rng).format(finding=word)
+
+
+def _whole_region(sample: Sample, region: Region, rng: Generator) -> Prompt:
+    word = _pick(FINDINGS[region], rng) if region is Region.HEART else _everywhere(region, rng)
+    return Prompt(word, has(sample, region))
+
+
+def _side_lung(sample: Sample, rng: Generator) -> Prompt:
+    side = _pick(list(SIDES), rng)
+    return Prompt(_pick(SIDE_LUNG_WORDS, rng).format(side=side), has(sample, SIDES[side]))
+
+
+def _on_side(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
+    side = _pick(list(SIDES), rng)
+    mask = on_side(sample, region, side)
+    if 0 < mask.mean() < ABSENT_BELOW:
+        return None
+    return Prompt(_pick(ON_SIDE, rng).format(finding=_pick(FINDINGS[region], rng), side=side), mask)
+
+
+def _in_zone(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
+    """A zone is true where the caption names one zone on that side, or where there are lung masks to divide."""
+    side = _pick(list(SIDES), rng)
+    mask = on_side(sample, region, side)
+    if side in sample.zones and region is Region.LESION:
+        zone = sample.zones[side]
+    elif sample.modality is Modality.XRAY and LUNGS & sample.annotated and has(sample, SIDES[side]).any():
+        zone = _pick(CRANIOCAUDAL, rng)
+        mask = mask & lung_third(has(sample, SIDES[side]), zone)
+    else:
+        return None
+    if 0 < mask.mean() < ABSENT_BELOW:
+        return None
+    return Prompt(_pick(IN_ZONE, rng).format(finding=_pick(FINDINGS[region], rng), side=side, zone=zone), mask)
+
+
+def lung_third(lung: Mask, zone: str) -> Mask:
+    """Rows of the upper, middle or lower third of a lung's height."""
+    rows = np.nonzero(lung.any(axis=1))[0]
+    first, height = rows[0], rows[-1] + 1 - rows[0]
+    third = CRANIOCAUDAL.index(zone)
+    row = np.arange(lung.shape[0])[:, None]
+    return np.broadcast_to((row >= first + third * height / 3) & (row < first + (third + 1) * height / 3), lung.shape)
+
+
+def _negated(sample: Sample, rng: Generator) -> Prompt:
+    regions = [r for r in FINDINGS if r & sample.annotated] or [Region.LESION]
+    word = _pick(FINDINGS[regions[rng.integers(len(regions))]], rng)
+    return Prompt(_pick(NEGATED, rng).format(finding=word), np.zeros(sample.regions.shape, bool))
+
+
+def _foreign(sample: Sample, rng: Generator) -> Prompt:
+    """Something that this kind of image never shows, or that no image was labelled for."""
+    if rng.random() < 0.3:
+        word = _pick(NEVER_TAUGHT, rng)
+    elif sample.modality is Modality.HISTOLOGY:
+        word = _pick((*LESION_WORDS, *LUNGS_WORDS, *CONSOLIDATION_WORDS, *HEART_WORDS, "left lung", "right lung"), rng)
+    else:
+        word = _pick(NUCLEI_WORDS, rng)
+    return Prompt(word, np.zeros(sample.regions.shape, bool))

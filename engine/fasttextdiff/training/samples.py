@@ -1,0 +1,285 @@
+"""Training samples in memory: an image and what is known to be where in it.
+
+Knows the research data sets; knows nothing about wording or augmentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntFlag
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+
+from fasttextdiff.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets
+from fasttextdiff.preprocessing import apply_window, percentile_window
+from fasttextdiff.volume import Modality
+
+HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
+"""Resolutions of a histology tile that are trained on; the last is the published work's 256 px of 1000."""
+LONGEST_SIDE = 256
+"""Images of other modalities are kept at this size, in pixels."""
+
+
+class Region(IntFlag):
+    """Bits of a label image. `PATIENT_LEFT` is the half plane on the patient's left of the midline."""
+
+    LESION = 1
+    GROUND_GLASS = 2
+    CONSOLIDATION = 4
+    LEFT_LUNG = 8
+    RIGHT_LUNG = 16
+    HEART = 32
+    NUCLEI = 64
+    PATIENT_LEFT = 128
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training image.
+
+    Attributes:
+        image: (h, w) or (h, w, 3) uint8, windowed.
+        regions: (h, w) uint8 of :class:`Region` bits.
+        modality: of the image.
+        annotated: regions whose absence in `regions` means that they are absent; the others are unknown.
+        sentence: a description with the patient's sides; empty if there is none.
+        zones: the one zone word that the sentence names on a side, by side; sides with several zones are left out.
+    """
+
+    image: NDArray[np.uint8]
+    regions: NDArray[np.uint8]
+    modality: Modality
+    annotated: Region
+    sentence: str = ""
+    zones: dict[str, str] = field(default_factory=dict)
+
+
+LUNGS = Region.LEFT_LUNG | Region.RIGHT_LUNG
+LESION_CLASSES = Region.GROUND_GLASS | Region.CONSOLIDATION
+
+
+def load_samples(data: Path) -> dict[str, list[Sample]]:
+    """All training samples by group, from the folders that are there (`shared/data/README.md`).
+
+    Returns:
+        "qata", "structures", "histology", "ct" to their samples.
+    """
+    return {
+        "qata": list(_qata(data / "qata_cov19_v2_2")),
+        "structures": [*_structures(data / "covid_cxr_structures" / "train"), *_v7(data / "cxr_lungs_v7")],
+        "histology": [*_monuseg(data / "monuseg_2"), *_dsb(data / "dsb2018" / "stained")],
+        "ct": [*_bjorke(data / "MosMedDataPlus_bjorke"), *_unlabelled_ct(data / "unlabelled_ct")],
+    }
+
+
+def single_zones(sentence: str) -> dict[str, str]:
+    """The zone word of each side that has exactly one in a sentence of LViT's form, by side."""
+    zones = {}
+    for words, side in re.findall(r"((?:\b(?:upper|middle|lower|anterior|posterior)\s+)+)(left|right) lung", sentence):
+        if len(words.split()) == 1:
+            zones[side] = words.strip()
+    return zones
+
+
+def _qata(folder: Path) -> Iterator[Sample]:
+    for target in load_targets(folder, "Train"):
+        mask = target.load_mask()
+        regions = _bits({Region.LESION: mask, Region.PATIENT_LEFT: right_half(mask)})
+        image = _windowed(target.load_image())
+        yield Sample(image, regions, Modality.XRAY, Region.LESION, target.text, single_zones(target.text))
+
+
+def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The picture's right part, which is the patient's left, split at the central column that crosses fewest lesion pixels."""
+    width = lesions.shape[1]
+    columns = np.arange(int(0.38 * width), int(0.62 * width) + 1)
+    off_centre = np.abs(columns - width / 2) / width
+    split = columns[np.argmin(lesions[:, columns].mean(axis=0) + 0.2 * off_centre)]
+    return np.broadcast_to(np.arange(width) >= split, lesions.shape)
+
+
+def _structures(folder: Path) -> Iterator[Sample]:
+    """Radiologists' masks of 56 X-rays: both lungs, heart and mediastinum, ground-glass, consolidation."""
+    names = {
+        "left_lung": Region.LEFT_LUNG,
+        "right_lung": Region.RIGHT_LUNG,
+        "heart": Region.HEART,
+        "ggo": Region.GROUND_GLASS,
+        "consolidation": Region.CONSOLIDATION,
+    }
+    for path in sorted((folder / "img").iterdir()):
+        image = _windowed(load_image(path, grey=True))
+        masks = {bit: _mask_or_empty(folder / "targets" / n / path.name, image.shape) for n, bit in names.items()}
+        masks[Region.LESION] = masks[Region.GROUND_GLASS] | masks[Region.CONSOLIDATION]
+        masks[Region.PATIENT_LEFT] = _between_lungs(masks[Region.LEFT_LUNG], masks[Region.RIGHT_LUNG])
+        annotated = LUNGS | LESION_CLASSES | Region.LESION | Region.HEART
+        yield _shrink(Sample(image, _bits(masks), Modality.XRAY, annotated))
+
+
+def _v7(folder: Path) -> Iterator[Sample]:
+    for path in sorted((folder / "img").iterdir()):
+        image = _windowed(load_image(path, grey=True))
+        left = _mask_or_empty(folder / "left_lung" / path.name, image.shape)
+        right = _mask_or_empty(folder / "right_lung" / path.name, image.shape)
+        sides = {Region.LEFT_LUNG: left, Region.RIGHT_LUNG: right, Region.PATIENT_LEFT: _between_lungs(left, right)}
+        yield _shrink(Sample(image, _bits(sides), Modality.XRAY, LUNGS))
+
+
+def _between_lungs(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The patient's left half plane: beyond the column midway between the lungs' inner thirds."""
+    width = left.shape[1]
+    if not (left.any() and right.any()):
+        return np.broadcast_to(np.arange(width) >= width / 2, left.shape)
+    split = (np.percentile(np.nonzero(left)[1], 10) + np.percentile(np.nonzero(right)[1], 90)) / 2
+    return np.broadcast_to(np.arange(width) >= split, left.shape)
+
+
+def _monuseg(folder: Path) -> Iterator[Sample]:
+    for target in load_targets(folder, "Train"):
+        yield from _nuclei(target.load_image(), target.load_mask(), target.text)
+
+
+def _dsb(folder: Path) -> Iterator[Sample]:
+    for path in sorted((folder / "img").iterdir()):
+        target = Target(path, folder / "labelcol" / f"{path.stem}.png", "", Modality.HISTOLOGY)
+        yield from _nuclei(target.load_image(), target.load_mask(), "")
+
+
+def _nuclei(image: NDArray[np.uint8], mask: NDArray[np.bool_], sentence: str) -> Iterator[Sample]:
+    whole = Sample(image, _bits({Region.NUCLEI: mask}), Modality.HISTOLOGY, Region.NUCLEI, sentence)
+    for scale in HISTOLOGY_SCALES:
+        side = round(scale * max(mask.shape))
+        if side >= 128 or scale == 1.0:
+            yield _shrink(whole, side)
+
+
+def _bjorke(folder: Path) -> Iterator[Sample]:
+    for target in load_targets(folder, "Train"):
+        labels = load_image(target.mask.parent.parent / "label_multi" / target.mask.name, grey=True)
+        image = target.load_image()
+        masks = {Region.LESION: labels > 0, Region.GROUND_GLASS: labels == 1, Region.CONSOLIDATION: labels == 2}
+        masks |= weak_ct_lungs(image, masks[Region.LESION])
+        annotated = Region.LESION | LESION_CLASSES
+        annotated |= LUNGS if masks[Region.LEFT_LUNG].any() else Region(0)
+        regions = _bits(masks)
+        yield _shrink(Sample(image, regions, Modality.CT, annotated, target.text, single_zones(target.text)))
+
+
+def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
+    """Slices without lesion labels: they teach the lungs, weakly, and nothing about lesions."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            image = load_image(path, grey=True)
+            masks = weak_ct_lungs(image, np.zeros(image.shape, bool))
+            if masks[Region.LEFT_LUNG].any() and masks[Region.RIGHT_LUNG].any():
+                yield _shrink(Sample(image, _bits(masks), Modality.CT, LUNGS))
+
+
+def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[Region, NDArray[np.bool_]]:
+    """Lungs of a lung-window slice by threshold, hole filling and a split: weak labels, not masks drawn by a person.
+
+    Dark components (with known lesions) that are large and hold no corner of the picture; the published slices are cropped so
+    tightly that lungs reach the border, but never a corner.
+
+    Args:
+        image: (h, w), patient right on the left of the picture.
+        lesions: (h, w), known lesions, which belong to the lungs although they are bright.
+
+    Returns:
+        left lung, right lung and the patient's left half plane; empty if two lungs could not be told.
+    """
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), 1.0)
+    parts, count = ndimage.label((smooth < otsu_threshold(smooth)) | lesions)
+    corners = {parts[0, 0], parts[0, -1], parts[-1, 0], parts[-1, -1]}
+    areas = np.bincount(parts.ravel(), minlength=count + 1)
+    large = [n for n in range(1, count + 1) if n not in corners and areas[n] > 0.02 * image.size]
+    lungs = np.isin(parts, large)
+    nothing = np.zeros(image.shape, bool)
+    midline = _midline(lungs)
+    left_half = np.broadcast_to(np.arange(image.shape[1]) >= midline, image.shape)
+    left, right = nothing.copy(), nothing.copy()
+    for part in (parts == n for n in large):
+        share = (part & left_half).sum() / part.sum()
+        left |= part if share > 0.8 else part & left_half if share > 0.2 else nothing
+        right |= part if share < 0.2 else part & ~left_half if share < 0.8 else nothing
+    if min(left.sum(), right.sum()) < 0.04 * image.size:
+        left, right = nothing, nothing
+    sides = {Region.LEFT_LUNG: _solid(left), Region.RIGHT_LUNG: _solid(right) & ~_solid(left)}
+    return {**sides, Region.PATIENT_LEFT: left_half}
+
+
+def _midline(lungs: NDArray[np.bool_]) -> float:
+    """The column between the lungs: the emptiest one in the middle third of their extent."""
+    columns = np.nonzero(lungs.any(axis=0))[0]
+    if not columns.size:
+        return lungs.shape[1] / 2
+    first, last = columns[0], columns[-1]
+    middle = np.arange(first + (last - first) // 3, last - (last - first) // 3 + 1)
+    filled = ndimage.uniform_filter1d(lungs.sum(axis=0).astype(float), 9)[middle]
+    centre = np.abs(middle - (first + last) / 2) / lungs.shape[1]
+    return float(middle[np.argmin(filled / lungs.shape[0] + centre)])
+
+
+def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Vessels and small lesions filled in."""
+    padded = np.pad(mask, 8)
+    closed = ndimage.binary_closing(padded, ndimage.generate_binary_structure(2, 1), iterations=6)
+    return ndimage.binary_fill_holes(closed)[8:-8, 8:-8]
+
+
+def otsu_threshold(image: NDArray[np.float32]) -> float:
+    """The grey level that separates dark from bright with the largest variance between them (Otsu 1979)."""
+    counts, edges = np.histogram(image, bins=128)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(centres[np.nanargmax(between)])
+
+
+def _mask_or_empty(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    return load_image(path, grey=True) > 0 if path.is_file() else np.zeros(shape[:2], bool)
+
+
+def _bits(masks: dict[Region, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    regions = np.zeros(next(iter(masks.values())).shape, np.uint8)
+    for bit, mask in masks.items():
+        regions[mask] |= np.uint8(bit)
+    return regions
+
+
+def _windowed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture as the model will see it in use: percentile window, 8 bits."""
+    shown = apply_window(image, percentile_window(image, (0.5, 99.5)))
+    return np.round(shown * 255).astype(np.uint8)
+
+
+def _shrink(sample: Sample, longest: int = LONGEST_SIDE) -> Sample:
+    """The sample with its longer side at most `longest` pixels; regions by majority (area above one half)."""
+    height, width = sample.regions.shape
+    if max(height, width) <= longest:
+        return sample
+    size = (round(height * longest / max(height, width)), round(width * longest / max(height, width)))
+    colour = torch.from_numpy(np.atleast_3d(sample.image).copy()).permute(2, 0, 1)[None].float()
+    image = functional.interpolate(colour, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    bits = np.stack([(sample.regions & bit) > 0 for bit in Region])
+    areas = functional.interpolate(torch.from_numpy(bits)[None].float(), size, mode="area")[0].numpy()
+    regions = _bits({bit: areas[n] >= 0.5 for n, bit in enumerate(Region)})
+    shrunk = image.round().clamp(0, 255).to(torch.uint8).numpy()
+    return Sample(
+        shrunk if sample.image.ndim == 3 else shrunk[..., 0],
+        regions,
+        sample.modality,
+        sample.annotated,
+        sample.sentence,
+        sample.zones,
+    )

@@ -1,0 +1,65 @@
+"""A byte-pair tokenizer learned from radiology text.
+
+Knows text files; knows nothing about findings or models.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fasttextdiff.errors import UsageError
+
+SPECIAL_TOKENS = {
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "mask_token": "[MASK]",
+}
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
+    """A `transformers.PreTrainedTokenizerFast` with lower-cased byte-level BPE (Sennrich et al. 2016) and [CLS] ... [SEP].
+
+    Args:
+        texts: what to learn from.
+        vocabulary: number of tokens, the special ones included; every byte is one, so no text is unknown.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    # hyphens are cut off by byte-level splitting: "left-sided" and "left sided" share their words
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_input_names=["input_ids", "attention_mask"], **SPECIAL_TOKENS
+    )
+
+
+def read_texts(folder: Path) -> Iterator[str]:
+    """Every line of `*.txt` and every cell with a space in `*.csv` below a folder, licences left out."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".txt", ".csv") and "licence" not in p.name)
+    if not files:
+        raise UsageError(f"there are no .txt or .csv files in {folder}")
+    for path in files:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            if path.suffix == ".txt":
+                yield from (line.split("\t")[-1].strip() for line in file)
+            else:
+                yield from (cell for row in csv.reader(file) for cell in row if " " in cell)

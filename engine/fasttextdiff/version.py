@@ -1,0 +1,3 @@
+"""The engine's version: a plain attribute, because an installed Slicer extension has no package metadata."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,100 @@
+"""What a volume is: voxels, where they lie in the patient, and where they came from.
+
+Knows nothing about files, models or display.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Modality(str, Enum):
+    """The kinds of image that a model can be prepared for; `OTHER` is any that no model was trained on."""
+
+    CT = "ct"
+    MR = "mr"
+    XRAY = "xray"
+    HISTOLOGY = "histology"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a volume was read from.
+
+    Attributes:
+        path: the file or folder, as given.
+        study_uid: DICOM Study Instance UID (0020,000D), empty if not DICOM.
+        series_uid: DICOM Series Instance UID (0020,000E).
+        frame_of_reference_uid: DICOM Frame of Reference UID (0020,0052).
+        instance_uids: DICOM SOP Instance UID (0008,0018) of each slice k.
+        notes: what the reader had to assume or repair, one line each, to be shown and recorded.
+    """
+
+    path: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+    frame_of_reference_uid: str = ""
+    instance_uids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A stack of slices, valid once constructed.
+
+    Attributes:
+        array: voxels (k, j, i), or (k, j, i, 3) for RGB; CT in Hounsfield units. MONOCHROME1 is already inverted, as Slicer
+            does on loading. Finite.
+        ijk_to_ras: 4x4, voxel index (i, j, k, 1) to millimetres (R, A, S, 1); invertible, possibly left-handed or oblique.
+        modality: what the image is.
+        is_planar: True for one image without a position in the patient (PNG, projection X-ray): taken as displayed, row 0 on top,
+            column 0 on the left of the picture, and no millilitres.
+        source: provenance.
+
+    Raises:
+        ValueError: wrong number of axes, an empty axis, a matrix that is not 4x4 or is singular, voxels that are not finite.
+    """
+
+    array: NDArray[np.generic]
+    ijk_to_ras: NDArray[np.float64]
+    modality: Modality
+    is_planar: bool = False
+    source: Source = field(default_factory=Source)
+
+    def __post_init__(self) -> None:
+        """Refuse what later steps could not handle."""
+        if self.array.ndim not in (3, 4) or (self.array.ndim == 4 and self.array.shape[3] != 3):
+            raise ValueError(f"a volume is (k, j, i) or (k, j, i, 3), got shape {self.array.shape}")
+        if 0 in self.array.shape:
+            raise ValueError(f"a volume cannot be empty, got shape {self.array.shape}")
+        if self.ijk_to_ras.shape != (4, 4) or abs(np.linalg.det(self.ijk_to_ras)) < 1e-12:
+            raise ValueError("ijk_to_ras must be an invertible 4x4 matrix")
+        if self.array.dtype.kind == "f" and not np.isfinite(self.array).all():
+            raise ValueError("voxels must be finite")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns: (k, j, i)."""
+        k, j, i = self.array.shape[:3]
+        return k, j, i
+
+    @property
+    def is_color(self) -> bool:
+        """Whether voxels are RGB."""
+        return self.array.ndim == 4
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance in millimetres between neighbours along (i, j, k)."""
+        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000.0

@@ -1,0 +1,205 @@
+"""Write a result to files that other programs read: segmentations with their record, and maps of disagreement.
+
+Knows nothing about models, and nothing about pictures (see `preview`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.nrrd import write_nrrd
+from fasttextdiff.output_files import whole_files
+from fasttextdiff.result import SegmentationResult
+from fasttextdiff.seg_nrrd import label_type, write_seg_nrrd
+from fasttextdiff.segment_tags import PREFIX
+from fasttextdiff.terminology import assign_colors, code_finding
+from fasttextdiff.volume import Volume
+
+SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii")
+UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
+# NIfTI-1 stores the number of voxels along an axis in 16 bits (dim, nifti.nimh.nih.gov/nifti-1).
+_NIFTI_AXIS = 32767
+
+
+def check_segmentation_path(path: Path) -> None:
+    """Refuse a file name whose format is not supported.
+
+    Raises:
+        UsageError: the name does not end in one of `SEGMENTATION_FORMATS`.
+    """
+    _extension(path, SEGMENTATION_FORMATS, "a segmentation")
+
+
+def write_segmentation(result: SegmentationResult, path: Path) -> list[Path]:
+    """Write the masks on the grid of the volume, in the format that the name ends in.
+
+    `.seg.nrrd` is a Slicer segmentation whose segments carry names, codes and provenance as tags. `.nii.gz` and `.nii`
+    are label maps, finding n as value n, or, where findings overlap, 4D with one 0/1 volume a finding; a `.json` of the
+    same name beside them says what is what. Files appear whole or not at all.
+
+    Args:
+        result: at least one finding.
+        path: file to write; an existing one is replaced.
+
+    Returns:
+        The files written, the segmentation first.
+
+    Raises:
+        UsageError: another extension, a folder that is missing or may not be written to, an image too large for NIfTI.
+        FastTextDiffError: the system refused to write.
+    """
+    if _extension(path, SEGMENTATION_FORMATS, "a segmentation") == ".seg.nrrd":
+        with whole_files(path) as (temporary,):
+            write_seg_nrrd(result, temporary)
+        return [path]
+    record = _record_path(path)
+    with whole_files(path, record) as (temporary, temporary_record):
+        _write_nifti(temporary, result.volume, _labels(result))
+        text = json.dumps(_record(result, path), indent=2, ensure_ascii=False, allow_nan=False)
+        temporary_record.write_text(text + "\n", encoding="utf-8", errors="replace", newline="\n")
+    return [path, record]
+
+
+def segmentation_notes(result: SegmentationResult, path: Path) -> list[str]:
+    """What a user should be told about a segmentation file, one line each; also in the `.json` of NIfTI files."""
+    if path.name.lower().endswith(".seg.nrrd"):
+        return []
+    notes = []
+    if _overlapping(result):
+        notes.append(
+            f"findings overlap, so {path.name} is 4D with one volume of 0 and 1 for each finding, in the order typed; "
+            "write .seg.nrrd to have overlapping segments in Slicer"
+        )
+    if not _right_angled(result.volume.ijk_to_ras):
+        notes.append(
+            f"the axes of this volume are not at right angles; some programs refuse {path.name} for that, Slicer among "
+            "them: write .seg.nrrd instead"
+        )
+    return notes
+
+
+def write_uncertainty(result: SegmentationResult, path: Path) -> None:
+    """Write the disagreement between noise samples, standard deviation of the probability, as float32.
+
+    Args:
+        result: a run with at least two samples.
+        path: `.nii.gz`, `.nii` or `.nrrd`; 3D for one finding, else 4D with one volume a finding in the order typed.
+
+    Raises:
+        UsageError: one sample only, another extension, or a place that cannot be written to.
+        FastTextDiffError: the system refused to write.
+    """
+    extension = _extension(path, UNCERTAINTY_FORMATS, "a disagreement map")
+    maps = [finding.disagreement for finding in result.findings if finding.disagreement is not None]
+    if len(maps) < len(result.findings):
+        raise UsageError("one noise sample cannot disagree with itself: ask for 2 samples or more to get a map")
+    with whole_files(path) as (temporary,):
+        if extension == ".nrrd":
+            fields = {f"{PREFIX}Finding{n}": finding.finding for n, finding in enumerate(result.findings, start=1)}
+            write_nrrd(temporary, list(maps), result.volume.ijk_to_ras, fields)
+        else:
+            _write_nifti(temporary, result.volume, maps)
+
+
+def _extension(path: Path, supported: Sequence[str], what: str) -> str:
+    """The supported extension that the name ends in, whatever its case."""
+    name = path.name.lower()
+    for extension in supported:
+        if name.endswith(extension) and name != extension:
+            if extension == ".nrrd" and name.endswith(".seg.nrrd"):
+                break
+            return extension
+    raise UsageError(f"cannot write {what} as {path.name!r}: the name must end in {' or '.join(supported)}")
+
+
+def _record_path(path: Path) -> Path:
+    """`scan.nii.gz` -> `scan.json`."""
+    extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
+    return path.with_name(path.name[: -len(extension)] + ".json")
+
+
+def _labels(result: SegmentationResult) -> list[NDArray[np.unsignedinteger]]:
+    """One label map with value n for finding n, or one 0/1 map a finding where they overlap."""
+    masks = [finding.mask for finding in result.findings]
+    if _overlapping(result):
+        return [mask.astype(np.uint8) for mask in masks]
+    labels = np.zeros(result.volume.shape, label_type(len(masks)))
+    for label, mask in enumerate(masks, start=1):
+        labels[mask] = label
+    return [labels]
+
+
+def _overlapping(result: SegmentationResult) -> bool:
+    """Whether any voxel belongs to two findings."""
+    seen = np.zeros(result.volume.shape, bool)
+    for finding in result.findings:
+        if (seen & finding.mask).any():
+            return True
+        seen |= finding.mask
+    return False
+
+
+def _right_angled(ijk_to_ras: NDArray[np.float64]) -> bool:
+    """Whether the axes are at right angles, to the precision of NIfTI's own header (float32)."""
+    axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-5))
+
+
+def _write_nifti(path: Path, volume: Volume, maps: Sequence[NDArray[Any]]) -> None:
+    """Write maps (k, j, i) as NIfTI-1, 3D or 4D, with the volume's IJK-to-RAS matrix as sform."""
+    import nibabel
+
+    if max(volume.shape) > _NIFTI_AXIS:
+        raise UsageError(f"NIfTI holds {_NIFTI_AXIS} voxels along an axis, this image has {max(volume.shape)}")
+    array = maps[0].T if len(maps) == 1 else np.stack([one.T for one in maps], axis=-1)
+    image = nibabel.Nifti1Image(array, volume.ijk_to_ras)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"FastTextDiff, research use only"
+    image.set_sform(volume.ijk_to_ras, code=1)
+    # A quaternion cannot express shear: without right angles only the sform is true.
+    image.set_qform(volume.ijk_to_ras, code=1 if _right_angled(volume.ijk_to_ras) else 0)
+    nibabel.save(image, path)
+
+
+def _record(result: SegmentationResult, path: Path) -> dict[str, Any]:
+    """What the values of a NIfTI file mean and how they came about; NIfTI itself has no place for it."""
+    source = asdict(result.volume.source)
+    del source["instance_uids"]
+    return {
+        "image": path.name,
+        "layout": "one volume per finding" if _overlapping(result) else "label map",
+        "findings": _finding_records(result),
+        "provenance": asdict(result.provenance),
+        "source": source,
+        "notes": segmentation_notes(result, path),
+        "use": "Research use only. Not for diagnosis.",
+    }
+
+
+def _finding_records(result: SegmentationResult) -> list[dict[str, Any]]:
+    """One entry a finding; `label` is its value in the label map, or 1 in volume `label - 1` of a 4D file."""
+    colors = assign_colors([finding.finding for finding in result.findings])
+    records = []
+    for label, (finding, color) in enumerate(zip(result.findings, colors, strict=True), start=1):
+        voxels = int(np.count_nonzero(finding.mask))
+        records.append(
+            {
+                "finding": finding.finding,
+                "label": label,
+                "voxels": voxels,
+                "ml": None if result.volume.is_planar else round(voxels * result.volume.voxel_ml, 6),
+                "presence": [round(float(p), 4) if np.isfinite(p) else None for p in finding.presence],
+                "color": list(color),
+                "terminology": code_finding(finding.finding).slicer_entry,
+                "warnings": list(finding.warnings),
+            }
+        )
+    return records
