@@ -129,7 +129,7 @@ def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]
 
 
 def _stem_of_image(mask_name: str, pattern: str) -> str:
-    """The image's stem for a mask's file name and a pattern like "mask_{stem}.png"; the table may name the image itself."""
+    """The image's stem for a mask's file name and a pattern like "mask_{stem}.png"; tables may name the image."""
     prefix = pattern.split("{stem}")[0]
     stem = Path(mask_name).stem
     return stem[len(prefix) :] if prefix and stem.startswith(prefix) else stem

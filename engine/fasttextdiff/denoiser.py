@@ -95,7 +95,8 @@ class FeatureDenoiser(nn.Module):
         """:meth:`forward` with the network's own output beside the features, for training.
 
         Returns:
-            features as :meth:`forward`; the network's output (B * T, out, H, W), timesteps of an image next to each other.
+            features as :meth:`forward`; the network's output (B * T, out, H, W), timesteps of an image next to each
+            other.
         """
         features, output = self.run(*self._noised(image, noise), full=True)
         assert output is not None
@@ -118,8 +119,8 @@ class FeatureDenoiser(nn.Module):
         """One pass over x_t (B, 3, H, W) at timesteps (B,).
 
         Returns:
-            the plan's decoder maps (B, C_k, h_k, w_k), and, if `full`, the network's own output (B, out, H, W), which is
-            the predicted noise (first 3 channels) and, where the network learned it, the variance.
+            the plan's decoder maps (B, C_k, h_k, w_k), and, if `full`, the network's own output (B, out, H, W), which
+            is the predicted noise (first 3 channels) and, where the network learned it, the variance.
         """
         unet = self.unet
         sample = functional.pixel_unshuffle(noised, self.plan.patch_size) if self.plan.patch_size > 1 else noised
@@ -144,7 +145,8 @@ def _decode(
 ) -> tuple[Tensor, list[Tensor]]:
     """Run the up-blocks, keep the wanted blocks' outputs, stop after `last`.
 
-    `UNet2DModel.forward` cannot stop inside an up-block, nor show what lies between its residual blocks; hence this loop.
+    `UNet2DModel.forward` cannot stop inside an up-block, nor show what lies between its residual blocks; hence this
+    loop.
     """
     features: list[Tensor] = []
     index = 0

@@ -4,7 +4,8 @@
 class FastTextDiffError(Exception):
     """A problem the user can act on, told in one line: what was wrong, where, and what to do.
 
-    The command line prints the message alone and exits with :attr:`exit_code`; every other exception is a defect of ours.
+    The command line prints the message alone and exits with :attr:`exit_code`; every other exception is a defect of
+    ours.
     """
 
     exit_code = 1

@@ -1,4 +1,4 @@
-"""Cross-modal fusion: image features attend to the words of a finding, a small decoder turns them into per-pixel logits.
+"""Cross-modal fusion: image features attend to the words of a finding, a decoder makes logits of them.
 
 Knows shapes only; knows nothing about where the features or the words came from.
 """
@@ -93,13 +93,13 @@ class FusionBlock(nn.Module):
 class FusionHead(ModelMixin, ConfigMixin):
     """The trained part of the method (paper section 3.3, figure 2; TextDiff section 2.2).
 
-    Every scale is brought to `width` channels by a 1x1 convolution (skipped where it has that width already: the first scale has
-    its own, the later ones share one a channel count), passes one fusion block shared by all scales, is upsampled bilinearly, and
-    the concatenation is decoded by three 3x3 convolutions.
+    Every scale is brought to `width` channels by a 1x1 convolution (skipped where it has that width already: the first
+    scale has its own, the later ones share one a channel count), passes one fusion block shared by all scales, is
+    upsampled bilinearly, and the concatenation is decoded by three 3x3 convolutions.
 
-    The published head is `FusionHead(feature_channels=(1536, 1536, 768, 768))` (MoNuSeg) or `(3072, 1536, 1536, 768)` (QaTa):
-    9,683,234 and 10,862,882 parameters. The compact one is narrower, and adds what the published one lacks: a positional code, so
-    that "left" can be learned, and a presence output, so that absent findings can be told.
+    The published head is `FusionHead(feature_channels=(1536, 1536, 768, 768))` (MoNuSeg) or `(3072, 1536, 1536, 768)`
+    (QaTa): 9,683,234 and 10,862,882 parameters. The compact one is narrower, and adds what the published one lacks: a
+    positional code, so that "left" can be learned, and a presence output, so that absent findings can be told.
 
     Args:
         feature_channels: channels of each scale, coarsest first.
@@ -109,8 +109,8 @@ class FusionHead(ModelMixin, ConfigMixin):
         head_dim: channels of a head.
         decoder_channels: channels after the first and the second 3x3 convolution.
         out_channels: 2 (background, finding; softmax) or 1 (sigmoid).
-        norm_groups: 0 for batch normalisation in the decoder as published; otherwise group normalisation, which does not mix
-            the statistics of X-rays with those of histology.
+        norm_groups: 0 for batch normalisation in the decoder as published; otherwise group normalisation, which does
+            not mix the statistics of X-rays with those of histology.
         positional: whether features carry their normalised (x, y) in the image, x to the right, y down, each -1..1.
         presence: whether the presence output exists.
     """
@@ -181,12 +181,16 @@ class FusionHead(ModelMixin, ConfigMixin):
 
 
 def foreground_logit(logits: Tensor) -> Tensor:
-    """(B, 1 or 2, H, W) to the log-odds of the finding (B, H, W): softmax over two channels is the sigmoid of their difference."""
+    """Log-odds of the finding, (B, 1 or 2, H, W) to (B, H, W): a softmax of two is the sigmoid of their difference."""
     return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
 
 
 def positional_code(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Pixel centres (x, y) in -1..1 with sines and cosines of a few octaves, (height * width, 2 + 4 * POSITION_OCTAVES)."""
+    """Pixel centres (x, y) in -1..1 with sines and cosines of a few octaves.
+
+    Returns:
+        (height * width, 2 + 4 * POSITION_OCTAVES), rows first.
+    """
     y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) * (2 / height) - 1
     x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) * (2 / width) - 1
     xy = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).flatten(0, 1)

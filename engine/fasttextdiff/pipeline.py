@@ -103,7 +103,7 @@ class FastTextDiffPipeline(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def features(self, image: Tensor, noise: Tensor) -> list[Tensor]:
-        """Phase one, independent of the finding: (B, 3, H, W) in [-1, 1] to the denoiser's decoder maps (see FeatureDenoiser)."""
+        """Phase one, independent of the finding: (B, 3, H, W) in [-1, 1] to the denoiser's decoder maps."""
         features: list[Tensor] = self.denoiser(image, noise)
         return features
 

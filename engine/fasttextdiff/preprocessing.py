@@ -29,7 +29,8 @@ class ImageSettings:
         size: pixels of the longer side of the model's input; for tiled images, the side of a tile.
         window: fixed (level, width), for modalities with absolute units; None for `percentiles` of the whole volume.
         percentiles: darkest and brightest percentile shown when there is no fixed window.
-        tiled: whether images larger than `size` are covered by overlapping tiles at full resolution instead of being shrunk.
+        tiled: whether images larger than `size` are covered by overlapping tiles at full resolution instead of being
+            shrunk.
     """
 
     size: int
@@ -89,16 +90,23 @@ def _settings_from(values: Mapping[str, Any]) -> ImageSettings:
 def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
     """The window for a volume: never the DICOM or display window, which is often chosen for other tissue.
 
+    A picture of a modality with absolute units (a CT slice saved as PNG) has been windowed by whoever saved it: its
+    eight bits are taken as they are.
+
     Returns:
         None for colour images, which keep the range of their voxel type.
     """
     if volume.is_color:
         return None
-    return settings.window or percentile_window(volume.array, settings.percentiles)
+    if settings.window and volume.is_planar and volume.array.dtype == np.uint8:
+        return 127.5, 255.0
+    if settings.window and not volume.is_planar:
+        return settings.window
+    return percentile_window(volume.array, settings.percentiles)
 
 
 def percentile_window(array: NDArray[np.generic], percentiles: tuple[float, float]) -> Window:
-    """(level, width) that spans two percentiles of the voxels; width 1 at least relative to nothing for constant images."""
+    """(level, width) that spans two percentiles of the voxels; the width is 1 for a constant image."""
     step = max(1, array.size // 2_000_000)  # two million voxels fix a percentile to well under one grey level
     low, high = np.percentile(array.ravel()[::step].astype(np.float64), percentiles)
     return float((low + high) / 2), float(high - low) or 1.0
@@ -107,7 +115,7 @@ def percentile_window(array: NDArray[np.generic], percentiles: tuple[float, floa
 def apply_window(array: NDArray[np.generic], window: Window | None) -> NDArray[np.float32]:
     """Voxels to [0, 1] float32; without a window the range of an integer type, or [0, 1] clipped for floats."""
     if window is None:
-        top = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0
+        top = float(np.iinfo(str(array.dtype)).max) if array.dtype.kind in "iu" else 1.0
         return np.clip(array.astype(np.float32) / np.float32(top), 0, 1)
     level, width = window
     return np.clip((array.astype(np.float32) - np.float32(level - width / 2)) / np.float32(width), 0, 1)
@@ -115,7 +123,9 @@ def apply_window(array: NDArray[np.generic], window: Window | None) -> NDArray[n
 
 @dataclass(frozen=True)
 class Fit:
-    """How a slice is fitted into the model's input: resized with its physical aspect ratio kept, then padded on the right and bottom.
+    """How a slice is fitted into the model's input.
+
+    It is resized with its physical aspect ratio kept, then padded on the right and bottom.
 
     Attributes:
         source: (rows, columns) of the slice.
@@ -190,7 +200,7 @@ class Tile:
 
 
 def tiles(shape: tuple[int, int], side: int, overlap: float = 0.25) -> list[Tile]:
-    """Tiles that cover `shape` with at least `overlap` of a side in common between neighbours, evenly spread; whole if it fits."""
+    """Tiles that cover `shape`, evenly spread, neighbours sharing at least `overlap` of a side; one if it fits."""
     rows, columns = (_starts(extent, side, overlap) for extent in shape)
     return [Tile(r, c, min(side, shape[0]), min(side, shape[1])) for r in rows for c in columns]
 
@@ -203,6 +213,6 @@ def _starts(extent: int, side: int, overlap: float) -> list[int]:
 
 
 def tile_weight(height: int, width: int) -> Tensor:
-    """(height, width) weight of a tile's logits when tiles are blended: 1 in the middle, falling linearly to a small value at the border."""
+    """Weight (height, width) of a tile's logits in a blend: 1 in the middle, falling linearly towards the border."""
     rows, columns = (1 - (2 * (torch.arange(n) + 0.5) / n - 1).abs() for n in (height, width))
     return torch.outer(rows, columns).clamp_min(1e-3)

@@ -26,7 +26,8 @@ class Provenance:
         timesteps: diffusion timesteps whose features were used.
         plane: "acquisition", "axial", "coronal" or "sagittal".
         slices: (first, last + 1) along the plane's slice axis.
-        window: (level, width) applied to the voxels, in their own units; None where the image's own range was used (colour).
+        window: (level, width) applied to the voxels, in their own units; None where the image's own range was used
+            (colour).
         threshold: probability above which a pixel belongs to the mask.
         device: e.g. "cpu", "cuda:0".
         dtype: e.g. "float32", "bfloat16".
@@ -57,7 +58,8 @@ class FindingResult:
         probability: (k, j, i) float32 in [0, 1]; 0 outside the requested slices.
         mask: (k, j, i) bool.
         disagreement: (k, j, i) float32, standard deviation of the probability over noise samples; None for one sample.
-        presence: (slices of the plane,) float32, probability that the finding is there at all, slice by slice; NaN where not asked.
+        presence: (slices of the plane,) float32, probability that the finding is there at all, slice by slice; NaN
+            where not asked.
         warnings: one line each, e.g. that the model was not trained on this finding.
     """
 

@@ -301,7 +301,7 @@ class Segmenter:
 
     def _key(self, view: NDArray[np.float32], fit: Fit, seed: int) -> tuple[Any, ...]:
         """What the features depend on; the pixels by content, so that a volume changed in place is not mistaken."""
-        pixels = hashlib.blake2b(np.ascontiguousarray(view), digest_size=16).digest()
+        pixels = hashlib.blake2b(view.tobytes(), digest_size=16).digest()
         return pixels, fit, seed, self.pipeline.info.weights_sha256
 
     def _autocast(self) -> torch.autocast:
@@ -427,7 +427,11 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"'{name}' is not a device: use auto, cpu, cuda, cuda:1 or mps") from None
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    there: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
     if device.type not in there or not there[device.type]():
         raise UsageError(f"this computer has no usable '{name}' device: use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from fasttextdiff.errors import FastTextDiffError, UsageError
 
 CACHE_SIZE = 4096
-"""Findings whose states are kept: at 64 tokens of 256 float32 channels this is 256 MB at the very most, usually 1/8 of it."""
+"""Findings whose states are kept: at 64 tokens of 256 float32 channels this is 256 MB at the very most, usually 1/8
+of it.
+"""
 
 
 class TextStates(NamedTuple):
@@ -36,8 +38,8 @@ class TextStates(NamedTuple):
 class TextEncoder(nn.Module):
     """A ModernBERT and its tokenizer (paper section 3.1; Warner et al., arXiv 2412.13663).
 
-    Unlike the published code, which cuts every caption to ten tokens and lets padding be attended, all tokens up to `max_tokens`
-    are read and padding is masked.
+    Unlike the published code, which cuts every caption to ten tokens and lets padding be attended, all tokens up to
+    `max_tokens` are read and padding is masked.
 
     Args:
         model: `transformers.ModernBertModel`, or any encoder with `last_hidden_state`.
@@ -59,7 +61,8 @@ class TextEncoder(nn.Module):
         """Load a folder or a hub id; safetensors only.
 
         Args:
-            name_or_folder: e.g. `thomas-sounack/BioClinical-ModernBERT-base`, or a folder with config.json and model.safetensors.
+            name_or_folder: e.g. `thomas-sounack/BioClinical-ModernBERT-base`, or a folder with config.json and
+                model.safetensors.
             tokenizer: where the tokenizer lies, if elsewhere.
             max_tokens: see the class.
             **loading: further arguments of transformers' `from_pretrained` (`dtype`, `attn_implementation`, ...).
@@ -139,7 +142,7 @@ class TextEncoder(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> TextEncoder:
         self.clear_cache()
-        return super()._apply(fn, recurse)  # type: ignore[no-any-return]
+        return super()._apply(fn, recurse)
 
 
 def normalise(finding: str) -> str:

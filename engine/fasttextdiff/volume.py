@@ -48,16 +48,18 @@ class Volume:
     """A stack of slices, valid once constructed.
 
     Attributes:
-        array: voxels (k, j, i), or (k, j, i, 3) for RGB; CT in Hounsfield units. MONOCHROME1 is already inverted, as Slicer
-            does on loading. Finite.
-        ijk_to_ras: 4x4, voxel index (i, j, k, 1) to millimetres (R, A, S, 1); invertible, possibly left-handed or oblique.
+        array: voxels (k, j, i), or (k, j, i, 3) for RGB; CT in Hounsfield units. MONOCHROME1 is already inverted, as
+            Slicer does on loading. Finite.
+        ijk_to_ras: 4x4, voxel index (i, j, k, 1) to millimetres (R, A, S, 1); invertible, possibly left-handed or
+            oblique.
         modality: what the image is.
-        is_planar: True for one image without a position in the patient (PNG, projection X-ray): taken as displayed, row 0 on top,
-            column 0 on the left of the picture, and no millilitres.
+        is_planar: True for one image without a position in the patient (PNG, projection X-ray): taken as displayed,
+            row 0 on top, column 0 on the left of the picture, and no millilitres.
         source: provenance.
 
     Raises:
-        ValueError: wrong number of axes, an empty axis, a matrix that is not 4x4 or is singular, voxels that are not finite.
+        ValueError: wrong number of axes, an empty axis, a matrix that is not 4x4 or is singular, voxels that are not
+            finite.
     """
 
     array: NDArray[np.generic]

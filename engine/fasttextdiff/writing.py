@@ -38,6 +38,15 @@ def check_segmentation_path(path: Path) -> None:
     _extension(path, SEGMENTATION_FORMATS, "a segmentation")
 
 
+def check_uncertainty_path(path: Path) -> None:
+    """Refuse a file name whose format is not supported.
+
+    Raises:
+        UsageError: the name does not end in one of `UNCERTAINTY_FORMATS`.
+    """
+    _extension(path, UNCERTAINTY_FORMATS, "a disagreement map")
+
+
 def write_segmentation(result: SegmentationResult, path: Path) -> list[Path]:
     """Write the masks on the grid of the volume, in the format that the name ends in.
 

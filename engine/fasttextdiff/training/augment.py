@@ -111,6 +111,8 @@ def _grey_levels(image: NDArray[np.uint8], modality: Modality, rng: Generator) -
     if modality is Modality.HISTOLOGY:
         x = x ** np.exp(rng.uniform(-0.25, 0.25, 3).astype(np.float32))
         x = x * rng.uniform(0.85, 1.1, 3).astype(np.float32)
+    if modality is Modality.CT and rng.random() < 0.4:
+        x = np.minimum(x * np.float32(rng.uniform(1.0, 1.8)), 1)  # contrast-filled vessels saturate, soft tissue may
     x = x ** np.float32(math.exp(rng.uniform(-spread, spread)))
     x = (x - 0.5) * np.float32(rng.uniform(0.8, 1.2)) + np.float32(0.5 + rng.uniform(-0.1, 0.1))
     if rng.random() < 0.3:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -58,16 +59,16 @@ class StepBatches(Dataset[Batch]):
         views, prompts = [], []
         for group in _allot(self.shares, stage.batch, rng):
             pool = self.samples[self.groups[group]]
-            view = augment(pool[rng.integers(len(pool))], stage.size, rng)
+            view = augment(pool[int(rng.integers(len(pool)))], stage.size, rng)
             views.append(view.image if view.image.ndim == 3 else np.stack([view.image] * 3, axis=-1))
             prompts += [whole_prompt(view, rng), steered_prompt(view, rng)]
-        images = to_model_range(np.stack(views).astype(np.float32) / 255, "rgb")
+        images = to_model_range(np.stack(views).astype(np.float32) / np.float32(255), "rgb")
         noise = torch.from_numpy(rng.standard_normal(images.shape, dtype=np.float32))
         masks = torch.from_numpy(np.stack([p.mask for p in prompts]).astype(np.float32))
         return Batch(images, noise, [p.text for p in prompts], masks)
 
 
-def _allot(shares: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
+def _allot(shares: NDArray[np.float64], count: int, rng: np.random.Generator) -> list[int]:
     """`count` group numbers with the shares kept as exactly as whole numbers allow; the remainder is drawn."""
     exact = shares * count
     whole = np.floor(exact).astype(int)

@@ -5,7 +5,6 @@ Knows optimisation; batches, losses and the model are made elsewhere.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def train(config: TrainingConfig, report: Report, stop: Callable[[], bool] = lam
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     config.output.mkdir(parents=True, exist_ok=True)
     pipeline = build_compact(config, _tokenizer(config)).to(accelerator.device).train()
-    pipeline.denoiser.to(memory_format=torch.channels_last)
+    pipeline.denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98))
     average = EMAModel(pipeline.parameters(), decay=config.ema, use_ema_warmup=True, power=0.75)
     first = _resume(config.output / CHECKPOINT, pipeline, optimizer, average)
@@ -171,9 +170,3 @@ def _save_averaged(folder: Path, model: FastTextDiffPipeline, average: Any) -> P
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
-
-
-def append_log(path: Path, step: int, values: dict[str, float]) -> None:
-    """One JSON line a report, for plots."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, **{k: round(v, 5) for k, v in values.items()}}) + "\n")

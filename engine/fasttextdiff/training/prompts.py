@@ -1,7 +1,8 @@
 """Prompts with true masks, generated from what a sample says is where.
 
-Knows the wording of findings and sides; knows nothing about files, augmentation or networks. Sides are the patient's throughout.
-A wording that has no true mask on a sample (a zone nobody marked, ground-glass where only infection is labelled) is never made.
+Knows the wording of findings and sides; knows nothing about files, augmentation or networks. Sides are the patient's
+throughout. A wording that has no true mask on a sample (a zone nobody marked, ground-glass where only infection is
+labelled) is never made.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ ON_SIDE = (
     "{finding}, {side} lung", "unilateral {finding}, {side} lung",
 )  # fmt: skip
 IN_ZONE = (
-    "{finding} in the {zone} zone of the {side} lung", "{zone} {side} lung {finding}", "{finding} in the {zone} {side} lung",
+    "{finding} in the {zone} zone of the {side} lung", "{zone} {side} lung {finding}",
+    "{finding} in the {zone} {side} lung",
     "{finding}, {zone} {side} lung", "{side} {zone} zone {finding}", "{finding} in the {side} {zone} lung",
 )  # fmt: skip
 NEGATED = ("no {finding}", "no evidence of {finding}", "without {finding}", "no sign of {finding}")
@@ -78,9 +80,13 @@ class Prompt:
     mask: Mask
 
 
+Maker = Callable[[], "Prompt | None"]
+"""Makes one kind of prompt for a sample; None if the sample holds no truth for it."""
+
+
 def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
     """What is everywhere: the full sentence, a generic word, one of the structures, or nothing at all (the union)."""
-    makers: list[tuple[float, Callable[[], Prompt]]] = []
+    makers: list[tuple[float, Maker]] = []
     main = Region.NUCLEI if sample.modality is Modality.HISTOLOGY else Region.LESION
     if main & sample.annotated:
         mask = has(sample, main)
@@ -99,7 +105,7 @@ def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
 
 def steered_prompt(sample: Sample, rng: Generator) -> Prompt:
     """What the words decide: one side, one zone, another structure, a negation, or something that is not there."""
-    makers: list[tuple[float, Callable[[], Prompt | None]]] = [
+    makers: list[tuple[float, Maker]] = [
         (0.35, lambda: _negated(sample, rng)),
         (0.45, lambda: _foreign(sample, rng)),
     ]
@@ -126,17 +132,17 @@ def on_side(sample: Sample, region: Region, side: str) -> Mask:
     return has(sample, region) & (left if side == "left" else ~left)
 
 
-def _draw(makers: list, rng: Generator) -> Prompt:  # type: ignore[type-arg]
+def _draw(makers: list[tuple[float, Maker]], rng: Generator) -> Prompt:
     """A prompt from a weighted choice of makers; one that has no truth here gives None and another is drawn."""
     weights = np.array([weight for weight, _ in makers])
     while True:
-        index = rng.choice(len(makers), p=weights / weights.sum())
-        prompt: Prompt | None = makers[index][1]()
+        index = int(rng.choice(len(makers), p=weights / weights.sum()))
+        prompt = makers[index][1]()
         if prompt is not None:
             return prompt
 
 
-def _bind(function: Callable[..., Prompt | None], *args: object) -> Callable[[], Prompt | None]:
+def _bind(function: Callable[..., Prompt | None], *args: object) -> Maker:
     return lambda: function(*args)
 
 

@@ -97,7 +97,7 @@ def _qata(folder: Path) -> Iterator[Sample]:
 
 
 def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The picture's right part, which is the patient's left, split at the central column that crosses fewest lesion pixels."""
+    """The picture's right part, the patient's left, split at the central column with the fewest lesion pixels."""
     width = lesions.shape[1]
     columns = np.arange(int(0.38 * width), int(0.62 * width) + 1)
     off_centre = np.abs(columns - width / 2) / width
@@ -185,8 +185,8 @@ def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
 def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[Region, NDArray[np.bool_]]:
     """Lungs of a lung-window slice by threshold, hole filling and a split: weak labels, not masks drawn by a person.
 
-    Dark components (with known lesions) that are large and hold no corner of the picture; the published slices are cropped so
-    tightly that lungs reach the border, but never a corner.
+    Dark components (with known lesions) that are large and hold no corner of the picture; the published slices are
+    cropped so tightly that lungs reach the border, but never a corner.
 
     Args:
         image: (h, w), patient right on the left of the picture.
@@ -243,7 +243,7 @@ def otsu_threshold(image: NDArray[np.float32]) -> float:
     sums = np.cumsum(counts * centres)
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(centres[np.nanargmax(between)])
+    return float(centres[int(np.nanargmax(between))])
 
 
 def _mask_or_empty(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ SPECIAL_TOKENS = {
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
-    """A `transformers.PreTrainedTokenizerFast` with lower-cased byte-level BPE (Sennrich et al. 2016) and [CLS] ... [SEP].
+    """Learn a `transformers.PreTrainedTokenizerFast`: lower-cased byte-level BPE (Sennrich et al. 2016).
 
     Args:
         texts: what to learn from.

@@ -1,0 +1,94 @@
+"""Segments the bundled sample images from typed findings and paints one picture of everything.
+
+Also an example of the engine as a library: read, segment, write. Run it through `python3 run.py demo`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume, write_segmentation
+from fasttextdiff.cli import RESEARCH_USE
+from fasttextdiff.preview import draw_preview
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "Resources" / "samples"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image, what to look for in it, and which slices (all if None)."""
+
+    name: str
+    path: str
+    findings: tuple[str, ...]
+    slices: tuple[int, int] | None = None
+
+
+CASES = (
+    Case("xray", "cxr_hannover/1d40779e.png", ("left lung", "opacity in the right lung", "heart", "nuclei")),
+    Case("chest_ct", "chest_ct/chest_ct_cropped.nii.gz", ("left lung", "right lung", "kidney")),
+    Case("abdominal_ct_dicom", "abdominal_ct_dicom", ("left lung", "right lung", "nuclei")),
+    Case("histology", "histology/4d14a3629b6af6de.png", ("cell nuclei", "left lung")),
+)
+
+
+def main() -> None:
+    """Segment every case and say what was found and where it was written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for the results")
+    output = parser.parse_args().output
+    output.mkdir(parents=True, exist_ok=True)
+    segmenter = Segmenter(FastTextDiffPipeline.from_pretrained())
+    pictures = [run(segmenter, case, output) for case in CASES]
+    picture = output / "demo.png"
+    collage(pictures).save(picture)
+    print(
+        f"\nThe whole picture: {picture}\nOpen the .seg.nrrd files in 3D Slicer together with {SAMPLES}\n{RESEARCH_USE}"
+    )
+
+
+def run(segmenter: Segmenter, case: Case, output: Path) -> Image.Image:
+    """Segment one case, write `.seg.nrrd`, `.nii.gz` and a PNG, and return the picture."""
+    start = time.perf_counter()
+    volume = read_volume(SAMPLES / case.path)
+    result = segmenter.segment(volume, case.findings, slices=case.slices)
+    seconds = time.perf_counter() - start
+    print(f"\n{case.name}: {case.path}, {len(result.presence[case.findings[0]])} slice(s), {seconds:.1f} s")
+    for found in result.findings:
+        voxels = int(found.mask.sum())
+        amount = f"{voxels:,} px" if volume.is_planar else f"{voxels * volume.voxel_ml:.0f} ml"
+        print(f"  {found.finding:<28} {amount if voxels else 'not found'}")
+    written = [output / f"{case.name}.seg.nrrd", output / f"{case.name}.nii.gz"]
+    for path in written:
+        write_segmentation(result, path)
+    picture = draw_preview(result)
+    picture.save(output / f"{case.name}.png")
+    print(f"  wrote {output / case.name}.seg.nrrd, .nii.gz, .png")
+    return picture
+
+
+def collage(pictures: list[Image.Image], width: int = 1400) -> Image.Image:
+    """Two columns of pictures of equal width, filled where there is more room."""
+    columns: list[list[Image.Image]] = [[], []]
+    for picture in pictures:
+        fitted = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        min(columns, key=lambda column: sum(p.height for p in column)).append(fitted)
+    page = Image.new(
+        "RGB", (2 * width, max(sum(p.height for p in column) for column in columns)), pictures[0].getpixel((0, 0))
+    )
+    for x, column in enumerate(columns):
+        y = 0
+        for fitted in column:
+            page.paste(fitted, (x * width, y))
+            y += fitted.height
+    return page
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,439 @@
+"""The command line: reads arguments, calls the engine, prints one line for an error.
+
+Everything heavy is imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+
+if TYPE_CHECKING:
+    from fasttextdiff.result import SegmentationResult
+    from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff.volume import Volume
+
+RESEARCH_USE = "Research use only. Not for diagnosis."
+
+app = typer.Typer(
+    name="fasttextdiff",
+    help="Segment medical images from a typed finding.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_state = {"verbose": False}
+
+
+def _set_verbose(value: bool) -> None:
+    _state["verbose"] = _state["verbose"] or value
+
+
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", callback=_set_verbose, help="Show the traceback of an error.", is_eager=True)
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Model folder or hub id; the bundled compact model if not given."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+
+
+@app.callback()
+def _options(
+    verbose: Verbose = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from fasttextdiff.version import __version__
+
+        typer.echo(f"fasttextdiff {__version__}")
+        raise typer.Exit
+
+
+@app.command(no_args_is_help=True)
+def segment(
+    image: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, NIfTI, NRRD, MHA, PNG, JPEG, TIFF.")
+    ],
+    finding: Annotated[list[str], typer.Option("--finding", "-f", help="What to look for; repeat for several.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Result: .seg.nrrd (3D Slicer) or .nii.gz.")],
+    preview: Annotated[Path | None, typer.Option(help="PNG picture of the result.")] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(help="Disagreement of the samples, .nii.gz or .nrrd; needs --samples 2 or more."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    slices: Annotated[
+        str | None, typer.Option(metavar="A:B", help="Slices A to B-1, from 0; all if not given.")
+    ] = None,
+    plane: Annotated[str, typer.Option(help="acquisition, axial, coronal or sagittal.")] = "acquisition",
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="LEVEL,WIDTH", help="Window instead of the one the model was trained with."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability above which a voxel belongs to the mask; the model's own if not given."),
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="ct, mr, xray, histology or other, instead of the guess.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Series Instance UID, where a folder holds several.")] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Segment an image from typed findings, and write the masks on its own grid.
+
+    Sides are the patient's: "left lung" is on the right of a radiological picture.
+    """
+    from fasttextdiff.writing import segmentation_notes, write_segmentation
+
+    _check_outputs(output, preview, uncertainty, samples)
+    findings = [" ".join(f.split()) for f in finding]
+    if not all(findings):
+        raise UsageError("a finding is empty: type what to look for, for example -f 'left lung'")
+    options = {"slices": _pair(slices, ":", int, "--slices"), "window": _pair(window, ",", float, "--window")}
+    volume = _read(image, modality, series)
+    segmenter = _load(model, device, dtype)
+    segmenter.check_findings(findings)
+    with _progress("segmenting") as progress:
+        result = segmenter.segment(
+            volume, findings, plane=plane, samples=samples, seed=seed, threshold=threshold, progress=progress, **options
+        )
+    _write_extras(result, preview, uncertainty)
+    written = write_segmentation(result, output)
+    _show_result(result)
+    for note in segmentation_notes(result, output):
+        _note(note)
+    _say(f"wrote {', '.join(str(p) for p in [*written, *filter(None, (preview, uncertainty))])}")
+    _say(RESEARCH_USE)
+
+
+@app.command(no_args_is_help=True)
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see fasttextdiff/configs.")],
+    verbose: Verbose = False,
+) -> None:
+    """Train a compact model, or go on from the last checkpoint. Ctrl-C saves a checkpoint and stops."""
+    from fasttextdiff.training.config import read_config
+    from fasttextdiff.training.progress import TrainingProgress
+
+    run = read_config(config)
+    with TrainingProgress(run) as progress:
+        from fasttextdiff.training.loop import train as train_model
+
+        folder = train_model(run, progress.report, progress.stopped)
+    if progress.stopped():
+        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
+    _say(f"wrote {folder}")
+
+
+@app.command(no_args_is_help=True)
+def evaluate(
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET_DIR", help="Folder in LViT's layout, or with targets.csv.")
+    ],
+    split: Annotated[str, typer.Option(help="Name of the split, e.g. val.")] = "val",
+    model: ModelOption = None,
+    text: Annotated[str, typer.Option(help="true, none, shuffled or flipped.")] = "true",
+    protocol: Annotated[str, typer.Option(help="native or published (256 px, dilated masks).")] = "native",
+    threshold: Annotated[float | None, typer.Option(help="Of the probability; the model's own if not given.")] = None,
+    json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder for the predicted masks, as PNG.")] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Score a model on a labelled folder: Dice and IoU, as the mean of images and over all pixels."""
+    from fasttextdiff import evaluation
+    from fasttextdiff.datasets import load_targets
+    from fasttextdiff.output_files import check_writable
+
+    if protocol not in evaluation.PROTOCOLS:
+        raise UsageError(f"'{protocol}' is not a protocol: use {' or '.join(evaluation.PROTOCOLS)}")
+    if json_output:
+        check_writable(json_output)
+    targets = load_targets(dataset, split)
+    texts = evaluation.choose_texts(targets, text)
+    segmenter = _load(model, device, dtype)
+    keep = None if masks is None else lambda target, mask: evaluation.save_mask(masks, target, mask)
+    scores = []
+    with _progress("evaluating", "images") as progress:
+        for done in evaluation.evaluate(
+            segmenter, targets, texts=texts, protocol=protocol, threshold=threshold, keep=keep
+        ):
+            scores.append(done)
+            progress(len(scores), len(targets))
+    info = segmenter.pipeline.info
+    report = evaluation.report(
+        scores,
+        dataset=dataset.resolve().name,
+        split=split,
+        model=f"{info.name} {info.weights_sha256}",
+        text=text,
+        protocol=protocol,
+        threshold=info.threshold if threshold is None else threshold,
+    )
+    _show_scores(report, evaluation.by_text(scores, targets))
+    if json_output:
+        _write_json(json_output, report)
+
+
+@app.command(name="verify-golden", no_args_is_help=True)
+def verify_golden(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with cases.json and the stored arrays.")],
+    verbose: Verbose = False,
+) -> None:
+    """Prove that the classes are the published networks: compare them with stored outputs, without any weights."""
+    from fasttextdiff.golden import verify_golden as verify
+
+    checks = verify(folder)
+    rows = [(c.name, f"{c.error:.2e}", f"{c.tolerance:.0e}", "ok" if c.passed else "FAILED") for c in checks]
+    _table("Golden outputs", ("array", "max abs error", "allowed", ""), rows)
+    failed = sum(not c.passed for c in checks)
+    _say(f"{len(checks) - failed} of {len(checks)} agree")
+    if failed:
+        raise FastTextDiffError(f"{failed} of {len(checks)} stored arrays are not reproduced")
+
+
+@app.command(no_args_is_help=True)
+def convert(
+    denoiser: Annotated[Path, typer.Option(help="256x256_diffusion_uncond.pt of guided-diffusion.")],
+    head: Annotated[Path, typer.Option(help="model_best.pth of the published head.")],
+    text_encoder: Annotated[str, typer.Option(help="ModernBERT folder or hub id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to make.")],
+    verbose: Verbose = False,
+) -> None:
+    """Make a model folder from the files that the published work uses."""
+    from fasttextdiff.convert import convert as convert_files
+
+    _say(f"wrote {convert_files(denoiser, head, text_encoder, output)}")
+
+
+@app.command()
+def info(model: ModelOption = None, verbose: Verbose = False) -> None:
+    """Show a model, what it was taught, and the libraries and devices in use."""
+    import platform
+
+    import diffusers
+    import torch
+    import transformers
+
+    from fasttextdiff.pipeline import BUNDLED_MODEL, FastTextDiffPipeline
+    from fasttextdiff.text_encoder import attention_implementation
+    from fasttextdiff.version import __version__
+
+    _quiet_libraries()
+    pipeline = FastTextDiffPipeline.from_pretrained(model)
+    about = pipeline.info
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    rows = [
+        ("model", f"{about.name} (weights {about.weights_sha256})"),
+        ("folder", str(model or BUNDLED_MODEL)),
+        ("licence", about.licence or "unknown"),
+        ("parameters", f"{pipeline.n_parameters:,}"),
+        ("timesteps", ", ".join(map(str, pipeline.denoiser.plan.timesteps))),
+        ("threshold", f"{about.threshold:g}, presence {about.presence_threshold:g}"),
+        *((f"taught on {kind}", ", ".join(terms)) for kind, terms in about.taught.items()),
+        ("fasttextdiff", __version__),
+        ("python, torch", f"{platform.python_version()}, {torch.__version__}"),
+        ("transformers, diffusers", f"{transformers.__version__}, {diffusers.__version__}"),
+        ("GPU", gpu),
+        ("text attention", attention_implementation()),
+    ]
+    _table("fasttextdiff", ("", ""), rows)
+
+
+def main() -> NoReturn:
+    """Run the command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
+    import click
+
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        _fail(error, error.format_message(), error.exit_code)
+    except FastTextDiffError as error:
+        _fail(error, str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort) as error:
+        _fail(error, "stopped; nothing was written", Cancelled.exit_code)
+    except MemoryError as error:
+        _fail(error, "there is not enough memory: try fewer slices (--slices) or close other programs", 1)
+    except Exception as error:
+        _fail(error, f"internal error, {type(error).__name__}: {error}; run with -v and report it", 1)
+
+
+def _terminate(*_: object) -> NoReturn:
+    """SIGTERM stops like Ctrl-C, so that no temporary file stays."""
+    raise KeyboardInterrupt
+
+
+def _fail(error: BaseException, message: str, code: int) -> NoReturn:
+    if _state["verbose"]:
+        import traceback
+
+        traceback.print_exception(error)
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _check_outputs(output: Path, preview: Path | None, uncertainty: Path | None, samples: int) -> None:
+    """Find out about impossible outputs before time is spent."""
+    from fasttextdiff.output_files import check_writable
+    from fasttextdiff.writing import check_segmentation_path, check_uncertainty_path
+
+    check_segmentation_path(output)
+    if preview is not None and preview.suffix.lower() != ".png":
+        raise UsageError(f"a preview is a .png file, not {preview.name}")
+    if uncertainty is not None:
+        check_uncertainty_path(uncertainty)
+        if samples < 2:
+            raise UsageError("--uncertainty compares noise samples: add --samples 4 or more")
+    for path in filter(None, (output, preview, uncertainty)):
+        check_writable(path)
+
+
+def _pair(text: str | None, separator: str, kind: Callable[[str], Any], option: str) -> tuple[Any, Any] | None:
+    if text is None:
+        return None
+    try:
+        first, second = (kind(part) for part in text.split(separator))
+    except ValueError:
+        raise UsageError(f"{option} takes two numbers with '{separator}' between them, not '{text}'") from None
+    return first, second
+
+
+def _read(path: Path, modality: str | None, series: str | None) -> Volume:
+    from fasttextdiff.reading import read_volume
+    from fasttextdiff.volume import Modality
+
+    if modality is not None and modality not in [m.value for m in Modality]:
+        raise UsageError(f"'{modality}' is not a modality: use {', '.join(m.value for m in Modality)}")
+    volume = read_volume(path, modality=None if modality is None else Modality(modality), series_uid=series)
+    for note in volume.source.notes:
+        _note(note)
+    return volume
+
+
+def _load(model: str | None, device: str, dtype: str) -> Segmenter:
+    from fasttextdiff.segmenter import Segmenter, choose_device, choose_dtype
+
+    choose_dtype(dtype, choose_device(device))  # before a model is loaded for nothing
+    from fasttextdiff.pipeline import FastTextDiffPipeline
+
+    _quiet_libraries()
+    return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
+
+
+def _quiet_libraries() -> None:
+    """Errors of ours are one line; the libraries' advice and progress bars would bury it."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+
+
+def _write_extras(result: SegmentationResult, preview: Path | None, uncertainty: Path | None) -> None:
+    from fasttextdiff.preview import write_preview
+    from fasttextdiff.writing import write_uncertainty
+
+    if uncertainty is not None:
+        write_uncertainty(result, uncertainty)
+    if preview is not None:
+        write_preview(result, preview)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    from fasttextdiff.output_files import whole_files
+
+    with whole_files(path) as (temporary,):
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    _say(f"wrote {path}")
+
+
+def _show_result(result: SegmentationResult) -> None:
+    import numpy as np
+
+    volume = result.volume
+    unit = "pixels" if volume.is_planar else "ml"
+    rows = []
+    for found in result.findings:
+        voxels = int(found.mask.sum())
+        amount = f"{voxels:,}" if volume.is_planar else f"{voxels * volume.voxel_ml:.1f}"
+        there = f"{float(np.nanmax(found.presence)):.2f}"
+        rows.append((found.finding, amount if voxels else "not found", there))
+        for warning in found.warnings:
+            _note(warning)
+    _table(result.provenance.model, ("finding", unit, "presence"), rows)
+
+
+def _show_scores(report: dict[str, Any], texts: dict[str, dict[str, float]]) -> None:
+    i, p = report["protocol_i"], report["protocol_p"]
+    title = f"{report['dataset']} {report['split']}, text {report['text']}, {report['protocol']}, n = {report['n']}"
+    rows = [
+        ("mean of images (I)", f"{i['dice']:.4f}", f"{i['iou']:.4f}"),
+        ("all pixels (P)", f"{p['dice']:.4f}", f"{p['iou']:.4f}"),
+        *((f"{text} (I, n = {s['n']:.0f})", f"{s['dice']:.4f}", f"{s['iou']:.4f}") for text, s in texts.items()),
+    ]
+    _table(title, ("", "Dice", "IoU"), rows)
+
+
+def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, box=box.SIMPLE, title_justify="left", show_header=any(header))
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+@contextmanager
+def _progress(what: str, unit: str = "slices") -> Iterator[Callable[[int, int], bool]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> bool:
+            bar.update(task, completed=done, total=total)
+            return True
+
+        yield advance
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+
+
+def _note(line: str) -> None:
+    typer.echo(f"note: {line}", err=True)

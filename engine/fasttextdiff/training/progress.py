@@ -1,0 +1,68 @@
+"""A progress bar with losses for a training run, a log file, and Ctrl-C as a wish to stop.
+
+Knows nothing about what is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from types import TracebackType
+from typing import Any
+
+from fasttextdiff.training.config import TrainingConfig
+
+SMOOTHING = 0.98
+LOG_EVERY = 20
+
+
+class TrainingProgress:
+    """Context manager whose :meth:`report` is called after every step and whose :meth:`stopped` tells of Ctrl-C.
+
+    A line of JSON is added to `log.jsonl` in the output folder every 20 steps, with running means.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._config, self.step = config, 0
+        self._means: dict[str, float] = {}
+        self._stop = False
+        fields = TextColumn("loss {task.fields[loss]:.3f}"), TextColumn("dice {task.fields[dice]:.3f}")
+        self._bar = Progress(TextColumn(config.name), BarColumn(), MofNCompleteColumn(), *fields, TimeRemainingColumn())
+        self._task = self._bar.add_task("train", total=config.total_steps, loss=float("nan"), dice=float("nan"))
+        self._previous: Any = None
+
+    def __enter__(self) -> TrainingProgress:
+        self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        signal.signal(signal.SIGINT, self._previous)
+
+    def report(self, step: int, losses: dict[str, float]) -> None:
+        """Show and log one step."""
+        self.step = step
+        for name, value in losses.items():
+            if value == value:  # the Dice of a batch in which nothing is there is NaN
+                self._means[name] = SMOOTHING * self._means.get(name, value) + (1 - SMOOTHING) * value
+        loss, dice = (self._means.get(name, float("nan")) for name in ("loss", "dice"))
+        self._bar.update(self._task, completed=step, loss=loss, dice=dice)
+        if step % LOG_EVERY == 0:
+            with (self._config.output / "log.jsonl").open("a", encoding="utf-8") as file:
+                rounded = {name: round(value, 5) for name, value in self._means.items()}
+                file.write(json.dumps({"step": step, **rounded}) + "\n")
+
+    def stopped(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._stop
+
+    def _on_interrupt(self, *_: object) -> None:
+        """The first Ctrl-C lets the step finish and be saved; the second stops at once."""
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
