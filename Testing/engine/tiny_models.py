@@ -139,15 +139,16 @@ class GuidedReference:
         """x_t (B, 3, H, W), t (B,) to the outputs of all `output_blocks` and the network's own output."""
         emb = self._time(timesteps)
         h = self._conv("input_blocks.0.0", x)
-        skips, levels = [h], self.config["channel_mult"]
-        for index in range(1, len(levels) * (self.config["num_res_blocks"] + 1)):
-            h = self._block(f"input_blocks.{index}", h, emb, down=index % (self.config["num_res_blocks"] + 1) == 0)
+        skips, features = [h], []
+        per_level = self.config["num_res_blocks"] + 1
+        count = len(self.config["channel_mult"]) * per_level
+        for index in range(1, count):
+            h = self._block(f"input_blocks.{index}", h, emb, down=index % per_level == 0)
             skips.append(h)
         h = self._block("middle_block", h, emb)
-        features = []
-        for index in range(len(skips)):
-            last = (index + 1) % (self.config["num_res_blocks"] + 1) == 0 and index + 1 < len(skips)
-            h = self._block(f"output_blocks.{index}", torch.cat([h, skips.pop()], 1), emb, up=last)
+        for index in range(count):
+            up = (index + 1) % per_level == 0 and index + 1 < count
+            h = self._block(f"output_blocks.{index}", torch.cat([h, skips.pop()], 1), emb, up=up)
             features.append(h)
         return features, self._conv("out.2", functional.silu(self._norm("out.0", h)))
 

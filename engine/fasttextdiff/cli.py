@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff.volume import Volume
 
+# click's own base of wrong options; newer releases of typer bring a copy of click, older ones import it
+CommandLineError: Any = typer.BadParameter.__mro__[2]
+
 RESEARCH_USE = "Research use only. Not for diagnosis."
 
 app = typer.Typer(
@@ -262,19 +265,17 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
 
 def main() -> NoReturn:
     """Run the command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
-    import click
-
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(standalone_mode=False)
+        if code == Cancelled.exit_code:  # newer releases of typer turn Ctrl-C into this exit code, without a word
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
+    except CommandLineError as error:
         _fail(error, error.format_message(), error.exit_code)
     except FastTextDiffError as error:
         _fail(error, str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort) as error:
+    except (KeyboardInterrupt, typer.Abort) as error:
         _fail(error, "stopped; nothing was written", Cancelled.exit_code)
     except MemoryError as error:
         _fail(error, "there is not enough memory: try fewer slices (--slices) or close other programs", 1)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,8 @@ def load_image(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
 
     try:
         with Image.open(path) as picture:
+            if picture.mode[0] in "IF" and np.asarray(picture).max() > 255:  # Pillow would clip them to white
+                raise FastTextDiffError(f"{path} has more than 8 bits a pixel: save it with 8, windowed as it is read")
             colour = not grey and picture.mode not in ("1", "L", "I", "I;16", "F")
             return np.asarray(picture.convert("RGB" if colour else "L"))
     except (OSError, UnidentifiedImageError) as error:
@@ -76,12 +79,16 @@ def load_targets(folder: Path, split: str) -> list[Target]:
         raise UsageError(f"there is no dataset folder {folder}")
     lvit, by_finding = _find(folder, f"{split}_Folder"), _find(folder, split)
     if lvit is not None:
-        return list(_lvit_targets(folder, lvit, split))
-    if by_finding is not None and (by_finding / "targets.csv").is_file():
-        return list(_finding_targets(by_finding))
-    raise UsageError(
-        f"{folder} has no split '{split}': looked for {split.capitalize()}_Folder/ and {split}/targets.csv"
-    )
+        targets = list(_lvit_targets(folder, lvit, split))
+    elif by_finding is not None and (by_finding / "targets.csv").is_file():
+        targets = list(_finding_targets(by_finding))
+    else:
+        raise UsageError(
+            f"{folder} has no split '{split}': looked for {split.capitalize()}_Folder/ and {split}/targets.csv"
+        )
+    if not targets:
+        raise FastTextDiffError(f"the table of {lvit or by_finding} has no rows")
+    return targets
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -92,6 +99,8 @@ def _find(folder: Path, name: str) -> Path | None:
 def _lvit_targets(folder: Path, split_folder: Path, split: str) -> Iterator[Target]:
     description = _description(folder)
     modality = Modality(description["modality"])
+    if not (split_folder / "img").is_dir():
+        raise FastTextDiffError(f"{split_folder} has no folder img")
     images = {p.stem: p for p in (split_folder / "img").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES}
     for mask_name, sentence in _read_text_table(split_folder, split):
         stem = _stem_of_image(mask_name, description["mask_name"])
@@ -107,9 +116,10 @@ def _description(folder: Path) -> dict[str, str]:
     path = folder / "dataset.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        Modality(content["modality"]), content["mask_name"].format(stem="")
         return {"laterality": "image", **content}
-    except (OSError, ValueError) as error:
-        raise FastTextDiffError(f"{path} cannot be read: it must give modality, mask_name and laterality") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FastTextDiffError(f"{path} cannot be used: it must give modality, mask_name and laterality") from error
 
 
 def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]]:
@@ -122,17 +132,19 @@ def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]
             break
     else:
         raise FastTextDiffError(f"{split_folder} has no {split.capitalize()}_text.xlsx")
-    rows = load_workbook(found[0], read_only=True).active.iter_rows(values_only=True)
-    header = [str(cell) for cell in next(rows)]
-    image, text = header.index("Image"), header.index("Description")
-    yield from ((str(row[image]), str(row[text])) for row in rows if row[image])
+    try:
+        rows = load_workbook(found[0], read_only=True).active.iter_rows(values_only=True)
+        header = [str(cell) for cell in next(rows, ())]
+        image, text = header.index("Image"), header.index("Description")
+    except (OSError, ValueError, LookupError, BadZipFile) as error:
+        raise FastTextDiffError(f"{found[0]} must be an Excel table with the columns Image, Description") from error
+    yield from ((str(row[image]), str(row[text] or "")) for row in rows if row[image])
 
 
 def _stem_of_image(mask_name: str, pattern: str) -> str:
     """The image's stem for a mask's file name and a pattern like "mask_{stem}.png"; tables may name the image."""
-    prefix = pattern.split("{stem}")[0]
-    stem = Path(mask_name).stem
-    return stem[len(prefix) :] if prefix and stem.startswith(prefix) else stem
+    prefix, _, rest = pattern.partition("{stem}")
+    return Path(mask_name).stem.removeprefix(prefix).removesuffix(rest.rpartition(".")[0])
 
 
 def patient_sentence(sentence: str, description: dict[str, str]) -> str:
@@ -153,7 +165,10 @@ def swap_sides(text: str) -> str:
 
 def _finding_targets(split_folder: Path) -> Iterator[Target]:
     with (split_folder / "targets.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
+        rows = csv.DictReader(file)
+        if not {"Image", "Mask", "PromptAnatomical"} <= set(rows.fieldnames or ()):
+            raise FastTextDiffError(f"{file.name} must have the columns Image, Mask, PromptAnatomical")
+        for row in rows:
             image, mask = split_folder / "img" / row["Image"], split_folder / row["Mask"]
             if not image.is_file() or not mask.is_file():
                 raise FastTextDiffError(

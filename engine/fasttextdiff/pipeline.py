@@ -245,7 +245,8 @@ def _load_component(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
         raise FastTextDiffError(f"the weights in {weights} do not fit: {_one_line(error)}") from error
-    return model.to(dtype).eval()
+    # diffusers' own `to` warns about every dtype, even where no module has to stay in float32
+    return nn.Module.to(model, dtype).eval()
 
 
 def _save_component(module: Any, folder: Path, dtype: torch.dtype | None) -> None:

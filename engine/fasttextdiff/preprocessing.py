@@ -31,12 +31,15 @@ class ImageSettings:
         percentiles: darkest and brightest percentile shown when there is no fixed window.
         tiled: whether images larger than `size` are covered by overlapping tiles at full resolution instead of being
             shrunk.
+        enlarge_to: for tiled images, pixels of the longer side to which smaller images are enlarged first, because what
+            is a few pixels wide gets lost in the network; 0 for never.
     """
 
     size: int
     window: Window | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
     tiled: bool = False
+    enlarge_to: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def _settings_from(values: Mapping[str, Any]) -> ImageSettings:
         window=None if window is None else (float(window[0]), float(window[1])),
         percentiles=(float(low), float(high)),
         tiled=bool(values.get("tiled", False)),
+        enlarge_to=int(values.get("enlarge_to", 0)),
     )
 
 

@@ -30,9 +30,8 @@ def read_volume(path: str | Path, *, modality: Modality | None = None, series_ui
     """Read one image.
 
     Formats: a DICOM folder or file, NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), and pictures
-    (PNG, JPEG, TIFF). Geometry agrees with what 3D Slicer shows, so that results lie on the image there. Infinite and
-    missing voxels are replaced, colour with equal channels becomes grey; what was assumed or repaired is noted in
-    `source.notes`.
+    (PNG, JPEG, TIFF). Geometry agrees with what 3D Slicer shows, so that results lie on the image there. Colour
+    with equal channels becomes grey; what was assumed or repaired is noted in `source.notes`.
 
     Args:
         path: file or folder.
@@ -265,7 +264,8 @@ def _finish(path: Path, decoded: Decoded, modality: Modality | None) -> Volume:
     """Clean the voxels, settle the modality, and make the volume."""
     notes = list(decoded.source.notes)
     array = _require_real(path, decoded.array)
-    array = _grey_if_equal(_smallest_type(_finite(path, array, notes)))
+    _require_finite(path, array)
+    array = _grey_if_equal(_smallest_type(array))
     known = modality or decoded.modality
     if known is None:
         known = _guess_modality(array, decoded.is_planar)
@@ -288,20 +288,15 @@ def _require_real(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     return native
 
 
-def _finite(path: Path, array: NDArray[Any], notes: list[str]) -> NDArray[Any]:
-    """Replace NaN and -inf by the smallest, +inf by the largest finite value."""
+def _require_finite(path: Path, array: NDArray[Any]) -> None:
+    """Refuse NaN and infinity: whatever stood there, a mask computed from a guess at it would not say so."""
     if array.dtype.kind != "f":
-        return array
-    is_finite = np.isfinite(array)
-    if is_finite.all():
-        return array
-    if not is_finite.any():
-        raise FastTextDiffError(f"{path}: no voxel has a finite value")
-    finite = array[is_finite]
-    low, high = finite.min(), finite.max()
-    notes.append(f"{array.size - finite.size} voxels without a finite value were replaced")
-    repaired: NDArray[Any] = np.nan_to_num(array, nan=low, posinf=high, neginf=low)
-    return repaired
+        return
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise FastTextDiffError(
+            f"{path}: {bad:,} voxels are NaN or infinite; replace them by the value of air (-1024 in a CT, else 0)"
+        )
 
 
 def _smallest_type(array: NDArray[Any]) -> NDArray[Any]:

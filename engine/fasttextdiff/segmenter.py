@@ -6,6 +6,7 @@ Knows volumes, planes, batches and the cache; knows nothing about files, the com
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -254,7 +255,7 @@ class Segmenter:
     ) -> list[tuple[Tensor, Tensor]]:
         """Log-odds (F, h, w) on a view's own grid and presence (F,), on the CPU, for each view."""
         views, findings = len(features), len(text.states)
-        maps = [torch.cat(scale).to(self.device, torch.float32) for scale in zip(*features, strict=True)]
+        maps = [torch.cat([m.to(self.device, torch.float32) for m in scale]) for scale in zip(*features, strict=True)]
         pairs = [m.repeat_interleave(findings, dim=0) for m in maps]
         words = TextStates(text.states.repeat(views, 1, 1), text.mask.repeat(views, 1))
         output = self.pipeline.decode(pairs, words, fit.padded)
@@ -457,14 +458,22 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 def _tiles(display: DisplayPlane, settings: ImageSettings) -> tuple[Tile, ...]:
     rows, columns = display.display_shape[1:]
-    return tuple(tiles((rows, columns), settings.size if settings.tiled else max(rows, columns)))
+    longest = max(rows, columns)
+    side = math.ceil(settings.size / _magnification(longest, settings)) if settings.tiled else longest
+    return tuple(tiles((rows, columns), side))
+
+
+def _magnification(longest: int, settings: ImageSettings) -> float:
+    """How much a tiled image whose longer side has `longest` pixels is enlarged."""
+    return max(1.0, settings.enlarge_to / longest)
 
 
 def _fit(tile: Tile, display: DisplayPlane, settings: ImageSettings, multiple: int) -> Fit:
-    """Tiles keep their pixels; whole slices are resized to the model's size, with square millimetres."""
+    """Tiles keep their pixels or are enlarged; whole slices are resized to the model's size, in square millimetres."""
     shape = tile.height, tile.width
     if settings.tiled:
-        return Fit.of(shape, (1.0, 1.0), max(shape), multiple)
+        size = round(max(shape) * _magnification(max(display.display_shape[1:]), settings))
+        return Fit.of(shape, (1.0, 1.0), size, multiple)
     return Fit.of(shape, display.pixel_spacing, settings.size, multiple)
 
 

@@ -56,7 +56,11 @@ class TextEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path, tokenizer: str | Path | None = None, max_tokens: int = 128, **loading: Any
+        cls,
+        name_or_folder: str | Path,
+        tokenizer: str | Path | None = None,
+        max_tokens: int = 128,
+        dtype: torch.dtype = torch.float32,
     ) -> TextEncoder:
         """Load a folder or a hub id; safetensors only.
 
@@ -65,21 +69,20 @@ class TextEncoder(nn.Module):
                 model.safetensors.
             tokenizer: where the tokenizer lies, if elsewhere.
             max_tokens: see the class.
-            **loading: further arguments of transformers' `from_pretrained` (`dtype`, `attn_implementation`, ...).
+            dtype: of the loaded weights.
 
         Raises:
             FastTextDiffError: not there, incomplete, or weights only as a pickle.
         """
-        from transformers import AutoModel, AutoTokenizer
+        from safetensors import SafetensorError
+        from transformers import AutoTokenizer
 
-        loading.setdefault("attn_implementation", attention_implementation())
         try:
-            model = AutoModel.from_pretrained(str(name_or_folder), use_safetensors=True, **loading)
+            model = _load_model(str(name_or_folder)).to(dtype)
             tokens = AutoTokenizer.from_pretrained(str(tokenizer or name_or_folder))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise FastTextDiffError(
-                f"cannot load a text encoder from {name_or_folder}: {str(error).splitlines()[0]}"
-            ) from error
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise FastTextDiffError(f"cannot load a text encoder from {name_or_folder}: {reason}") from error
         return cls(model.eval(), tokens, max_tokens)
 
     @property
@@ -143,6 +146,26 @@ class TextEncoder(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> TextEncoder:
         self.clear_cache()
         return super()._apply(fn, recurse)
+
+
+def _load_model(name_or_folder: str) -> Any:
+    """Load strictly: transformers would fill a missing tensor with random numbers and go on."""
+    from transformers import AutoModel
+
+    # no dtype here: its argument is called "torch_dtype" before transformers 4.56 and "dtype" from 5 on
+    model, report = AutoModel.from_pretrained(
+        name_or_folder,
+        use_safetensors=True,
+        attn_implementation=attention_implementation(),
+        output_loading_info=True,
+    )
+    # a BERT's pooler is often not stored, and never used here
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ValueError(f"tensor '{missing[0]}' is missing")
+    if hasattr(model.config, "reference_compile"):
+        model.config.reference_compile = False  # transformers 4 would compile on the first GPU pass, for every length
+    return model
 
 
 def normalise(finding: str) -> str:

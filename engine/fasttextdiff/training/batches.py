@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fasttextdiff.errors import UsageError
 from fasttextdiff.preprocessing import to_model_range
 from fasttextdiff.training.augment import augment
 from fasttextdiff.training.config import TrainingConfig
@@ -46,6 +47,9 @@ class StepBatches(Dataset[Batch]):
     def __init__(self, samples: Mapping[str, Sequence[Sample]], config: TrainingConfig) -> None:
         self.samples, self.config = samples, config
         self.groups = [name for name in config.mixture if samples.get(name)]
+        if not self.groups or not set(config.mixture) <= set(samples):
+            mixed, known = ", ".join(config.mixture), ", ".join(name for name in samples if samples[name])
+            raise UsageError(f"the mixture names {mixed or 'no groups'}, but there are samples of {known or 'none'}")
         weights = np.array([config.mixture[name] for name in self.groups])
         self.shares = weights / weights.sum()
 

@@ -48,7 +48,7 @@ def compact_preprocessing() -> Preprocessing:
         {
             Modality.XRAY: ImageSettings(size=224),
             Modality.CT: ImageSettings(size=256, window=CT_LUNG_WINDOW),
-            Modality.HISTOLOGY: ImageSettings(size=256, tiled=True),
+            Modality.HISTOLOGY: ImageSettings(size=256, tiled=True, enlarge_to=512),
             Modality.MR: ImageSettings(size=256),
             Modality.OTHER: ImageSettings(size=256),
         }

@@ -137,7 +137,8 @@ def read_config(path: Path) -> TrainingConfig:
             values[name] = (path.parent / values[name]).resolve()
         return _build(TrainingConfig, values)
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise FastTextDiffError(f"the training configuration {path} cannot be used: {error}") from error
+        reason = " ".join(str(error).split())  # YAML's own message has several lines
+        raise FastTextDiffError(f"the training configuration {path} cannot be used: {reason}") from error
 
 
 def _build(kind: Any, values: dict[str, Any]) -> Any:

@@ -1,0 +1,66 @@
+"""The dependency direction: nothing imports upwards, and importing the package loads nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
+# From the bottom up; a module may import from its own row or from below.
+LAYERS = (
+    {"version", "errors"},
+    {"volume"},
+    {"result", "orientation", "preprocessing", "output_files", "denoiser", "fusion", "text_encoder", "feature_cache"},
+    {"pipeline", "datasets", "reading", "dicom_reading", "terminology", "segment_tags", "captions", "nrrd"},
+    {"segmenter", "seg_nrrd", "preview_tiles", "published"},
+    {"writing", "preview", "golden", "convert", "evaluation", "training"},
+    {"cli"},
+    {"__main__"},
+)
+RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
+
+
+def imports_of(path):
+    """(module of the package or top-level name of another, line) for every import statement, lazy ones included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module != "fasttextdiff" else [f"fasttextdiff.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        else:
+            continue
+        yield from ((name, node.lineno) for name in names)
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if name != "__init__":
+            yield name, path
+
+
+def test_every_module_has_its_place():
+    assert {name for name, _ in modules()} == set(RANK)
+
+
+def test_nothing_imports_upwards():
+    for name, path in modules():
+        for imported, line in imports_of(path):
+            if imported.startswith("fasttextdiff."):
+                below = imported.split(".")[1]
+                assert RANK[below] <= RANK[name], f"{path}:{line}: {name} imports {below}"
+
+
+def test_the_engine_knows_neither_qt_nor_slicer_nor_vtk():
+    for _, path in modules():
+        tops = {imported.split(".")[0] for imported, _ in imports_of(path)}
+        assert not tops & {"qt", "ctk", "slicer", "vtk", "vtkmodules", "PySide6", "PyQt5"}, path
+
+
+@pytest.mark.parametrize("statement", ["import fasttextdiff", "import fasttextdiff.cli"])
+def test_importing_loads_nothing_heavy(statement):
+    heavy = "{'torch', 'transformers', 'diffusers', 'SimpleITK', 'nibabel', 'pydicom', 'scipy'}"
+    code = f"import sys; {statement}; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -1,0 +1,243 @@
+"""The command line as a user meets it: real files in, one line for every mistake, whole files or none out."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_models import tiny_pipeline
+
+from fasttextdiff import cli
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run(capsys, model):
+    """Run the command line in this process; returns (exit code, standard output, standard error)."""
+
+    def call(*arguments, with_model=True):
+        extra = ["--model", str(model), "--device", "cpu"] if with_model else []
+        old = sys.argv
+        sys.argv = ["fasttextdiff", *map(str, arguments), *extra]
+        try:
+            with pytest.raises(SystemExit) as stopped:
+                cli.main()
+        finally:
+            sys.argv = old
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def volume(tmp_path):
+    voxels = np.random.default_rng(0).integers(-1000, 300, (30, 40, 6)).astype(np.int16)
+    path = tmp_path / "chest.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1, -1, 2.5, 1])), path)
+    return path
+
+
+def error_line(err):
+    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_a_volume_is_segmented_into_every_output(run, volume, tmp_path):
+    outputs = [tmp_path / name for name in ("out.seg.nrrd", "out.png", "out.nrrd")]
+    code, out, _ = run(
+        "segment", volume, "-f", "left lung", "-f", "no such thing", "-o", outputs[0], "--preview", outputs[1],
+        "--uncertainty", outputs[2], "--samples", 2, "--slices", "1:4", "--plane", "axial", "--window", "-500,1400",
+    )  # fmt: skip
+    assert code == 0
+    assert all(path.is_file() for path in outputs)
+    assert "Research use only" in out
+    with Image.open(outputs[1]) as picture:
+        assert picture.size[0] > 300
+
+
+def test_nifti_and_segmentation_hold_the_same_masks(run, volume, tmp_path):
+    import SimpleITK
+
+    for name in ("a.nii.gz", "a.seg.nrrd"):
+        assert run("segment", volume, "-f", "left lung", "-o", tmp_path / name)[0] == 0
+    nifti = np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj).transpose(2, 1, 0)
+    segmentation = SimpleITK.ReadImage(str(tmp_path / "a.seg.nrrd"))
+    assert np.array_equal(SimpleITK.GetArrayFromImage(segmentation) > 0, nifti > 0)
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert "left lung" in json.dumps(record)
+
+
+BAD_OPTIONS = {
+    "empty finding": (["-f", "   "], "finding is empty"),
+    "other script": (["-f", "磨玻璃影"], "no Latin letters"),
+    "emoji": (["-f", "🫁🫁"], "no Latin letters"),
+    "endless finding": (["-f", "opacity " * 1250], "shorten it"),
+    "slices": (["-f", "lung", "--slices", "4"], "--slices"),
+    "slices beyond": (["-f", "lung", "--slices", "0:99"], "0:99"),
+    "window": (["-f", "lung", "--window", "wide"], "--window"),
+    "plane": (["-f", "lung", "--plane", "oblique"], "oblique"),
+    "device": (["-f", "lung", "--device", "cuda:7"], "cuda:7"),
+    "uncertainty of one sample": (["-f", "lung", "--uncertainty", "u.nrrd"], "--samples"),
+    "unknown option": (["-f", "lung", "--colour", "red"], "--colour"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_a_wrong_option_is_one_line_and_leaves_no_file(run, volume, tmp_path, case):
+    options, words = BAD_OPTIONS[case]
+    if case == "device" and torch.cuda.device_count() > 7:
+        pytest.skip("this machine has that device")
+    out = tmp_path / "results"
+    out.mkdir()
+    code, _, err = run("segment", volume, "-o", out / "a.nii.gz", *options, with_model="--device" not in options)
+    assert code == 2
+    assert words in error_line(err)
+    assert list(out.iterdir()) == []
+
+
+def bad_inputs(folder):
+    """Name of a bad image to (path, words of the error)."""
+    for name, content in {"empty.nii.gz": b"", "text.png": b"no picture", "cut.nii.gz": b"\x1f\x8b\x08\x00abc"}.items():
+        (folder / name).write_bytes(content)
+    save = lambda name, array: nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / name)  # noqa: E731
+    save("four.nii.gz", np.zeros((9, 9, 9, 3), np.int16))
+    save("nan.nii.gz", np.full((9, 9, 9), np.nan, np.float32))
+    save("constant.nii.gz", np.zeros((9, 9, 9), np.int16))
+    Image.new("L", (1, 1)).save(folder / "pixel.png")
+    (folder / "nothing").mkdir()
+    return {
+        "missing.nii.gz": "missing.nii.gz", "empty.nii.gz": "empty", "text.png": "text.png", "cut.nii.gz": "cut.nii.gz",
+        "four.nii.gz": "time", "nan.nii.gz": "NaN", "constant.nii.gz": "nothing to segment", "pixel.png": "too small",
+        "nothing": "nothing",
+    }  # fmt: skip
+
+
+def test_every_bad_image_is_one_line_and_leaves_no_file(run, tmp_path):
+    out = tmp_path / "results"
+    out.mkdir()
+    for name, words in bad_inputs(tmp_path).items():
+        code, _, err = run("segment", tmp_path / name, "-f", "lung", "-o", out / "a.seg.nrrd")
+        assert code in (1, 2), name
+        assert words in error_line(err), name
+        assert list(out.iterdir()) == [], name
+
+
+def test_impossible_outputs_are_refused_before_anything_is_read(run, tmp_path):
+    for output, words in ((tmp_path / "no" / "a.nii.gz", "does not exist"), (tmp_path / "a.obj", ".seg.nrrd")):
+        code, _, err = run("segment", tmp_path / "missing.nii.gz", "-f", "lung", "-o", output)
+        assert code == 2
+        assert words in error_line(err)
+
+
+def broken_models(folder, model):
+    """Name of a broken model folder to a word of the error."""
+    for name in ("incomplete", "shapes", "pickled"):
+        shutil.copytree(model, folder / name)
+    shutil.rmtree(folder / "incomplete" / "unet")
+    config = folder / "shapes" / "fusion" / "config.json"
+    config.write_text(config.read_text().replace('"width": 32', '"width": 48'))
+    weights = folder / "pickled" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    weights.with_suffix(".bin").write_bytes(pickle.dumps({"weight": 1}))
+    (folder / "no_model").mkdir()
+    return {"incomplete": "unet", "shapes": "do not fit", "pickled": "pickled", "no_model": "model_index.json"}
+
+
+def test_broken_model_folders_are_one_line(run, volume, tmp_path, model):
+    words = broken_models(tmp_path, model) | {"not_there": "no model folder"}
+    for name, word in words.items():
+        arguments = ("segment", volume, "-f", "lung", "-o", tmp_path / "a.nii.gz", "--model", tmp_path / name)
+        code, _, err = run(*arguments, with_model=False)
+        assert code in (1, 2), name
+        assert word in error_line(err), name
+    assert not (tmp_path / "a.nii.gz").exists()
+
+
+def test_verbose_shows_the_traceback(run, tmp_path):
+    _, _, err = run("segment", tmp_path / "missing.png", "-f", "lung", "-o", tmp_path / "a.nii.gz", "-v")
+    assert "Traceback" in err
+    cli._state["verbose"] = False
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_a_run_leaves_no_file(model, tmp_path, how):
+    voxels = np.random.default_rng(0).integers(-1000, 300, (64, 64, 4000)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "long.nii")
+    out = tmp_path / "results"
+    out.mkdir()
+    command = [sys.executable, "-m", "fasttextdiff", "segment", str(tmp_path / "long.nii"), "-f", "left lung"]
+    command += ["-o", str(out / "a.seg.nrrd"), "--model", str(model), "--samples", "8", "--device", "cpu"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    time.sleep(12)
+    assert process.poll() is None, process.stderr.read()
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error_line(err).startswith("error: stopped")
+    assert list(out.iterdir()) == []
+
+
+def test_evaluate_writes_numbers_and_masks(run, tmp_path):
+    split = tmp_path / "set" / "val"
+    (split / "img").mkdir(parents=True)
+    (split / "targets" / "heart").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 60)).astype(np.uint8)
+    rows = ["Image,Mask,PromptAnatomical"]
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).save(split / "img" / name)
+        Image.fromarray((pixels > 128).astype(np.uint8) * 255).save(split / "targets" / "heart" / name)
+        rows.append(f"{name},targets/heart/{name},heart")
+    (split / "targets.csv").write_text("\n".join(rows) + "\n")
+    report, masks = tmp_path / "report.json", tmp_path / "masks"
+    code, _, _ = run("evaluate", tmp_path / "set", "--split", "val", "--json", report, "--masks", masks)
+    assert code == 0
+    content = json.loads(report.read_text())
+    assert content["n"] == 2
+    assert content["protocol"] == "native"
+    assert [i["image"] for i in content["images"]] == ["a.png", "b.png"]
+    with Image.open(masks / "heart" / "a.png") as mask:
+        assert mask.size == (60, 50)
+    code, _, err = run("evaluate", tmp_path / "set", "--split", "test")
+    assert code == 2
+    assert "test" in error_line(err)
+
+
+def test_help_of_every_command_says_what_it_does(run):
+    code, out, _ = run("--help", with_model=False)
+    assert code == 0
+    for command in ("segment", "train", "evaluate", "verify-golden", "convert", "info"):
+        assert command in out
+        assert run(command, "--help", with_model=False)[0] == 0
+
+
+def test_info_names_the_model_and_what_it_was_taught(run, model):
+    code, out, _ = run("info", "--model", model, with_model=False)
+    assert code == 0
+    assert "tiny" in out
+    assert "consolidation" in out
+
+
+def test_golden_numbers_are_verified_from_the_command_line(run):
+    from pathlib import Path
+
+    code, out, _ = run("verify-golden", Path(__file__).parent / "golden", with_model=False)
+    assert code == 0
+    assert "48 of 48 agree" in out

@@ -1,0 +1,230 @@
+"""What the model sees has the slice's proportions and the right greys, and its answers come back where they belong."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from fasttextdiff.preprocessing import (
+    Fit,
+    ImageSettings,
+    Preprocessing,
+    apply_window,
+    choose_window,
+    percentile_window,
+    tile_weight,
+    tiles,
+    to_model_range,
+)
+from fasttextdiff.volume import Modality, Volume
+
+LUNG = (-400.0, 1200.0)
+
+
+def volume(array, modality=Modality.CT, planar=False):
+    return Volume(np.asarray(array), np.eye(4), modality, planar)
+
+
+def blob(shape, spacing, center, radius):
+    """A disc in millimetres, center (row, column) in pixels: (1, 1, *shape)."""
+    rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij")
+    distance = torch.hypot((rows - center[0]) * spacing[0], (columns - center[1]) * spacing[1])
+    return (radius + 0.5 - distance).clamp(0, 1)[None, None]
+
+
+def moments(image):
+    """Centre (row, column) and extent (row, column) of brightness, in pixels."""
+    weight = image[0, 0] / image.sum()
+    result = []
+    for axis in (1, 0):
+        profile = weight.sum(axis)
+        index = torch.arange(len(profile), dtype=torch.float32)
+        center = (profile * index).sum()
+        result.append((float(center), float((profile * (index - center) ** 2).sum().sqrt())))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [
+        ((90, 120), (1, 1)),
+        ((512, 400), (0.7, 0.7)),
+        ((40, 120), (3.0, 1.0)),
+        ((120, 50), (0.5, 2.0)),
+        ((64, 64), (1, 1)),
+    ],
+)
+def test_a_round_blob_is_round_for_the_model_and_comes_back_to_its_place(shape, spacing):
+    extent = (shape[0] * spacing[0], shape[1] * spacing[1])
+    center = (0.3 * shape[0], 0.6 * shape[1])
+    image = blob(shape, spacing, center, radius=max(extent) / 10)
+    fit = Fit.of(shape, spacing, size=64, multiple=16)
+    seen = fit.forward(image)
+    assert tuple(seen.shape[2:]) == fit.padded
+    assert max(fit.resized) == 64
+    assert all(side % 16 == 0 and 0 <= side - used < 16 for side, used in zip(fit.padded, fit.resized, strict=True))
+    (row, height), (column, width) = moments(seen)
+    assert height == pytest.approx(width, rel=0.05)
+    scale = 64 / max(extent)
+    assert row == pytest.approx((center[0] + 0.5) * spacing[0] * scale - 0.5, abs=0.35)
+    assert column == pytest.approx((center[1] + 0.5) * spacing[1] * scale - 0.5, abs=0.35)
+    back = fit.inverse(seen)
+    assert back.shape == image.shape
+    (row, _), (column, _) = moments(back)
+    assert row == pytest.approx(center[0], abs=0.01 * shape[0])
+    assert column == pytest.approx(center[1], abs=0.01 * shape[1])
+
+
+def test_logits_of_half_the_resolution_come_back_to_the_same_place():
+    fit = Fit.of((50, 120), (1.0, 1.0), 64, 16)
+    seen = fit.forward(blob((50, 120), (1, 1), (20, 80), 9))
+    half = torch.nn.functional.avg_pool2d(seen, 2)
+    (row, _), (column, _) = moments(fit.inverse(half))
+    assert (row, column) == pytest.approx((20, 80), abs=0.5)
+
+
+def test_a_slice_of_the_models_size_passes_unchanged():
+    image = torch.rand(2, 3, 64, 64)
+    fit = Fit.of((64, 64), (0.8, 0.8), 64, 16)
+    assert torch.equal(fit.forward(image), image)
+    assert torch.equal(fit.inverse(image), image)
+
+
+def test_padding_repeats_the_border_and_is_cut_off_again():
+    image = torch.rand(1, 1, 20, 64)
+    fit = Fit.of((20, 64), (1, 1), 64, 16)
+    seen = fit.forward(image)
+    assert seen.shape[2:] == (32, 64)
+    assert torch.equal(seen[:, :, 20:], image[:, :, -1:].expand(-1, -1, 12, -1))
+    assert torch.equal(fit.inverse(seen), image)
+
+
+def test_shrinking_is_anti_aliased():
+    stripes = torch.zeros(1, 1, 256, 256)
+    stripes[..., ::8] = 1
+    seen = Fit.of((256, 256), (1, 1), 32, 16).forward(stripes)
+    assert (seen - 1 / 8).abs().max() < 0.06
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1)])
+def test_a_slice_of_one_pixel_is_fitted_too(shape):
+    fit = Fit.of(shape, (1.0, 1.0), 32, 16)
+    seen = fit.forward(torch.full((1, 3, *shape), 0.25))
+    assert torch.allclose(seen, torch.tensor(0.25))
+    assert min(seen.shape[2:]) >= 16
+    assert torch.allclose(fit.inverse(seen), torch.full((1, 3, *shape), 0.25))
+
+
+def test_a_window_maps_its_borders_to_black_and_white():
+    greys = apply_window(np.array([-3000, -1000, -400, 200, 3000], np.int16), LUNG)
+    assert greys.tolist() == [0, 0, 0.5, 1, 1]
+    assert greys.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.array([0, 51, 255], np.uint8), [0, 0.2, 1]),
+        (np.array([0, 13107, 65535], np.uint16), [0, 0.2, 1]),
+        (np.array([-0.5, 0.2, 7.0], np.float32), [0, 0.2, 1]),
+    ],
+)
+def test_without_a_window_the_range_of_the_voxel_type_is_shown(array, expected):
+    assert apply_window(array, None) == pytest.approx(expected)
+
+
+def test_a_fixed_window_serves_voxels_and_eight_bit_pictures_keep_their_own():
+    settings = ImageSettings(64, window=LUNG)
+    voxels = np.linspace(-1000, 1000, 4 * 4 * 4, dtype=np.int16).reshape(4, 4, 4)
+    assert choose_window(volume(voxels), settings) == LUNG
+    picture = np.linspace(10, 200, 64, dtype=np.uint8).reshape(1, 8, 8)
+    assert choose_window(volume(picture, planar=True), settings) == (127.5, 255.0)
+    assert choose_window(volume(picture.astype(np.uint16), planar=True), settings) == percentile_window(
+        picture, (0.5, 99.5)
+    )
+
+
+def test_colours_keep_the_range_of_their_type():
+    colors = np.zeros((1, 4, 4, 3), np.uint8)
+    assert choose_window(volume(colors, Modality.HISTOLOGY), ImageSettings(64, window=LUNG)) is None
+
+
+def test_percentiles_ignore_a_few_very_bright_voxels():
+    array = np.tile(np.arange(1000, dtype=np.int32), 10)
+    array[:20] = 1_000_000
+    level, width = percentile_window(array, (0.5, 99.5))
+    assert level - width / 2 == pytest.approx(5, abs=3)
+    assert level + width / 2 == pytest.approx(995, abs=4)
+
+
+@pytest.mark.parametrize("value", [0, -1000, 255])
+def test_a_constant_image_has_one_finite_grey(value):
+    array = np.full((1, 5, 5), value, np.int16)
+    greys = apply_window(array, percentile_window(array, (0.5, 99.5)))
+    assert np.unique(greys).tolist() == [0.5]
+
+
+def test_grey_is_repeated_and_bgr_is_colour_in_reverse():
+    grey = to_model_range(np.array([[[0, 0.5, 1]]], np.float32), "rgb")
+    assert grey[0, :, 0].tolist() == [[-1, 0, 1]] * 3
+    color = np.array([[[[0, 0.5, 1]]]], np.float32)
+    assert to_model_range(color, "rgb")[0, :, 0, 0].tolist() == [-1, 0, 1]
+    assert to_model_range(color, "bgr")[0, :, 0, 0].tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (256, 256), (257, 256), (1000, 1000), (300, 90), (777, 2049)])
+def test_tiles_lie_inside_cover_everything_and_overlap(shape):
+    side, covered = 256, np.zeros(shape, int)
+    found = tiles(shape, side)
+    for tile in found:
+        assert 0 <= tile.row <= shape[0] - tile.height
+        assert 0 <= tile.column <= shape[1] - tile.width
+        assert (tile.height, tile.width) == (min(side, shape[0]), min(side, shape[1]))
+        covered[tile.row : tile.row + tile.height, tile.column : tile.column + tile.width] += 1
+    assert covered.min() >= 1
+    for starts in (sorted({t.row for t in found}), sorted({t.column for t in found})):
+        assert all(b - a <= side * 0.75 + 1 for a, b in itertools.pairwise(starts))
+
+
+def test_blended_tiles_give_back_what_they_were_cut_from():
+    whole = torch.rand(300, 700)
+    total, weights = torch.zeros(300, 700), torch.zeros(300, 700)
+    for tile in tiles((300, 700), 256):
+        part = (slice(tile.row, tile.row + tile.height), slice(tile.column, tile.column + tile.width))
+        weight = tile_weight(tile.height, tile.width)
+        total[part] += whole[part] * weight
+        weights[part] += weight
+    assert (total / weights - whole).abs().max() < 1e-5
+
+
+def test_a_tile_counts_most_in_its_middle_and_little_but_something_at_its_border():
+    weight = tile_weight(63, 31)
+    assert weight.shape == (63, 31)
+    assert weight[31, 15] == weight.max() == pytest.approx(1)
+    assert 0 < weight.min() < 0.01
+    assert torch.allclose(weight, weight.flip(0, 1), atol=1e-6)
+    assert (weight[:32].diff(dim=0) >= 0).all()
+
+
+def test_settings_survive_json_and_other_serves_the_rest():
+    settings = Preprocessing(
+        {
+            Modality.CT: ImageSettings(32, LUNG, (1.0, 98.0)),
+            Modality.HISTOLOGY: ImageSettings(64, tiled=True),
+            Modality.OTHER: ImageSettings(48),
+        },
+        channel_order="bgr",
+    )
+    assert Preprocessing.from_dict(settings.to_dict()) == settings
+    assert settings.of(Modality.MR) == ImageSettings(48)
+    assert settings.of(Modality.CT).size == 32
+
+
+def test_settings_that_leave_an_image_without_an_answer_are_refused():
+    with pytest.raises(ValueError, match="other"):
+        Preprocessing({Modality.CT: ImageSettings(32)})
+    with pytest.raises(ValueError, match="channel_order"):
+        Preprocessing({Modality.OTHER: ImageSettings(32)}, "rbg")

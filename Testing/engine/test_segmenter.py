@@ -1,0 +1,223 @@
+import numpy as np
+import pytest
+import torch
+from tiny_models import one_line, tiny_pipeline
+
+from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+from fasttextdiff.segmenter import Segmenter, choose_device, choose_dtype
+from fasttextdiff.volume import Modality, Volume
+
+FINDINGS = ["ground-glass opacity in the left lung", "consolidation"]
+AXIAL_LPS = np.diag([-1.0, -1.0, 2.0, 1.0])
+
+
+@pytest.fixture
+def segmenter():
+    return Segmenter(tiny_pipeline(), device="cpu")
+
+
+def ct(shape=(5, 40, 30), seed=0, affine=AXIAL_LPS):
+    voxels = np.random.default_rng(seed).integers(-1000, 400, shape).astype(np.int16)
+    return Volume(voxels, affine, Modality.CT)
+
+
+def tile(side, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 255, (1, side, side, 3)).astype(np.uint8)
+    return Volume(pixels, AXIAL_LPS, Modality.HISTOLOGY, is_planar=True)
+
+
+def test_the_result_lies_on_the_grid_of_the_volume_and_the_volume_is_untouched(segmenter):
+    volume = ct()
+    before = volume.array.copy()
+    result = segmenter.segment(volume, FINDINGS, samples=2)
+    for finding in FINDINGS:
+        for answer in (result.probability[finding], result.mask[finding], result.disagreement[finding]):
+            assert answer.shape == volume.shape
+    assert np.array_equal(volume.array, before)
+    assert result.provenance.window == (-400.0, 1200.0)
+    assert result.provenance.timesteps == (50, 150)
+
+
+def test_the_same_request_gives_the_same_bits_and_another_seed_others(segmenter):
+    first = segmenter.segment(ct(), FINDINGS, seed=3)
+    again = Segmenter(tiny_pipeline(), device="cpu", cache_bytes=0).segment(ct(), FINDINGS, seed=3)
+    other = segmenter.segment(ct(), FINDINGS, seed=4)
+    for finding in FINDINGS:
+        assert np.array_equal(first.probability[finding], again.probability[finding])
+        assert not np.array_equal(first.probability[finding], other.probability[finding])
+
+
+def test_a_cache_hit_equals_a_miss_and_saves_the_denoiser(segmenter):
+    volume = ct()
+    image = segmenter.encode(volume, slices=(1, 4))
+    calls = []
+    segmenter.pipeline.denoiser.unet.conv_in.register_forward_hook(lambda *_: calls.append(1))
+    hit = segmenter.decode(image, FINDINGS)
+    assert calls == []
+    segmenter.cache.clear()
+    miss = segmenter.decode(image, FINDINGS)
+    assert calls
+    for finding in FINDINGS:
+        assert np.array_equal(hit.probability[finding], miss.probability[finding])
+
+
+def test_voxels_changed_in_place_are_not_answered_from_the_cache(segmenter):
+    volume = ct()
+    before = segmenter.segment(volume, FINDINGS[:1]).probability[FINDINGS[0]]
+    volume.array[2] = volume.array[2][::-1].copy()
+    after = segmenter.segment(volume, FINDINGS[:1]).probability[FINDINGS[0]]
+    assert not np.array_equal(before[2], after[2])
+    assert np.array_equal(before[1], after[1])
+
+
+def test_only_the_slices_asked_for_are_segmented(segmenter):
+    result = segmenter.segment(ct(), FINDINGS, slices=(1, 3))
+    whole = segmenter.segment(ct(), FINDINGS)
+    for finding in FINDINGS:
+        assert not result.probability[finding][[0, 3, 4]].any()
+        assert np.isnan(result.presence[finding][[0, 3, 4]]).all()
+        np.testing.assert_allclose(result.probability[finding][1:3], whole.probability[finding][1:3], atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [0, 1, 2])
+def test_the_model_sees_the_patient_the_same_way_however_the_voxels_are_stored(segmenter, flip):
+    volume = ct()
+    axis = 2 - flip  # array axis of the voxel axis i, j or k
+    affine = AXIAL_LPS.copy()
+    affine[:3, 3] += affine[:3, flip] * (volume.array.shape[axis] - 1)
+    affine[:3, flip] *= -1
+    mirrored = Volume(np.flip(volume.array, axis).copy(), affine, Modality.CT)
+    straight = segmenter.segment(volume, FINDINGS[:1]).probability[FINDINGS[0]]
+    turned = segmenter.segment(mirrored, FINDINGS[:1]).probability[FINDINGS[0]]
+    np.testing.assert_allclose(np.flip(turned, axis), straight, atol=1e-4)
+
+
+def test_other_planes_come_back_on_the_same_grid(segmenter):
+    volume = ct((20, 24, 28))
+    for plane in ("axial", "coronal", "sagittal"):
+        result = segmenter.segment(volume, FINDINGS[:1], plane=plane, slices=(3, 4))
+        touched = np.nonzero(result.probability[FINDINGS[0]])
+        axis = {"axial": 0, "coronal": 1, "sagittal": 2}[plane]
+        assert set(touched[axis]) == {3}
+
+
+def test_batches_change_no_more_than_last_digits(segmenter):
+    together = segmenter.segment(ct(), FINDINGS)
+    single = Segmenter(tiny_pipeline(), device="cpu")
+    single._batch = 1
+    alone = single.segment(ct(), FINDINGS)
+    for finding in FINDINGS:
+        np.testing.assert_allclose(together.probability[finding], alone.probability[finding], atol=2e-3)
+
+
+def test_samples_are_averaged_and_their_spread_is_reported(segmenter):
+    finding = FINDINGS[0]
+    parts = [segmenter.segment(ct(), [finding], seed=seed).probability[finding] for seed in (5, 6, 7)]
+    result = segmenter.segment(ct(), [finding], samples=3, seed=5)
+    np.testing.assert_allclose(result.probability[finding], np.mean(parts, 0), atol=1e-5)
+    np.testing.assert_allclose(result.disagreement[finding], np.std(parts, 0), atol=1e-5)
+    assert segmenter.segment(ct(), [finding]).disagreement[finding] is None
+
+
+def test_a_large_tile_is_covered_by_windows_without_seams(segmenter):
+    volume = tile(150)
+    image = segmenter.describe(volume)
+    assert len(image.tiles) == 9
+    assert all(t.height == t.width == 64 for t in image.tiles)
+    covered = np.zeros((150, 150), bool)
+    for t in image.tiles:
+        covered[t.row : t.row + t.height, t.column : t.column + t.width] = True
+    assert covered.all()
+    result = segmenter.segment(volume, FINDINGS)
+    assert np.isfinite(result.probability[FINDINGS[0]]).all()
+
+
+def test_progress_counts_slices_and_false_cancels(segmenter):
+    seen = []
+    segmenter.segment(ct(), FINDINGS, progress=lambda done, total: seen.append((done, total)) or True)
+    assert seen[-1] == (5, 5)
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    with pytest.raises(Cancelled, match="nothing was changed"):
+        segmenter.segment(ct(), FINDINGS, progress=lambda *_: False)
+
+
+def test_absent_findings_are_emptied_by_their_presence(segmenter):
+    finding = FINDINGS[0]
+    probability = segmenter.segment(ct(), [finding]).presence[finding]
+    cut = float(np.median(probability))
+    object.__setattr__(segmenter.pipeline.info, "presence_threshold", cut)
+    result = segmenter.segment(ct(), [finding], threshold=0.01)
+    for index, there in enumerate(result.presence[finding]):
+        assert result.mask[finding][index].any() == (there >= cut)
+
+
+def test_findings_the_model_was_not_taught_are_marked(segmenter):
+    warnings = {f.finding: f.warnings for f in segmenter.segment(ct(), [*FINDINGS, "pneumothorax"]).findings}
+    assert warnings[FINDINGS[0]] == ()
+    assert "pneumothorax" in warnings["pneumothorax"][0]
+    assert "not trained on histology" in segmenter.segment(tile(64), ["nuclei"]).findings[0].warnings[0]
+
+
+def test_memory_errors_halve_the_batch_and_the_result_stays(segmenter, monkeypatch):
+    expected = segmenter.segment(ct(), FINDINGS[:1]).probability[FINDINGS[0]]
+    poor = Segmenter(tiny_pipeline(), device="cpu")
+    whole, sizes = poor.pipeline.features, []
+
+    def features(images, noise):
+        sizes.append(len(images))
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return whole(images, noise)
+
+    monkeypatch.setattr(poor.pipeline, "features", features)
+    np.testing.assert_allclose(poor.segment(ct(), FINDINGS[:1]).probability[FINDINGS[0]], expected, atol=2e-3)
+    assert max(sizes) > 1
+    monkeypatch.setattr(poor.pipeline, "features", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("x")))
+    poor.cache.clear()
+    with pytest.raises(FastTextDiffError) as caught:
+        poor.segment(ct(seed=1), FINDINGS)
+    one_line(caught, "--device cpu")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"slices": (0, 6)}, ("0:6", "0:5")),
+        ({"slices": (3, 3)}, ("3:3",)),
+        ({"plane": "oblique"}, ("oblique", "axial")),
+        ({"samples": 0}, ("samples",)),
+        ({"threshold": 1.5}, ("threshold",)),
+        ({"window": (0.0, 0.0)}, ("width",)),
+    ],
+)
+def test_impossible_requests_are_refused_in_one_line(segmenter, request_, words):
+    with pytest.raises(UsageError) as caught:
+        segmenter.segment(ct(), FINDINGS, **request_)
+    one_line(caught, *words)
+
+
+def test_images_without_content_are_refused(segmenter):
+    for voxels, word in ((np.full((1, 40, 40), 7, np.int16), "all voxels are 7"), (np.arange(1), "too small")):
+        volume = Volume(
+            voxels.reshape(-1, *voxels.shape[1:]) if voxels.ndim == 3 else voxels[None, None], AXIAL_LPS, Modality.CT
+        )
+        with pytest.raises(FastTextDiffError) as caught:
+            segmenter.segment(volume, FINDINGS)
+        one_line(caught, word)
+
+
+def test_devices_and_dtypes_that_are_not_there_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name, word in (("cuda", "no usable"), ("toaster", "not a device"), ("meta", "no usable")):
+        with pytest.raises(UsageError, match=word):
+            choose_device(name)
+    with pytest.raises(UsageError, match="not a dtype"):
+        choose_dtype("int8", torch.device("cpu"))
+
+
+def test_bfloat16_changes_little(segmenter):
+    finding = FINDINGS[0]
+    half = Segmenter(tiny_pipeline(), device="cpu", dtype="bfloat16").segment(ct(), [finding])
+    full = segmenter.segment(ct(), [finding])
+    assert np.abs(half.probability[finding] - full.probability[finding]).mean() < 0.05
+    assert half.provenance.dtype == "bfloat16"

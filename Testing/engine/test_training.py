@@ -1,0 +1,449 @@
+"""A run can be stopped, resumed and repeated bit for bit, learns, and leaves a model that loads."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import signal
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import one_line
+
+import fasttextdiff
+from fasttextdiff.datasets import load_targets
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.pipeline import FastTextDiffPipeline
+from fasttextdiff.training import samples as loaders
+from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, StepBatches, _allot
+from fasttextdiff.training.compact import build_compact
+from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConfig, read_config
+from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, training_losses
+from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
+from fasttextdiff.training.progress import TrainingProgress
+from fasttextdiff.training.samples import LUNGS, Region, Sample
+from fasttextdiff.training.tokenizer import read_texts, train_tokenizer
+from fasttextdiff.volume import Modality
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+needs_data = [pytest.mark.shared, pytest.mark.skipif(not DATA.is_dir(), reason="the research data are not there")]
+TINY = CompactModelConfig(
+    vocabulary=300,
+    text_dim=32,
+    text_layers=2,
+    text_heads=2,
+    channels=(16, 32),
+    blocks=(1, 3),
+    fusion_width=32,
+    fusion_heads=1,
+    decoder_channels=(16, 16),
+)
+YAML = """\
+name: tiny
+licence: CC0-1.0
+data: data
+text: ../text
+output: out
+stages:
+  - {steps: 3, size: 32, batch: 4}
+  - {steps: 2, size: 48, batch: 2}
+mixture: {qata: 0.75, histology: 0.25}
+learning_rate: 0.002
+model: {vocabulary: 300, channels: [16, 32]}
+"""
+
+
+def chest(rng):
+    """An X-ray with a bright lesion in each lung."""
+    image, regions = rng.integers(0, 60, (48, 48)).astype(np.uint8), np.zeros((48, 48), np.uint8)
+    regions[:, 24:] |= np.uint8(Region.PATIENT_LEFT)
+    for bit, column in ((Region.RIGHT_LUNG, 6), (Region.LEFT_LUNG, 28)):
+        regions[8:40, column : column + 14] |= np.uint8(bit)
+        regions[20:30, column : column + 10] |= np.uint8(Region.LESION)
+        image[20:30, column : column + 10] = 220
+    return Sample(image, regions, Modality.XRAY, LUNGS | Region.LESION, "Bilateral infection of both lungs.")
+
+
+def tissue(rng):
+    image, regions = rng.integers(150, 255, (64, 64, 3)).astype(np.uint8), np.zeros((64, 64), np.uint8)
+    regions[10:40, 10:40] = np.uint8(Region.NUCLEI)
+    image[10:40, 10:40] //= 3
+    return Sample(image, regions, Modality.HISTOLOGY, Region.NUCLEI)
+
+
+SAMPLES = {"qata": [chest(np.random.default_rng(n)) for n in range(3)], "histology": [tissue(np.random.default_rng(9))]}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """Five steps in two stages on synthetic samples."""
+    monkeypatch.setattr("fasttextdiff.training.loop.load_samples", lambda _: SAMPLES)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "reports.txt").write_text("infection in the left lung\nno nuclei in the right lung\n" * 3)
+    return TrainingConfig(
+        name="tiny",
+        licence="CC0-1.0",
+        data=tmp_path,
+        text=tmp_path / "text",
+        output=tmp_path / "whole",
+        stages=(Stage(3, 32, 3), Stage(2, 48, 2)),
+        mixture={"qata": 0.7, "histology": 0.3},
+        model=TINY,
+        warmup=2,
+    )
+
+
+class Notes:
+    """Collects the reports; wishes to stop, or fails, after a step."""
+
+    def __init__(self, stop_after=None, fail_after=None):
+        self.losses, self.stop_after, self.fail_after = {}, stop_after, fail_after
+
+    def __call__(self, step, losses):
+        self.losses[step] = losses
+        if step == self.fail_after:
+            raise RuntimeError("power cut")
+
+    def stop(self):
+        return max(self.losses) == self.stop_after
+
+
+def checkpoint(folder):
+    return torch.load(folder / CHECKPOINT, weights_only=True)
+
+
+def same(a, b):
+    """Whether two nested states are equal to the bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_a_run_that_was_stopped_and_one_that_was_cut_off_end_as_one_that_ran_through(config):
+    whole = Notes()
+    assert train(config, whole) == config.output / "model"
+    expected = checkpoint(config.output)
+    assert sorted(whole.losses) == [1, 2, 3, 4, 5]
+    assert expected["step"] == 5
+
+    stopped = replace(config, output=config.output.with_name("stopped"))
+    first, rest = Notes(stop_after=2), Notes()
+    assert train(stopped, first, first.stop) == stopped.output
+    assert not (stopped.output / "model").exists()
+    train(stopped, rest)
+    assert sorted(rest.losses) == [3, 4, 5]
+    assert repr({**first.losses, **rest.losses}) == repr(whole.losses)  # to the last digit; NaN differs from NaN
+    assert same(checkpoint(stopped.output), expected)
+
+    cut = replace(config, output=config.output.with_name("cut"), checkpoint_every=3)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(cut, Notes(fail_after=4))
+    train(cut, again := Notes())
+    assert sorted(again.losses) == [4, 5]
+    assert same(checkpoint(cut.output), expected)
+    for path in (config.output / "model").rglob("*.safetensors"):
+        twin = cut.output / "model" / path.relative_to(config.output / "model")
+        assert twin.read_bytes() == path.read_bytes()
+
+    train(config, done := Notes())  # nothing is left to do, but the model is written again
+    assert not done.losses
+    assert same(checkpoint(config.output), expected)
+
+
+def test_the_finished_model_holds_the_averaged_weights_in_half_precision(config):
+    folder = train(replace(config, ema=0.5), Notes())
+    files = [load_file(path) for path in folder.rglob("*.safetensors")]
+    assert len(files) == 3
+    assert {t.dtype for weights in files for t in weights.values()} == {torch.float16}
+    loaded = FastTextDiffPipeline.from_pretrained(folder)
+    state = checkpoint(config.output)
+    averaged = state["average"]["shadow_params"]
+    assert same([p.detach() for p in loaded.parameters()], [p.half().float() for p in averaged])
+    names = [name for name, _ in loaded.named_parameters()]
+    last = [state["model"][name] for name in names]
+    assert not same(last, averaged)
+    assert loaded.info.name == "tiny"
+    assert loaded.info.knows("infection in the left lung", Modality.CT)
+
+
+def test_training_moves_weights_and_another_seed_trains_another_model(config):
+    train(config, Notes())
+    other = replace(config, output=config.output.with_name("other"), seed=1)
+    train(other, Notes())
+    trained, different = checkpoint(config.output)["model"], checkpoint(other.output)["model"]
+    tokenizer = train_tokenizer(read_texts(config.text), TINY.vocabulary)
+    untrained = build_compact(config, tokenizer).state_dict()
+    weights = [name for name, tensor in untrained.items() if tensor.is_floating_point() and tensor.ndim > 1]
+    moved = sum(not torch.equal(trained[name], untrained[name]) for name in weights)
+    assert moved > 0.95 * len(weights)
+    assert not same(trained, different)
+
+
+def test_a_checkpoint_of_another_model_is_refused_in_one_line(config):
+    notes = Notes(stop_after=1)
+    train(config, notes, notes.stop)
+    wider = replace(config, model=replace(TINY, fusion_width=64))
+    with pytest.raises(FastTextDiffError) as caught:
+        train(wider, Notes())
+    one_line(caught, str(config.output / CHECKPOINT), "output folder")
+
+
+def test_a_tiny_model_learns_one_batch_by_heart(config):
+    batch = StepBatches(SAMPLES, replace(config, stages=(Stage(1, 32, 6),)))[0]
+    model = build_compact(config, train_tokenizer(batch.texts, TINY.vocabulary)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    history = []
+    for _ in range(20):
+        losses = training_losses(model, batch, config, torch.device("cpu"))
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+        history.append({name: value.item() for name, value in losses.items()})
+    for name in ("loss", "segmentation", "denoising", "presence"):
+        assert history[-1][name] < 0.85 * history[0][name], name
+    total = history[0]["segmentation"] + 0.2 * history[0]["denoising"] + 0.1 * history[0]["presence"]
+    assert history[0]["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_a_step_gives_the_same_batch_again_at_its_stages_size(config):
+    batches = StepBatches(SAMPLES, config)
+    first, again, later = batches[1], StepBatches(SAMPLES, config)[1], batches[4]
+    assert same(vars(first), vars(again))
+    assert first.texts != batches[2].texts
+    assert (first.images.shape, later.images.shape) == ((3, 3, 32, 32), (2, 3, 48, 48))
+    assert first.noise.shape == first.images.shape
+    assert first.masks.shape == (3 * PROMPTS_PER_IMAGE, 32, 32)
+    assert len(first.texts) == 3 * PROMPTS_PER_IMAGE
+    assert set(first.masks.unique().tolist()) <= {0.0, 1.0}
+    assert -1 <= first.images.min() < first.images.max() <= 1
+    assert len(batches) == 5
+
+
+def test_prompt_rows_belong_to_their_image(config):
+    """Lesions are bright and nuclei dark, so each mask shows which image it was made for."""
+    checked = 0
+    for step in range(12):
+        batch = StepBatches(SAMPLES, replace(config, stages=(Stage(12, 48, 4),)))[step]
+        for row, (text, mask) in enumerate(zip(batch.texts, batch.masks, strict=True)):
+            image = batch.images[row // PROMPTS_PER_IMAGE].mean(0)
+            if mask.any() and re.search("nucle|infect|opacit|lesion|pneumonia", text):
+                sign = -1 if "nucle" in text else 1
+                assert sign * (image[mask > 0].mean() - image[mask == 0].mean()) > 0.2, text
+                checked += 1
+    assert checked > 10
+
+
+def test_every_batch_keeps_the_mixture_as_exactly_as_it_can():
+    shares, rng = np.array([0.54, 0.18, 0.13, 0.15]), np.random.default_rng(0)
+    counts = np.array([np.bincount(_allot(shares, 12, rng), minlength=4) for _ in range(2000)])
+    assert (counts.sum(axis=1) == 12).all()
+    assert (counts >= np.floor(shares * 12)).all()
+    assert np.abs(counts.mean(axis=0) - shares * 12).max() < 0.12
+
+
+@pytest.mark.parametrize("mixture", [{}, {"qatta": 1.0}, {"qata": 0.5, "ct": 0.5}])
+def test_a_mixture_of_groups_that_are_not_there_is_refused(config, mixture):
+    with pytest.raises(UsageError) as caught:
+        StepBatches(SAMPLES, replace(config, mixture=mixture))
+    one_line(caught, "mixture", "qata, histology")
+
+
+def test_the_learning_rate_warms_up_stays_and_cools_down(config):
+    run = replace(config, stages=(Stage(12, 32, 1), Stage(8, 48, 1)), warmup=4, cooldown=0.5)
+    factors = [learning_rate_factor(step, run) for step in range(20)]
+    assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert factors[4:11] == [1.0] * 7
+    assert factors[11:] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    long = replace(run, stages=(Stage(1000, 32, 1),))
+    assert learning_rate_factor(999, long) == 0.02
+    assert learning_rate_factor(0, replace(run, warmup=0)) == 1.0
+
+
+def test_segmentation_loss_is_cross_entropy_and_dice_of_the_pairs_with_something_to_find():
+    logits = torch.zeros(2, 1, 4, 4)
+    truth = torch.zeros(2, 4, 4)
+    truth[0, :2] = 1
+    dice = (2 * 4 + 1) / (8 + 8 + 1)  # probability one half everywhere, eight true pixels
+    assert segmentation_loss(logits, truth).item() == pytest.approx(math.log(2) + 1 - dice)
+    assert segmentation_loss(logits[1:], truth[1:]).item() == pytest.approx(math.log(2))
+    perfect = (truth * 2 - 1)[:, None] * 30
+    assert segmentation_loss(perfect, truth).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_segmentation_loss_compares_on_the_grid_of_the_truth():
+    truth = torch.zeros(1, 32, 32)
+    truth[:, 8:24, 8:24] = 1
+    coarse = truth[:, None, ::4, ::4] * 40 - 20
+    assert segmentation_loss(coarse, truth) < 0.6 * segmentation_loss(-coarse, truth)
+    assert foreground_dice(coarse, truth) > 0.85
+
+
+def test_a_batch_in_which_nothing_is_there_has_finite_gradients():
+    logits = torch.randn(3, 1, 8, 8, requires_grad=True)
+    truth = torch.zeros(3, 16, 16)
+    segmentation_loss(logits, truth).backward()
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad > 0).all()  # every pixel is pushed down
+    assert torch.isnan(foreground_dice(logits.detach(), truth))
+
+
+def test_presence_loss_asks_whether_anything_is_there():
+    truth = torch.zeros(2, 8, 8)
+    truth[0, 3, 3] = 1
+    right, wrong = torch.tensor([9.0, -9.0]), torch.tensor([-9.0, 9.0])
+    assert presence_loss(right, truth).item() == pytest.approx(math.log1p(math.exp(-9)), abs=1e-6)
+    assert presence_loss(wrong, truth).item() == pytest.approx(9, abs=0.01)
+
+
+def test_denoising_loss_ignores_predicted_variances():
+    noise = torch.randn(2, 3, 8, 8)
+    predicted = torch.cat([noise + 2, torch.full_like(noise, 50)], dim=1)
+    assert denoising_loss(predicted, noise).item() == pytest.approx(4, rel=1e-5)
+
+
+def test_a_configuration_is_read_with_paths_relative_to_its_file(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "run.yaml").write_text(YAML)
+    config = read_config(tmp_path / "configs" / "run.yaml")
+    assert (config.data, config.text) == (tmp_path / "configs" / "data", tmp_path / "text")
+    assert config.stages == (Stage(3, 32, 4), Stage(2, 48, 2))
+    assert config.total_steps == 5
+    assert [config.stage_at(step).size for step in range(6)] == [32, 32, 32, 48, 48, 48]
+    assert config.model == CompactModelConfig(vocabulary=300, channels=(16, 32))
+    assert config.learning_rate == 0.002
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda text: text + "speed: 3\n", "speed"),
+        (lambda text: text.replace("vocabulary", "vocabluary"), "vocabluary"),
+        (lambda text: text.replace("size: 48, ", ""), "size"),
+        (lambda text: text.replace("licence: CC0-1.0\n", ""), "licence"),
+        (lambda text: text.replace("stages:", "stags:"), "stages"),
+        (lambda text: text.replace("]}", ""), "line"),
+        (lambda _: "", "cannot be used"),
+        (lambda _: "- 3\n", "cannot be used"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_told_in_one_line(tmp_path, change, word):
+    path = tmp_path / "run.yaml"
+    path.write_text(change(YAML))
+    with pytest.raises(FastTextDiffError) as caught:
+        read_config(path)
+    one_line(caught, str(path), word)
+
+
+def test_a_missing_configuration_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        read_config(tmp_path / "none.yaml")
+    one_line(caught, "none.yaml")
+
+
+def test_the_bundled_configuration_can_be_used():
+    config = read_config(Path(fasttextdiff.__file__).parent / "configs" / "compact.yaml")
+    assert set(config.mixture) == {"qata", "structures", "histology", "ct"}
+    assert sum(config.mixture.values()) == pytest.approx(1)
+    assert all(stage.size % 16 == 0 for stage in config.stages)
+
+
+def test_texts_are_lines_and_cells_with_words_but_no_licences(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "captions.txt").write_text("id1\tclear lungs\nleft effusion\n")
+    (tmp_path / "reports.csv").write_text('id,text\n7,"no, really no effusion"\n')
+    (tmp_path / "licences.csv").write_text("all rights reserved\n")
+    assert list(read_texts(tmp_path)) == ["clear lungs", "left effusion", "no, really no effusion"]
+    with pytest.raises(UsageError) as caught:
+        list(read_texts(tmp_path / "nowhere"))
+    one_line(caught, "nowhere")
+
+
+def test_the_tokenizer_ignores_capitals_shares_words_across_hyphens_and_knows_every_byte():
+    tokenizer = train_tokenizer(["left-sided infection, left lung"] * 5, 330)
+    ids = tokenizer("Left lung")["input_ids"]
+    assert ids == tokenizer("left lung")["input_ids"]
+    assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    assert tokenizer.tokenize("left-sided")[0] == tokenizer.tokenize("left sided")[0]
+    assert tokenizer.unk_token_id not in tokenizer("Lungenentzündung 肺 🫁")["input_ids"]
+    assert len(tokenizer) <= 330
+
+
+def test_progress_logs_running_means_and_leaves_out_what_is_not_a_number(config):
+    config.output.mkdir()
+    with TrainingProgress(config) as progress:
+        for step in range(1, 41):
+            progress.report(step, {"loss": 1.0, "dice": float("nan") if step % 2 else 0.5})
+    lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
+    assert lines == [{"step": step, "loss": 1.0, "dice": 0.5} for step in (20, 40)]
+
+
+def test_the_first_interrupt_is_a_wish_and_the_second_ends_the_run(config):
+    before = signal.getsignal(signal.SIGINT)
+    with TrainingProgress(config) as progress:
+        assert not progress.stopped()
+        signal.raise_signal(signal.SIGINT)
+        assert progress.stopped()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class TestResearchData:
+    """Real files say what the loaders take them to say."""
+
+    pytestmark = needs_data
+
+    def test_captions_of_one_side_have_their_lesions_in_that_patients_half(self):
+        """By image: 3 % of the set's captions name the wrong side, among them masks of nearly half the picture."""
+        targets = load_targets(DATA / "qata_cov19_v2_2", "train")
+        sided = [(t, sides[0]) for t in targets if len(sides := re.findall(r"\b(left|right)\b", t.text)) == 1][:300]
+        shares = {"left": [], "right": []}
+        for target, side in sided:
+            mask = target.load_mask()
+            middle = mask.shape[1] // 2
+            inside = mask[:, middle:] if side == "left" else mask[:, :middle]
+            shares[side].append(inside.sum() / mask.sum())
+        for side in shares.values():
+            assert len(side) > 100
+            assert np.mean(np.array(side) >= 0.95) >= 0.9
+
+    @pytest.mark.parametrize(
+        ("load", "folder", "modality", "known"),
+        [
+            (loaders._qata, "qata_cov19_v2_2", Modality.XRAY, Region.LESION),
+            (loaders._structures, "covid_cxr_structures/train", Modality.XRAY, LUNGS | Region.HEART | Region.LESION),
+            (loaders._v7, "cxr_lungs_v7", Modality.XRAY, LUNGS),
+            (loaders._monuseg, "monuseg_2", Modality.HISTOLOGY, Region.NUCLEI),
+            (loaders._dsb, "dsb2018/stained", Modality.HISTOLOGY, Region.NUCLEI),
+            (loaders._bjorke, "MosMedDataPlus_bjorke", Modality.CT, Region.LESION),
+            (loaders._unlabelled_ct, "unlabelled_ct", Modality.CT, LUNGS),
+        ],
+    )
+    def test_first_samples_of_each_set_are_what_training_expects(self, load, folder, modality, known):
+        found = list(islice(load(DATA / folder), 5))
+        assert len(found) == 5
+        for sample in found:
+            assert sample.modality is modality
+            assert sample.annotated & known == known
+            assert sample.image.dtype == sample.regions.dtype == np.uint8
+            assert sample.image.shape[:2] == sample.regions.shape
+            assert sample.image.std() > 5
+            left, right, half = (
+                (sample.regions & np.uint8(bit)) > 0
+                for bit in (Region.LEFT_LUNG, Region.RIGHT_LUNG, Region.PATIENT_LEFT)
+            )
+            if LUNGS & sample.annotated:
+                assert half[left].mean() > 0.9
+                assert half[right].mean() < 0.1
+        shown = [np.bitwise_or.reduce(sample.regions, axis=None) for sample in found]
+        assert np.bitwise_or.reduce(shown) & np.uint8(known) == known
