@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import one_line
+from tiny_models import enliven, one_line
 
 import fasttextdiff
 from fasttextdiff.datasets import load_targets
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.training import samples as loaders
-from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, StepBatches, _allot
+from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches, _allot
 from fasttextdiff.training.compact import build_compact
 from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConfig, read_config
 from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, training_losses
@@ -219,7 +219,8 @@ def test_a_step_gives_the_same_batch_again_at_its_stages_size(config):
     batches = StepBatches(SAMPLES, config)
     first, again, later = batches[1], StepBatches(SAMPLES, config)[1], batches[4]
     assert same(vars(first), vars(again))
-    assert first.texts != batches[2].texts
+    long = StepBatches(SAMPLES, replace(config, stages=(Stage(12, 32, 3),)))
+    assert len({tuple(long[step].texts) for step in range(12)}) == 12
     assert (first.images.shape, later.images.shape) == ((3, 3, 32, 32), (2, 3, 48, 48))
     assert first.noise.shape == first.images.shape
     assert first.masks.shape == (3 * PROMPTS_PER_IMAGE, 32, 32)
@@ -241,6 +242,23 @@ def test_prompt_rows_belong_to_their_image(config):
                 assert sign * (image[mask > 0].mean() - image[mask == 0].mean()) > 0.2, text
                 checked += 1
     assert checked > 10
+
+
+@torch.no_grad()
+def test_the_loss_of_a_batch_is_the_mean_over_its_images_each_with_its_own_prompts(config):
+    generator = torch.Generator().manual_seed(0)
+    images, noise = (torch.randn((2, 3, 32, 32), generator=generator) for _ in range(2))
+    masks = (torch.rand((4, 32, 32), generator=generator) > 0.5).float()
+    texts = ["left lung", "right lung"] * 2
+    model = build_compact(config, train_tokenizer(texts, TINY.vocabulary)).eval()
+    enliven(model.fusion)
+
+    def segmentation(*chosen):
+        rows = [2 * image + prompt for image in chosen for prompt in range(PROMPTS_PER_IMAGE)]
+        batch = Batch(images[[*chosen]], noise[[*chosen]], [texts[row] for row in rows], masks[rows])
+        return training_losses(model, batch, config, torch.device("cpu"))["segmentation"].item()
+
+    assert segmentation(0, 1) == pytest.approx((segmentation(0) + segmentation(1)) / 2, rel=1e-5)
 
 
 def test_every_batch_keeps_the_mixture_as_exactly_as_it_can():

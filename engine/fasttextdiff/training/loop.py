@@ -5,6 +5,7 @@ Knows optimisation; batches, losses and the model are made elsewhere.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def train(config: TrainingConfig, report: Report, stop: Callable[[], bool] = lam
     optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98))
     average = EMAModel(pipeline.parameters(), decay=config.ema, use_ema_warmup=True, power=0.75)
     first = _resume(config.output / CHECKPOINT, pipeline, optimizer, average)
+    average.to(accelerator.device)
     pipeline, optimizer = accelerator.prepare(pipeline, optimizer)
     loader = DataLoader(
         StepBatches(load_samples(config.data), config),
@@ -152,8 +154,8 @@ def _resume(path: Path, model: Any, optimizer: Any, average: Any) -> int:
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["peak"] = peak  # the configuration, not the checkpoint, sets the rate
         average.load_state_dict(state["average"])
-    except (RuntimeError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise FastTextDiffError(
             f"the checkpoint {path} does not fit this configuration: {reason}; choose another output folder"
         ) from error

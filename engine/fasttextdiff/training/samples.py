@@ -71,11 +71,15 @@ def load_samples(data: Path) -> dict[str, list[Sample]]:
     Returns:
         "qata", "structures", "histology", "ct" to their samples.
     """
+    sources = {
+        "qata": ((_qata, "qata_cov19_v2_2"),),
+        "structures": ((_structures, "covid_cxr_structures/train"), (_v7, "cxr_lungs_v7")),
+        "histology": ((_monuseg, "monuseg_2"), (_dsb, "dsb2018/stained")),
+        "ct": ((_bjorke, "MosMedDataPlus_bjorke"), (_unlabelled_ct, "unlabelled_ct")),
+    }
     return {
-        "qata": list(_qata(data / "qata_cov19_v2_2")),
-        "structures": [*_structures(data / "covid_cxr_structures" / "train"), *_v7(data / "cxr_lungs_v7")],
-        "histology": [*_monuseg(data / "monuseg_2"), *_dsb(data / "dsb2018" / "stained")],
-        "ct": [*_bjorke(data / "MosMedDataPlus_bjorke"), *_unlabelled_ct(data / "unlabelled_ct")],
+        group: [sample for read, folder in readers if (data / folder).is_dir() for sample in read(data / folder)]
+        for group, readers in sources.items()
     }
 
 
