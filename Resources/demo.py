@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume, write_segmentation
-from fasttextdiff.cli import RESEARCH_USE
+from fasttextdiff.cli import RESEARCH_USE, quiet_libraries
 from fasttextdiff.preview import draw_preview
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for the results")
     output = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
+    quiet_libraries()
     segmenter = Segmenter(FastTextDiffPipeline.from_pretrained())
     pictures = [run(segmenter, case, output) for case in CASES]
     picture = output / "demo.png"

@@ -4,6 +4,7 @@ import torch
 from tiny_models import one_line, tiny_pipeline
 
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.segmenter import Segmenter, choose_device, choose_dtype
 from fasttextdiff.volume import Modality, Volume
 
@@ -221,3 +222,18 @@ def test_bfloat16_changes_little(segmenter):
     full = segmenter.segment(ct(), [finding])
     assert np.abs(half.probability[finding] - full.probability[finding]).mean() < 0.05
     assert half.provenance.dtype == "bfloat16"
+
+
+def test_a_ct_is_cut_to_the_body_and_nothing_is_found_in_the_air_around_it():
+    pipeline = tiny_pipeline()
+    settings = dict(pipeline.preprocessing.settings)
+    settings[Modality.CT] = ImageSettings(size=32, window=(-400.0, 1200.0), crop_to_body=True)
+    pipeline.preprocessing = Preprocessing(settings)
+    voxels = np.full((4, 80, 90), -1000, np.int16)
+    voxels[:, 20:60, 30:75] = ct((4, 40, 45)).array // 4  # soft tissue
+    voxels[:, 70:72, 5:85] = 300  # a table
+    result = Segmenter(pipeline, device="cpu").segment(Volume(voxels, AXIAL_LPS, Modality.CT), FINDINGS)
+    found = np.argwhere(result.probability[FINDINGS[0]] > 0)
+    assert found[:, 1].min() in range(16, 21)
+    assert found[:, 1].max() in range(59, 64)
+    assert found[:, 2].min() in range(26, 31)

@@ -242,7 +242,7 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
     from fasttextdiff.text_encoder import attention_implementation
     from fasttextdiff.version import __version__
 
-    _quiet_libraries()
+    quiet_libraries()
     pipeline = FastTextDiffPipeline.from_pretrained(model)
     about = pipeline.info
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -341,11 +341,11 @@ def _load(model: str | None, device: str, dtype: str) -> Segmenter:
     choose_dtype(dtype, choose_device(device))  # before a model is loaded for nothing
     from fasttextdiff.pipeline import FastTextDiffPipeline
 
-    _quiet_libraries()
+    quiet_libraries()
     return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Errors of ours are one line; the libraries' advice and progress bars would bury it."""
     import diffusers.utils.logging
     import transformers.utils.logging

@@ -21,6 +21,10 @@ Window = tuple[float, float]
 """(level, width) in the voxels' own units (DICOM PS3.3 C.11.2.1.2)."""
 
 
+BODY_ABOVE = -300
+"""Hounsfield units; skin, fat and muscle are denser, air, lung and blankets are not."""
+
+
 @dataclass(frozen=True)
 class ImageSettings:
     """How images of one modality reach the model; the same in training and in use.
@@ -33,6 +37,8 @@ class ImageSettings:
             shrunk.
         enlarge_to: for tiled images, pixels of the longer side to which smaller images are enlarged first, because what
             is a few pixels wide gets lost in the network; 0 for never.
+        crop_to_body: whether slices of a CT are cut to the body's bounding box first, without the air and the table
+            around it; nothing is found outside.
     """
 
     size: int
@@ -40,6 +46,7 @@ class ImageSettings:
     percentiles: tuple[float, float] = (0.5, 99.5)
     tiled: bool = False
     enlarge_to: int = 0
+    crop_to_body: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ def _settings_from(values: Mapping[str, Any]) -> ImageSettings:
         percentiles=(float(low), float(high)),
         tiled=bool(values.get("tiled", False)),
         enlarge_to=int(values.get("enlarge_to", 0)),
+        crop_to_body=bool(values.get("crop_to_body", False)),
     )
 
 
@@ -201,6 +209,30 @@ class Tile:
     column: int
     height: int
     width: int
+
+
+def body_box(stack: NDArray[np.generic]) -> Tile:
+    """The bounding box of the body over all slices of a CT; the whole slice if no body can be told.
+
+    Args:
+        stack: (slices, rows, columns) in Hounsfield units.
+    """
+    from scipy import ndimage
+
+    rows, columns = stack.shape[1:]
+    whole = Tile(0, 0, rows, columns)
+    every = max(1, len(stack) // 16)  # a few slices are enough to see where the body lies
+    solid = ndimage.binary_opening(stack[::every].max(axis=0) > BODY_ABOVE, iterations=3)
+    parts, count = ndimage.label(solid)
+    if count == 0:
+        return whole
+    largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
+    vertical, horizontal = ndimage.find_objects(parts)[largest - 1]
+    top, left = max(0, vertical.start - 2), max(0, horizontal.start - 2)
+    bottom, right = min(rows, vertical.stop + 2), min(columns, horizontal.stop + 2)
+    if min(bottom - top, right - left) < min(rows, columns) / 4:
+        return whole
+    return Tile(top, left, bottom - top, right - left)
 
 
 def tiles(shape: tuple[int, int], side: int, overlap: float = 0.25) -> list[Tile]:

@@ -29,6 +29,7 @@ from fasttextdiff.preprocessing import (
     Tile,
     Window,
     apply_window,
+    body_box,
     choose_window,
     tile_weight,
     tiles,
@@ -177,7 +178,7 @@ class Segmenter:
             raise UsageError("a window needs a width above 0 and an image without colour")
         _require_content(volume, display)
         settings = self.pipeline.preprocessing.of(volume.modality)
-        cut = _tiles(display, settings)
+        cut = _tiles(volume, display, settings)
         return EncodedImage(
             volume=volume,
             display=display,
@@ -413,7 +414,9 @@ class _Blend:
         self.presence = torch.maximum(self.presence, presence)
 
     def answer(self) -> _Answer:
-        return _Answer((self.odds / self.weights).sigmoid(), self.presence)
+        """Probabilities; 0 where no tile lies."""
+        seen = self.weights > 0
+        return _Answer((self.odds / self.weights.where(seen, 1)).sigmoid() * seen, self.presence)
 
 
 def choose_device(name: str) -> torch.device:
@@ -456,8 +459,10 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return known[name]
 
 
-def _tiles(display: DisplayPlane, settings: ImageSettings) -> tuple[Tile, ...]:
+def _tiles(volume: Volume, display: DisplayPlane, settings: ImageSettings) -> tuple[Tile, ...]:
     rows, columns = display.display_shape[1:]
+    if settings.crop_to_body and not volume.is_planar and not volume.is_color:
+        return (body_box(display.to_display(volume.array)),)
     longest = max(rows, columns)
     side = math.ceil(settings.size / _magnification(longest, settings)) if settings.tiled else longest
     return tuple(tiles((rows, columns), side))

@@ -47,7 +47,7 @@ def compact_preprocessing() -> Preprocessing:
     return Preprocessing(
         {
             Modality.XRAY: ImageSettings(size=224),
-            Modality.CT: ImageSettings(size=256, window=CT_LUNG_WINDOW),
+            Modality.CT: ImageSettings(size=256, window=CT_LUNG_WINDOW, crop_to_body=True),
             Modality.HISTOLOGY: ImageSettings(size=256, tiled=True, enlarge_to=512),
             Modality.MR: ImageSettings(size=256),
             Modality.OTHER: ImageSettings(size=256),
