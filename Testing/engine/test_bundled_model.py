@@ -1,0 +1,54 @@
+"""The weights that ship with the project, on the real images that ship with it."""
+
+import numpy as np
+import pytest
+
+from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
+from fasttextdiff.pipeline import BUNDLED_MODEL
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(FastTextDiffPipeline.from_pretrained(), device="cpu")
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_the_model_folder_is_small_and_says_what_it_is():
+    assert sum(p.stat().st_size for p in BUNDLED_MODEL.rglob("*") if p.is_file()) <= 25e6
+    assert "CC BY-NC-SA" in (BUNDLED_MODEL / "README.md").read_text()
+    info = FastTextDiffPipeline.from_pretrained().info
+    assert "left lung" in info.taught["xray"]
+    assert len(info.weights_sha256) == 16
+
+
+def test_sides_on_an_x_ray_are_the_patients_and_absent_things_are_not_found(segmenter, samples):
+    volume = read_volume(samples / "cxr_hannover" / "18017511.png")
+    masks = segmenter.segment(volume, ["left lung", "right lung", "heart", "nuclei"]).mask
+    columns = {name: np.nonzero(mask[0])[1] / mask.shape[2] for name, mask in masks.items()}
+    assert 0.1 < masks["left lung"].mean() < 0.3
+    assert np.mean(columns["left lung"] > 0.5) > 0.97  # the patient's left is on the right of the picture
+    assert np.mean(columns["right lung"] < 0.5) > 0.97
+    assert 0.4 < columns["heart"].mean() < 0.65
+    assert not masks["nuclei"].any()
+
+
+def test_lungs_on_a_chest_ct_are_where_the_air_is(segmenter, samples):
+    volume = read_volume(samples / "chest_ct" / "chest_ct_cropped.nii.gz")
+    masks = segmenter.segment(volume, ["left lung", "right lung"], slices=(60, 90)).mask
+    air = volume.array[60:90] < -600
+    left, right = masks["left lung"][60:90], masks["right lung"][60:90]
+    assert dice(left | right, air) > 0.85
+    patient_x = volume.ijk_to_ras[0, 0] * np.arange(volume.shape[2])  # R is positive
+    middle = {name: patient_x[np.nonzero(mask)[2]].mean() for name, mask in (("left", left), ("right", right))}
+    assert middle["left"] < middle["right"]
+
+
+def test_nuclei_are_darker_than_what_is_around_them(segmenter, samples):
+    volume = read_volume(samples / "histology" / "4d14a3629b6af6de.png")
+    masks = segmenter.segment(volume, ["cell nuclei", "left lung"]).mask
+    grey = volume.array.mean(axis=-1)
+    assert grey[masks["cell nuclei"]].mean() < grey[~masks["cell nuclei"]].mean() - 30
+    assert not masks["left lung"].any()
