@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume, write_segmentation
-from fasttextdiff.cli import RESEARCH_USE, quiet_libraries
-from fasttextdiff.preview import draw_preview
+from fasttextdiff.cli import quiet_libraries
+from fasttextdiff.preview import DISCLAIMER, draw_preview
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "Resources" / "samples"
@@ -50,7 +50,7 @@ def main() -> None:
     picture = output / "demo.png"
     collage(pictures).save(picture)
     print(
-        f"\nThe whole picture: {picture}\nOpen the .seg.nrrd files in 3D Slicer together with {SAMPLES}\n{RESEARCH_USE}"
+        f"\nThe whole picture: {picture}\nOpen the .seg.nrrd files in 3D Slicer together with {SAMPLES}\n{DISCLAIMER}"
     )
 
 

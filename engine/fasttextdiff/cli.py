@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 # click's own base of wrong options; newer releases of typer bring a copy of click, older ones import it
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 
-RESEARCH_USE = "Research use only. Not for diagnosis."
-
 app = typer.Typer(
     name="fasttextdiff",
     help="Segment medical images from a typed finding.",
@@ -105,6 +103,7 @@ def segment(
 
     Sides are the patient's: "left lung" is on the right of a radiological picture.
     """
+    from fasttextdiff.preview import DISCLAIMER
     from fasttextdiff.writing import segmentation_notes, write_segmentation
 
     _check_outputs(output, preview, uncertainty, samples)
@@ -125,7 +124,7 @@ def segment(
     for note in segmentation_notes(result, output):
         _note(note)
     _say(f"wrote {', '.join(str(p) for p in [*written, *filter(None, (preview, uncertainty))])}")
-    _say(RESEARCH_USE)
+    _say(DISCLAIMER)
 
 
 @app.command(no_args_is_help=True)
