@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume, write_segmentation
-from fasttextdiff.cli import quiet_libraries
+from fasttextdiff.pipeline import quiet_libraries
 from fasttextdiff.preview import DISCLAIMER, draw_preview
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,11 +11,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up; a module may import from its own row or from below.
 LAYERS = (
     {"version", "errors"},
-    {"volume"},
-    {"result", "orientation", "preprocessing", "output_files", "denoiser", "fusion", "text_encoder", "feature_cache"},
+    {"volume", "environment"},
+    {"model_info", "result", "orientation", "preprocessing", "output_files", "denoiser", "fusion", "feature_cache"},
+    {"text_encoder", "worker_fields"},
     {"pipeline", "datasets", "reading", "dicom_reading", "terminology", "segment_tags", "captions", "nrrd"},
-    {"segmenter", "seg_nrrd", "preview_tiles", "published"},
-    {"writing", "preview", "golden", "convert", "evaluation", "training"},
+    {"segmenter", "worker_questions", "seg_nrrd", "preview_tiles", "published"},
+    {"writing", "preview", "golden", "convert", "evaluation", "training", "worker_jobs"},
+    {"worker"},
     {"cli"},
     {"__main__"},
 )
@@ -59,8 +61,18 @@ def test_the_engine_knows_neither_qt_nor_slicer_nor_vtk():
         assert not tops & {"qt", "ctk", "slicer", "vtk", "vtkmodules", "PySide6", "PyQt5"}, path
 
 
-@pytest.mark.parametrize("statement", ["import fasttextdiff", "import fasttextdiff.cli"])
+@pytest.mark.parametrize(
+    "statement", ["import fasttextdiff", "import fasttextdiff.cli", "import fasttextdiff.worker_questions"]
+)
 def test_importing_loads_nothing_heavy(statement):
     heavy = "{'torch', 'transformers', 'diffusers', 'SimpleITK', 'nibabel', 'pydicom', 'scipy'}"
     code = f"import sys; {statement}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_worker_starts_with_nothing_but_python_itself():
+    """It must be able to say what is missing, where nothing is installed."""
+    code = "import sys; import fasttextdiff.worker; print(*{m.split('.')[0] for m in sys.modules})"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    before = set(subprocess.check_output([sys.executable, "-c", "import sys; print(*sys.modules)"], text=True).split())
+    assert loaded - before - sys.stdlib_module_names == {"fasttextdiff"}

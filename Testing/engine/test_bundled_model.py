@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
-from fasttextdiff.pipeline import BUNDLED_MODEL
+from fasttextdiff.model_info import BUNDLED_MODEL
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from tiny_models import SENTENCES, compact_head, one_line, tiny_denoiser, tiny_p
 
 from fasttextdiff.denoiser import seeded_noise
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.pipeline import INDEX, FastTextDiffPipeline
+from fasttextdiff.model_info import INDEX
+from fasttextdiff.pipeline import FastTextDiffPipeline
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 FUSION = "fusion/diffusion_pytorch_model.safetensors"
@@ -142,6 +143,10 @@ DAMAGE = [
     (lambda f: (f / INDEX).write_text("{"), [INDEX, "cannot be read"]),
     (lambda f: (f / INDEX).write_text("[]"), [INDEX, "format_version"]),
     (lambda f: edit_index(f, lambda index: index.update(format_version=2)), ["format_version 2", "reads 1"]),
+    (lambda f: edit_index(f, lambda index: index.pop("info")), [INDEX, "info"]),
+    (lambda f: edit_index(f, lambda index: index["info"].pop("name")), [INDEX, "name"]),
+    (lambda f: edit_index(f, lambda index: index["info"].update(taught={"ct": [7]})), [INDEX, "7 is not a text"]),
+    (lambda f: edit_index(f, lambda index: index["info"].update(threshold="high")), [INDEX, "high"]),
     (lambda f: edit_index(f, lambda index: index.pop("features")), ["features"]),
     (lambda f: edit_index(f, lambda index: index["features"].update(blocks=[1, 99])), ["block 99"]),
     (lambda f: edit_index(f, lambda index: index["features"].update(blocks=[3, 5])), ["channels"]),

@@ -12,7 +12,8 @@ from transformers import ModernBertConfig, ModernBertModel
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.fusion import FusionHead
 from fasttextdiff.golden import parameter
-from fasttextdiff.pipeline import FastTextDiffPipeline, ModelInfo
+from fasttextdiff.model_info import ModelInfo
+from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.text_encoder import TextEncoder
 from fasttextdiff.training.tokenizer import train_tokenizer

@@ -237,7 +237,8 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
     import torch
     import transformers
 
-    from fasttextdiff.pipeline import BUNDLED_MODEL, FastTextDiffPipeline
+    from fasttextdiff.model_info import BUNDLED_MODEL
+    from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
     from fasttextdiff.text_encoder import attention_implementation
     from fasttextdiff.version import __version__
 
@@ -260,6 +261,14 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
         ("text attention", attention_implementation()),
     ]
     _table("fasttextdiff", ("", ""), rows)
+
+
+@app.command()
+def worker() -> None:
+    """Serve 3D Slicer: requests and answers as JSON lines over standard input and output."""
+    from fasttextdiff.worker import main as serve
+
+    serve()
 
 
 def main() -> NoReturn:
@@ -338,20 +347,10 @@ def _load(model: str | None, device: str, dtype: str) -> Segmenter:
     from fasttextdiff.segmenter import Segmenter, choose_device, choose_dtype
 
     choose_dtype(dtype, choose_device(device))  # before a model is loaded for nothing
-    from fasttextdiff.pipeline import FastTextDiffPipeline
+    from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 
     quiet_libraries()
     return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
-
-
-def quiet_libraries() -> None:
-    """Errors of ours are one line; the libraries' advice and progress bars would bury it."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
 
 
 def _write_extras(result: SegmentationResult, preview: Path | None, uncertainty: Path | None) -> None:

@@ -17,8 +17,9 @@ import torch
 
 from fasttextdiff import published
 from fasttextdiff.denoiser import FeatureDenoiser
-from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.pipeline import FastTextDiffPipeline, ModelInfo
+from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
+from fasttextdiff.model_info import ModelInfo
+from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.text_encoder import TextEncoder
 from fasttextdiff.volume import Modality
@@ -101,7 +102,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is no checkpoint of tensors alone, and code in a pickle is not run: save its state dict by itself"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise FastTextDiffError(f"{path} cannot be read as a checkpoint: {_first_line(error)}") from error
+        raise FastTextDiffError(f"{path} cannot be read as a checkpoint: {one_line(error)}") from error
     return _state_dict(content, path)
 
 
@@ -120,7 +121,7 @@ def _check_output(output: Path) -> None:
     try:
         in_the_way = output.exists() and (not output.is_dir() or any(output.iterdir()))
     except OSError as error:
-        raise UsageError(f"cannot write {output}: {_first_line(error)}") from error
+        raise UsageError(f"cannot write {output}: {one_line(error)}") from error
     if in_the_way:
         raise UsageError(f"{output} is there already and not empty: choose another folder")
 
@@ -136,10 +137,6 @@ def _save_whole(pipeline: FastTextDiffPipeline, output: Path) -> None:
             output.rmdir()
         temporary.rename(output)
     except OSError as error:
-        raise FastTextDiffError(f"cannot write {output}: {_first_line(error)}") from error
+        raise FastTextDiffError(f"cannot write {output}: {one_line(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -136,7 +136,7 @@ def read_dicom(path: Path, series_uid: str | None) -> Decoded:
         instance_uids=uids if all(uids) else (),
         notes=(*notes, *repairs),
     )
-    return Decoded(array, ijk_to_ras, _modality(first.modality), not planes[0].is_placed, source)
+    return Decoded(array, ijk_to_ras, modality_of(first.modality), not planes[0].is_placed, source)
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -145,7 +145,18 @@ def looks_like_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _modality(tag: str) -> Modality | None:
+def describe_dicom(path: Path) -> tuple[Modality | None, bool]:
+    """What the header of one image file says: the modality, and whether the image has a place in the patient.
+
+    Raises:
+        FastTextDiffError: the header is damaged, or the file holds no image.
+    """
+    headers, _ = _image_headers(path)
+    return modality_of(headers[0].modality), headers[0].planes[0].is_placed
+
+
+def modality_of(tag: str) -> Modality | None:
+    """The modality for a DICOM Modality (0008,0060); None where it says nothing about the kind of image."""
     return None if tag in ("", "OT") else _MODALITIES.get(tag, Modality.OTHER)
 
 

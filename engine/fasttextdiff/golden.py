@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
-from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.published import (
     GuidedConfig,
     Layout,
@@ -83,7 +83,7 @@ def verify_golden(folder: Path) -> list[GoldenCheck]:
         try:
             checks += _verifier(name, case)(folder, name, case)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            detail = f"{type(error).__name__}: {error}".splitlines()[0]
+            detail = f"{type(error).__name__}: {one_line(error)}"
             raise FastTextDiffError(
                 f"case '{name}' in {folder / 'cases.json'} is not as described ({detail})"
             ) from error
@@ -97,7 +97,7 @@ def _read_cases(folder: Path) -> dict[str, Case]:
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"there are no golden outputs in {folder}: {path} is missing") from None
     except (OSError, ValueError) as error:
-        raise FastTextDiffError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise FastTextDiffError(f"{path} cannot be read: {one_line(error)}") from error
     if not isinstance(cases, dict) or not cases or not all(isinstance(case, dict) for case in cases.values()):
         raise FastTextDiffError(f"{path} is not a list of named cases")
     return cases
@@ -121,7 +121,7 @@ def _read_arrays(path: Path) -> Arrays:
     except FileNotFoundError:
         raise FastTextDiffError(f"the golden outputs are incomplete: {path} is missing") from None
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise FastTextDiffError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise FastTextDiffError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def standard_normal(seed: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ Knows nothing about intensities, files or models; it only permutes and flips arr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import TypeVar
 
@@ -76,6 +76,11 @@ class DisplayPlane:
         self._require(array, self.display_shape)
         k, j, i = (self.axes.index(axis) for axis in range(3))
         return array[self._flips].transpose(k, j, i, *range(3, array.ndim))
+
+    def of_slices(self, count: int) -> DisplayPlane:
+        """How a part of the volume is shown: `count` neighbouring slices of this plane, all rows and columns."""
+        shape = tuple(count if axis == self.axes[0] else length for axis, length in enumerate(self.shape))
+        return replace(self, shape=(shape[0], shape[1], shape[2]))
 
     @property
     def _flips(self) -> tuple[slice, slice, slice]:

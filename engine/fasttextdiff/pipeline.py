@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,49 +18,12 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
-from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
 from fasttextdiff.fusion import FusionHead, FusionOutput
+from fasttextdiff.model_info import COMPONENTS, FORMAT_VERSION, INDEX, ModelInfo, info_of, local_folder, read_index
 from fasttextdiff.preprocessing import Preprocessing
 from fasttextdiff.text_encoder import TextEncoder, TextStates
 from fasttextdiff.version import __version__
-from fasttextdiff.volume import Modality
-
-BUNDLED_MODEL = Path(__file__).parent / "weights" / "compact"
-FORMAT_VERSION = 1
-INDEX = "model_index.json"
-COMPONENTS = {
-    "text_encoder": "transformers.ModernBertModel",
-    "tokenizer": "transformers.PreTrainedTokenizerFast",
-    "unet": "diffusers.UNet2DModel",
-    "scheduler": "diffusers.DDPMScheduler",
-    "fusion": "fasttextdiff.FusionHead",
-}
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a model says about itself.
-
-    Attributes:
-        name: short name, e.g. "compact-0.1".
-        licence: SPDX identifier of the weights.
-        threshold: probability above which a pixel belongs to the mask, chosen once for all modalities.
-        presence_threshold: presence below which a mask is emptied; 0 for models without a presence output.
-        taught: finding terms the model was trained on, by modality ("xray": ["left lung", ...]); empty if unknown.
-        weights_sha256: first 16 hex digits of the hash of all weights; set on loading.
-    """
-
-    name: str
-    licence: str = ""
-    threshold: float = 0.5
-    presence_threshold: float = 0.0
-    taught: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    weights_sha256: str = ""
-
-    def knows(self, finding: str, modality: Modality) -> bool:
-        """Whether a finding text names something that the model was trained on for a modality."""
-        text = f" {_words(finding)} "
-        return any(f" {_words(term)} " in text for term in self.taught.get(modality.value, ()))
 
 
 class FastTextDiffPipeline(nn.Module):
@@ -163,10 +125,10 @@ class FastTextDiffPipeline(nn.Module):
 
         Raises:
             UsageError: there is no such folder.
-            FastTextDiffError: it is incomplete, holds pickles instead of safetensors, or shapes do not fit.
+            ModelError: it is incomplete, holds pickles instead of safetensors, or shapes do not fit.
         """
         folder = _resolve(name_or_folder)
-        index = _read_index(folder)
+        index = read_index(folder)
         try:
             pipeline = cls(
                 TextEncoder.from_pretrained(
@@ -179,25 +141,31 @@ class FastTextDiffPipeline(nn.Module):
                 ),
                 _load_component(FusionHead, folder / "fusion", dtype),
                 Preprocessing.from_dict(index["preprocessing"]),
-                replace(ModelInfo(**index["info"]), weights_sha256=_hash_weights(folder)),
+                replace(info_of(folder, index), weights_sha256=_hash_weights(folder)),
             )
         except FastTextDiffError:
             raise
         except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
-            raise FastTextDiffError(f"the model folder {folder} cannot be used: {_one_line(error)}") from error
+            raise ModelError(f"the model folder {folder} cannot be used: {one_line(error)}") from error
         return pipeline.eval()
+
+
+def quiet_libraries() -> None:
+    """Errors of ours are one line; the libraries' advice and progress bars would bury it."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
 
 
 def _resolve(name_or_folder: str | Path | None) -> Path:
     """A local folder for a name; only a hub id (`owner/name`) that is no path may reach for the network."""
-    if name_or_folder is None:
-        return BUNDLED_MODEL
-    folder = Path(name_or_folder).expanduser()
-    if folder.is_dir():
-        return folder
     text = str(name_or_folder)
-    if text.count("/") != 1 or text.startswith((".", "/", "~")):
-        raise UsageError(f"there is no model folder {folder}: give a folder made by 'train' or 'convert'")
+    is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
+    if name_or_folder is None or not is_hub_id or Path(text).is_dir():
+        return local_folder(name_or_folder)
     return _download(text)
 
 
@@ -211,23 +179,6 @@ def _download(hub_id: str) -> Path:
         raise UsageError(f"there is no folder {hub_id}, and no such model could be had from the hub") from error
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
-    """The checked content of `model_index.json`."""
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FastTextDiffError(f"{folder} is not a model folder: it has no {INDEX}") from None
-    except (OSError, ValueError) as error:
-        raise FastTextDiffError(f"{folder / INDEX} cannot be read: {_one_line(error)}") from error
-    if not isinstance(index, dict) or index.get("format_version") != FORMAT_VERSION:
-        found = index.get("format_version") if isinstance(index, dict) else None
-        raise FastTextDiffError(f"{folder / INDEX} has format_version {found}, this version reads {FORMAT_VERSION}")
-    for name in COMPONENTS:
-        if not (folder / name).is_dir():
-            raise FastTextDiffError(f"the model folder {folder} is incomplete: '{name}' is missing")
-    return index
-
-
 def _plan(values: Mapping[str, Any]) -> FeaturePlan:
     return FeaturePlan(tuple(values["timesteps"]), tuple(values["blocks"]), int(values["patch_size"]))
 
@@ -239,12 +190,12 @@ def _load_component(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
 
     weights = folder / "diffusion_pytorch_model.safetensors"
     if not weights.is_file():
-        raise FastTextDiffError(f"the model folder is incomplete: {weights} is missing (pickled weights are not read)")
+        raise ModelError(f"the model folder is incomplete: {weights} is missing (pickled weights are not read)")
     model = kind.from_config(kind.load_config(folder))
     try:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
-        raise FastTextDiffError(f"the weights in {weights} do not fit: {_one_line(error)}") from error
+        raise ModelError(f"the weights in {weights} do not fit: {one_line(error)}") from error
     # diffusers' own `to` warns about every dtype, even where no module has to stay in float32
     return nn.Module.to(model, dtype).eval()
 
@@ -273,13 +224,3 @@ def _hash_weights(folder: Path) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()[:16]
-
-
-def _words(text: str) -> str:
-    """Lower-case words, separated by single spaces."""
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] or type(error).__name__

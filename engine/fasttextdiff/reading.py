@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.dicom_reading import LPS_TO_RAS, Decoded, itk_ijk_to_ras, looks_like_dicom, read_dicom, read_itk
+from fasttextdiff.dicom_reading import (
+    LPS_TO_RAS,
+    Decoded,
+    describe_dicom,
+    itk_ijk_to_ras,
+    looks_like_dicom,
+    modality_of,
+    read_dicom,
+    read_itk,
+)
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.volume import Modality, Source, Volume
 
@@ -45,7 +54,7 @@ def read_volume(path: str | Path, *, modality: Modality | None = None, series_ui
     path = Path(path)
     with _quiet():
         decoded = _decode(path, series_uid)
-    return _finish(path, decoded, modality)
+    return volume_from(decoded, modality)
 
 
 @contextmanager
@@ -223,15 +232,18 @@ def _is_white_zero(picture: Any) -> bool:
 
 def _pixels(picture: Any) -> NDArray[Any]:
     """Rows and columns of grey at the depth of the file, or of 8-bit RGB; what is transparent becomes white."""
-    from PIL import Image
-
     mode = picture.mode
     if mode.startswith("I") or mode == "F":
         return np.asarray(picture)
     if picture.has_transparency_data:
-        over = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+        picture = _over_white(picture.convert("RGBA"))
     return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+
+
+def _over_white(picture: Any) -> Any:
+    from PIL import Image
+
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
 
 
 def _picture_matrix(path: Path, are_axes_swapped: bool) -> NDArray[np.float64]:
@@ -257,12 +269,103 @@ _DECODERS: dict[tuple[str, ...], Callable[[Path], Decoded]] = {
 }
 
 
-# --- what all formats share ------------------------------------------------------------------------------------------
+# --- images that another program has loaded --------------------------------------------------------------------------
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
-def _finish(path: Path, decoded: Decoded, modality: Modality | None) -> Volume:
-    """Clean the voxels, settle the modality, and make the volume."""
-    notes = list(decoded.source.notes)
+def decoded_from_memory(
+    array: NDArray[Any],
+    ijk_to_ras: NDArray[np.float64],
+    *,
+    name: str,
+    path: Path | None = None,
+    dicom_modality: str | None = None,
+) -> Decoded:
+    """Take an image that 3D Slicer has loaded as if it had been read from its file, so that both give the same masks.
+
+    Args:
+        array: (k, j, i), or (k, j, i, c) with 1, 3 or 4 components: grey, or 8- or 16-bit RGB or RGBA. MONOCHROME1 is
+            inverted already.
+        ijk_to_ras: 4x4, voxel index to RAS millimetres.
+        name: what the user calls the image, for messages.
+        path: the file it was loaded from (one of a series), if known and still there: it says what the image is.
+        dicom_modality: DICOM Modality (0008,0060), for images whose file is gone.
+
+    Raises:
+        FastTextDiffError: there are no voxels, or values that are neither grey nor a colour.
+    """
+    if 0 in array.shape:
+        raise FastTextDiffError(f"{name}: the volume is empty: load its image again")
+    voxels = _grey_or_rgb(name, array)
+    modality, is_planar = _kind_of_image(voxels, path, dicom_modality)
+    return Decoded(voxels, np.asarray(ijk_to_ras, np.float64), modality, is_planar, Source(path=name))
+
+
+def _grey_or_rgb(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """(k, j, i), or (k, j, i, 3) with 8 bits as :func:`_pixels` makes it of a picture's file."""
+    if array.ndim == 3:
+        return array
+    components = array.shape[3]
+    if components == 1:
+        return array[..., 0]
+    if components not in (3, 4) or array.dtype not in (np.uint8, np.uint16):
+        raise FastTextDiffError(
+            f"{name}: {components} values per voxel ({array.dtype}); only grey images and 8- or 16-bit colour can be "
+            f"segmented: extract one component"
+        )
+    eight_bits = array if array.dtype == np.uint8 else (array >> 8).astype(np.uint8)
+    return eight_bits if components == 3 else np.stack([_slice_over_white(pixels) for pixels in eight_bits])
+
+
+def _slice_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(j, i, 4) to (j, i, 3)."""
+    from PIL import Image
+
+    return np.asarray(_over_white(Image.fromarray(np.ascontiguousarray(pixels))).convert("RGB"))
+
+
+def _kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str | None) -> tuple[Modality | None, bool]:
+    """What the image's own file, or else its DICOM Modality, says it is (None if nothing), and whether it is planar."""
+    if path is not None and path.is_file():
+        # a file that can no longer be read is no reason to refuse voxels that are there
+        with suppress(FastTextDiffError, OSError, RuntimeError):
+            if looks_like_dicom(path):
+                modality, is_placed = describe_dicom(path)
+                return modality, not is_placed
+            if path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")):
+                return None, len(voxels) == 1 and _is_two_dimensional(path)
+    modality = modality_of(dicom_modality or "")
+    is_picture = path is not None and path.suffix.lower() in _PICTURES
+    return modality, len(voxels) == 1 and (is_picture or voxels.ndim == 4 or modality is Modality.XRAY)
+
+
+def _is_two_dimensional(path: Path) -> bool:
+    """Whether an NRRD or MetaImage file holds a picture and no stack; a NIfTI always has a position."""
+    import SimpleITK as sitk  # noqa: N813
+
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return False
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return int(reader.GetDimension()) == 2
+
+
+# --- what all sources share ------------------------------------------------------------------------------------------
+
+
+def volume_from(decoded: Decoded, modality: Modality | None) -> Volume:
+    """Clean the voxels, settle the modality, and make the volume.
+
+    Args:
+        decoded: voxels as they were found.
+        modality: what the user says the image is; None takes what its file says, or guesses.
+
+    Raises:
+        FastTextDiffError: the voxels are no finite real numbers, or the geometry is not usable.
+    """
+    path, notes = decoded.source.path, list(decoded.source.notes)
     array = _require_real(path, decoded.array)
     _require_finite(path, array)
     array = _grey_if_equal(_smallest_type(array))
@@ -278,7 +381,7 @@ def _finish(path: Path, decoded: Decoded, modality: Modality | None) -> Volume:
         raise FastTextDiffError(f"{path}: not a usable image: {problem}") from problem
 
 
-def _require_real(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+def _require_real(path: str, array: NDArray[Any]) -> NDArray[Any]:
     """Voxels as real numbers in the machine's byte order."""
     if array.dtype.kind == "c":
         raise FastTextDiffError(f"{path}: voxels are complex numbers; save their magnitude")
@@ -288,7 +391,7 @@ def _require_real(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     return native
 
 
-def _require_finite(path: Path, array: NDArray[Any]) -> None:
+def _require_finite(path: str, array: NDArray[Any]) -> None:
     """Refuse NaN and infinity: whatever stood there, a mask computed from a guess at it would not say so."""
     if array.dtype.kind != "f":
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fasttextdiff.denoiser import seeded_noise
-from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+from fasttextdiff.errors import Cancelled, DeviceMemoryError, FastTextDiffError, UsageError
 from fasttextdiff.feature_cache import FeatureCache, rounded
 from fasttextdiff.fusion import foreground_logit
 from fasttextdiff.orientation import DisplayPlane, display_plane
@@ -36,9 +36,9 @@ from fasttextdiff.preprocessing import (
     to_model_range,
 )
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
-from fasttextdiff.text_encoder import TextStates, normalise
+from fasttextdiff.text_encoder import TextStates
 from fasttextdiff.version import __version__
-from fasttextdiff.volume import Modality, Volume
+from fasttextdiff.volume import Volume
 
 Progress = Callable[[int, int], bool]
 """`progress(done, total)` in slices; False cancels."""
@@ -74,13 +74,42 @@ class EncodedImage:
     window: Window | None
     tiles: tuple[Tile, ...]
     fit: Fit
-    samples: int
-    seed: int
+    samples: int = 1
+    seed: int = 0
 
     def views(self, index: int) -> list[NDArray[np.float32]]:
         """The tiles of one slice, (h, w) or (h, w, 3) each, windowed to [0, 1]."""
         pixels = apply_window(self.display.to_display(self.volume.array)[index], self.window)
         return [pixels[t.row : t.row + t.height, t.column : t.column + t.width] for t in self.tiles]
+
+    def with_request(self, *, slices: tuple[int, int] | None, samples: int, seed: int) -> EncodedImage:
+        """Another request on the same volume, without looking at its voxels again.
+
+        Args:
+            slices: (first, last + 1) along the display's slice axis, from 0; all if None.
+            samples: noise samples.
+            seed: of the noise.
+
+        Raises:
+            UsageError: there are no such slices, or not one sample.
+        """
+        if samples < 1:
+            raise UsageError(f"the number of samples must be at least 1, got {samples}")
+        return replace(self, slices=_slice_range(slices, self.display), samples=samples, seed=seed)
+
+
+@dataclass(frozen=True)
+class SliceResults:
+    """What was found on the requested slices of a volume, and on no others.
+
+    Attributes:
+        findings: as in a :class:`SegmentationResult`, but with arrays whose slice axis holds the requested slices
+            alone; for the acquisition plane (last - first, j, i). `presence` has one entry for each of them.
+        provenance: how they were made; `provenance.slices` says which slices these are.
+    """
+
+    findings: tuple[FindingResult, ...]
+    provenance: Provenance
 
 
 class Segmenter:
@@ -172,23 +201,20 @@ class Segmenter:
     ) -> EncodedImage:
         """Check a request against the volume and settle the window; nothing is computed yet."""
         display = display_plane(volume, plane)
-        if samples < 1:
-            raise UsageError(f"the number of samples must be at least 1, got {samples}")
         if window is not None and (volume.is_color or window[1] <= 0):
             raise UsageError("a window needs a width above 0 and an image without colour")
         _require_content(volume, display)
         settings = self.pipeline.preprocessing.of(volume.modality)
         cut = _tiles(volume, display, settings)
-        return EncodedImage(
+        image = EncodedImage(
             volume=volume,
             display=display,
-            slices=_slice_range(slices, display),
+            slices=range(display.n_slices),
             window=window or choose_window(volume, settings),
             tiles=cut,
             fit=_fit(cut[0], display, settings, self.pipeline.denoiser.multiple),
-            samples=samples,
-            seed=seed,
         )
+        return image.with_request(slices=slices, samples=samples, seed=seed)
 
     def decode(
         self,
@@ -206,21 +232,44 @@ class Segmenter:
             threshold: as for :meth:`segment`.
             progress: asked after every slice.
         """
+        found = self.decode_slices(image, findings, threshold=threshold, progress=progress)
+        whole = tuple(_on_whole_grid(finding, image) for finding in found.findings)
+        return SegmentationResult(image.volume, whole, found.provenance)
+
+    def decode_slices(
+        self,
+        image: EncodedImage,
+        findings: Sequence[str],
+        *,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+    ) -> SliceResults:
+        """Phase two at the cost of the requested slices only, however large the volume is.
+
+        Args:
+            image: as for :meth:`decode`; so are the other arguments.
+            findings: see there.
+            threshold: see there.
+            progress: see there.
+
+        Raises:
+            DeviceMemoryError: the device's memory is too small.
+        """
         names = list(dict.fromkeys(findings))
         if not names:
             raise UsageError("no finding was given: type what to look for, for example 'left lung'")
         limit = self.pipeline.info.threshold if threshold is None else threshold
         if not 0 < limit < 1:
             raise UsageError(f"the threshold must lie between 0 and 1, got {limit}")
+        maps = _Maps.empty(len(names), image)
         with torch.inference_mode(), self._autocast():
-            text = self.pipeline.text_encoder.encode(names)
-            maps = _Maps.empty(len(names), image)
+            text = self._encode_text(names)
             for group in self._groups(image):
                 answers = [self._segment_group(image, group, text, image.seed + n) for n in range(image.samples)]
                 for n, index in enumerate(group):
-                    maps.store(index, [answer[n] for answer in answers])
+                    maps.store(image.slices.index(index), [answer[n] for answer in answers])
                 _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
-        return self._result(image, names, maps, limit)
+        return self._results(image, names, maps, limit)
 
     def check_findings(self, findings: Sequence[str]) -> None:
         """Refuse findings that the model cannot read, before anything is computed.
@@ -230,6 +279,15 @@ class Segmenter:
         """
         for finding in findings:
             self.pipeline.text_encoder.check(finding)
+
+    def _encode_text(self, findings: Sequence[str]) -> TextStates:
+        try:
+            return self.pipeline.text_encoder.encode(findings)
+        except torch.OutOfMemoryError:
+            raise self._too_little_memory("the text encoder") from None
+
+    def _too_little_memory(self, what: str) -> DeviceMemoryError:
+        return DeviceMemoryError(f"{self.device} has too little memory for {what}: use --device cpu")
 
     def _groups(self, image: EncodedImage) -> Iterator[range]:
         """Slices that are worked on together: as many as make up one batch."""
@@ -294,9 +352,7 @@ class Segmenter:
             return work(items)
         except torch.OutOfMemoryError:
             if len(items) == 1:
-                raise FastTextDiffError(
-                    f"{self.device} has too little memory for one slice: use --device cpu"
-                ) from None
+                raise self._too_little_memory("one slice") from None
         torch.cuda.empty_cache()
         self._batch = max(1, len(items) // 2)
         return [answer for half in _batched(items, self._batch) for answer in self._halving(work, half)]
@@ -309,35 +365,24 @@ class Segmenter:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def _result(self, image: EncodedImage, names: Sequence[str], maps: _Maps, threshold: float) -> SegmentationResult:
-        provenance = self._provenance(image, threshold)
-        gate = self.pipeline.info.presence_threshold
+    def _results(self, image: EncodedImage, names: Sequence[str], maps: _Maps, threshold: float) -> SliceResults:
+        info = self.pipeline.info
+        along_slices = [-1 if axis == image.display.axes[0] else 1 for axis in range(3)]
         findings = []
         for n, name in enumerate(names):
-            shown = maps.probability[n]
-            there = np.nan_to_num(maps.presence[n], nan=0.0) >= gate
-            mask = (shown > threshold) & there[:, None, None]
-            spread = None if maps.disagreement is None else image.display.from_display(maps.disagreement[n])
+            there = np.nan_to_num(maps.presence[n], nan=0.0) >= info.presence_threshold
+            warning = info.warning(name, image.volume.modality)
             findings.append(
                 FindingResult(
                     finding=name,
-                    probability=np.ascontiguousarray(image.display.from_display(shown)),
-                    mask=np.ascontiguousarray(image.display.from_display(mask)),
-                    disagreement=None if spread is None else np.ascontiguousarray(spread),
+                    probability=maps.probability[n],
+                    mask=(maps.probability[n] > threshold) & there.reshape(along_slices),
+                    disagreement=None if maps.disagreement is None else maps.disagreement[n],
                     presence=maps.presence[n],
-                    warnings=tuple(self._warnings(name, image.volume)),
+                    warnings=(warning,) if warning else (),
                 )
             )
-        return SegmentationResult(image.volume, tuple(findings), provenance)
-
-    def _warnings(self, finding: str, volume: Volume) -> Iterator[str]:
-        info = self.pipeline.info
-        if not info.taught:
-            return
-        if volume.modality.value not in info.taught:
-            yield f"the model was not trained on {_modality_name(volume.modality)} images"
-        elif not info.knows(finding, volume.modality):
-            yield f"'{normalise(finding)[:60]}' is not a finding the model was trained on for {volume.modality.value}"
+        return SliceResults(tuple(findings), self._provenance(image, threshold))
 
     def _provenance(self, image: EncodedImage, threshold: float) -> Provenance:
         info = self.pipeline.info
@@ -360,28 +405,59 @@ class Segmenter:
 
 @dataclass
 class _Maps:
-    """Results in display order, filled slice by slice."""
+    """Results on the requested slices of the volume's own grid, filled slice by slice in display order."""
 
-    probability: NDArray[np.float32]  # (F, slices, rows, columns)
+    display: DisplayPlane  # of these slices alone
+    probability: NDArray[np.float32]  # (F, *display.shape)
     disagreement: NDArray[np.float32] | None
-    presence: NDArray[np.float32]  # (F, slices), NaN where not asked
+    presence: NDArray[np.float32]  # (F, slices)
 
     @classmethod
     def empty(cls, findings: int, image: EncodedImage) -> _Maps:
-        shape = (findings, *image.display.display_shape)
+        display = image.display.of_slices(len(image.slices))
+        shape = (findings, *display.shape)
         return cls(
+            display,
             np.zeros(shape, np.float32),
             np.zeros(shape, np.float32) if image.samples > 1 else None,
-            np.full(shape[:2], np.nan, np.float32),
+            np.zeros((findings, len(image.slices)), np.float32),
         )
 
-    def store(self, index: int, answers: Sequence[_Answer]) -> None:
+    def store(self, position: int, answers: Sequence[_Answer]) -> None:
         """Keep one slice's mean and spread over the noise samples."""
         probability = torch.stack([a.probability for a in answers])
-        self.probability[:, index] = probability.mean(0).numpy()
-        self.presence[:, index] = torch.stack([a.presence for a in answers]).mean(0).numpy()
+        self._show(self.probability, position, probability.mean(0))
+        self.presence[:, position] = torch.stack([a.presence for a in answers]).mean(0).numpy()
         if self.disagreement is not None:
-            self.disagreement[:, index] = probability.std(0, correction=0).numpy()
+            self._show(self.disagreement, position, probability.std(0, correction=0))
+
+    def _show(self, grids: NDArray[np.float32], position: int, slices: Tensor) -> None:
+        """Write a displayed slice of each finding, (F, rows, columns), to where it lies in the volume."""
+        for grid, pixels in zip(grids, slices, strict=True):
+            self.display.to_display(grid)[position] = pixels.numpy()
+
+
+def _on_whole_grid(found: FindingResult, image: EncodedImage) -> FindingResult:
+    """A finding of some slices on the grid of the whole volume: nothing is found on the others."""
+    axis, slices = image.display.axes[0], image.slices
+    if len(slices) == image.display.n_slices:
+        return found
+    part = tuple(slice(slices.start, slices.stop) if n == axis else slice(None) for n in range(3))
+
+    def embedded(array: NDArray[Any]) -> NDArray[Any]:
+        whole = np.zeros(image.display.shape, array.dtype)
+        whole[part] = array
+        return whole
+
+    presence = np.full(image.display.n_slices, np.nan, np.float32)
+    presence[slices.start : slices.stop] = found.presence
+    return replace(
+        found,
+        probability=embedded(found.probability),
+        mask=embedded(found.mask),
+        disagreement=None if found.disagreement is None else embedded(found.disagreement),
+        presence=presence,
+    )
 
 
 @dataclass(frozen=True)
@@ -514,7 +590,3 @@ def _report(progress: Progress | None, done: int, total: int) -> None:
 
 def _batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     yield from (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _modality_name(modality: Modality) -> str:
-    return "such" if modality is Modality.OTHER else modality.value

@@ -6,7 +6,6 @@ Knows nothing about images; says nothing about what a finding means.
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.errors import ModelError, UsageError, one_line
+from fasttextdiff.model_info import normalise, require_words, shortened
 
 CACHE_SIZE = 4096
 """Findings whose states are kept: at 64 tokens of 256 float32 channels this is 256 MB at the very most, usually 1/8
@@ -72,7 +72,7 @@ class TextEncoder(nn.Module):
             dtype: of the loaded weights.
 
         Raises:
-            FastTextDiffError: not there, incomplete, or weights only as a pickle.
+            ModelError: not there, incomplete, or weights only as a pickle.
         """
         from safetensors import SafetensorError
         from transformers import AutoTokenizer
@@ -81,8 +81,7 @@ class TextEncoder(nn.Module):
             model = _load_model(str(name_or_folder)).to(dtype)
             tokens = AutoTokenizer.from_pretrained(str(tokenizer or name_or_folder))
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise FastTextDiffError(f"cannot load a text encoder from {name_or_folder}: {reason}") from error
+            raise ModelError(f"cannot load a text encoder from {name_or_folder}: {one_line(error)}") from error
         return cls(model.eval(), tokens, max_tokens)
 
     @property
@@ -101,15 +100,13 @@ class TextEncoder(nn.Module):
         Raises:
             UsageError: it is empty, holds no Latin letter, or has more than `max_tokens` tokens.
         """
+        require_words(finding)
         text = normalise(finding)
-        if not text:
-            raise UsageError("a finding is empty: type what to look for, for example 'left lung'")
-        shown = text if len(text) <= 40 else text[:37] + "..."
-        if not re.search("[A-Za-z]", text):
-            raise UsageError(f"the finding '{shown}' has no Latin letters: the model reads English")
         # a token is at least one character of the text, so most texts need not be tokenized twice
         if len(text) + 2 > self.max_tokens and (n := len(self.tokenizer(text)["input_ids"])) > self.max_tokens:
-            raise UsageError(f"the finding '{shown}' has {n} tokens, the model reads {self.max_tokens}: shorten it")
+            raise UsageError(
+                f"the finding '{shortened(text)}' has {n} tokens, the model reads {self.max_tokens}: shorten it"
+            )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextStates:
         """Token states with gradients: (B, L) ids and mask to (B, L, D)."""
@@ -166,11 +163,6 @@ def _load_model(name_or_folder: str) -> Any:
     if hasattr(model.config, "reference_compile"):
         model.config.reference_compile = False  # transformers 4 would compile on the first GPU pass, for every length
     return model
-
-
-def normalise(finding: str) -> str:
-    """The text as the encoder sees it: runs of white space are one space."""
-    return " ".join(finding.split())
 
 
 def attention_implementation() -> str:

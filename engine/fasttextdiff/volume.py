@@ -27,7 +27,7 @@ class Source:
     """Where a volume was read from.
 
     Attributes:
-        path: the file or folder, as given.
+        path: the file or folder, as given; of an image that came from memory, its name.
         study_uid: DICOM Study Instance UID (0020,000D), empty if not DICOM.
         series_uid: DICOM Series Instance UID (0020,000E).
         frame_of_reference_uid: DICOM Frame of Reference UID (0020,0052).

@@ -9,7 +9,8 @@ from diffusers import DDPMScheduler, UNet2DModel
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.fusion import FusionHead
-from fasttextdiff.pipeline import FastTextDiffPipeline, ModelInfo
+from fasttextdiff.model_info import ModelInfo
+from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.text_encoder import TextEncoder, attention_implementation
 from fasttextdiff.training.config import CompactModelConfig, TrainingConfig

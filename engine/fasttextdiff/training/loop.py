@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.errors import FastTextDiffError, one_line
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.text_encoder import TextStates
 from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches
@@ -155,9 +155,8 @@ def _resume(path: Path, model: Any, optimizer: Any, average: Any) -> int:
             group["peak"] = peak  # the configuration, not the checkpoint, sets the rate
         average.load_state_dict(state["average"])
     except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise FastTextDiffError(
-            f"the checkpoint {path} does not fit this configuration: {reason}; choose another output folder"
+            f"the checkpoint {path} does not fit this configuration: {one_line(error)}; choose another output folder"
         ) from error
     return int(state["step"])
 

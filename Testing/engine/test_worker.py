@@ -1,0 +1,499 @@
+"""The engine's process, spoken to as 3D Slicer does: JSON lines over pipes, arrays in files."""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+from dicom_files import write_slice
+from PIL import Image
+from tiny_models import tiny_pipeline
+
+from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
+from fasttextdiff.dicom_reading import itk_ijk_to_ras
+from fasttextdiff.errors import DeviceMemoryError
+from fasttextdiff.model_info import BUNDLED_MODEL
+from fasttextdiff.reading import decoded_from_memory, volume_from
+from fasttextdiff.segment_tags import segment_tags
+from fasttextdiff.worker_jobs import TOO_SMALL_GPU, Jobs
+
+SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
+PATIENCE = 60
+"""Seconds after which an answer is not coming any more."""
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class Process:
+    """A worker's process; `ask` sends a request and gives back its last answer."""
+
+    def __init__(self, *command, path=None):
+        environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
+        command = [sys.executable, *(command or ("-m", "fasttextdiff", "worker"))]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
+        self.ids = iter(range(1, 10**6))
+        self.lines = queue.SimpleQueue()
+        threading.Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout], daemon=True).start()
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        self.hello = self.next()
+
+    def next(self):
+        return json.loads(self.lines.get(timeout=PATIENCE))
+
+    def write(self, line):
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def send(self, op, **fields):
+        number = next(self.ids)
+        self.write(json.dumps({"id": number, "op": op, **fields}).encode())
+        return number
+
+    def until(self, number, event):
+        """The next message with an event about a request; passes over all others."""
+        while True:
+            message = self.next()
+            if (message["id"], message["event"]) == (number, event):
+                return message
+
+    def ask(self, op, **fields):
+        number = self.send(op, **fields)
+        while (message := self.next())["event"] == "progress" or message["id"] != number:
+            pass
+        return message
+
+    def close(self):
+        self.process.stdin.close()
+        return self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def worker():
+    process = Process()
+    assert process.ask("open", model=None, device="cpu", dtype="auto")["event"] == "done"
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(FastTextDiffPipeline.from_pretrained(), device="cpu")
+
+
+@pytest.fixture
+def output(tmp_path):
+    (tmp_path / "output").mkdir()
+    return tmp_path / "output"
+
+
+def handed(folder, array, ijk_to_ras=LPS, **fields):
+    """A "volume" request for an array, with its voxels in a file."""
+    file = folder / f"{len(list(folder.iterdir()))}.raw"
+    np.ascontiguousarray(array).tofile(file)
+    given = {
+        "volume": "v",
+        "file": str(file),
+        "dtype": array.dtype.name,
+        "shape": list(array.shape),
+        "ijkToRas": np.asarray(ijk_to_ras, float).ravel().tolist(),
+    }
+    return {**given, **fields}
+
+
+def as_slicer_loads_it(path):
+    """The array and matrix that ITK, and so 3D Slicer, makes of a file or DICOM folder, and the (first) file."""
+    if path.is_dir():
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))
+        image = sitk.ReadImage(names)
+        path = Path(names[0])
+    else:
+        image = sitk.ReadImage(str(path))
+    array = sitk.GetArrayFromImage(image)
+    return (array[np.newaxis] if image.GetDimension() == 2 else array), itk_ijk_to_ras(image), path
+
+
+def mapped(array):
+    return np.memmap(array["file"], dtype=array["dtype"], mode="r", shape=tuple(array["shape"]))
+
+
+def chest_ct(folder):
+    array, matrix, path = as_slicer_loads_it(SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz")
+    return handed(folder, array, matrix, path=str(path), volume="chest")
+
+
+# --- the same image through Slicer's memory and through the command line's reader -------------------------------------
+
+
+def x_ray(_):
+    return SAMPLES / "cxr_hannover" / "18017511.png"
+
+
+def histology(_):
+    return SAMPLES / "histology" / "4d14a3629b6af6de.png"
+
+
+def inverted_x_ray(folder):
+    """MONOCHROME1, of a film without a position."""
+    pixels = 255 - np.asarray(Image.open(x_ray(folder)).convert("L").resize((300, 280)))
+    unplaced = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
+    return write_slice(folder / "film.dcm", pixels, Modality="DX", PhotometricInterpretation="MONOCHROME1", **unplaced)
+
+
+def chest_nifti(_):
+    return SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz"
+
+
+def dicom_series(_):
+    return SAMPLES / "abdominal_ct_dicom"
+
+
+@pytest.mark.parametrize(
+    ("make", "finding", "slices"),
+    [
+        (x_ray, "left lung", (0, 1)),
+        (histology, "cell nuclei", (0, 1)),
+        (inverted_x_ray, "right lung", (0, 1)),
+        (chest_nifti, "left lung", (70, 72)),
+        (dicom_series, "lung", (3, 5)),
+    ],
+)
+def test_slicers_memory_and_the_command_lines_reader_give_the_same_bits(
+    worker, segmenter, tmp_path, output, make, finding, slices
+):
+    path = make(tmp_path)
+    array, matrix, file = as_slicer_loads_it(path)
+    said = worker.ask("volume", **handed(tmp_path, array, matrix, path=str(file), name="An image"))
+    answer = worker.ask("segment", volume="v", findings=[finding], slices=slices, output=str(output))
+    volume = read_volume(path)
+    expected = segmenter.segment(volume, [finding], slices=slices)
+    found = answer["findings"][0]
+    part = slice(*slices)
+    assert (said["modality"], said["planar"]) == (volume.modality.value, volume.is_planar)
+    assert np.array_equal(mapped(found["probability"]), expected.probability[finding][part])
+    assert np.array_equal(mapped(found["mask"]), expected.mask[finding][part])
+    assert np.ptp(expected.probability[finding][part]) > 0
+    assert np.array_equal(np.float32(found["presence"]), expected.presence[finding][part])
+
+
+@pytest.mark.parametrize(
+    ("shape", "fields", "modality", "planar", "guessed"),
+    [
+        ((1, 20, 20), {"dicomModality": "CR"}, "xray", True, False),
+        ((1, 20, 20), {"dicomModality": "CT"}, "ct", False, False),
+        ((9, 20, 20), {"dicomModality": "MR"}, "mr", False, False),
+        ((1, 20, 20), {"path": "/gone/knee.jpeg"}, "xray", True, True),
+        ((9, 20, 20), {"path": "/gone/stack.tif"}, "other", False, True),
+        ((1, 20, 20, 3), {}, "histology", True, True),
+        ((1, 20, 20), {"dicomModality": "CR", "modality": "mr"}, "mr", True, False),
+        ((1, 20, 20, 1), {"path": "/gone/grey.png"}, "xray", True, True),
+    ],
+)
+def test_without_its_file_an_image_is_what_its_dicom_modality_name_and_voxels_say(
+    worker, tmp_path, shape, fields, modality, planar, guessed
+):
+    voxels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    said = worker.ask("volume", **handed(tmp_path, voxels, **fields))
+    assert (said["modality"], said["planar"], said["modalityGuessed"]) == (modality, planar, guessed)
+    assert said["color"] == (len(shape) == 4 and shape[3] == 3)
+    assert said["anatomical"] == (None if planar else "axial")
+
+
+def test_colour_with_transparency_or_sixteen_bits_becomes_what_the_pictures_reader_makes_of_it(tmp_path):
+    picture = Image.open(histology(None)).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    picture.save(tmp_path / "see-through.png")
+    array, matrix, path = as_slicer_loads_it(tmp_path / "see-through.png")
+    expected = read_volume(path)
+    for voxels in (array, array.astype(np.uint16) * 257):
+        volume = volume_from(decoded_from_memory(voxels, matrix, name="An image", path=path), None)
+        assert np.array_equal(volume.array, expected.array)
+        assert (volume.modality, volume.is_planar) == (expected.modality, True)
+        assert np.array_equal(volume.ijk_to_ras, expected.ijk_to_ras)
+
+
+# --- segmentation ----------------------------------------------------------------------------------------------------
+
+
+def test_several_findings_samples_and_tags_are_as_the_command_line_writes_them(worker, segmenter, tmp_path, output):
+    worker.ask("volume", **chest_ct(tmp_path))
+    findings = ["left lung", "a | in the\tright  lung", "left lung"]
+    request = {"slices": [70, 71], "samples": 2, "seed": 5, "threshold": 0.25}
+    answer = worker.ask("segment", volume="chest", findings=findings, output=str(output), **request)
+    volume = read_volume(chest_nifti(None))
+    texts = ["left lung", "a | in the right lung"]
+    expected = segmenter.segment(volume, texts, slices=(70, 71), samples=2, seed=5, threshold=0.25)
+    assert (answer["slices"], answer["window"]) == ([70, 71], [-400.0, 1200.0])
+    for found, wanted in zip(answer["findings"], expected.findings, strict=True):
+        tags = segment_tags(wanted, expected.provenance)
+        assert found["terminology"] == tags.pop("TerminologyEntry")
+        made = {"FastTextDiff.Created", "FastTextDiff.Presence"}
+        assert {k: v for k, v in found["tags"].items() if k not in made} == {
+            k: v for k, v in tags.items() if k not in made
+        }
+        assert np.array_equal(mapped(found["disagreement"]), wanted.disagreement[70:71])
+        assert found["threshold"] == 0.25
+        assert found["warnings"] == list(wanted.warnings)
+
+
+def test_another_finding_on_a_slice_that_was_seen_gives_the_bits_of_a_first_look(worker, segmenter, tmp_path, output):
+    worker.ask("volume", **chest_ct(tmp_path))
+    for finding in ("right lung", "infection"):
+        answer = worker.ask("segment", volume="chest", findings=[finding], slices=[50, 51], output=str(output))
+    found = segmenter.segment(read_volume(chest_nifti(None)), ["infection"], slices=(50, 51))
+    assert np.array_equal(mapped(answer["findings"][0]["probability"]), found.probability["infection"][50:51])
+
+
+def test_a_cancelled_job_leaves_no_file_and_the_next_one_works(worker, tmp_path, output):
+    worker.ask("volume", **chest_ct(tmp_path))
+    job = worker.send("segment", volume="chest", findings=["left lung"], output=str(output))
+    waiting = worker.send("segment", volume="chest", findings=["left lung"], output=str(output))
+    first = worker.until(job, "progress")
+    assert 0 < first["done"] < first["total"]
+    for target in (waiting, job):
+        worker.send("cancel", target=target)
+    worker.until(job, "cancelled")
+    worker.until(waiting, "cancelled")
+    assert list(output.iterdir()) == []
+    answer = worker.ask("segment", volume="chest", findings=["left lung"], slices=[60, 61], output=str(output))
+    assert mapped(answer["findings"][0]["mask"]).any()
+
+
+def test_findings_are_checked_while_a_job_runs(worker, tmp_path, output):
+    worker.ask("volume", **chest_ct(tmp_path))
+    job = worker.send("segment", volume="chest", findings=["left lung"], output=str(output))
+    worker.until(job, "progress")
+    texts = ["GGO in the left lung", "pneumothorax", " ", "肺"]
+    question = worker.send("check", findings=texts, modality="ct")
+    answer = worker.until(question, "done")  # passes over nothing but progress, for the job is not cancelled yet
+    worker.send("cancel", target=job)
+    worker.until(job, "cancelled")
+    assert [finding["known"] for finding in answer["findings"]] == [True, False, False, False]
+    warnings = [finding["warning"] for finding in answer["findings"]]
+    for warning, word in zip(warnings, ("", "not a finding", "empty", "Latin"), strict=True):
+        assert word in warning
+    assert len({tuple(finding["color"]) for finding in answer["findings"]}) == 4
+    assert "Ground glass" in answer["findings"][0]["terminology"]
+
+
+def test_a_closed_volume_and_the_oldest_of_many_are_forgotten(worker, tmp_path, output):
+    voxels = np.random.default_rng(0).integers(-1000, 400, (1, 32, 32)).astype(np.int16)
+    for name in "abcde":
+        worker.ask("volume", **handed(tmp_path, voxels, volume=name, modality="ct"))
+    worker.ask("closeVolume", volume="e")
+    answers = [worker.ask("segment", volume=name, findings=["lung"], output=str(output)) for name in "abe"]
+    assert [answer["event"] for answer in answers] == ["error", "done", "error"]
+    assert "no volume 'e'" in answers[2]["message"]
+
+
+def test_a_gpu_that_is_too_small_is_left_for_the_cpu(tmp_path, output, monkeypatch):
+    jobs = Jobs()
+    jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
+    voxels = np.random.default_rng(0).integers(-1000, 400, (3, 40, 30)).astype(np.int16)
+    jobs.volume(handed(tmp_path, voxels, modality="ct"))
+    request = {"volume": "v", "findings": ["consolidation"], "output": str(output)}
+    expected = mapped(jobs.segment(request, lambda *_: True)["findings"][0]["probability"]).copy()
+    small = jobs._segmenter
+    small.device = torch.device("cuda", 0)
+
+    def fail(*_, **__):
+        raise DeviceMemoryError("cuda:0 has too little memory for one slice")
+
+    monkeypatch.setattr(small, "decode_slices", fail)
+    answer = jobs.segment(request, lambda *_: True)
+    assert answer["notes"] == [TOO_SMALL_GPU]
+    assert np.array_equal(mapped(answer["findings"][0]["probability"]), expected)
+    assert jobs.segment(request, lambda *_: True)["notes"] == []
+
+
+def test_a_result_that_cannot_be_written_whole_is_not_written(tmp_path, output, monkeypatch):
+    jobs = Jobs()
+    jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
+    voxels = np.random.default_rng(0).integers(-1000, 400, (2, 40, 30)).astype(np.int16)
+    jobs.volume(handed(tmp_path, voxels, modality="ct"))
+    (output / "0-mask.raw").mkdir()  # stands in the way of the second file
+    with pytest.raises(OSError, match=r"0-mask\.raw"):
+        jobs.segment({"volume": "v", "findings": ["consolidation"], "output": str(output)}, lambda *_: True)
+    assert [path.name for path in output.iterdir()] == ["0-mask.raw"]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def noise(shape, kind):
+    return np.random.default_rng(0).integers(0, 200, shape).astype(kind)
+
+
+def with_nan():
+    voxels = noise((2, 20, 20), np.float32)
+    voxels[1, 3, 4] = np.nan
+    return voxels
+
+
+@pytest.mark.parametrize(
+    ("voxels", "words"),
+    [
+        (with_nan(), ["An image", "1 voxels are NaN"]),
+        (noise((1, 20, 20, 5), np.uint8), ["An image", "5 values per voxel"]),
+        (noise((2, 20, 20, 3), np.float32), ["An image", "3 values per voxel (float32)"]),
+        (np.zeros((0, 20, 20), np.int16), ["empty"]),
+        (np.full((2, 20, 20), 7, np.int16), ["An image", "all voxels are 7"]),
+        (noise((2, 4, 90), np.int16), ["An image", "too small"]),
+    ],
+)
+def test_an_image_that_cannot_be_segmented_is_refused_in_one_line(worker, tmp_path, voxels, words):
+    answer = worker.ask("volume", **handed(tmp_path, voxels, name="An image"))
+    assert (answer["event"], answer["kind"]) == ("error", "image")
+    assert "\n" not in answer["message"]
+    assert all(word in answer["message"] for word in words), answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        (b"{broken", "JSON"),
+        (b"\xff\xfe", "JSON"),
+        (b"[1, 2]", "JSON"),
+        (b'{"op": "model"}', "integer 'id'"),
+        (b'{"id": 900001, "op": "dance"}', "no operation 'dance'"),
+        (b'{"id": 900002, "op": ["open"]}', "no operation"),
+        (b'{"id": 900003, "op": "segment", "volume": "w", "findings": ["lung"], "output": "/"}', "no volume 'w'"),
+        (b'{"id": 900004, "op": "segment"}', "lacks 'volume'"),
+        (b'{"id": 900005, "op": "volume", "volume": "v", "file": 5}', "'file' must be str"),
+        (b'{"id": 900006, "op": "check", "findings": []}', "no finding"),
+        (b'{"id": 900007, "op": "check", "findings": [3]}', "'findings' must be str"),
+        (b'{"id": 900008, "op": "check", "findings": ["a"], "modality": "pet"}', "not a modality"),
+        (b'{"id": 900009, "op": "cancel"}', "'target'"),
+        (b'{"id": 900010, "op": "open", "device": "toaster"}', "not a device"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_answered_and_the_worker_lives_on(worker, line, word):
+    worker.write(line)
+    answer = worker.next()
+    assert (answer["event"], answer["kind"]) == ("error", "usage")
+    assert word in answer["message"]
+    assert worker.ask("cancel", target=0)["event"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"slices": [0, 3]}, "slices 0:3"),
+        ({"slices": [1]}, "'slices'"),
+        ({"findings": [" "]}, "empty"),
+        ({"threshold": 2}, "threshold"),
+        ({"samples": 0}, "samples"),
+        ({"output": "/not/there"}, "/not/there"),
+    ],
+)
+def test_a_segmentation_that_cannot_be_served_is_refused(worker, tmp_path, output, change, word):
+    worker.ask("volume", **handed(tmp_path, noise((2, 20, 20), np.int16), modality="ct"))
+    answer = worker.ask("segment", **{"volume": "v", "findings": ["lung"], "output": str(output), **change})
+    assert (answer["event"], answer["kind"]) == ("error", "usage")
+    assert word in answer["message"]
+
+
+def test_a_volume_file_that_is_not_as_announced_is_refused(worker, tmp_path):
+    request = handed(tmp_path, noise((2, 20, 20), np.int16))
+    for change in ({"shape": [3, 20, 20]}, {"file": "/not/there.raw"}, {"dtype": "object"}, {"ijkToRas": [1.0] * 15}):
+        assert worker.ask("volume", **{**request, **change})["kind"] == "usage"
+    singular = worker.ask("volume", **{**request, "ijkToRas": [0.0] * 16})
+    assert (singular["kind"], "4x4" in singular["message"]) == ("image", True)
+
+
+def test_a_broken_model_folder_is_told_and_the_model_in_use_stays(worker, tmp_path, output):
+    shutil.copytree(BUNDLED_MODEL, tmp_path / "model")
+    index = tmp_path / "model" / "model_index.json"
+    content = index.read_text(encoding="utf-8")
+    index.write_text(content[:-30], encoding="utf-8")
+    for folder, word in ((tmp_path / "model", "model_index.json"), (tmp_path / "nowhere", "no model folder")):
+        for op, fields in (("model", {}), ("check", {"findings": ["lung"]}), ("open", {})):
+            answer = worker.ask(op, model=str(folder), **fields)
+            assert (answer["event"], answer["kind"], word in answer["message"]) == ("error", "model", True)
+    worker.ask("volume", **handed(tmp_path, noise((1, 20, 20), np.int16), modality="ct"))
+    assert worker.ask("segment", volume="v", findings=["lung"], output=str(output))["event"] == "done"
+
+
+def test_after_damaged_weights_the_bundled_model_can_be_opened_again(worker, tmp_path, output):
+    shutil.copytree(BUNDLED_MODEL, tmp_path / "model")
+    weights = tmp_path / "model" / "fusion" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    worker.ask("volume", **handed(tmp_path, noise((1, 20, 20), np.int16), modality="ct"))
+    request = {"volume": "v", "findings": ["lung"], "output": str(output)}
+    answer = worker.ask("open", model=str(tmp_path / "model"))
+    assert (answer["kind"], "fusion" in answer["message"]) == ("model", True)
+    assert "ask for 'open'" in worker.ask("segment", **request)["message"]
+    opened = worker.ask("open", model=None, device="cpu")
+    assert opened["model"]["weightsSha256"] == FastTextDiffPipeline.from_pretrained().info.weights_sha256
+    assert opened["model"]["licence"] == "CC-BY-NC-SA-4.0"
+    assert worker.ask("segment", **request)["event"] == "done"
+
+
+# --- the process -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
+def test_ctrl_c_in_slicers_terminal_does_not_end_the_worker():
+    idle = (
+        "import signal; from fasttextdiff import worker\n"
+        "class Jobs:\n"
+        "    def do(self, request, progress): return {}\n"
+        "worker.Worker._prepared = lambda self: Jobs()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit it as ignored\n"
+        "worker.main()"
+    )
+    process = Process("-c", idle)
+    process.process.send_signal(signal.SIGINT)
+    assert process.ask("segment")["event"] == "done"  # jobs are done by the thread that the signal would have ended
+    assert process.close() == 0
+
+
+def test_what_libraries_print_does_not_reach_the_stream():
+    noisy = (
+        "import os; from fasttextdiff import worker, worker_questions\n"
+        "def shout(_): print('stray', flush=True); os.write(1, b'stray\\n'); os.system('echo stray'); return {'a': 1}\n"
+        "worker_questions.QUESTIONS['check'] = shout; worker.main()"
+    )
+    process = Process("-c", noisy)
+    assert process.ask("check") == {"id": 1, "event": "done", "a": 1}
+    process.send("exit")
+    assert process.process.wait(10) == 0
+
+
+def test_the_end_of_its_input_ends_the_process_in_the_middle_of_a_job():
+    endless = (
+        "import time; from fasttextdiff import worker\n"
+        "class Jobs:\n"
+        "    def do(self, request, progress): progress(1, 2); time.sleep(1000)\n"
+        "worker.Worker._prepared = lambda self: Jobs(); worker.main()"
+    )
+    process = Process("-c", endless)
+    process.until(process.send("segment"), "progress")
+    assert process.close() == 0
+
+
+def test_the_worker_starts_and_says_what_is_wrong_where_packages_are_broken(tmp_path):
+    for package, trouble in (("torch", "OSError('libtorch.so: cannot open')"), ("typer", "ImportError('gone')")):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(f"raise {trouble}\n")
+    process = Process(path=tmp_path)
+    assert (process.hello["event"], process.hello["protocol"]) == ("hello", 1)
+    report = process.ask("environment")
+    assert report["missing"] == ["torch>=2.4"]
+    torch_entry = next(package for package in report["packages"] if package["name"] == "torch")
+    assert "libtorch.so: cannot open" in torch_entry["problem"]
+    assert torch_entry["installed"]
+    assert [device["id"] for device in report["devices"]] == ["cpu"]
+    assert process.ask("check", findings=["left lung"], modality=None)["findings"][0]["known"]
+    refused = process.ask("open")
+    assert refused["kind"] == "missing"
+    assert '"torch>=2.4"' in refused["message"]
+    assert process.close() == 0

@@ -1,0 +1,87 @@
+"""Takes the fields of a worker's request and refuses what does not belong there. Knows nothing of models and images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fasttextdiff.errors import ModelError, UsageError
+from fasttextdiff.model_info import local_folder, normalise
+from fasttextdiff.volume import Modality
+
+Kind = TypeVar("Kind")
+Request = Mapping[str, Any]
+
+
+def required(request: Request, name: str, kind: type[Kind]) -> Kind:
+    """A field that must be there.
+
+    Raises:
+        UsageError: it is not, or is of another type.
+    """
+    value = optional(request, name, kind)
+    if value is None:
+        raise UsageError(f"the request lacks '{name}'")
+    return value
+
+
+def optional(request: Request, name: str, kind: type[Kind]) -> Kind | None:
+    """A field, None where it is absent or null. Whole numbers will do for float.
+
+    Raises:
+        UsageError: it is of another type.
+    """
+    value = request.get(name)
+    if kind is float and isinstance(value, int):
+        value = float(value)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise UsageError(f"'{name}' must be {kind.__name__}, got {value!r:.60}")
+    return value
+
+
+def numbers(request: Request, name: str, kind: type[Kind]) -> list[Kind] | None:
+    """A list of int or float, None where it is absent or null.
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    values = optional(request, name, list)
+    return None if values is None else [required({name: value}, name, kind) for value in values]
+
+
+def findings_of(request: Request) -> list[str]:
+    """The findings, with white space as the model reads it.
+
+    Raises:
+        UsageError: there are none, or not texts.
+    """
+    texts = required(request, "findings", list)
+    if not texts:
+        raise UsageError("no finding was given: type what to look for, for example 'left lung'")
+    return [normalise(required({"findings": text}, "findings", str)) for text in texts]
+
+
+def modality_of(request: Request) -> Modality | None:
+    """The modality, None where the engine is to find out.
+
+    Raises:
+        UsageError: there is no such modality.
+    """
+    name = optional(request, "modality", str)
+    if name is not None and name not in [m.value for m in Modality]:
+        raise UsageError(f"'{name}' is not a modality: use {', '.join(m.value for m in Modality)}")
+    return None if name is None else Modality(name)
+
+
+def model_folder_of(request: Request) -> Path:
+    """The model's folder; never the network, which a name of no folder might reach for.
+
+    Raises:
+        ModelError: there is no such folder.
+    """
+    name = optional(request, "model", str)
+    try:
+        return local_folder(name)
+    except UsageError as error:
+        raise ModelError(str(error)) from None

@@ -1,0 +1,67 @@
+"""What a worker answers at once, without a model in memory: what a model was taught, what is known about findings.
+
+Knows nothing about threads and streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.model_info import FORMAT_VERSION, ModelInfo, read_info, require_words
+from fasttextdiff.segment_tags import segment_names
+from fasttextdiff.terminology import assign_colors, code_finding
+from fasttextdiff.worker_fields import findings_of, modality_of, model_folder_of
+
+Fields = dict[str, Any]
+
+
+def model_fields(folder: Path, info: ModelInfo) -> Fields:
+    """A model's description in the protocol's words."""
+    return {
+        "name": info.name,
+        "licence": info.licence,
+        "taught": {kind: list(terms) for kind, terms in info.taught.items()},
+        "threshold": info.threshold,
+        "presenceThreshold": info.presence_threshold,
+        "folder": str(folder),
+        "format_version": FORMAT_VERSION,
+    }
+
+
+def segment_fields(findings: list[str]) -> list[Fields]:
+    """How the segments of findings are named, coloured and coded; the same list always gives the same."""
+    return [
+        {"finding": finding, "name": name, "color": list(color), "terminology": code_finding(finding).slicer_entry}
+        for finding, name, color in zip(findings, segment_names(findings), assign_colors(findings), strict=True)
+    ]
+
+
+def _model(request: Mapping[str, Any]) -> Fields:
+    folder = model_folder_of(request)
+    return model_fields(folder, read_info(folder))
+
+
+def _check(request: Mapping[str, Any]) -> Fields:
+    info, modality = read_info(model_folder_of(request)), modality_of(request)
+    answers = segment_fields(findings_of(request))
+    for answer in answers:
+        warning = _unreadable(answer["finding"]) or info.warning(answer["finding"], modality)
+        answer.update(known=not warning, warning=warning)
+    return {"findings": answers}
+
+
+def _unreadable(finding: str) -> str:
+    try:
+        require_words(finding)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+QUESTIONS: dict[str, Callable[[Mapping[str, Any]], Fields]] = {
+    "model": _model,
+    "check": _check,
+}
