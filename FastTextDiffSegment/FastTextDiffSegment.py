@@ -1,0 +1,35 @@
+"""Registers the module in 3D Slicer. What it does is in FastTextDiffSegmentLib."""
+
+import slicer  # noqa: F401 - scripts write slicer.modules.fasttextdiffsegment
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule
+
+from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic
+from FastTextDiffSegmentLib.SelfTest import FastTextDiffSegmentTest
+from FastTextDiffSegmentLib.Widget import FastTextDiffSegmentWidget
+
+__all__ = [
+    "FastTextDiffSegment",
+    "FastTextDiffSegmentLogic",
+    "FastTextDiffSegmentTest",
+    "FastTextDiffSegmentWidget",
+]
+
+
+class FastTextDiffSegment(ScriptedLoadableModule):
+    """What Slicer shows about the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("FastTextDiff Segment")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = []
+        parent.contributors = ["The FastTextDiffSegment contributors"]
+        parent.helpText = _(
+            "Type a clinical finding, one per line, and have it segmented slice by slice. Sides are the patient's. "
+            "Research use only, not for diagnosis. Nothing leaves this computer."
+        )
+        parent.acknowledgementText = _(
+            "Implements the FastTextDiff method (arXiv 2512.00084). The bundled weights are licensed CC BY-NC-SA 4.0."
+        )

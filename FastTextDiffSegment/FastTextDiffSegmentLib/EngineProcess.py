@@ -1,0 +1,115 @@
+"""The engine's process: started, spoken to in JSON lines, and stopped. Knows nothing about what the lines mean.
+
+No thread reads the pipe: Slicer's event loop holds Python's lock, so a thread would starve. The pipe is asked whether
+it has something, which never blocks.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_CHUNK = 1 << 16
+_NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+
+
+class EngineProcess:
+    """One child process.
+
+    Args:
+        command: program and arguments.
+        environment: its whole environment.
+        folder: where it runs; its messages for developers go to `engine.log` in it.
+
+    Raises:
+        OSError: it could not be started.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path):
+        self._partial = b""
+        self.logPath = folder / "engine.log"
+        with self.logPath.open("ab") as log:
+            self._process = subprocess.Popen(
+                list(command),
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                bufsize=0,
+                creationflags=_NO_WINDOW,
+            )
+
+    @property
+    def exitCode(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    @property
+    def pid(self) -> int:
+        """The operating system's number of the process."""
+        return self._process.pid
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Write one line; to a process that has ended, nothing happens: its end is seen by :attr:`exitCode`."""
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(json.dumps(message).encode("utf-8") + b"\n")
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Whole lines that have arrived; never waits."""
+        pipe = self._process.stdout.fileno()
+        while _hasData(pipe):
+            data = os.read(pipe, _CHUNK)
+            if not data:
+                break
+            self._partial += data
+        *lines, self._partial = self._partial.split(b"\n")
+        return [message for line in lines if (message := _parsed(line)) is not None]
+
+    def lastWords(self) -> str:
+        """The last line the process wrote for developers, or an empty text."""
+        with contextlib.suppress(OSError):
+            lines = self.logPath.read_text(encoding="utf-8", errors="replace").splitlines()
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return ""
+
+    def close(self, patience: float = 2.0) -> None:
+        """End the process: the end of its input tells it to; after `patience` seconds it is killed."""
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        logging.warning("The engine said something unreadable: %r", line[:200])
+        return None
+    return message if isinstance(message, dict) else None
+
+
+if os.name == "nt":
+    import _winapi
+    import msvcrt
+
+    def _hasData(pipe: int) -> bool:
+        try:
+            return _winapi.PeekNamedPipe(msvcrt.get_osfhandle(pipe), 0)[0] > 0
+        except OSError:  # the other end is closed
+            return False
+
+else:
+    import select
+
+    def _hasData(pipe: int) -> bool:
+        return bool(select.select([pipe], [], [], 0)[0])

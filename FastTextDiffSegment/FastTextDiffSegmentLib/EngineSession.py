@@ -1,0 +1,258 @@
+"""What the running engine has been told: the model, the volumes. Tells it again when it was restarted.
+
+Knows arrays and answers; knows nothing about Slicer's scene or windows.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .EngineClient import EngineClient, EngineError, ProgressCallback, Request
+from .Jobs import Steps
+from .SegmentationOutput import SegmentationOutput
+from .WorkFolder import WorkFolder, remove
+
+_CHUNK_BYTES = 8 << 20
+"""Voxels written in one step: a few milliseconds, so that the window never halts while a volume is handed over."""
+_VOLUMES_KEPT = 2
+
+
+@dataclass(frozen=True)
+class VolumeSource:
+    """A volume as it lies in Slicer's memory.
+
+    Attributes:
+        key: equal for equal content; anything else is handed over again.
+        array: (k, j, i) or (k, j, i, c) voxels.
+        ijkToRas: 4x4, without parent transforms: the sides of the patient are those of the image itself.
+        path: the file it was loaded from, or None; its DICOM header, if it has one, says what the image is.
+        dicomModality: DICOM Modality (0008,0060) where known, else None.
+        modality: what the user says the image is ("ct", ...), or None.
+        name: for messages.
+    """
+
+    key: Hashable
+    array: np.ndarray
+    ijkToRas: np.ndarray
+    path: str | None = None
+    dicomModality: str | None = None
+    modality: str | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class EngineVolume:
+    """A volume as the engine knows it.
+
+    Attributes:
+        id: its name there.
+        modality: "ct", "mr", "xray", "histology" or "other".
+        modalityGuessed: whether that was a guess from the voxels.
+        planar: a picture without a position in the patient: areas, no millilitres.
+        window: (level, width) in which the model sees it; None for colour.
+        notes: what the user should know, one line each.
+    """
+
+    id: str
+    modality: str
+    modalityGuessed: bool
+    planar: bool
+    window: tuple[float, float] | None
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Handed:
+    """A volume whose voxels lie in a file, and what the engine of a generation said about it."""
+
+    folder: Path
+    fields: dict[str, Any]
+    generation: int = 0
+    known: EngineVolume | None = None
+
+
+@dataclass
+class Settings:
+    """What the engine is opened with: model folder (None for the bundled one) and device."""
+
+    model: str | None = None
+    device: str = "auto"
+
+
+@dataclass
+class _Opening:
+    """The loading of a model, under way or finished."""
+
+    generation: int
+    settings: Settings
+    request: Request
+
+
+@dataclass
+class EngineSession:
+    """The module's conversation with the engine; every method with steps is to be run by a `Job`.
+
+    Attributes:
+        client: how to reach it.
+        folder: where arrays are exchanged.
+        settings: model and device; a change takes effect with the next question.
+    """
+
+    client: EngineClient
+    folder: WorkFolder
+    settings: Settings = field(default_factory=Settings)
+    _opening: _Opening | None = None
+    _handed: "OrderedDict[Hashable, _Handed]" = field(default_factory=OrderedDict)
+
+    @property
+    def isOpen(self) -> bool:
+        """Whether the model is loaded as the settings say."""
+        return self._isOpening() and self._opening.request.answer is not None
+
+    def _isOpening(self) -> bool:
+        """Whether the running engine loads, or has loaded, the model of the settings."""
+        opening = self._opening
+        return (
+            opening is not None
+            and self.client.isRunning
+            and opening.generation == self.client.generation
+            and opening.settings == self.settings
+            and not opening.request.hasFailed
+        )
+
+    def opened(self) -> Steps:
+        """Load the model unless it is loaded; all jobs wait for the same loading, and none stops it for the others.
+
+        Returns:
+            The engine's description of device, model and versions (protocol's `open`).
+        """
+        if not self._isOpening():
+            request = self.client.send("open", model=self.settings.model, device=self.settings.device, dtype="auto")
+            self._opening = _Opening(self.client.generation, replace(self.settings), request)
+        request = self._opening.request
+        while request.answer is None:
+            yield
+        return request.result()
+
+    def provided(self, source: VolumeSource) -> Steps:
+        """Hand a volume over unless the engine has it.
+
+        Returns:
+            :class:`EngineVolume`.
+        """
+        handed = self._handed.get(source.key)
+        if handed is None:
+            handed = yield from self._handOver(source)
+        self._handed.move_to_end(source.key)
+        if handed.known is None or handed.generation != self.client.generation or not self.client.isRunning:
+            answer = yield from self.client.ask("volume", **handed.fields)
+            handed.known, handed.generation = _engineVolume(handed.fields["volume"], answer), self.client.generation
+        yield from self._forgetOldest()
+        return handed.known
+
+    def _handOver(self, source: VolumeSource) -> Steps:
+        folder = self.folder.newFolder("volume")
+        try:
+            file = folder / "voxels.raw"
+            yield from _write(source.array, file)
+        except BaseException:
+            remove(folder)
+            raise
+        fields = {
+            "volume": folder.name,
+            "file": str(file),
+            "dtype": source.array.dtype.name,
+            "shape": list(source.array.shape),
+            "ijkToRas": [float(value) for value in source.ijkToRas.ravel()],
+            "modality": source.modality,
+            "path": source.path,
+            "dicomModality": source.dicomModality,
+            "name": source.name,
+        }
+        return self._handed.setdefault(source.key, _Handed(folder, fields))
+
+    def _forgetOldest(self) -> Steps:
+        while len(self._handed) > _VOLUMES_KEPT:
+            _, old = self._handed.popitem(last=False)
+            if old.known is not None and old.generation == self.client.generation and self.client.isRunning:
+                yield from self.client.ask("closeVolume", volume=old.fields["volume"])
+            remove(old.folder)
+
+    def forgetVolumes(self) -> None:
+        """Drop the copies of all volumes, e.g. because the scene was closed."""
+        for old in self._handed.values():
+            if old.generation == self.client.generation and self.client.isRunning:
+                self.client.send("closeVolume", volume=old.fields["volume"])
+            remove(old.folder)
+        self._handed.clear()
+
+    def segmented(
+        self,
+        volume: EngineVolume,
+        findings: Sequence[str],
+        sliceRange: tuple[int, int] | None,
+        onProgress: ProgressCallback = lambda done, total: None,
+        samples: int = 1,
+        seed: int = 0,
+        threshold: float | None = None,
+    ) -> Steps:
+        """Segment findings on slices `[first, end)` along the array's first axis, all if None.
+
+        Returns:
+            :class:`SegmentationOutput`, whose arrays lie in a folder of its own.
+        """
+        folder = self.folder.newFolder("output")
+        try:
+            answer = yield from self.client.ask(
+                "segment",
+                onProgress,
+                volume=volume.id,
+                findings=list(findings),
+                slices=None if sliceRange is None else list(sliceRange),
+                samples=samples,
+                seed=seed,
+                threshold=threshold,
+                output=str(folder),
+            )
+            return SegmentationOutput.fromAnswer(answer, volume, folder)
+        except BaseException:
+            remove(folder)
+            raise
+
+    def close(self) -> None:
+        """End the engine and remove everything that was exchanged."""
+        self.client.close()
+        self.folder.close()
+
+
+def _engineVolume(name: str, answer: dict[str, Any]) -> EngineVolume:
+    window = answer.get("window")
+    return EngineVolume(
+        id=name,
+        modality=answer["modality"],
+        modalityGuessed=bool(answer["modalityGuessed"]),
+        planar=bool(answer["planar"]),
+        window=None if window is None else (float(window[0]), float(window[1])),
+        notes=tuple(answer.get("notes", ())),
+    )
+
+
+def _write(array: np.ndarray, file: Path) -> Steps:
+    """Write voxels in C order, a few milliseconds at a time."""
+    perSlice = max(1, array[0].nbytes)
+    step = max(1, _CHUNK_BYTES // perSlice)
+    try:
+        # not readable by others: `open` alone would obey the umask
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            for first in range(0, len(array), step):
+                stream.write(np.ascontiguousarray(array[first : first + step]).data)
+                yield
+    except OSError as error:
+        raise EngineError(
+            "image", f"The volume could not be handed to the engine: {error.strerror}; free some space in {file.parent}"
+        ) from error

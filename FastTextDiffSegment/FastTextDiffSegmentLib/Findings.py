@@ -1,0 +1,179 @@
+"""Findings as typed or pasted: lines, completion, sentences of a report and what they deny. Plain text in and out.
+
+Knows nothing about Qt, Slicer, images or the model.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_MOST_COMPLETIONS = 8
+
+
+def findingLines(text: str) -> list[str]:
+    """Findings typed one a line: blank lines dropped, white space made single, each finding once (first spelling)."""
+    lines: dict[str, str] = {}
+    for line in text.splitlines():
+        finding = " ".join(line.split())
+        if finding:
+            lines.setdefault(finding.casefold(), finding)
+    return list(lines.values())
+
+
+def completions(prefix: str, terms: Iterable[str]) -> list[str]:
+    """Terms with a word that begins as typed, those that begin so themselves first; at most eight.
+
+    Args:
+        prefix: what is typed so far; upper and lower case are the same. A term typed whole is not offered again.
+        terms: what can be offered, in order of preference.
+    """
+    typed = " ".join(prefix.split()).casefold()
+    if not typed:
+        return []
+    atWord = re.compile(r"(?<!\w)" + re.escape(typed))
+    matching = [term for term in dict.fromkeys(terms) if atWord.search(term.casefold()) and term.casefold() != typed]
+    return sorted(matching, key=lambda term: not term.casefold().startswith(typed))[:_MOST_COMPLETIONS]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of a report.
+
+    Attributes:
+        text: without its heading, number or full stop.
+        negated: whether it as a whole denies something ("No pleural effusion").
+        section: heading that it stands under, in lower case, e.g. "impression"; empty before the first.
+    """
+
+    text: str
+    negated: bool
+    section: str = ""
+
+    @property
+    def isFinding(self) -> bool:
+        """Whether it may state something that can be seen: not denied, and not about how or why the image was made."""
+        return not self.negated and self.section not in _NO_FINDINGS
+
+
+_REASONS = ("indication", "history", "clinical history", "clinical information", "reason for exam")
+_METHODS = ("technique", "comparison", "exam", "examination", "procedure", "recommendation", "recommendations")
+_NO_FINDINGS = frozenset((*_REASONS, *_METHODS))
+_FINDINGS = ("findings", "impression", "impressions", "conclusion", "opinion", "report", "assessment", "summary")
+_NAMES = "|".join(sorted((*_NO_FINDINGS, *_FINDINGS), key=len, reverse=True))
+_HEADING = re.compile(
+    rf"^\s*(?P<name>(?i:{_NAMES})"
+    r"|[A-Z][A-Z/&]+(?: [A-Z/&]+){0,3})\s*:\s*"
+)
+# within a line only capitals are safe: "in comparison: ..." is no heading
+_INLINE_HEADING = re.compile(rf"\s+(?=(?:{_NAMES.upper()}):)")
+_LIST_MARK = re.compile(r"^\s*(?:\d{1,2}[.)]|[-*\u2022\u2013])\s+")
+# "1." within running text begins an item only where a sentence may begin
+_INLINE_MARK = re.compile(r"(?:(?<=[.;:!?])|^)\s*\d{1,2}[.)]\s+(?=[A-Za-z])")
+# a full stop may lack the space behind it ("apex.There"); a decimal point or an abbreviation within a word is none
+_BREAK = re.compile(r"[.!?]+[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|[.!?](?=[A-Z][a-z])|;\s+|\n")
+_ABBREVIATION = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|approx|ca|cf|vs|fig|incl|dr|drs|mr|mrs|ms|prof|st)\.$", re.I)
+_LONG_LINE = 60
+"""Characters: a shorter line ended on purpose, a longer one was probably wrapped by the program it was copied from."""
+
+
+def looksLikeReport(text: str) -> bool:
+    """Whether text is prose rather than one finding a line: several sentences on a line, or a report's heading."""
+    return any(_HEADING.match(line) or len(_split(line)) > 1 for line in text.splitlines())
+
+
+def reportSentences(text: str) -> list[Sentence]:
+    """Split a pasted report into sentences; nothing but headings, list marks and closing full stops is left out.
+
+    Args:
+        text: the report; lines may be wrapped, numbered or bulleted, with headings on lines of their own or not.
+    """
+    sentences: list[Sentence] = []
+    section = ""
+    for line in _unwrapped(text):
+        for part in _split(line):
+            while heading := _HEADING.match(part):
+                section, part = " ".join(heading["name"].lower().split()), part[heading.end() :]
+            if part:
+                sentences.append(Sentence(part, isNegated(part), section))
+    return sentences
+
+
+def _unwrapped(text: str) -> list[str]:
+    """Lines, with those joined that were one before they were wrapped."""
+    lines: list[str] = []
+    wrapped = False
+    for line in text.splitlines():
+        isNew = bool(_LIST_MARK.match(line) or _HEADING.match(line))
+        isContinued = wrapped and not isNew and (line.lstrip()[:1].islower() or len(lines[-1]) >= _LONG_LINE)
+        if isContinued and line.strip():
+            lines[-1] += " " + line.strip()
+        elif line.strip():
+            lines.append(line.strip())
+        wrapped = bool(line.strip()) and not re.search(r"[.!?:;][\"')\]]*\s*$", line)
+    return lines
+
+
+def _split(line: str) -> list[str]:
+    """The sentences of one line, tidied; empty ones dropped."""
+    line = _INLINE_MARK.sub("\n", _INLINE_HEADING.sub("\n", line))
+    parts: list[str] = []
+    start = 0
+    for found in _BREAK.finditer(line):
+        if found[0].startswith(".") and _ABBREVIATION.search(line[start : found.start() + 1]):
+            continue
+        parts.append(line[start : found.end()])
+        start = found.end()
+    parts.append(line[start:])
+    tidy = (_tidied(part) for part in parts)
+    return [part for part in tidy if any(char.isalpha() for char in part)]
+
+
+def _tidied(sentence: str) -> str:
+    text = " ".join(_LIST_MARK.sub("", sentence).split())
+    return text if re.search(r"\betc\.$", text) else text.rstrip(" .;")
+
+
+_LABEL = re.compile(r"^[A-Za-z][\w /&-]{1,30}:\s+")
+_MILD = r"(?:significant|interval|appreciable|substantial|major|definite|obvious|relevant|marked|short-term|further)"
+_SEEN = r"(?:seen|visible|visuali[sz]ed|present|identified|evident|appreciated|demonstrated|detected|noted)"
+# what stays the same, goes on, is new, or is only doubted is there
+_STILL_THERE = re.compile(
+    rf"\bno (?:{_MILD} )*(?:changes?\b|(?:increase|decrease|improvement|progression|worsening|resolution) (?:in|of)\b)"
+    r"|\bno(?:t only| doubt| less than|t yet|t fully|t completely|t entirely|t well|t clearly)\b"
+    r"|\bnot (?:\w+ly )?(?:changed|increased|decreased|improved|worsened|resolved)\b"
+    r"|\b(?:not|cannot|can't|n't)(?: be)?(?: \w+ly)? (?:excluded|ruled out|included)\b"
+    rf"|\bnot {_SEEN} (?:on|in) (?:the |a |any )?(?:prior|previous|earlier|older?)\b"
+)
+_DENIES = re.compile(
+    # a sentence that begins with the denial ...
+    r"^(?:(?:again|otherwise|currently|overall|also|additionally|and)?,? ?)"
+    r"(?:there (?:is|are|was|were|has been|have been) |there's |(?:i|we) see )?(?:again |also |currently )?"
+    r"(?:no|not|none|neither|nor|without|negative for|absence of|absent|free of|denies)\b"
+    # ... or says it of its subject
+    r"|\b(?:shows?|demonstrates?|reveals?|contains?|has|have|see) no\b"
+    r"|\b(?:is|are|was|were|remains?|appears?) (?:(?:clear|clear and|well expanded|otherwise|both) )?"
+    r"(?:without|free of|negative for|absent)\b"
+    r"|\b(?:is|are|was|were|has|have|does|do|did)(?: not|n't)\b"
+    rf"|\b(?:not|no longer) {_SEEN}\b"
+    r"|\b(?:is|are|was|were|been) (?:excluded|ruled out)\b(?! from)"
+    r"|\b(?:has|have) (?:now |completely |fully )*resolved\b"
+)
+_CONTRAST = re.compile(
+    r"\b(?:but|however|although|though|except(?: for)?|aside from|other than|apart from|besides)\b[\s,]*(?P<rest>.*)"
+)
+
+
+def isNegated(sentence: str) -> bool:
+    """Whether a sentence as a whole denies a finding; one that denies only a part ("... without effusion") does not.
+
+    A rule of thumb for English reports: what it marks is left unticked, for the user to see and decide.
+    """
+    words = _LABEL.sub("", " ".join(sentence.split())).lower().replace("\u2019", "'")
+    contrast = _CONTRAST.search(words)
+    if contrast:
+        return _denies(words[: contrast.start()]) and _denies(contrast["rest"])
+    return _denies(words)
+
+
+def _denies(words: str) -> bool:
+    return bool(_DENIES.search(_STILL_THERE.sub(" ", words).strip()))

@@ -1,0 +1,364 @@
+"""The module without a window: segments findings in a volume node and writes them to a segmentation node.
+
+Also the scripting interface; see :meth:`FastTextDiffSegmentLogic.segment`. Knows nothing about widgets.
+"""
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from .EngineClient import EngineClient, ProgressCallback
+from .EnginePath import engineCommand, engineEnvironment
+from .EngineProcess import EngineProcess
+from .EngineSession import EngineSession, VolumeSource
+from .Findings import findingLines
+from .Geometry import SceneError, pixelMm2, requireImage, requireLinear, sequenceItemOf, voxelMl
+from .Jobs import Job, JobRunner, Steps
+from .OutputArchive import OutputArchive
+from .Parameters import FastTextDiffSegmentParameters
+from .SceneVolume import volumeSource
+from .SegmentationOutput import FindingOutput, SegmentationOutput
+from .SegmentHistory import EditGuard, SegmentHistory
+from .SegmentVoxels import segmentIds
+from .SegmentWriter import (
+    ALGORITHM_TAG,
+    FINDING_TAG,
+    SEMIAUTOMATIC,
+    Masking,
+    SegmentOutput,
+    SegmentWriter,
+    WrittenSegment,
+    geometryMatches,
+    tagOf,
+)
+from .WorkFolder import WorkFolder
+
+_BLOCKED = _("masking or overwriting of the Segment Editor left nothing of '{name}'")
+
+
+@dataclass(frozen=True)
+class SegmentationRequest:
+    """What is to be segmented.
+
+    Attributes:
+        volumeNode: scalar or vector volume.
+        findings: texts, one segment each.
+        sliceRange: (first, end) of the slices as acquired; None for all.
+        modality: what the image is, None to let the engine tell.
+        samples: noise samples averaged.
+        seed: of the noise.
+        threshold: probability above which a pixel belongs to a segment; None for the model's own.
+    """
+
+    volumeNode: Any
+    findings: tuple[str, ...]
+    sliceRange: tuple[int, int] | None = None
+    modality: str | None = None
+    samples: int = 1
+    seed: int = 0
+    threshold: float | None = None
+
+    def isValid(self) -> tuple[bool, str]:
+        """Whether it can be asked, and if not, why."""
+        if self.volumeNode is None:
+            return False, _("Choose an image.")
+        if not self.findings:
+            return False, _("Type a finding, one per line.")
+        try:
+            requireImage(self.volumeNode)
+            requireLinear(self.volumeNode)
+        except SceneError as error:
+            return False, str(error)
+        return True, ""
+
+
+@dataclass(frozen=True)
+class SegmentedFinding:
+    """One finding as it was written.
+
+    Attributes:
+        finding: the text.
+        segmentId: id of its segment; None where nothing was found and no segment was there.
+        found: whether the model marked anything on the slices asked for.
+        changedVoxels: voxels that were added or removed.
+        presence: highest probability over the slices that the finding is there at all.
+        warnings: one line each, e.g. that the model was not trained on it.
+    """
+
+    finding: str
+    segmentId: str | None
+    found: bool
+    changedVoxels: int
+    presence: float
+    warnings: tuple[str, ...]
+
+
+class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
+    """Segments typed findings.
+
+    From Slicer's Python console::
+
+        import SampleData
+        from FastTextDiffSegment import FastTextDiffSegmentLogic
+
+        volume = SampleData.SampleDataLogic().downloadCTChest()
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Findings")
+        logic = FastTextDiffSegmentLogic()
+        for found in logic.segment(volume, ["left lung", "right lung"], outputSegmentationNode=segmentation):
+            print(found.finding, found.found, found.presence)
+
+    Args:
+        session: the engine; a process of Slicer's own Python if None, started with the first question.
+        timer: see :class:`~.Jobs.JobRunner`; not needed by :meth:`segment`, which waits.
+
+    Attributes:
+        session: the engine.
+        runner: advances jobs.
+        history: the one step that can be taken back.
+        archive: the model's own output of every segment, as it was before anybody edited it.
+    """
+
+    def __init__(self, session: EngineSession | None = None, timer: Any = None):
+        super().__init__()
+        self.session = session or newSession()
+        self.runner = JobRunner(self.session.client.poll, timer)
+        guard = EditGuard()
+        self.archive = OutputArchive(guard)
+        self.history = SegmentHistory(guard)
+        self._writer = SegmentWriter()
+        # also when a script forgets to close: patient data must not stay in the temporary folder
+        self._closeSession = weakref.finalize(self, self.session.close)
+
+    def close(self) -> None:
+        """End the engine and let go of the scene; the logic cannot be used afterwards."""
+        self.history.close()
+        self.archive.close()
+        self._closeSession()
+
+    def getParameterNode(self) -> FastTextDiffSegmentParameters:
+        """The state of the panel, kept in the scene."""
+        return FastTextDiffSegmentParameters(super().getParameterNode())
+
+    def segment(
+        self,
+        volumeNode: Any,
+        findings: Sequence[str],
+        outputSegmentationNode: Any = None,
+        sliceRange: tuple[int, int] | None = None,
+        modality: str | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        threshold: float | None = None,
+        masking: Masking | None = None,
+        progress: Callable[[int, int], bool] | None = None,
+    ) -> list[SegmentedFinding]:
+        """Segment findings and write them; waits until it is done.
+
+        Args:
+            volumeNode: scalar or vector volume; never changed.
+            findings: one segment each; sides are the patient's.
+            outputSegmentationNode: where segments go; a new node if None. Its other segments and slices stay as they
+                are; a segment of the same finding made here is updated.
+            sliceRange: (first, end) of the slices as acquired, from 0; all if None.
+            modality: "ct", "mr", "xray", "histology" or "other"; None takes it from DICOM or guesses it.
+            samples: noise samples averaged.
+            seed: of the noise; equal seeds give equal results.
+            threshold: probability above which a pixel belongs to a segment; None for the model's own.
+            masking: masking and overwriting of the Segment Editor; None lets segments overlap.
+            progress: asked with (done, total) slices; False cancels.
+
+        Returns:
+            One entry for each finding.
+
+        Raises:
+            SceneError: something in the scene stands in the way.
+            EngineError: the engine refused or failed.
+            JobCancelled: `progress` returned False; nothing was changed.
+        """
+        lines = tuple(findingLines("\n".join(findings)))
+        request = SegmentationRequest(volumeNode, lines, sliceRange, modality, samples, seed, threshold)
+        isValid, reason = request.isValid()
+        if not isValid:
+            raise SceneError(reason)
+        job: Job
+
+        def report(done: int, total: int) -> None:
+            if progress is not None and not progress(done, total):
+                job.cancel()
+
+        job = Job(self.segmentationSteps(request, report))
+        self.runner.start(job)
+        output = self.runner.wait(job)
+        try:
+            node = outputSegmentationNode or self.newSegmentation(volumeNode)
+            return self.write(output, request, node, masking)
+        finally:
+            output.release()
+
+    def segmentationSteps(
+        self, request: SegmentationRequest, onProgress: ProgressCallback = lambda done, total: None
+    ) -> Steps:
+        """Ask the engine; the scene is only read.
+
+        Returns:
+            :class:`SegmentationOutput`, to be given to :meth:`write` and then released.
+        """
+        yield from self.session.opened()
+        source = volumeSource(request.volumeNode, request.modality)
+        volume = yield from self.session.provided(source)
+        output = yield from self.session.segmented(
+            volume,
+            request.findings,
+            request.sliceRange,
+            onProgress,
+            samples=request.samples,
+            seed=request.seed,
+            threshold=request.threshold,
+        )
+        try:
+            _requireUnchanged(request, source)
+        except SceneError:
+            output.release()
+            raise
+        return output
+
+    def volumeSteps(self, request: SegmentationRequest) -> Steps:
+        """Hand the volume over ahead of time.
+
+        Returns:
+            :class:`~.EngineSession.EngineVolume`: what the engine takes it for.
+        """
+        yield from self.session.opened()
+        volume = yield from self.session.provided(volumeSource(request.volumeNode, request.modality))
+        return volume
+
+    def newSegmentation(self, volumeNode: Any) -> Any:
+        """An empty segmentation for a volume, placed where the volume is."""
+        return self._writer.newSegmentation(volumeNode)
+
+    def write(
+        self,
+        output: SegmentationOutput,
+        request: SegmentationRequest,
+        segmentationNode: Any,
+        masking: Masking | None = None,
+        threshold: float | None = None,
+        resample: bool = False,
+        isNewStep: bool = True,
+    ) -> list[SegmentedFinding]:
+        """Write what the engine found, as one step that can be undone.
+
+        Args:
+            output: from :meth:`segmentationSteps`.
+            request: what was asked.
+            segmentationNode: where segments go.
+            masking: see :meth:`segment`.
+            threshold: another threshold than the engine's.
+            resample: bring the masks onto the segmentation's own grid where it differs from the volume's.
+            isNewStep: False goes on with the last step, as the threshold slider does: undo takes back both.
+        """
+        outputs = self.segmentOutputs(output, request, threshold)
+        with self.history.ownEdit():
+            if isNewStep:
+                self.history.remember(segmentationNode, self.archive.prepare(segmentationNode))
+            try:
+                written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample)
+            except SceneError:
+                if isNewStep:
+                    self.history.forget()
+                raise
+            self.archive.record(segmentationNode, written)
+        return [_segmentedFinding(found, segment) for found, segment in zip(output.findings, written, strict=True)]
+
+    def segmentOutputs(
+        self, output: SegmentationOutput, request: SegmentationRequest, threshold: float | None = None
+    ) -> list[SegmentOutput]:
+        """What the engine found as segments, at a threshold."""
+        item = sequenceItemOf(request.volumeNode)
+        extra = {} if item is None else {"FastTextDiff.SequenceItem": str(item)}
+        return [_segmentOutput(found, output.sliceRange, threshold, extra) for found in output.findings]
+
+    def editedFindings(self, segmentationNode: Any, request: SegmentationRequest) -> list[str]:
+        """Names of segments of these findings that somebody changed by hand on the slices asked for."""
+        if segmentationNode is None:
+            return []
+        segmentation = segmentationNode.GetSegmentation()
+        segments = [(segmentId, segmentation.GetSegment(segmentId)) for segmentId in segmentIds(segmentation)]
+        return [
+            segment.GetName()
+            for segmentId, segment in segments
+            if unquote(tagOf(segment, FINDING_TAG)) in request.findings
+            and self._isEdited(segmentationNode, segmentId, request)
+        ]
+
+    def _isEdited(self, segmentationNode: Any, segmentId: str, request: SegmentationRequest) -> bool:
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+        isTagged = tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC
+        # without our output to compare with (a plain .mrml does not keep it), or on another grid, the tag has to do
+        if not isTagged or not self.archive.isStored(segmentationNode, segmentId):
+            return isTagged
+        if not geometryMatches(segmentationNode, request.volumeNode):
+            return True
+        return self.archive.isEdited(segmentationNode, segmentId, request.sliceRange, request.volumeNode)
+
+
+def _segmentOutput(
+    found: FindingOutput, sliceRange: tuple[int, int], threshold: float | None, extra: dict[str, str]
+) -> SegmentOutput:
+    return SegmentOutput(
+        finding=found.finding,
+        name=found.name,
+        color=found.color,
+        terminology=found.terminology,
+        tags={**found.tagsAt(threshold), **extra},
+        mask=found.mask(threshold),
+        sliceRange=sliceRange,
+    )
+
+
+def newSession(folder: str | None = None) -> EngineSession:
+    """An engine of Slicer's own Python; its process starts with the first question.
+
+    Args:
+        folder: where arrays are exchanged; Slicer's temporary folder if None.
+    """
+    work = WorkFolder(folder or slicer.app.temporaryPath)
+    client = EngineClient(lambda: EngineProcess(engineCommand(), engineEnvironment(), Path(work.path)))
+    return EngineSession(client, work)
+
+
+def _requireUnchanged(request: SegmentationRequest, source: VolumeSource) -> None:
+    if not slicer.mrmlScene.IsNodePresent(request.volumeNode):
+        raise SceneError(_("The image was removed while it was being segmented; nothing was written."))
+    if volumeSource(request.volumeNode, request.modality).key != source.key:
+        raise SceneError(
+            _("The image was changed while it was being segmented; nothing was written. Segment it again.")
+        )
+
+
+def _segmentedFinding(found: FindingOutput, segment: WrittenSegment) -> SegmentedFinding:
+    return SegmentedFinding(
+        finding=found.finding,
+        segmentId=segment.segmentId,
+        found=segment.found,
+        changedVoxels=segment.changedVoxels,
+        presence=found.highestPresence,
+        warnings=(*found.warnings, *([_BLOCKED.format(name=found.name)] if segment.blocked else [])),
+    )
+
+
+def amountText(volumeNode: Any, voxels: int, isPlanar: bool) -> str:
+    """A number of voxels in millilitres; of a picture's pixels in square millimetres, if it says how large they are."""
+    spacing = volumeNode.GetSpacing()
+    if isPlanar and tuple(spacing[:2]) == (1.0, 1.0):
+        return _("{count:,} pixels").format(count=voxels)
+    if isPlanar:
+        return _("{area:,.0f} mm²").format(area=voxels * pixelMm2(volumeNode))
+    return _("{volume:.1f} ml").format(volume=voxels * voxelMl(volumeNode))

@@ -1,0 +1,237 @@
+"""Keeps our own output of every segment beside the user's segmentation, and marks what somebody else has edited.
+
+The output is a hidden segmentation node that the user's segmentation refers to, so that both are saved together.
+Knows nothing about the engine or undo.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+
+from .Geometry import arrayShape
+from .SegmentHistory import EditGuard, Observers
+from .SegmentVoxels import (
+    LABELMAP,
+    Index,
+    Patch,
+    copyLabelmap,
+    indexShift,
+    isWhole,
+    labelmapOf,
+    patchOnVolume,
+    readVoxels,
+    replaceVoxels,
+    segmentGrid,
+    surfacesRebuilt,
+)
+from .SegmentWriter import ALGORITHM_TAG, AUTOMATIC, SEMIAUTOMATIC, WrittenSegment, tagOf
+
+ROLE = "FastTextDiffOutput"
+"""Node reference from the user's segmentation to our output."""
+
+
+class OutputArchive:
+    """Our output, and who edited it since.
+
+    Args:
+        guard: shared with :class:`~.SegmentHistory.SegmentHistory`.
+        onEdited: called with (segmentation node, segment id) when somebody else edits a segment of ours.
+    """
+
+    def __init__(self, guard: EditGuard | None = None, onEdited: Callable[[Any, str], None] | None = None):
+        self.guard = guard or EditGuard()
+        self.onEdited = onEdited
+        self._watched: dict[str, Observers] = {}
+        self._checked: dict[tuple[str, str], int] = {}
+
+    def ownEdit(self):
+        """Context in which edits are ours."""
+        return self.guard.ownEdit()
+
+    def node(self, segmentationNode):
+        """The output that belongs to a segmentation; None if there is none."""
+        return segmentationNode.GetNodeReference(ROLE)
+
+    def prepare(self, segmentationNode):
+        """Make the output node where there is none yet and watch the segmentation; to be called before a write."""
+        archive = self.node(segmentationNode) or self._newNode(segmentationNode)
+        self.attach(segmentationNode)
+        return archive
+
+    def _newNode(self, segmentationNode):
+        archive = slicer.vtkMRMLSegmentationNode()
+        archive.SetName(f"{segmentationNode.GetName()} (FastTextDiff output)")
+        archive.SetHideFromEditors(True)  # before it joins the scene, or lists would show it
+        archive.GetSegmentation().CopyConversionParameters(segmentationNode.GetSegmentation())
+        slicer.mrmlScene.AddNode(archive)
+        segmentationNode.SetNodeReferenceID(ROLE, archive.GetID())
+        return archive
+
+    def attachAll(self) -> None:
+        """Watch every segmentation in the scene that has an output, e.g. after loading a scene or the module."""
+        for index in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
+            node = slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
+            if self.node(node) is not None:
+                self.attach(node)
+
+    def attach(self, segmentationNode) -> None:
+        """Watch a segmentation for edits of others."""
+        nodeId, scene = segmentationNode.GetID(), segmentationNode.GetScene()
+        self._release(nodeId)
+        observers = self._watched[nodeId] = Observers()
+        changed = slicer.vtkSegmentation.SourceRepresentationModified
+        observers.add(segmentationNode.GetSegmentation(), changed, lambda *_: self._onModified(segmentationNode))
+        replaced = slicer.vtkMRMLSegmentationNode.SegmentationChangedEvent
+        observers.add(segmentationNode, replaced, lambda *_: self.attach(segmentationNode))
+        # a node that is removed forgets what it refers to
+        archive = self.node(segmentationNode)
+        removed = slicer.vtkMRMLScene.NodeRemovedEvent
+        observers.add(scene, removed, lambda *_: self._onNodeRemoved(segmentationNode, nodeId, archive))
+        observers.add(scene, slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self._release(nodeId))
+
+    def close(self) -> None:
+        """Let go of the scene; the stored output stays in it."""
+        self.onEdited = None
+        for nodeId in list(self._watched):
+            self._release(nodeId)
+
+    def _release(self, nodeId: str) -> None:
+        if nodeId in self._watched:
+            self._watched.pop(nodeId).clear()
+        self._checked = {key: time for key, time in self._checked.items() if key[0] != nodeId}
+
+    def record(self, segmentationNode, written: Sequence[WrittenSegment]) -> None:
+        """Store what a write has just left in the segments, in the boxes that were written to."""
+        user, stored = segmentationNode.GetSegmentation(), self.prepare(segmentationNode).GetSegmentation()
+        for each in written:
+            if each.segmentId is None or each.patch is None:
+                continue
+            if each.created and stored.GetSegment(each.segmentId):
+                stored.RemoveSegment(each.segmentId)  # left from a segment that is gone and had the same id
+            if not stored.GetSegment(each.segmentId):
+                _addEmpty(stored, each.segmentId, user.GetSegment(each.segmentId).GetName())
+            _recordPatch(user, stored, each.segmentId, each.patch)
+
+    def isStored(self, segmentationNode, segmentId: str) -> bool:
+        """Whether there are both this segment and our output of it."""
+        archive = self.node(segmentationNode)
+        both = () if archive is None else (archive.GetSegmentation(), segmentationNode.GetSegmentation())
+        return bool(both) and all(labelmapOf(segmentation, segmentId) is not None for segmentation in both)
+
+    def isEdited(self, segmentationNode, segmentId: str, sliceRange=None, volumeNode=None) -> bool:
+        """Whether a segment differs from our output, voxel by voxel; False where none is stored.
+
+        Args:
+            segmentationNode: the user's.
+            segmentId: the segment.
+            sliceRange: (first, end) along k of the volume; all if None.
+            volumeNode: says what the slices are; the segment has to be on its grid.
+
+        Raises:
+            SceneError: the segment is on another grid than the volume.
+        """
+        if not self.isStored(segmentationNode, segmentId):
+            return False
+        user, stored = segmentationNode.GetSegmentation(), self.node(segmentationNode).GetSegmentation()
+        shift = _shiftToStored(user, stored, segmentId)
+        if shift is None:
+            return True
+        if sliceRange is None:
+            start, shape = _commonBox(labelmapOf(user, segmentId), labelmapOf(stored, segmentId), shift)
+        else:
+            start, shape = _sliceBox(segmentationNode, segmentId, volumeNode, sliceRange)
+        now = readVoxels(user, segmentId, start, shape)
+        return not np.array_equal(now, readVoxels(stored, segmentId, _moved(start, shift), shape))
+
+    def restore(self, segmentationNode, segmentId: str) -> bool:
+        """Bring a segment back to our output, as an edit of our own; False where none is stored."""
+        if not self.isStored(segmentationNode, segmentId):
+            return False
+        user, stored = segmentationNode.GetSegmentation(), self.node(segmentationNode).GetSegmentation()
+        with self.guard.ownEdit(), surfacesRebuilt(segmentationNode):
+            copyLabelmap(stored, user, segmentId)
+            user.GetSegment(segmentId).SetTag(ALGORITHM_TAG, AUTOMATIC)
+        return True
+
+    def _onModified(self, segmentationNode) -> None:
+        if self.guard.isOwn or self.node(segmentationNode) is None:
+            return
+        segmentation = segmentationNode.GetSegmentation()
+        for index in range(segmentation.GetNumberOfSegments()):
+            segment, segmentId = segmentation.GetNthSegment(index), segmentation.GetNthSegmentID(index)
+            if tagOf(segment, ALGORITHM_TAG) == AUTOMATIC and self._isNewlyEdited(segmentationNode, segmentId):
+                segment.SetTag(ALGORITHM_TAG, SEMIAUTOMATIC)
+                if self.onEdited is not None:
+                    self.onEdited(segmentationNode, segmentId)
+
+    def _isNewlyEdited(self, segmentationNode, segmentId: str) -> bool:
+        """Compares only labelmaps that changed since the last look: every stroke of the brush comes by here."""
+        image = labelmapOf(segmentationNode.GetSegmentation(), segmentId)
+        if image is None or not isWhole(image):
+            return False
+        key, time = (segmentationNode.GetID(), segmentId), image.GetMTime()
+        if self._checked.get(key) == time:
+            return False
+        self._checked[key] = time
+        return self.isEdited(segmentationNode, segmentId)
+
+    def _onNodeRemoved(self, segmentationNode, nodeId: str, archive) -> None:
+        if segmentationNode.GetScene() is not None:
+            return
+        self._release(nodeId)
+        if archive is not None and archive.GetScene() is not None:
+            slicer.mrmlScene.RemoveNode(archive)
+
+
+def _addEmpty(segmentation, segmentId: str, name: str) -> None:
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.AddRepresentation(LABELMAP, slicer.vtkOrientedImageData())
+    segmentation.AddSegment(segment, segmentId)
+
+
+def _recordPatch(user, stored, segmentId: str, patch: Patch) -> None:
+    shift = _shiftToStored(user, stored, segmentId)
+    if shift is None:  # the segment was resampled since it was stored
+        copyLabelmap(user, stored, segmentId)
+        return
+    now = readVoxels(user, segmentId, patch.start, patch.shape)
+    grid = patch.grid if labelmapOf(stored, segmentId).IsEmpty() else segmentGrid(stored, segmentId)
+    replaceVoxels(stored, segmentId, Patch(grid, _moved(patch.start, shift), now, patch.region))
+
+
+def _shiftToStored(user, stored, segmentId: str) -> Index | None:
+    """What to add to an index in the user's labelmap for the same place in ours, which a file may have cropped.
+
+    None where the grids do not coincide; an empty labelmap lies on any grid.
+    """
+    images = labelmapOf(user, segmentId), labelmapOf(stored, segmentId)
+    if any(image.IsEmpty() for image in images):
+        return 0, 0, 0
+    shape = images[0].GetDimensions()[::-1]
+    return indexShift(segmentGrid(stored, segmentId), segmentGrid(user, segmentId), shape)
+
+
+def _moved(start: Index, shift: Index) -> Index:
+    return start[0] + shift[0], start[1] + shift[1], start[2] + shift[2]
+
+
+def _sliceBox(segmentationNode, segmentId: str, volumeNode, sliceRange: tuple[int, int]):
+    """Start and size of some slices of a volume on the grid of a segment."""
+    first, end = sliceRange
+    asked = np.broadcast_to(np.False_, (end - first, *arrayShape(volumeNode)[1:]))
+    patch = patchOnVolume(segmentationNode, segmentId, volumeNode, asked, first, resample=False)
+    return patch.start, patch.shape
+
+
+def _commonBox(userImage, storedImage, shift: Index) -> tuple[Index, Index]:
+    """Start (i, j, k) and size (k, j, i) of the smallest box in the user's indices that holds both labelmaps."""
+    extents = [np.array(userImage.GetExtent()), np.array(storedImage.GetExtent()) - np.repeat(shift, 2)]
+    filled = [extent for extent, image in zip(extents, (userImage, storedImage), strict=True) if not image.IsEmpty()]
+    if not filled:
+        return (0, 0, 0), (0, 0, 0)
+    low = np.min([extent[::2] for extent in filled], axis=0)
+    k, j, i = (np.max([extent[1::2] for extent in filled], axis=0) - low + 1)[::-1]
+    return (int(low[0]), int(low[1]), int(low[2])), (int(k), int(j), int(i))

@@ -1,0 +1,48 @@
+"""What the scene remembers of the panel: saved with it alone, as patient text must not get into the settings."""
+
+from typing import Annotated, Union
+
+import slicer
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+MODALITIES = ("", "ct", "mr", "xray", "histology", "other")
+"""What the user can say the image is; empty lets the engine tell."""
+_HISTORY_LENGTH = 30
+
+
+@parameterNodeWrapper
+class FastTextDiffSegmentParameters:
+    """The panel's state.
+
+    Attributes:
+        inputVolume: the image.
+        outputSegmentation: where segments go; None makes a new one.
+        sliceView: the view whose slice is segmented.
+        findings: the text box, one finding a line.
+        unticked: lines of it that are not to be segmented.
+        history: findings asked in this scene, the newest first.
+        modality: one of `MODALITIES`.
+        threshold: probability above which a pixel belongs to a segment.
+        livePreview: whether the shown slice is segmented while typing.
+        samples: noise samples averaged.
+        seed: of the noise.
+        editorMasking: whether the Segment Editor's masking and overwriting are obeyed.
+    """
+
+    inputVolume: Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode]  # noqa: UP007 - the wrapper's own form
+    outputSegmentation: slicer.vtkMRMLSegmentationNode
+    sliceView: slicer.vtkMRMLSliceNode
+    findings: str = ""
+    unticked: list[str]
+    history: list[str]
+    modality: str = ""
+    threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
+    livePreview: bool = True
+    samples: Annotated[int, WithinRange(1, 32)] = 1
+    seed: Annotated[int, WithinRange(0, 1_000_000)] = 0
+    editorMasking: bool = False
+
+
+def remembered(history: list[str], findings: list[str]) -> list[str]:
+    """The history with findings put in front, each once."""
+    return list(dict.fromkeys([*findings, *history]))[:_HISTORY_LENGTH]

@@ -1,0 +1,93 @@
+"""The last run with what can still be done to it, and rows that describe segments. Knows the scene, no widget."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from .Logic import SegmentationRequest, SegmentedFinding, amountText
+from .ResultsPanel import ResultRow
+from .SegmentationOutput import SegmentationOutput
+from .SegmentVoxels import segmentIds, segmentVoxels
+from .SegmentWriter import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, tagOf
+
+_TIP_TAGS = (
+    "Finding",
+    "Model",
+    "WeightsSha256",
+    "Software",
+    "Slices",
+    "Window",
+    "Threshold",
+    "Samples",
+    "Seed",
+    "Device",
+)
+
+
+@dataclass
+class LastRun:
+    """What the engine found, kept so that the threshold can be moved without asking again.
+
+    Attributes:
+        output: the engine's.
+        request: what was asked.
+        segmentation: where it was written.
+        written: what came of it.
+        threshold: the one last applied.
+        mayReplaceEdits: the user's answer to whether the slider may replace edits; None while not asked.
+    """
+
+    output: SegmentationOutput
+    request: SegmentationRequest
+    segmentation: Any = None
+    written: list[SegmentedFinding] = field(default_factory=list)
+    threshold: float | None = None
+    mayReplaceEdits: bool | None = None
+
+    @property
+    def isOneSlice(self) -> bool:
+        """Whether it is about a single slice."""
+        first, end = self.output.sliceRange
+        return end - first == 1
+
+    def answers(self, request: SegmentationRequest) -> bool:
+        """Whether it holds the answer to a request about some of its slices."""
+        mine, other = self.request, request
+        first, end = self.output.sliceRange
+        return (
+            mine.volumeNode is other.volumeNode
+            and set(other.findings) <= set(mine.findings)
+            and (mine.modality, mine.samples, mine.seed) == (other.modality, other.samples, other.seed)
+            and other.sliceRange is not None
+            and first <= other.sliceRange[0]
+            and other.sliceRange[1] <= end
+        )
+
+    def release(self) -> None:
+        """Let go of the engine's arrays."""
+        self.output.release()
+
+
+def resultRows(segmentationNode: Any, volumeNode: Any, isPlanar: bool) -> list[ResultRow]:
+    """One row for each segment that was made here; empty without segmentation or image."""
+    if segmentationNode is None or volumeNode is None:
+        return []
+    segmentation = segmentationNode.GetSegmentation()
+    made = [
+        segmentId for segmentId in segmentIds(segmentation) if tagOf(segmentation.GetSegment(segmentId), FINDING_TAG)
+    ]
+    return [_row(segmentationNode, volumeNode, segmentId, isPlanar) for segmentId in made]
+
+
+def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool) -> ResultRow:
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    lines = [(name, tagOf(segment, f"FastTextDiff.{name}")) for name in _TIP_TAGS]
+    return ResultRow(
+        segmentId=segmentId,
+        name=segment.GetName(),
+        color=tuple(segment.GetColor()),
+        amount=amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar),
+        presence=tagOf(segment, "FastTextDiff.Presence"),
+        isEdited=tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC,
+        tip="\n".join(f"{name}: {unquote(value)}" for name, value in lines if value),
+    )

@@ -1,0 +1,397 @@
+"""Writes masks as segments, one a finding: only the slices asked for, only the segment of that finding.
+
+Knows nothing about the engine and nothing about who edits what; undo and the stored output have files of their own.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .Geometry import SceneError, arrayShape, requireImage, requireLinear, toMatrix
+from .SegmentVoxels import (
+    LABELMAP,
+    Patch,
+    boundingBox,
+    gridInSegmentation,
+    gridsOf,
+    indexShift,
+    patchOnVolume,
+    readVoxels,
+    replaceVoxels,
+    surfacesRebuilt,
+    toImage,
+)
+
+FINDING_TAG = "FastTextDiff.Finding"
+SLICES_TAG = "FastTextDiff.Slices"
+ALGORITHM_TAG = "DICOM.SegmentAlgorithmType"
+ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmName"
+AUTOMATIC, SEMIAUTOMATIC = "AUTOMATIC", "SEMIAUTOMATIC"
+LESION = (
+    "Segmentation category and type - DICOM master list~SCT^49755003^Morphologically Altered Structure"
+    "~SCT^52988006^Lesion~^^~Anatomic codes - DICOM master list~^^~^^"
+)
+"""Terminology that is true of any finding."""
+
+_NAME_LENGTH = 64
+# Told apart by colour-blind readers too (after Okabe and Ito, jfly.uni-koeln.de/color), readable on grey.
+_PALETTE = (
+    (230, 159, 0),  # orange
+    (86, 180, 233),  # sky blue
+    (0, 178, 133),  # bluish green
+    (240, 228, 66),  # yellow
+    (224, 102, 30),  # vermilion
+    (221, 138, 184),  # reddish purple
+    (40, 130, 205),  # blue
+    (170, 220, 90),  # lime
+    (255, 190, 160),  # apricot
+    (150, 130, 255),  # violet
+    (0, 220, 220),  # cyan
+    (255, 90, 140),  # rose
+)
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class SegmentOutput:
+    """What is to be written for one finding.
+
+    Attributes:
+        finding: the text as typed.
+        name: shown name.
+        color: (red, green, blue), 0 to 255; another is taken where a segment has it already.
+        terminology: Slicer's terminology entry.
+        tags: segment tags, escaped; FastTextDiff.Finding tells which segment is this finding's.
+        mask: (n, j, i), nonzero where the finding is.
+        sliceRange: (first, end) of the mask's slices along k.
+    """
+
+    finding: str
+    name: str
+    color: Rgb
+    terminology: str
+    tags: Mapping[str, str]
+    mask: np.ndarray
+    sliceRange: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How far other segments and the image limit a write.
+
+    Attributes:
+        editorNode: vtkMRMLSegmentEditorNode whose masking and overwriting settings hold; None lets segments overlap.
+    """
+
+    editorNode: Any = None
+
+
+@dataclass(frozen=True)
+class WrittenSegment:
+    """What became of one finding.
+
+    Attributes:
+        segmentId: None where there was no segment, and nothing was found or masking allowed none of it.
+        created: whether the segment is new.
+        changedVoxels: voxels that were added or removed.
+        found: whether the mask had any voxel.
+        blocked: a change was wanted, but masking allowed none of it.
+        patch: the box that was written to, on the segment's grid; None without a segment.
+    """
+
+    segmentId: str | None
+    created: bool = False
+    changedVoxels: int = 0
+    found: bool = True
+    blocked: bool = False
+    patch: Patch | None = field(default=None, repr=False, compare=False)
+
+
+def geometryMatches(segmentationNode, volumeNode) -> bool:
+    """Whether all voxels of a segmentation coincide with voxels of a volume where both are shown; an empty one fits.
+
+    Raises:
+        SceneError: a parent transform is not linear.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    if segmentation.GetNumberOfSegments() == 0:
+        return True
+    volumeGrid, shape = gridInSegmentation(segmentationNode, volumeNode), arrayShape(volumeNode)
+    return all(indexShift(grid, volumeGrid, shape) is not None for grid in gridsOf(segmentation))
+
+
+def findingSegment(segmentationNode, tags: Mapping[str, str]) -> str | None:
+    """Id of the segment that was made for the same finding; None if there is none."""
+    segmentation = segmentationNode.GetSegmentation()
+    for index in range(segmentation.GetNumberOfSegments()):
+        if tagOf(segmentation.GetNthSegment(index), FINDING_TAG) == tags[FINDING_TAG]:
+            return segmentation.GetNthSegmentID(index)
+    return None
+
+
+def tagOf(segment, name: str) -> str:
+    """A segment's tag; empty if it has none of that name."""
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""
+
+
+def validTerminology(entry: str) -> str:
+    """The entry if Slicer can read it, else one that is true of any finding."""
+    parts = entry.split("~")
+    codes = [parts[index].split("^") for index in (1, 2)] if len(parts) == 7 else []
+    return entry if codes and all(len(code) == 3 and all(code) for code in codes) else LESION
+
+
+class SegmentWriter:
+    """Writes findings into segmentation nodes."""
+
+    def newSegmentation(self, volumeNode):
+        """An empty segmentation on the grid of a volume, under the same transform and beside it in the hierarchy."""
+        requireImage(volumeNode)
+        name = slicer.mrmlScene.GenerateUniqueName(_("{image} findings").format(image=volumeNode.GetName()))
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        placeOnVolume(node, volumeNode)
+        _placeBeside(node, volumeNode)
+        return node
+
+    def write(
+        self,
+        segmentationNode,
+        volumeNode,
+        outputs: Sequence[SegmentOutput],
+        masking: Masking | None = None,
+        resample: bool = False,
+    ) -> list[WrittenSegment]:
+        """Write findings; everything is checked before anything changes.
+
+        Args:
+            segmentationNode: where to.
+            volumeNode: what the masks lie on.
+            outputs: the findings.
+            masking: None lets segments overlap and changes nothing else.
+            resample: bring the masks to the segmentation's grid where it is another.
+
+        Returns:
+            One entry for each output, in order.
+
+        Raises:
+            SceneError: the segmentation cannot take them, or masking allowed no change at all; nothing has changed.
+        """
+        _requireWritable(segmentationNode, volumeNode, outputs)
+        segmentation = segmentationNode.GetSegmentation()
+        if segmentation.GetNumberOfSegments() == 0:
+            placeOnVolume(segmentationNode, volumeNode)
+        plans = [_plan(segmentationNode, volumeNode, output, resample) for output in outputs]
+        brush = _Brush(segmentationNode, volumeNode, masking.editorNode if masking else None)
+        with surfacesRebuilt(segmentationNode), brush:
+            written = [_written(segmentation, brush, plan) for plan in plans]
+            for plan, each in zip(plans, written, strict=True):
+                if each.segmentId and not each.blocked:
+                    _tag(segmentation.GetSegment(each.segmentId), plan.output, arrayShape(volumeNode)[0])
+        if any(each.blocked for each in written) and not any(each.changedVoxels for each in written):
+            raise SceneError(_("The Segment Editor's masking or overwriting allowed no change. Untick it or relax it."))
+        return written
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One finding, the segment it goes to (None: a new one), and the voxels there."""
+
+    output: SegmentOutput
+    segmentId: str | None
+    patch: Patch
+
+
+def _plan(segmentationNode, volumeNode, output: SegmentOutput, resample: bool) -> _Plan:
+    segmentId = findingSegment(segmentationNode, output.tags)
+    mask = output.mask if output.mask.dtype == bool else output.mask != 0
+    return _Plan(
+        output,
+        segmentId,
+        patchOnVolume(segmentationNode, segmentId, volumeNode, mask, output.sliceRange[0], resample),
+    )
+
+
+def _written(segmentation, brush: "_Brush", plan: _Plan) -> WrittenSegment:
+    isFound = bool(plan.patch.mask.any())
+    if plan.segmentId is None and not isFound:
+        return WrittenSegment(None, found=False)
+    isNew = plan.segmentId is None
+    segmentId = _newSegment(segmentation, plan) if isNew else plan.segmentId
+    changed, isWanted = brush.apply(segmentId, plan.patch)
+    isBlocked = isWanted and not changed
+    if isNew and isBlocked:
+        segmentation.RemoveSegment(segmentId)
+        return WrittenSegment(None, found=isFound, blocked=True)
+    return WrittenSegment(segmentId, isNew, changed, isFound, isBlocked, plan.patch)
+
+
+class _Brush:
+    """Applies patches to segments, directly or through the Segment Editor's masking.
+
+    Args:
+        segmentationNode: the segments.
+        volumeNode: the image that an intensity mask looks at.
+        editorNode: settings to follow; None for none.
+    """
+
+    def __init__(self, segmentationNode, volumeNode, editorNode=None):
+        self._segmentationNode, self._volumeNode, self._settings = segmentationNode, volumeNode, editorNode
+        self._editorNode = self._logic = None
+
+    def __enter__(self):
+        if self._settings is not None:
+            # a node of our own: the user's keeps its segment, image and effect
+            self._editorNode = _editorLike(self._settings)
+            self._logic = slicer.vtkSlicerSegmentEditorLogic()
+            self._logic.SetMRMLScene(slicer.mrmlScene)
+            self._logic.SetVerbose(True)  # or failures are silent
+            self._logic.SetSegmentEditorNode(self._editorNode)
+            self._logic.SetSegmentationNode(self._segmentationNode)
+            self._logic.SetSourceVolumeNode(self._volumeNode)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._editorNode is not None:
+            self._logic.SetSegmentEditorNode(None)
+            self._logic.SetMRMLScene(None)
+            slicer.mrmlScene.RemoveNode(self._editorNode)
+
+    def apply(self, segmentId: str, patch: Patch) -> tuple[int, bool]:
+        """Voxels that changed, and whether any change was wanted."""
+        segmentation = self._segmentationNode.GetSegmentation()
+        if self._logic is None:
+            changed = replaceVoxels(segmentation, segmentId, patch)
+            return changed, changed > 0
+        before = readVoxels(segmentation, segmentId, patch.start, patch.shape)
+        region = np.ones(patch.shape, bool) if patch.region is None else patch.region
+        self._modify(segmentId, patch, region & ~patch.mask & before, self._logic.ModificationModeRemove)
+        self._modify(segmentId, patch, region & patch.mask, self._logic.ModificationModeAdd)
+        after = readVoxels(segmentation, segmentId, patch.start, patch.shape)
+        isWanted = bool((region & (before != patch.mask)).any())
+        return int(np.count_nonzero(before != after)), isWanted
+
+    def _modify(self, segmentId: str, patch: Patch, voxels: np.ndarray, mode: int) -> None:
+        box = boundingBox(voxels)
+        if box is None:
+            return
+        start = tuple(first + side.start for first, side in zip(patch.start, box[::-1], strict=True))
+        # the origin of the grid with an extent: an image with a shifted origin is dropped by intensity masking
+        image = toImage(voxels[box].astype(np.uint8), start, patch.grid)
+        self._logic.ModifySegmentByLabelmap(
+            self._segmentationNode, segmentId, image, mode, image.GetExtent(), False, False
+        )
+
+
+def _editorLike(settings):
+    """A hidden editor node with the same masking and overwriting."""
+    node = slicer.vtkMRMLSegmentEditorNode()
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    slicer.mrmlScene.AddNode(node)
+    node.SetOverwriteMode(settings.GetOverwriteMode())
+    node.SetMaskMode(settings.GetMaskMode())
+    node.SetMaskSegmentID(settings.GetMaskSegmentID())
+    node.SetSourceVolumeIntensityMask(settings.GetSourceVolumeIntensityMask())
+    node.SetSourceVolumeIntensityMaskRange(settings.GetSourceVolumeIntensityMaskRange())
+    return node
+
+
+def _requireWritable(segmentationNode, volumeNode, outputs: Sequence[SegmentOutput]) -> None:
+    requireImage(volumeNode)
+    requireLinear(volumeNode)
+    if segmentationNode is None or segmentationNode.GetScene() is None:
+        raise SceneError(_("The segmentation is gone. Choose another or a new one."))
+    requireLinear(segmentationNode)
+    if segmentationNode.GetSegmentation().GetSourceRepresentationName() != LABELMAP:
+        message = _("The segmentation '{name}' is made of surfaces. Choose another or make binary labelmap its source.")
+        raise SceneError(message.format(name=segmentationNode.GetName()))
+    slices, rows, columns = arrayShape(volumeNode)
+    for output in outputs:
+        first, end = output.sliceRange
+        if not 0 <= first < end <= slices or output.mask.shape != (end - first, rows, columns):
+            raise ValueError(f"mask {output.mask.shape} of slices {output.sliceRange} is not on the image's grid")
+
+
+def placeOnVolume(segmentationNode, volumeNode) -> None:
+    """Give an empty segmentation the grid and the parent transform of a volume."""
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+
+
+def _placeBeside(segmentationNode, volumeNode) -> None:
+    """Put a segmentation into the study of its volume."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    volumeItem = hierarchy.GetItemByDataNode(volumeNode)
+    if not volumeItem:
+        return
+    parent = hierarchy.GetItemParent(volumeItem)
+    item = hierarchy.GetItemByDataNode(segmentationNode) or hierarchy.CreateItem(parent, segmentationNode)
+    hierarchy.SetItemParent(item, parent)
+
+
+def _newSegment(segmentation, plan: _Plan) -> str:
+    """Add an empty segment with a labelmap of its own; its tags come with the first successful write."""
+    segment = slicer.vtkSegment()
+    segment.SetName(_freeName(segmentation, plan.output.name))
+    segment.SetNameAutoGenerated(False)
+    segment.SetColor([part / 255.0 for part in _freeColor(segmentation, plan.output.color)])
+    segment.SetColorAutoGenerated(False)
+    segment.SetTerminology(validTerminology(plan.output.terminology))
+    image = slicer.vtkOrientedImageData()
+    image.SetImageToWorldMatrix(toMatrix(plan.patch.grid))
+    segment.AddRepresentation(LABELMAP, image)
+    segmentId = segmentation.GenerateUniqueSegmentID("Segment")
+    segmentation.AddSegment(segment, segmentId)
+    return segmentId
+
+
+def _segments(segmentation) -> list[Any]:
+    return [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+
+
+def _freeName(segmentation, name: str) -> str:
+    """The name cut to what DICOM allows, numbered where another segment has it."""
+    taken = {segment.GetName() for segment in _segments(segmentation)}
+    wanted, number = name[:_NAME_LENGTH], 1
+    while wanted in taken:
+        number += 1
+        suffix = f" ({number})"
+        wanted = name[: _NAME_LENGTH - len(suffix)] + suffix
+    return wanted
+
+
+def _freeColor(segmentation, color: Rgb) -> Rgb:
+    """The colour, or the next that no other segment has; the colour itself once all are taken."""
+    taken = {tuple(round(255 * part) for part in segment.GetColor()) for segment in _segments(segmentation)}
+    return next((each for each in (tuple(color), *_PALETTE) if each not in taken), tuple(color))
+
+
+def _tag(segment, output: SegmentOutput, allSlices: int) -> None:
+    """Record how the segment was made; one that somebody edited stays so unless all of it was written anew."""
+    isWhole = output.sliceRange == (0, allSlices)
+    isEdited = not isWhole and tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC
+    slices = _joined("" if isWhole else tagOf(segment, SLICES_TAG), output.sliceRange)
+    fixed = {SLICES_TAG: slices, ALGORITHM_TAG: SEMIAUTOMATIC if isEdited else AUTOMATIC}
+    for name, value in {ALGORITHM_NAME_TAG: "FastTextDiff", **output.tags, **fixed}.items():
+        if tagOf(segment, name) != value:
+            segment.SetTag(name, value)
+
+
+def _joined(text: str, added: tuple[int, int]) -> str:
+    """Slice ranges "3:4 7:8" with one more, merged where they touch."""
+    ranges = [(int(first), int(end)) for first, end in re.findall(r"(\d+):(\d+)", text)]
+    merged: list[tuple[int, int]] = []
+    for first, end in sorted([*ranges, added]):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((first, end))
+    return " ".join(f"{first}:{end}" for first, end in merged)

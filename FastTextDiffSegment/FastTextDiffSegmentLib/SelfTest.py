@@ -1,0 +1,69 @@
+"""The core loop in a running Slicer, by Reload and Test: type, segment, look, undo. Needs the engine's packages.
+
+Works on a chest X-ray that comes with the module, so that nothing has to be downloaded.
+"""
+
+from pathlib import Path
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
+
+from .Jobs import Job
+
+XRAY = Path(__file__).resolve().parent.parent / "Resources" / "TestData" / "chest_xray.nrrd"
+
+
+class FastTextDiffSegmentTest(ScriptedLoadableModuleTest):
+    """Run by Slicer's Reload and Test."""
+
+    def setUp(self):
+        """Start from an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run everything; where the engine's packages are not installed yet, as on build machines, say so and stop."""
+        from .Logic import FastTextDiffSegmentLogic
+
+        self._logic = FastTextDiffSegmentLogic()
+        try:
+            self._runTests()
+        finally:
+            self._logic.close()
+
+    def _runTests(self):
+        missing = self._missingPackages()
+        if missing:
+            self.delayDisplay(f"Not run: these packages are not installed: {', '.join(missing)}")
+            return
+        self.setUp()
+        self.test_leftLungIsOnThePatientsLeft()
+        self.setUp()
+        self.test_undoTakesTheResultBack()
+
+    def test_leftLungIsOnThePatientsLeft(self):
+        """The sides of the words are the patient's: the left lung is on the right of the picture."""
+        self.delayDisplay("Segmenting the left lung of an X-ray")
+        volume, segmentation, found = self._segmented()
+        self.assertTrue(found[0].found)
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, found[0].segmentId, volume)[0]
+        right = mask[:, mask.shape[1] // 2 :].sum()
+        self.assertGreater(int(right), 0.9 * int(mask.sum()))
+        segment = segmentation.GetSegmentation().GetSegment(found[0].segmentId)
+        self.assertEqual(segment.GetName(), "left lung")
+
+    def test_undoTakesTheResultBack(self):
+        """One step can be taken back."""
+        self.delayDisplay("Undoing")
+        _volume, segmentation, _found = self._segmented()
+        self.assertTrue(self._logic.history.undo())
+        self.assertEqual(segmentation.GetSegmentation().GetNumberOfSegments(), 0)
+
+    def _missingPackages(self):
+        job = self._logic.runner.start(Job(self._logic.session.client.ask("environment")))
+        return self._logic.runner.wait(job)["missing"]
+
+    def _segmented(self):
+        volume = slicer.util.loadVolume(str(XRAY))
+        segmentation = self._logic.newSegmentation(volume)
+        found = self._logic.segment(volume, ["left lung"], segmentation, modality="xray")
+        return volume, segmentation, found

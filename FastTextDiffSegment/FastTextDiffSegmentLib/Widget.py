@@ -1,0 +1,723 @@
+"""The panel: reads what the user wants, has the logic do it, and shows what came of it.
+
+Each part of the panel has a class of its own; this one connects them. It knows neither the engine's protocol nor how a
+segment is written.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+import qt
+
+from .Dialogs import Dialogs
+from .EngineClient import EngineError
+from .FindingsPanel import FindingsPanel
+from .Geometry import SceneError, ShownSlice, rotateViewToAcquisition, shownSlice
+from .Installer import Installer
+from .Jobs import Job, Steps
+from .LivePreview import LivePreview
+from .Logic import FastTextDiffSegmentLogic, SegmentationRequest, SegmentedFinding
+from .ModuleSettings import ModuleSettings
+from .Parameters import MODALITIES, remembered
+from .PreviewSegmentation import PreviewSegmentation
+from .Results import LastRun, resultRows
+from .ResultsPanel import ResultsPanel
+from .RunControl import RunControl
+from .SegmentationFiles import save
+from .SegmentVoxels import showIn3D
+from .SegmentWriter import Masking, geometryMatches
+from .SetupPanel import SetupPanel
+
+_TICK = 15
+"""Milliseconds between rounds of a running job."""
+_SLIDER_PAUSE = 250
+"""Milliseconds of rest after which the threshold is applied to a whole volume."""
+TITLE = "FastTextDiff Segment"
+
+
+class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The module's panel.
+
+    Args:
+        parent: Slicer's.
+        logic: a :class:`FastTextDiffSegmentLogic`; made if None.
+        dialogs: how to ask the user; Slicer's dialogs if None.
+        installer: how to install packages; Slicer's way if None.
+    """
+
+    def __init__(self, parent=None, logic=None, dialogs=None, installer=None):
+        self._givenLogic, self.dialogs = logic, dialogs or Dialogs()
+        self._installer = installer or Installer(self.dialogs.confirm)
+        self._parameters = None
+        self._isEntered = False
+        self._shortcuts: list[Any] = []
+        self._lastRun: LastRun | None = None
+        self._known: dict[str, Any] = {}
+        self._resultsOf: tuple[Any, Any] = (None, None)
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Build the panel; nothing heavy is loaded, and no engine is started before the panel is entered."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/FastTextDiffSegment.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self._panel = uiWidget
+        self._makeParts()
+        self._connect()
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneReplaced)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneReplaced)
+        self._useParameters()
+
+    def _makeParts(self) -> None:
+        timer = qt.QTimer()
+        timer.setInterval(_TICK)
+        self.logic = self._givenLogic or FastTextDiffSegmentLogic()
+        self.logic.runner.timer = timer
+        timer.timeout.connect(self.logic.runner.tick)
+        self.settings = ModuleSettings()
+        self.findings = FindingsPanel(self.ui.findingsTextEdit, self.ui.findingsTable, self._onFindings)
+        self.run = RunControl(self.logic.runner, self.ui.progressBar, self._update)
+        self.results = ResultsPanel(self.ui.resultsTable, self._update)
+        self.preview = PreviewSegmentation()
+        self.livePreview = LivePreview(
+            self.logic.segmentationSteps,
+            self.logic.runner,
+            _singleShot(lambda: self.livePreview.ask()),
+            self._previewRequest,
+            self._showPreview,
+            self._showError,
+        )
+        self._thresholdTimer = _singleShot(self._applyThresholdToRun)
+        self.logic.history.onChanged = self._update
+        self.logic.archive.onEdited = lambda segmentation, segmentId: self._updateResults()
+        self.setupPanel = SetupPanel(
+            self.ui,
+            self.logic.session,
+            self.logic.runner,
+            self.settings,
+            self._installer,
+            self._onSetupChanged,
+            self._tellError,
+        )
+
+    def _connect(self) -> None:
+        ui = self.ui
+        for text in (_("Automatic"), _("CT"), _("MR"), _("X-ray"), _("Histology"), _("Other")):
+            ui.modalityComboBox.addItem(text)
+        ui.modalityComboBox.connect("activated(int)", self._onModality)
+        ui.historyComboBox.connect("activated(int)", self._onHistory)
+        buttons = {
+            ui.segmentSliceButton: self.onSegmentSlice,
+            ui.segmentVolumeButton: self.onSegmentVolume,
+            ui.cancelButton: self.run.cancel,
+            ui.rotateViewButton: self._onRotateView,
+            ui.oneViewButton: self._onOneView,
+            ui.keepButton: self.onKeepPreview,
+            ui.dropButton: self.livePreview.drop,
+            ui.undoButton: self.onUndo,
+            ui.editButton: self._onEdit,
+            ui.saveButton: self._onSave,
+            ui.windowButton: self._onShowWindow,
+        }
+        for button, act in buttons.items():
+            button.connect("clicked()", self._guarded(act))
+        ui.show3DButton.connect("toggled(bool)", self._guarded(self._onShow3D))
+        ui.thresholdSlider.connect("valueChanged(double)", self._guarded(self._onThreshold))
+
+    def enter(self) -> None:
+        """Slicer's hook: the panel is shown. Warm up the engine, and take the keys."""
+        self._isEntered = True
+        if self._parameters is None:
+            self._useParameters()
+        self.logic.archive.attachAll()
+        self._updateResults()
+        self._addShortcuts()
+        if not self.setupPanel.isReady:
+            self.setupPanel.check()
+        self._provideVolume()
+
+    def exit(self) -> None:
+        """Slicer's hook: another panel is shown. Give the keys back and drop what was only a preview."""
+        self._isEntered = False
+        self._removeShortcuts()
+        self.livePreview.drop()
+
+    def cleanup(self) -> None:
+        """Slicer's hook: the module is unloaded or Slicer closes. The engine ends, nothing stays behind."""
+        self.exit()
+        self.logic.runner.cancelAll()
+        self.logic.runner.timer.stop()
+        self._forgetRun()
+        self._disconnectParameters()
+        self.removeObservers()
+        self.findings.close()
+        self.preview.drop()
+        self.logic.close()
+
+    def onReload(self) -> None:
+        """Slicer's hook of the Reload button: the library's files are read again too."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "FastTextDiffSegmentLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def _addShortcuts(self) -> None:
+        panel = self._panel
+        for keys in ("Ctrl+Return", "Ctrl+Enter"):
+            shortcut = qt.QShortcut(qt.QKeySequence(keys), panel)
+            shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+            shortcut.connect("activated()", self._guarded(self.onSegmentSlice))
+            self._shortcuts.append(shortcut)
+        # in the whole window, as in the Segment Editor; the text box keeps its own Ctrl+Z
+        undo = qt.QShortcut(qt.QKeySequence("Ctrl+Z"), slicer.util.mainWindow() or panel)
+        undo.connect("activated()", self._guarded(self.onUndo))
+        self._shortcuts.append(undo)
+
+    def _removeShortcuts(self) -> None:
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+
+    # --- the scene ------------------------------------------------------------------------------------------------
+
+    def _useParameters(self) -> None:
+        """Connect the panel to the scene's parameter node, anew after a scene was closed or loaded."""
+        self._disconnectParameters()
+        parameters = self._parameters = self.logic.getParameterNode()
+        self._chooseFirst()
+        # not connectGui: it gives no tag, so that a closed panel could never be disconnected (Slicer issue 7547)
+        self._guiTag = parameters.connectParametersToGui(
+            {
+                "inputVolume": self.ui.inputSelector,
+                "outputSegmentation": self.ui.outputSelector,
+                "sliceView": self.ui.viewSelector,
+                "threshold": self.ui.thresholdSlider,
+                "livePreview": self.ui.livePreviewCheckBox,
+                "samples": self.ui.samplesSpinBox,
+                "seed": self.ui.seedSpinBox,
+                "editorMasking": self.ui.editorMaskingCheckBox,
+            }
+        )
+        self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameters)
+        self._onParameters()
+
+    def _chooseFirst(self) -> None:
+        """What a user would choose first: the volume in the Red view, and the Red view."""
+        parameters = self._parameters
+        if parameters.sliceView is None:
+            parameters.sliceView = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
+        if parameters.inputVolume is None:
+            selection = slicer.mrmlScene.GetNodeByID(_activeVolumeId())
+            if selection is not None and not selection.IsA("vtkMRMLLabelMapVolumeNode"):
+                parameters.inputVolume = selection
+
+    def _disconnectParameters(self) -> None:
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameters)
+            self._parameters = None
+
+    def _onSceneStartClose(self, caller=None, event=None) -> None:
+        self.run.cancel()
+        self.livePreview.drop()
+        self._forgetRun()
+        self._known.clear()
+        self.logic.session.forgetVolumes()
+        self._disconnectParameters()
+
+    def _onSceneReplaced(self, caller=None, event=None) -> None:
+        self._useParameters()
+        if self._isEntered:
+            self.logic.archive.attachAll()
+            self._updateResults()
+
+    def _onParameters(self, caller=None, event=None) -> None:
+        """Something in the parameter node changed."""
+        parameters = self._parameters
+        self.findings.show(parameters.findings, list(parameters.unticked))
+        self.ui.modalityComboBox.setCurrentIndex(MODALITIES.index(parameters.modality))
+        self._observe("volume", parameters.inputVolume, vtk.vtkCommand.ModifiedEvent, self._onVolumeModified)
+        self._observe("view", parameters.sliceView, vtk.vtkCommand.ModifiedEvent, self._onViewModified)
+        self._showHistory()
+        self._provideVolume()
+        self._update()
+        if self._resultsOf != (parameters.outputSegmentation, parameters.inputVolume):
+            self._updateResults()
+
+    def _observe(self, role: str, node: Any, event: Any, callback: Callable) -> None:
+        """Observe one node in a role, and no longer the one before."""
+        observed = getattr(self, f"_{role}Observed", None)
+        if observed is node:
+            return
+        if observed is not None:
+            self.removeObserver(observed, event, callback)
+        if node is not None:
+            self.addObserver(node, event, callback)
+        setattr(self, f"_{role}Observed", node)
+
+    def _onVolumeModified(self, caller=None, event=None) -> None:
+        self._provideVolume()
+        self.livePreview.schedule()
+
+    def _onViewModified(self, caller=None, event=None) -> None:
+        self._update()
+        self.livePreview.schedule()
+
+    # --- what the user wants --------------------------------------------------------------------------------------
+
+    def _onFindings(self) -> None:
+        parameters = self._parameters
+        if parameters is None:
+            return
+        with slicer.util.NodeModify(parameters.parameterNode):
+            parameters.findings = self.findings.text
+            parameters.unticked = self.findings.unticked
+        self._update()
+        self.livePreview.schedule()
+
+    def _onModality(self, index: int) -> None:
+        self._parameters.modality = MODALITIES[index]
+        self.livePreview.schedule()
+
+    def _onHistory(self, index: int) -> None:
+        finding = str(self.ui.historyComboBox.itemText(index))
+        lines = self.findings.lines
+        if finding and finding not in lines:
+            self._parameters.findings = "\n".join([*lines, finding])
+            self.livePreview.schedule()
+
+    def _showHistory(self) -> None:
+        box, history = self.ui.historyComboBox, list(self._parameters.history)
+        if [str(box.itemText(row)) for row in range(1, box.count)] != history:
+            box.clear()
+            box.addItem(_("Add a finding asked before"))
+            box.addItems(history)
+
+    def _request(self, sliceRange: tuple[int, int] | None) -> SegmentationRequest:
+        parameters = self._parameters
+        return SegmentationRequest(
+            volumeNode=parameters.inputVolume,
+            findings=tuple(self.findings.findings),
+            sliceRange=sliceRange,
+            modality=parameters.modality or None,
+            samples=parameters.samples,
+            seed=parameters.seed,
+        )
+
+    def _shownSlice(self) -> ShownSlice | None:
+        """The slice of the image in the chosen view; None without image or view."""
+        parameters = self._parameters
+        if parameters is None or parameters.inputVolume is None or parameters.sliceView is None:
+            return None
+        try:
+            return shownSlice(parameters.inputVolume, parameters.sliceView)
+        except SceneError:
+            return None
+
+    def _previewRequest(self) -> SegmentationRequest | None:
+        """What the live preview should show now; None for nothing."""
+        shown = self._shownSlice()
+        if shown is None or shown.index is None or self.run.isRunning or not self._isEntered:
+            return None
+        if not self._parameters.livePreview or not self.setupPanel.isReady or not self.setupPanel.isLicenceAccepted:
+            return None
+        request = self._request((shown.index, shown.index + 1))
+        if not request.isValid()[0] or self._isSegmented(request):
+            return None
+        return request
+
+    def _isSegmented(self, request: SegmentationRequest) -> bool:
+        """Whether the last run answered this already: then its segments are shown, and no preview is needed."""
+        return self._lastRun is not None and self._lastRun.answers(request)
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    def onSegmentSlice(self) -> None:
+        """Segment the shown slice."""
+        reason = self._whyNoSlice()
+        if reason:
+            self.tell(reason)
+            return
+        index = self._shownSlice().index
+        self._startRun(self._request((index, index + 1)))
+
+    def onSegmentVolume(self) -> None:
+        """Segment all slices."""
+        reason = self._whyNoVolume()
+        if reason:
+            self.tell(reason)
+            return
+        self._startRun(self._request(None))
+
+    def _startRun(self, request: SegmentationRequest) -> None:
+        if not self._hasConsent() or not self._mayOverwrite(request):
+            return
+        self.tell("")
+        self.livePreview.drop()
+        self._parameters.history = remembered(list(self._parameters.history), list(request.findings))
+        self.run.start(
+            lambda report: self.logic.segmentationSteps(request, report),
+            lambda output: self._finishRun(output, request),
+            self._showError,
+        )
+
+    def _hasConsent(self) -> bool:
+        if not self.setupPanel.isLicenceAccepted:
+            model = self.setupPanel.model
+            question = _(
+                "The weights of the model {name} may be used under the licence {licence}. They are for research, "
+                "not for diagnosis.\n\nDo you accept this?"
+            )
+            if self.dialogs.confirm(question.format(name=model["name"], licence=model["licence"]), TITLE):
+                self.setupPanel.acceptLicence()
+            else:
+                self.tell(_("The licence of the weights has to be accepted first: open Set-up above."))
+        return self.setupPanel.isLicenceAccepted
+
+    def _mayOverwrite(self, request: SegmentationRequest) -> bool:
+        """Ask before slices that somebody corrected by hand are segmented anew."""
+        edited = self.logic.editedFindings(self._parameters.outputSegmentation, request)
+        if not edited:
+            return True
+        question = _("You edited {names} on these slices. Segment anew and replace your edits? Undo brings them back.")
+        return self.dialogs.confirm(question.format(names=", ".join(edited)), TITLE)
+
+    def _finishRun(self, output: Any, request: SegmentationRequest) -> None:
+        self._write(LastRun(output, request))
+
+    def onKeepPreview(self) -> None:
+        """Write the previewed outline into the segmentation."""
+        output, request = self.livePreview.output, self.livePreview.request
+        if output is None or not self._hasConsent() or not self._mayOverwrite(request):
+            return
+        self.livePreview.output = self.livePreview.request = None  # the run owns it from here
+        self.preview.drop()
+        self._parameters.history = remembered(list(self._parameters.history), list(request.findings))
+        self._write(LastRun(output, request))
+
+    def _write(self, run: LastRun) -> None:
+        self._forgetRun()
+        segmentation = self._segmentationFor(run.request)
+        if segmentation is None:
+            run.release()
+            return
+        resample = not geometryMatches(segmentation, run.request.volumeNode)
+        try:
+            run.written = self.logic.write(
+                run.output, run.request, segmentation, self._masking(), self._parameters.threshold, resample
+            )
+        except Exception:
+            run.release()
+            raise
+        run.segmentation, run.threshold = segmentation, self._parameters.threshold
+        self._lastRun = run
+        self._known["window"] = run.output.window
+        self._known["planar"] = run.output.volume.planar
+        self.tell(_summary(run.written, run.output.notes))
+        self._update()
+        self._updateResults()
+
+    def _segmentationFor(self, request: SegmentationRequest) -> Any:
+        """The chosen segmentation, a new one, or None if the user does not want it on another image's grid."""
+        segmentation = self._parameters.outputSegmentation
+        if segmentation is None:
+            segmentation = self.logic.newSegmentation(request.volumeNode)
+            self._parameters.outputSegmentation = segmentation
+            return segmentation
+        if geometryMatches(segmentation, request.volumeNode):
+            return segmentation
+        question = _("{name} belongs to another image. Bring the new segments onto its grid? No writes nothing.")
+        isWanted = self.dialogs.confirm(question.format(name=segmentation.GetName()), TITLE)
+        return segmentation if isWanted else None
+
+    def _masking(self) -> Masking:
+        if not self._parameters.editorMasking:
+            return Masking()
+        return Masking(slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode"))
+
+    def _forgetRun(self) -> None:
+        if self._lastRun is not None:
+            self._lastRun.release()
+            self._lastRun = None
+
+    # --- after a run ----------------------------------------------------------------------------------------------
+
+    def onUndo(self) -> None:
+        """Take back the last result."""
+        if not self.logic.history.canUndo:
+            return
+        self.logic.history.undo()
+        self._forgetRun()
+        self.tell(_("The last result was taken back."))
+        self._update()
+        self._updateResults()
+
+    def _onThreshold(self, value: float) -> None:
+        """Move the preview if one is shown, else the last result: a slice at once, a volume after a rest."""
+        self._parameters.threshold = value  # this slot may be called before the parameter node's own
+        if self.livePreview.output is not None:
+            self._showPreview(self.livePreview.output, self.livePreview.request)
+        elif self._lastRun is not None and self._lastRun.isOneSlice:
+            self._applyThresholdToRun()
+        elif self._lastRun is not None:
+            self._thresholdTimer.start(_SLIDER_PAUSE)
+
+    def _applyThresholdToRun(self) -> None:
+        run = self._lastRun
+        if run is None or not slicer.mrmlScene.IsNodePresent(run.segmentation):
+            return
+        threshold = self._parameters.threshold
+        if threshold == run.threshold or not self._mayMoveEdited(run):
+            return
+        run.threshold = threshold
+        resample = not geometryMatches(run.segmentation, run.request.volumeNode)
+        run.written = self.logic.write(
+            run.output, run.request, run.segmentation, self._masking(), threshold, resample, isNewStep=False
+        )
+        self._updateResults()
+
+    def _mayMoveEdited(self, run: LastRun) -> bool:
+        """A segment that was edited is not touched by the slider without asking, once."""
+        edited = self.logic.editedFindings(run.segmentation, run.request)
+        if not edited or run.mayReplaceEdits:
+            return True
+        if run.mayReplaceEdits is None:
+            question = _("You edited {names}. Replace your edits by the model's output at the new threshold?")
+            run.mayReplaceEdits = self.dialogs.confirm(question.format(names=", ".join(edited)), TITLE)
+        return run.mayReplaceEdits
+
+    def _onEdit(self) -> None:
+        parameters = self._parameters
+        segmentId = self.results.selectedSegment
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        editor.setSegmentationNode(parameters.outputSegmentation)
+        editor.setSourceVolumeNode(parameters.inputVolume)
+        editor.setCurrentSegmentID(segmentId)
+
+    def _onShow3D(self, isShown: bool) -> None:
+        showIn3D(self._parameters.outputSegmentation, isShown)
+
+    def _onSave(self) -> None:
+        parameters = self._parameters
+        name = self.dialogs.saveFileName(f"{parameters.outputSegmentation.GetName()}.seg.nrrd")
+        if name:
+            written = save(parameters.outputSegmentation, parameters.inputVolume, name)
+            self.tell(_("Saved {files}").format(files=", ".join(str(path) for path in written)))
+
+    def _onShowWindow(self) -> None:
+        """Show the image as the model sees it."""
+        level, width = self._known["window"]
+        display = self._parameters.inputVolume.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(width, level)
+
+    def _onRotateView(self) -> None:
+        rotateViewToAcquisition(self._parameters.sliceView, self._parameters.inputVolume)
+
+    def _onOneView(self) -> None:
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+
+    def _showPreview(self, output: Any, request: SegmentationRequest | None) -> None:
+        if output is None or not slicer.mrmlScene.IsNodePresent(request.volumeNode):
+            self.preview.drop()
+        else:
+            outputs = self.logic.segmentOutputs(output, request, self._parameters.threshold)
+            self.preview.show(request.volumeNode, outputs)
+            self._known["window"] = output.window
+        self._update()
+
+    # --- what the engine knows ------------------------------------------------------------------------------------
+
+    def _provideVolume(self) -> None:
+        """Hand the image over before it is needed: its kind and window are known then, and the first result is fast."""
+        volume = self._parameters.inputVolume if self._parameters is not None else None
+        key = None if volume is None else (volume.GetID(), volume.GetMTime(), self._parameters.modality)
+        if not self._isEntered or not self.setupPanel.isReady or key == self._known.get("key"):
+            return
+        self._known = {"key": key}
+        request = self._request(None)
+        if volume is not None and SegmentationRequest(volume, ("any",)).isValid()[0]:
+            self.logic.runner.start(
+                Job(self.logic.volumeSteps(request), lambda known: self._onVolumeKnown(key, known), self._showError)
+            )
+
+    def _onVolumeKnown(self, key: Any, known: Any) -> None:
+        if key != self._known.get("key"):
+            return
+        self._known.update(window=known.window, planar=known.planar, modality=known.modality)
+        if known.notes:
+            self.tell("; ".join(known.notes))
+        self._checkFindings()
+        self._update()
+        self.livePreview.schedule(0)
+
+    def _onSetupChanged(self) -> None:
+        if self._parameters is not None:
+            self._provideVolume()
+            self._checkFindings()
+            self._update()
+            self.livePreview.schedule()
+
+    def _checkFindings(self) -> None:
+        """Have the findings marked that the model was not trained on for this kind of image."""
+        self.findings.setTerms(self.setupPanel.terms(self._known.get("modality")))
+        if self.findings.lines and self.setupPanel.isReady:
+            lines = self.findings.lines
+            self._known["checked"] = lines
+            self.logic.runner.start(Job(self._checkSteps(lines), self.findings.setNotes, self._showError))
+
+    def _checkSteps(self, lines: list[str]) -> Steps:
+        session = self.logic.session
+        answer = yield from session.client.ask(
+            "check", model=session.settings.model, findings=lines, modality=self._known.get("modality")
+        )
+        return {found["finding"]: found["warning"] for found in answer["findings"]}
+
+    # --- showing --------------------------------------------------------------------------------------------------
+
+    def tell(self, text: str) -> None:
+        """Show one line."""
+        self.ui.messageLabel.text = text
+
+    def _showError(self, error: Exception) -> None:
+        """Tell about an error, and start the engine again if it was its death."""
+        self._tellError(error)
+        if isinstance(error, EngineError) and error.kind == "stopped" and self._isEntered:
+            self.setupPanel.check()
+
+    def _tellError(self, error: Exception) -> None:
+        if isinstance(error, (SceneError, EngineError)):
+            self.tell(str(error))
+        else:
+            logging.error("FastTextDiffSegment failed", exc_info=error)
+            self.tell(
+                _("Internal error, {kind}: {text}. Please report it with the Python console's text.").format(
+                    kind=type(error).__name__, text=error
+                )
+            )
+
+    def _guarded(self, act: Callable) -> Callable:
+        """A slot whose errors are shown in one line instead of being lost in the console."""
+
+        def slot(*arguments):
+            try:
+                act(*arguments)
+            except Exception as error:
+                self._showError(error)
+
+        return slot
+
+    def _whyNot(self) -> str:
+        """Why nothing can be segmented now; empty if it can."""
+        if self._parameters is None:
+            return _("No scene.")
+        if self.setupPanel.missing:
+            return _("Python packages are missing: open Set-up above.")
+        if not self.setupPanel.isReady:
+            return _("The engine is being started.")
+        if self.run.isRunning:
+            return _("A run is under way; wait for it or cancel it.")
+        return self._request(None).isValid()[1]
+
+    def _whyNoVolume(self) -> str:
+        return self._whyNot()
+
+    def _whyNoSlice(self) -> str:
+        reason = self._whyNot()
+        shown = self._shownSlice()
+        if reason or shown is None:
+            return reason or _("Choose a slice view.")
+        if shown.acrossPlane:
+            return _("The view shows another plane than the slices of the image: rotate it with the button below.")
+        return _("The view shows no slice of the image: move to the image.") if shown.index is None else ""
+
+    def _update(self) -> None:
+        """Bring buttons and labels up to date."""
+        if self._parameters is None:
+            return
+        self._updateButtons()
+        self._updateSlice()
+        if self.findings.lines != self._known.get("checked", []):
+            self._checkFindings()
+
+    def _updateButtons(self) -> None:
+        ui, parameters = self.ui, self._parameters
+        for button, reason, tip in (
+            (ui.segmentSliceButton, self._whyNoSlice(), _("Segments the shown slice (Ctrl+Enter).")),
+            (ui.segmentVolumeButton, self._whyNoVolume(), _("Segments all slices of the image.")),
+        ):
+            button.enabled = not reason
+            button.toolTip = reason or tip
+        ui.cancelButton.enabled = self.run.isRunning
+        ui.undoButton.enabled = self.logic.history.canUndo and not self.run.isRunning
+        ui.keepButton.visible = ui.dropButton.visible = self.livePreview.output is not None
+        ui.oneViewButton.visible = bool(self._known.get("planar")) and slicer.app.layoutManager() is not None
+        window = self._known.get("window")
+        ui.windowButton.enabled = window is not None and parameters.inputVolume.GetDisplayNode() is not None
+        ui.windowValueLabel.text = _windowText(window, self._known)
+
+    def _updateSlice(self) -> None:
+        shown = self._shownSlice()
+        self.ui.rotateViewButton.visible = shown is not None and shown.acrossPlane
+        if shown is None or shown.index is None:
+            self.ui.sliceLabel.text = ""
+        else:
+            total = self._parameters.inputVolume.GetImageData().GetDimensions()[2]
+            self.ui.sliceLabel.text = _("{number} of {total}").format(number=shown.index + 1, total=total)
+
+    def _updateResults(self) -> None:
+        """Bring the table of segments up to date; counts voxels, so only when a segment has changed."""
+        parameters = self._parameters
+        if parameters is None:
+            return
+        self._resultsOf = (parameters.outputSegmentation, parameters.inputVolume)
+        isPlanar = bool(self._known.get("planar"))
+        rows = resultRows(parameters.outputSegmentation, parameters.inputVolume, isPlanar)
+        self.results.show(rows)
+        hasRows = bool(rows)
+        self.ui.editButton.enabled = hasRows and parameters.inputVolume is not None
+        self.ui.saveButton.enabled = hasRows and parameters.inputVolume is not None
+        self.ui.show3DButton.enabled = hasRows
+
+
+def _singleShot(act: Callable[[], None]):
+    timer = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.timeout.connect(act)
+    return timer
+
+
+def _activeVolumeId() -> str:
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    return (selection.GetActiveVolumeID() or "") if selection is not None else ""
+
+
+def _windowText(window: tuple[float, float] | None, known: dict[str, Any]) -> str:
+    if window is None:
+        return _("the image's own colours") if "planar" in known else ""
+    return _("level {level:g}, width {width:g}").format(level=window[0], width=window[1])
+
+
+def _summary(written: list[SegmentedFinding], notes: tuple[str, ...]) -> str:
+    """What came of a run, in one line."""
+    missing = [found.finding for found in written if not found.found]
+    parts = [_("{count} of {total} findings segmented").format(count=len(written) - len(missing), total=len(written))]
+    if missing:
+        parts.append(_("not found: {names}").format(names=", ".join(missing)))
+    warnings = dict.fromkeys(warning for found in written for warning in found.warnings)
+    return ". ".join([*parts, *warnings, *notes])

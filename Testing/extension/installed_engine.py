@@ -1,0 +1,26 @@
+"""Segments an X-ray with an installed engine and prints what it found as JSON; run as a process of its own.
+
+Usage: python -I -S installed_engine.py EXTENSION_FOLDER PACKAGES_FOLDER IMAGE. Knows nothing about the checkout.
+"""
+
+import json
+import sys
+
+installed, packages, image = sys.argv[1:]
+sys.path[:0] = [installed]
+sys.path.append(packages)  # -S: what else lies in there, such as the checkout's editable install, is not added
+
+import numpy as np  # noqa: E402 - the path comes first
+
+import fasttextdiff  # noqa: E402
+from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume  # noqa: E402
+
+segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(), device="cpu")
+mask = segmenter.segment(read_volume(image), ["left lung"]).mask["left lung"]
+columns = np.nonzero(mask)[2] / mask.shape[2]
+found = {
+    "engine": fasttextdiff.__file__,
+    "share": mask.mean(),
+    "right_half": (columns > 0.5).mean() if len(columns) else 0,
+}
+print(json.dumps(found))

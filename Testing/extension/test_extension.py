@@ -1,0 +1,182 @@
+"""The extension as it is installed: complete, usable without the checkout, and described as the extensions index wants.
+
+Slicer's CMake macros are stood in for by `stand_in/`; what they do with the lists of files is what counts here.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+SCRIPTED_MODULES = Path("lib/Slicer-5.12/qt-scripted-modules")
+PACKAGES = sysconfig.get_path("purelib")
+X_RAY = ROOT / "Resources" / "samples" / "cxr_hannover" / "1d40779e.png"
+RAW_URL = "https://raw.githubusercontent.com/FastTextDiffSegment/SlicerFastTextDiffSegment/main/"
+# Slicer's extensions are projects in C and C++ to CMake, also where they compile nothing; the test needs no compiler.
+NO_COMPILER = [f"-DCMAKE_{language}_COMPILER_{key}=1" for language in ("C", "CXX") for key in ("ID_RUN", "FORCED")]
+
+
+def tool(name):
+    """A build tool: of this environment, else of the system."""
+    return shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+
+
+@pytest.fixture(scope="session")
+def cmake():
+    """Runs CMake and returns the finished process."""
+    program, ninja = tool("cmake"), tool("ninja")
+    if program is None or not (ninja or tool("make")):
+        pytest.skip("CMake with ninja or make is not installed")
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
+    compilers = [f"-DCMAKE_{language}_COMPILER={program}" for language in ("C", "CXX")]
+    stand_in = f"-DSlicer_DIR={HERE / 'stand_in'}"
+
+    def run(*arguments):
+        if "-S" in arguments:
+            arguments = (*arguments, stand_in, *generator, *compilers, *NO_COMPILER)
+        return subprocess.run([program, *arguments], capture_output=True, text=True, encoding="utf-8", check=False)
+
+    return run
+
+
+def build_and_install(cmake, source, folder):
+    """Configure, build and install `source`; returns the folders of the build and of the installed modules."""
+    build, prefix = folder / "build", folder / "installed"
+    for arguments in (
+        ("-S", str(source), "-B", str(build), "-DBUILD_TESTING=ON"),
+        ("--build", str(build)),
+        ("--install", str(build), "--prefix", str(prefix)),
+    ):
+        process = cmake(*arguments)
+        assert process.returncode == 0, process.stdout + process.stderr
+    return build, prefix / SCRIPTED_MODULES
+
+
+@pytest.fixture(scope="session")
+def extension(cmake, tmp_path_factory):
+    return build_and_install(cmake, ROOT, tmp_path_factory.mktemp("extension"))
+
+
+@pytest.fixture(scope="session")
+def metadata(extension):
+    lines = (extension[0] / "extension.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def files_in(*folders):
+    """{path relative to its folder: content} of what belongs to the project."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.name != "CMakeLists.txt"
+        and not {"__pycache__", "fasttextdiff.egg-info"} & set(path.parts)
+    }
+
+
+def test_every_file_of_module_and_engine_is_installed_and_nothing_else(extension):
+    expected = files_in(ROOT / "FastTextDiffSegment", ROOT / "engine")
+    installed = files_in(extension[1])
+    assert sorted(installed) == sorted(expected)
+    assert [name for name in expected if installed[name] != expected[name]] == []
+
+
+def test_the_lists_are_sorted_and_only_the_module_gets_slicers_generic_tests():
+    for folder in ("FastTextDiffSegment", "engine"):
+        text = (ROOT / folder / "CMakeLists.txt").read_text(encoding="utf-8")
+        lists = re.findall(r"set\(\w+_PYTHON_(?:SCRIPTS|RESOURCES)\n(.*?)\)", text, re.DOTALL)
+        assert len(lists) == 2
+        assert [files.split() for files in lists] == [sorted(files.split()) for files in lists]
+        assert (re.search(r"^\s*WITH_GENERIC_TESTS$", text, re.MULTILINE) is not None) == (folder != "engine")
+
+
+def test_the_stand_in_does_not_install_what_lies_outside_a_folder_as_slicer_does_not(cmake, tmp_path):
+    project = tmp_path / "project"
+    (project / "inside").mkdir(parents=True)
+    (project / "outside.py").touch()
+    (project / "inside" / "inside.py").touch()
+    (project / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(Probe)\nfind_package(Slicer REQUIRED)\n"
+        "include(${Slicer_USE_FILE})\nadd_subdirectory(inside)\n"
+    )
+    lists = project / "inside" / "CMakeLists.txt"
+    lists.write_text("slicerMacroBuildScriptedModule(NAME probe SCRIPTS inside.py ../outside.py)\n")
+    build, installed = build_and_install(cmake, project, tmp_path)
+    assert (build / SCRIPTED_MODULES / ".." / "outside.py").is_file()
+    assert list(files_in(installed)) == ["inside.py"]
+    lists.write_text("slicerMacroBuildScriptedModule(NAME probe SCRIPTS inside.py gone.py)\n")
+    process = cmake("-S", str(project), "-B", str(build))
+    assert process.returncode != 0
+    assert "gone.py" in process.stderr
+
+
+def run_alone(script, *arguments, timeout=300):
+    """Run a script that sees no checkout; returns the JSON of its last line."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment.update(QT_QPA_PLATFORM="offscreen", OMP_NUM_THREADS="1")
+    process = subprocess.run(
+        [sys.executable, "-I", "-S", str(HERE / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=timeout,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def test_the_installed_engine_segments_with_its_weights_and_without_the_checkout(extension):
+    installed = extension[1]
+    found = run_alone("installed_engine.py", installed, PACKAGES, X_RAY)
+    assert Path(found["engine"]).is_relative_to(installed)
+    assert 0.05 < found["share"] < 0.35
+    assert found["right_half"] > 0.9  # the patient's left lung
+
+
+@pytest.mark.slicer
+@pytest.mark.skipif(
+    find_spec("slicer") is None or find_spec("PySide6") is None, reason="slicer-core and PySide6 are not installed"
+)
+def test_the_installed_module_loads_without_torch_and_segments_through_its_engine(extension):
+    installed = extension[1]
+    found = run_alone("installed_module.py", installed, PACKAGES, X_RAY, ROOT / "Testing" / "host")
+    assert Path(found["module"]).is_relative_to(installed)
+    assert Path(found["engine"]) == installed
+    assert found["heavy"] == []
+    assert found["errors"] == []
+    assert 0.05 < found["share"] < 0.35
+    assert found["right_half"] > 0.9
+
+
+def test_the_entry_for_the_extensions_index_is_valid_and_says_what_cmake_says(metadata):
+    entry = json.loads((ROOT / "FastTextDiffSegment.json").read_text(encoding="utf-8"))
+    # the schema of version 1.0.1 requires three of these and allows nothing beside them
+    allowed = {"$schema", "category", "scm_url", "scm_revision", "scm_type", "build_dependencies", "build_subdirectory"}
+    assert {"$schema", "category", "scm_url"} <= set(entry) <= allowed | {"enabled", "tier"}
+    assert entry["$schema"].endswith("/slicer-extension-catalog-entry-schema-v1.0.1.json#")
+    assert entry["tier"] in (1, 3, 5)
+    assert metadata["NAME"] == "FastTextDiffSegment"  # the entry's file is named after it
+    assert entry["category"] == metadata["CATEGORY"]
+    assert entry["build_dependencies"] == metadata["DEPENDS"].split()
+    assert metadata["HOMEPAGE"].split("#")[0] == entry["scm_url"].removesuffix(".git")
+
+
+def test_what_the_extensions_manager_shows_is_in_the_repository(metadata):
+    shown = [metadata["ICONURL"], *metadata["SCREENSHOTURLS"].split()]
+    pictures = [ROOT / url.removeprefix(RAW_URL) for url in shown]
+    assert [str(picture) for picture in pictures if not picture.is_file()] == []
+    with Image.open(pictures[0]) as icon:
+        assert icon.size == (128, 128)
