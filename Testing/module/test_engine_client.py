@@ -1,0 +1,191 @@
+"""The conversation with the engine's process, with small programs in its place: death, noise, cancelling, restarts."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from FastTextDiffSegmentLib.EngineClient import EngineClient, EngineError
+from FastTextDiffSegmentLib.EngineProcess import EngineProcess
+from FastTextDiffSegmentLib.Jobs import Job, JobCancelled, JobRunner
+from FastTextDiffSegmentLib.WorkFolder import WorkFolder
+
+ANSWER = """
+import json, sys
+def say(**message):
+    print(json.dumps(message), flush=True)
+say(event="hello", protocol=1)
+for line in sys.stdin:
+    question = json.loads(line)
+"""
+
+
+def startedClient(folder, program):
+    """A client of a program that is written down here; `question` is what it was asked."""
+    code = textwrap.dedent(ANSWER) + textwrap.indent(textwrap.dedent(program), "    ")
+    client = EngineClient(lambda: EngineProcess([sys.executable, "-c", code], os.environ, folder))
+    return client, JobRunner(client.poll)
+
+
+def asked(runner, client, op, **fields):
+    return runner.wait(runner.start(Job(client.ask(op, **fields))))
+
+
+def test_an_answer_comes_back_with_its_progress(tmp_path):
+    client, runner = startedClient(
+        tmp_path,
+        """
+        for done in (1, 2):
+            say(id=question["id"], event="progress", done=done, total=2)
+        say(id=question["id"], event="done", text=question["text"])
+        """,
+    )
+    told = []
+    answer = asked(runner, client, "echo", text="Verschattung ≥ 3 cm | links", onProgress=lambda *at: told.append(at))
+    assert answer["text"] == "Verschattung ≥ 3 cm | links"
+    assert told in ([(2, 2)], [(1, 2), (2, 2)])
+    client.close()
+
+
+def test_a_dead_engine_is_one_clear_line_and_the_next_question_starts_another(tmp_path):
+    client, runner = startedClient(
+        tmp_path,
+        """
+        if question["op"] == "crash":
+            print("CUDA error: out of luck", file=sys.stderr, flush=True)
+            sys.exit(3)
+        say(id=question["id"], event="done")
+        """,
+    )
+    with pytest.raises(EngineError, match=r"stopped unexpectedly \(exit code 3, CUDA error: out of luck\)") as failure:
+        asked(runner, client, "crash")
+    assert failure.value.kind == "stopped"
+    assert "\n" not in str(failure.value)
+    assert not client.isRunning
+    asked(runner, client, "anything")
+    assert client.generation == 2
+    client.close()
+
+
+def test_an_engine_killed_by_the_system_fails_every_question_on_its_way(tmp_path):
+    client, runner = startedClient(tmp_path, "pass")
+    jobs = [runner.start(Job(client.ask("wait"))) for _ in range(2)]
+    runner.tick()
+    client._process._process.kill()
+    for job in jobs:
+        with pytest.raises(EngineError, match="stopped unexpectedly"):
+            runner.wait(job)
+
+
+def test_cancelling_waits_until_the_engine_has_let_go(tmp_path):
+    client, runner = startedClient(
+        tmp_path,
+        """
+        if question["op"] == "cancel":
+            say(id=question["id"], event="done")
+            say(id=question["target"], event="cancelled")
+        """,
+    )
+    ended = []
+    job = runner.start(Job(client.ask("long"), onCancelled=lambda: ended.append("cancelled")))
+    runner.tick()
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        runner.wait(job)
+    assert ended == ["cancelled"]
+    assert client._pending == {}
+    client.close()
+
+
+def test_noise_on_the_stream_is_skipped(tmp_path, caplog):
+    client, runner = startedClient(
+        tmp_path,
+        """
+        print("a library talks")
+        print("[1, 2]", flush=True)
+        say(id=question["id"], event="done", fine=True)
+        """,
+    )
+    assert asked(runner, client, "x")["fine"]
+    client.close()
+
+
+def test_an_engine_of_another_version_is_refused(tmp_path):
+    code = 'import sys; print(\'{"event": "hello", "protocol": 99}\', flush=True); sys.stdin.read()'
+    client = EngineClient(lambda: EngineProcess([sys.executable, "-c", code], os.environ, tmp_path))
+    runner = JobRunner(client.poll)
+    with pytest.raises(EngineError, match="different versions"):
+        asked(runner, client, "x")
+    client.close()
+
+
+def test_a_program_that_is_not_there_is_one_clear_line(tmp_path):
+    client = EngineClient(lambda: EngineProcess([str(tmp_path / "no python")], os.environ, tmp_path))
+    with pytest.raises(EngineError, match="could not be started"):
+        asked(JobRunner(client.poll), client, "x")
+
+
+def test_closing_ends_the_process_even_if_it_does_not_listen(tmp_path):
+    code = "import time\nwhile True: time.sleep(1)"
+    process = EngineProcess([sys.executable, "-c", code], os.environ, tmp_path)
+    process.close(patience=0.2)
+    assert process.exitCode is not None
+
+
+def test_what_a_job_held_is_free_when_it_has_ended():
+    class Large:
+        pass
+
+    import gc
+    import weakref
+
+    large = Large()
+    watch = weakref.ref(large)
+
+    def steps(held):
+        yield
+        return held is not None
+
+    job = Job(steps(large), onDone=lambda result, held=large: None)
+    while not job.isFinished:
+        job.advance()
+    del large
+    gc.collect()
+    assert watch() is None
+
+
+def test_a_job_that_fails_tells_why_and_does_not_stop_the_others():
+    failures = []
+
+    def broken():
+        yield
+        raise ValueError("broken")
+
+    def whole():
+        for _ in range(3):
+            yield
+        return "whole"
+
+    runner = JobRunner(lambda: None)
+    runner.start(Job(broken(), onFailed=failures.append))
+    assert runner.wait(runner.start(Job(whole()))) == "whole"
+    assert [str(failure) for failure in failures] == ["broken"]
+
+
+def test_the_exchange_folder_is_private_and_folders_of_crashed_runs_go(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    crashed = tmp_path / f"FastTextDiffSegment-{ended.pid}-abc"
+    running = tmp_path / f"FastTextDiffSegment-{os.getppid()}-abc"
+    for folder in (crashed, running):
+        folder.mkdir()
+        (folder / "voxels.raw").write_bytes(b"patient")
+    work = WorkFolder(str(tmp_path))
+    assert not crashed.exists()
+    assert running.exists()
+    if os.name != "nt":
+        assert work.path.stat().st_mode & 0o077 == 0
+    work.close()
+    assert not work.path.exists()

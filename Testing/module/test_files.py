@@ -1,0 +1,201 @@
+"""Saved segments come back voxel by voxel, with their tags, on the grid of their image; nothing is half written."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer")
+pytest.importorskip("PySide6")
+pytest.importorskip("slicerhost").start()
+
+import SimpleITK as sitk  # noqa: E402
+from scene_volumes import GRIDS, SHAPE, addTransform, addVolume, outputOf, randomMask  # noqa: E402
+
+from FastTextDiffSegmentLib.Geometry import SceneError  # noqa: E402
+from FastTextDiffSegmentLib.SegmentationFiles import TAG_NAMES, save  # noqa: E402
+from FastTextDiffSegmentLib.SegmentVoxels import segmentArray, segmentIds  # noqa: E402
+from FastTextDiffSegmentLib.SegmentWriter import SegmentWriter, tagOf  # noqa: E402
+
+pytestmark = pytest.mark.slicer
+FINDING = "Milchglastrübung links | 100 % 左肺"
+
+
+def written(volume, *outputs):
+    segmentation = SegmentWriter().newSegmentation(volume)
+    SegmentWriter().write(segmentation, volume, outputs)
+    return segmentation
+
+
+def halves():
+    """Two masks that do not overlap."""
+    mask, other = randomMask(1), randomMask(2)
+    return mask, other & (1 - mask)
+
+
+def loaded(path):
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    return node
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_seg_nrrd_comes_back_with_overlaps_tags_and_any_script(scene, tmp_path, name):
+    volume = addVolume(GRIDS[name])
+    masks = [randomMask(1), randomMask(2)]  # they overlap
+    segmentation = written(volume, outputOf(masks[0], finding=FINDING), outputOf(masks[1], finding="opacity"))
+    (path,) = save(segmentation, volume, tmp_path / "befund.seg.nrrd")
+    assert [each.name for each in tmp_path.iterdir()] == ["befund.seg.nrrd"]
+    back = loaded(path)
+    ids = segmentIds(back.GetSegmentation())
+    assert ids == segmentIds(segmentation.GetSegmentation())
+    for segmentId, mask in zip(ids, masks, strict=True):
+        assert np.array_equal(segmentArray(back, segmentId, volume), mask)
+    segment = back.GetSegmentation().GetSegment(ids[0])
+    assert segment.GetName() == FINDING
+    assert tagOf(segment, "FastTextDiff.Finding") == FINDING.replace("%", "%25").replace("|", "%7C")
+    assert tagOf(segment, "FastTextDiff.Model") == "compact"
+    assert tagOf(segment, "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
+    assert "52988006^Lesion" in tagOf(segment, "TerminologyEntry")
+    image = sitk.ReadImage(str(path))
+    assert image.GetSize() == SHAPE[::-1]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_nifti_is_one_label_map_where_nothing_overlaps(scene, tmp_path, name):
+    volume = addVolume(GRIDS[name])
+    masks = halves()
+    segmentation = written(volume, outputOf(masks[0], finding=FINDING), outputOf(masks[1], finding="opacity"))
+    assert [each.name for each in save(segmentation, volume, tmp_path / "a.nii.gz")] == ["a.nii.gz", "a.json"]
+    image = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    assert np.array_equal(sitk.GetArrayFromImage(image), masks[0] + 2 * masks[1])
+    assert np.allclose(gridOf(image), GRIDS[name], atol=1e-4)
+    entries = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["files"][0]["labels"]
+    assert [entry["label"] for entry in entries] == [1, 2]
+    assert entries[0]["name"] == entries[0]["tags"]["FastTextDiff.Finding"] == FINDING
+    assert entries[1]["tags"]["FastTextDiff.Slices"] == "0:6"
+
+
+def gridOf(image):
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) @ np.diag(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    return np.diag([-1.0, -1, 1, 1]) @ matrix  # LPS to RAS
+
+
+def test_nifti_is_one_file_a_segment_where_segments_overlap(scene, tmp_path):
+    volume = addVolume()
+    masks = [randomMask(1), randomMask(2), randomMask(3)]
+    names = ["a/b", "a b", "Trübung"]
+    outputs = [outputOf(mask, finding=name) for mask, name in zip(masks, names, strict=True)]
+    paths = save(written(volume, *outputs), volume, tmp_path / "x.nii.gz")
+    assert [path.name for path in paths] == ["x-a_b.nii.gz", "x-a_b_2.nii.gz", "x-Trübung.nii.gz", "x.json"]
+    for path, mask in zip(paths, masks, strict=False):
+        assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), mask)
+    described = json.loads(paths[-1].read_text(encoding="utf-8"))
+    assert [each["file"] for each in described["files"]] == [path.name for path in paths[:-1]]
+
+
+def test_saving_changes_neither_the_segmentation_nor_its_file_name(scene, tmp_path):
+    volume = addVolume()
+    segmentation = written(volume, outputOf(halves()[0]), outputOf(halves()[1], finding="opacity"))
+    segmentation.AddDefaultStorageNode()
+    segmentation.GetStorageNode().SetFileName("/elsewhere/mine.seg.nrrd")
+    time, nodes = segmentation.GetSegmentation().GetMTime(), scene.GetNumberOfNodes()
+    save(segmentation, volume, tmp_path / "a.seg.nrrd")
+    save(segmentation, volume, tmp_path / "a.nii.gz")
+    assert segmentation.GetStorageNode().GetFileName() == "/elsewhere/mine.seg.nrrd"
+    assert (segmentation.GetSegmentation().GetMTime(), scene.GetNumberOfNodes()) == (time, nodes)
+    assert segmentation.GetSegmentation().GetNumberOfLayers() == 2
+
+
+def test_a_transformed_pair_is_saved_on_the_grid_of_the_image_file(scene, tmp_path):
+    volume = addVolume()
+    turn = np.array([[0.0, -1, 0, 40], [1, 0, 0, -7], [0, 0, 1, 3.5], [0, 0, 0, 1]])
+    addTransform(turn, volume)
+    save(written(volume, outputOf(randomMask())), volume, tmp_path / "a.nii.gz")
+    image = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    assert np.array_equal(sitk.GetArrayFromImage(image), randomMask())
+    assert np.allclose(gridOf(image), GRIDS["axial"], atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz"])
+def test_a_folder_that_cannot_be_written_to_is_said_in_one_line(scene, tmp_path, ending):
+    volume = addVolume()
+    segmentation = written(volume, outputOf(randomMask()))
+    with pytest.raises(SceneError, match=r"could not be saved.*Choose another folder") as failed:
+        save(segmentation, volume, tmp_path / "missing" / f"a{ending}")
+    assert "\n" not in str(failed.value)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(scene, tmp_path, monkeypatch):
+    volume = addVolume()
+    segmentation = written(volume, outputOf(randomMask()))
+    (path,) = save(segmentation, volume, tmp_path / "a.seg.nrrd")
+    before = path.read_bytes()
+    monkeypatch.setattr(slicer, "vtkMRMLSegmentationStorageNode", FullDisk)
+    with pytest.raises(SceneError, match="could not be saved"):
+        save(segmentation, volume, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class FullDisk:
+    """A storage node that gets half-way."""
+
+    def SetScene(self, scene):
+        pass
+
+    def SetFileName(self, name):
+        self.name = name
+
+    def WriteData(self, node):
+        with gzip.open(self.name, "wb") as file:
+            file.write(b"half")
+        return 0
+
+
+def test_what_cannot_be_saved_is_refused(scene, tmp_path):
+    volume = addVolume()
+    empty = SegmentWriter().newSegmentation(volume)
+    segmentation = written(volume, outputOf(randomMask()))
+    other = addVolume(GRIDS["oblique"], name="MR")
+    for arguments, words in (
+        ((segmentation, volume, tmp_path / "a.stl"), "choose .seg.nrrd or .nii.gz"),
+        ((empty, volume, tmp_path / "a.nii.gz"), "no segment to save"),
+        ((segmentation, other, tmp_path / "a.nii.gz"), "another grid than 'MR'"),
+    ):
+        with pytest.raises(SceneError, match=words):
+            save(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scene_file_brings_back_voxels_and_tags(scene, tmp_path):
+    volume = addVolume(GRIDS["oblique"])
+    segmentation = written(volume, outputOf(randomMask(1), finding=FINDING), outputOf(randomMask(2), finding="opacity"))
+    (first, second) = segmentIds(segmentation.GetSegmentation())
+    path = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(path)
+    assert scene.ReadFromMRB(path, True)
+    back = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    image = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    assert np.array_equal(segmentArray(back, first, image), randomMask(1))
+    assert np.array_equal(segmentArray(back, second, image), randomMask(2))
+    segment = back.GetSegmentation().GetSegment(first)
+    assert tagOf(segment, "FastTextDiff.Finding") == FINDING.replace("%", "%25").replace("|", "%7C")
+    # and it can be gone on with: the same finding finds its segment
+    (again,) = SegmentWriter().write(back, image, [outputOf(randomMask(3)[1:2], 1, finding=FINDING)])
+    assert (again.segmentId, again.created) == (first, False)
+
+
+def test_every_tag_that_the_engine_gives_is_written_beside_a_nifti():
+    tags = pytest.importorskip("fasttextdiff.segment_tags")
+    from dataclasses import fields
+
+    from fasttextdiff.result import Provenance
+
+    given = {tags.PREFIX + field.name.title().replace("_", "") for field in fields(Provenance)}
+    assert given <= set(TAG_NAMES)

@@ -1,0 +1,350 @@
+"""The stand-in for Slicer behaves as Slicer does where the module depends on it. Knows nothing of the module itself."""
+
+import sys
+import threading
+import time
+
+import pytest
+
+MODULE = """
+from typing import Annotated, Optional
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import *
+
+
+class Echo(ScriptedLoadableModule):
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Echo")
+
+
+@parameterNodeWrapper
+class EchoParameters:
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    prompt: str = "x"
+    history: list[str]
+    threshold: Annotated[float, WithinRange(0, 1)] = 0.5
+
+
+class EchoWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin):
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        slicer.util.VTKObservationMixin.__init__(self)
+        self.calls = []
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/Echo.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.parameters = EchoParameters(ScriptedLoadableModuleLogic().getParameterNode())
+        self.tag = self.parameters.connectParametersToGui(
+            {"inputVolume": self.ui.volumeSelector, "prompt": self.ui.promptLine, "threshold": self.ui.threshold})
+        self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
+        self.ui.applyButton.connect("clicked(bool)", self.onApply)
+        self.update()
+
+    def update(self, caller=None, event=None):
+        self.ui.applyButton.enabled = bool(self.parameters.inputVolume and self.parameters.prompt)
+
+    def onApply(self):
+        self.calls.append(self.parameters.prompt)
+
+    def enter(self):
+        self.calls.append("enter")
+
+    def exit(self):
+        self.calls.append("exit")
+
+    def cleanup(self):
+        self.calls.append("cleanup")
+        self.parameters.disconnectGui(self.tag)
+        self.removeObservers()
+"""
+
+UI = """<?xml version="1.0" encoding="UTF-8"?>
+<ui version="4.0"><class>Echo</class>
+<widget class="qMRMLWidget" name="Echo"><layout class="QVBoxLayout">
+<item><widget class="qMRMLNodeComboBox" name="volumeSelector">
+  <property name="nodeTypes"><stringlist><string>vtkMRMLScalarVolumeNode</string></stringlist></property>
+  <property name="noneEnabled"><bool>true</bool></property></widget></item>
+<item><widget class="QLineEdit" name="promptLine"/></item>
+<item><widget class="ctkSliderWidget" name="threshold"><property name="singleStep"><double>0.01</double></property>
+</widget></item>
+<item><widget class="QPushButton" name="applyButton"><property name="text"><string>Apply</string></property></widget>
+</item></layout></widget>
+<connections><connection><sender>Echo</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal>
+<receiver>volumeSelector</receiver><slot>setMRMLScene(vtkMRMLScene*)</slot></connection></connections></ui>
+"""
+
+
+@pytest.fixture
+def echo(host, scene, tmp_path):
+    """The widget of a small scripted module."""
+    (tmp_path / "Resources/UI").mkdir(parents=True)
+    (tmp_path / "Resources/UI/Echo.ui").write_text(UI)
+    (tmp_path / "Echo.py").write_text(MODULE)
+    yield host.loadModule(tmp_path / "Echo.py")[1]
+    if "Echo" in host.slicer.util.moduleNames():
+        host.unloadModule("Echo")
+    sys.path.remove(str(tmp_path))
+
+
+@pytest.fixture
+def volume(host, scene):
+    """A volume of 8 x 9 x 10 voxels with a bright box."""
+    import numpy as np
+
+    array = np.zeros((8, 9, 10), np.int16)
+    array[2:6, 3:6, 3:7] = 100
+    node = host.slicer.util.addVolumeFromArray(array, name="box")
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def test_typing_and_clicking_drive_a_scripted_module(host, echo, volume):
+    qt, ui = host.qt, echo.ui
+    ui.promptLine.clear()
+    ui.volumeSelector.setCurrentNode(volume)
+    assert not ui.applyButton.enabled
+    qt.QTest.keyClicks(ui.promptLine, "lung")
+    ui.threshold.value = 0.25
+    assert (echo.parameters.prompt, echo.parameters.threshold) == ("lung", 0.25)
+    assert echo.parameters.inputVolume is volume
+    qt.QTest.mouseClick(ui.applyButton, qt.Qt.LeftButton)
+    assert echo.calls == ["enter", "lung"]
+
+
+def test_the_parameter_node_writes_widgets_and_refuses_what_it_does_not_know(host, echo):
+    echo.parameters.prompt = "heart"
+    assert echo.ui.promptLine.text == "heart"
+    with pytest.raises(ValueError, match="within"):
+        echo.parameters.threshold = 2.0
+    with pytest.raises(TypeError):
+        echo.parameters.prompt = 3
+    with pytest.raises(RuntimeError, match="QLabel"):
+        echo.parameters.connectParametersToGui({"prompt": host.qt.QLabel()})
+    with pytest.raises(NotImplementedError):
+        echo.parameters.history.append("lost in Slicer's stand-in")
+
+
+def test_values_set_in_one_go_are_read_before_the_node_tells(host, echo):
+    told = []
+    echo.addObserver(echo.parameters, "ModifiedEvent", lambda *_: told.append(echo.parameters.prompt))
+    with host.slicer.util.NodeModify(echo.parameters):
+        echo.parameters.prompt = "liver"
+        echo.parameters.threshold = 0.75
+        assert not told
+        assert echo.parameters.prompt == "liver"
+    assert told == ["liver"]
+
+
+def test_a_bound_text_box_loses_its_cursor_at_every_key_as_in_slicer(host, echo):
+    qt, box = host.qt, host.qt.QTextEdit()
+    tag = echo.parameters.connectParametersToGui({"prompt": box})
+    box.plainText = ""
+    qt.QTest.keyClicks(box, "abc")
+    assert echo.parameters.prompt == "cba"
+    echo.parameters.disconnectGui(tag)
+
+
+def test_a_parameter_forgets_a_node_that_was_removed(host, echo, volume):
+    echo.parameters.inputVolume = volume
+    host.slicer.mrmlScene.RemoveNode(volume)
+    assert echo.parameters.inputVolume is None
+    assert echo.ui.volumeSelector.currentNode() is None
+
+
+def test_a_saved_scene_brings_the_parameters_back(host, echo, volume, tmp_path):
+    slicer, file = host.slicer, str(tmp_path / "scene.mrb")
+    echo.parameters.inputVolume = volume
+    echo.parameters.prompt = "Lungenödem | links"
+    echo.parameters.history = ["a", "b"]
+    assert slicer.util.saveScene(file)
+    host.closeScene()
+    echo.parameters.prompt, echo.parameters.history = "other", []
+    slicer.util.loadScene(file)
+    assert echo.parameters.prompt == echo.ui.promptLine.text == "Lungenödem | links"
+    assert echo.parameters.history == ["a", "b"]
+    fresh = type(echo.parameters)(echo.parameters.parameterNode)  # in the old one the missing node stays cached
+    assert fresh.inputVolume.GetName() == "box"
+
+
+def test_modules_are_entered_left_reloaded_and_unloaded(host, echo):
+    slicer = host.slicer
+    slicer.util.selectModule("SegmentEditor")
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    slicer.util.selectModule("Echo")
+    assert echo.calls == ["enter", "exit", "enter"]
+    _, again = host.reloadModule("Echo")
+    assert echo.calls[-1] == "cleanup"
+    assert again is not echo
+    assert slicer.modules.EchoWidget is again
+    host.unloadModule("Echo")
+    assert again.calls == ["exit", "cleanup"]
+    assert not hasattr(slicer.modules, "echo")
+    with pytest.raises(RuntimeError):
+        slicer.util.selectModule("Echo")
+
+
+def test_a_cpp_object_refuses_names_that_it_does_not_have(host, scene):
+    qt, ctk = host.qt, sys.modules["ctk"]
+    for widget in (qt.QPushButton(), ctk.ctkSliderWidget(), host.slicer.qMRMLNodeComboBox()):
+        with pytest.raises(AttributeError):
+            widget.colour = "red"
+        with pytest.raises(AttributeError):
+            _ = widget.colour
+        with pytest.raises(ValueError, match="no signal"):
+            widget.connect("pushed()", print)
+    for owner, name in ((qt, "Signal"), (ctk, "ctkRangeWidget"), (host.slicer.app, "pythonConsole")):
+        assert not hasattr(owner, name)
+
+
+def test_a_folded_section_hides_its_children_and_gives_back_those_that_were_shown(host, scene):
+    qt, ctk = host.qt, sys.modules["ctk"]
+    section, column = ctk.ctkCollapsibleButton(), qt.QVBoxLayout()
+    section.setLayout(column)
+    section.collapsed = True
+    labels = [qt.QLabel("shown"), qt.QLabel("hidden")]
+    for label in labels:
+        column.addWidget(label)
+    labels[1].visible = False
+    section.show()
+    host.slicer.app.processEvents()
+    assert [label.visible for label in labels] == [False, False]
+    section.click()
+    assert [label.visible for label in labels] == [True, False]
+    section.collapsed = True
+    assert [label.visible for label in labels] == [False, False]
+
+
+def test_slots_get_as_many_arguments_as_they_take_until_they_are_disconnected(host, scene):
+    button, calls = host.qt.QPushButton(), []
+
+    def none():
+        calls.append("none")
+
+    def one(checked):
+        calls.append(checked)
+
+    for slot in (none, one):
+        button.connect("clicked(bool)", slot)
+    button.click()
+    assert button.disconnect("clicked(bool)", one)
+    button.click()
+    assert calls == ["none", False, "none"]
+
+
+def test_an_exception_in_a_slot_is_told_to_the_test(host, scene):
+    button = host.qt.QPushButton()
+    button.connect("clicked()", lambda: 1 / 0)
+    button.click()
+    assert "ZeroDivisionError" in host.takeErrors()[0]
+
+
+def test_the_event_loop_keeps_the_gil_so_that_threads_starve(host, scene):
+    def steps(loop):
+        count, stop = [0], threading.Event()
+
+        def work():
+            while not stop.is_set():
+                count[0] += 1
+                time.sleep(0)
+
+        thread = threading.Thread(target=work)
+        host.qt.QTimer.singleShot(500, host.slicer.app.quit)
+        thread.start()
+        loop()
+        stop.set()
+        thread.join()
+        return count[0]
+
+    released = steps(host.qt.QApplication.exec)  # PySide's own
+    assert steps(host.slicer.app.exec_) * 3 < released
+
+
+def test_a_question_is_asked_in_a_dialog_only_with_testing_off(host, scene):
+    qt, asked = host.qt, []
+
+    def ask(button):
+        def answer():
+            box = next(w for w in host.slicer.app.topLevelWidgets() if w.className() == "ctkMessageBox" and w.visible)
+            asked.append(box.text)
+            box.button(button).click()
+
+        qt.QTimer.singleShot(50, answer)
+        return host.call(lambda: host.slicer.util.confirmYesNoDisplay("Install?"))
+
+    assert not host.slicer.util.confirmYesNoDisplay("Install?")  # what slicer.util says by itself
+    host.setTestingEnabled(False)
+    assert ask(qt.QMessageBox.Yes)
+    assert not ask(qt.QMessageBox.No)
+    assert asked == ["Install?", "Install?"]
+
+
+def test_without_a_window_there_are_no_views(host, scene):
+    with host.withoutWindow():
+        assert host.slicer.util.mainWindow() is None
+        assert host.slicer.app.layoutManager() is None
+    assert host.slicer.util.mainWindow().name == "qSlicerMainWindow"
+
+
+def test_the_subject_hierarchy_has_an_item_for_a_node_as_long_as_it_is_there(host, scene, volume):
+    hierarchy = scene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
+    scene.RemoveNode(volume)
+    assert hierarchy.GetNumberOfItems() == 1
+    host.closeScene()
+    assert scene.GetSubjectHierarchyNode().GetNumberOfItems() == 0
+
+
+def test_a_segmentation_is_saved_and_loaded_as_a_file(host, scene, volume, tmp_path):
+    slicer = host.slicer
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "s")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    segment = node.GetSegmentation().AddEmptySegment("one", "one")
+    mask = slicer.util.arrayFromVolume(volume) > 50
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype("uint8"), node, segment, volume)
+    assert slicer.util.saveNode(node, str(tmp_path / "s.seg.nrrd"))
+    loaded = slicer.util.loadSegmentation(str(tmp_path / "s.seg.nrrd"))
+    assert (slicer.util.arrayFromSegmentBinaryLabelmap(loaded, "one", volume) == mask).all()
+
+
+def test_a_screenshot_shows_the_panel_and_the_views_of_the_layout(host, echo, volume, tmp_path):
+    slicer = host.slicer
+    layout = slicer.vtkMRMLLayoutNode
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    image = host.screenshot(tmp_path / "window.png", (1366, 768))
+    assert (image.width(), image.height()) == (1366, 768)
+    bright = [slicer.app.layoutManager().sliceWidget(name).pixels().max() for name in ("Red", "Green", "Yellow")]
+    assert min(bright) == 255
+    button = echo.ui.applyButton
+    assert button.visible
+    assert button.mapTo(host.window, button.rect.bottomRight()).y() < 768
+    slicer.app.layoutManager().setLayout(layout.SlicerLayoutOneUpRedSliceView)
+    host.screenshot(tmp_path / "one.png", (1366, 768))
+    assert [n for n, v in slicer.app.layoutManager().views.items() if v.visible] == ["Red"]
+    slicer.app.layoutManager().setLayout(layout.SlicerLayoutFourUpView)
+    with pytest.raises(KeyError):
+        slicer.app.layoutManager().setLayout(layout.SlicerLayoutFourUpTableView)
+
+
+def test_the_segment_editor_keeps_what_it_is_told_in_its_node(host, scene, volume):
+    slicer = host.slicer
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentation.GetSegmentation().AddEmptySegment("a", "a")
+    segmentation.GetSegmentation().AddEmptySegment("b", "b")
+    slicer.util.selectModule("SegmentEditor")
+    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+    editor.setSegmentationNode(segmentation)
+    editor.setSourceVolumeNode(volume)
+    editor.setCurrentSegmentID("b")
+    node = scene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    assert (node.GetSegmentationNode(), node.GetSourceVolumeNode()) == (segmentation, volume)
+    assert node.GetSelectedSegmentID() == editor.currentSegmentID() == "b"

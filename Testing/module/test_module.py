@@ -1,0 +1,595 @@
+"""The module as a user meets it: the real panel in a window, real MRML, the real engine with the bundled weights."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "FastTextDiffSegment" / "FastTextDiffSegment.py"
+SAMPLES = ROOT / "Resources" / "samples"
+CHEST_CT = SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz"
+ENGINE_START = 90
+"""Seconds; a loaded machine needs long to import torch."""
+
+
+class Answers:
+    """The user's answers to questions, and the questions."""
+
+    def __init__(self):
+        self.yes, self.asked, self.fileName = True, [], ""
+
+    def confirm(self, text, title):
+        self.asked.append(text)
+        return self.yes
+
+    def saveFileName(self, suggestion):
+        return self.fileName
+
+
+class Panel:
+    """What a user does with the panel."""
+
+    def __init__(self, host, widget):
+        self.host, self.widget, self.ui = host, widget, widget.ui
+        self.slicer, self.qt = host.slicer, host.qt
+        self.answers = widget.dialogs = Answers()
+
+    def open(self, volume):
+        self.slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        self.widget._parameters.inputVolume = volume
+        self.waitFor(lambda: "modality" in self.widget._known)
+        return volume
+
+    def type(self, text):
+        self.ui.findingsTextEdit.setFocus()
+        for line, words in enumerate(text.split("\n")):
+            if line:
+                self.key(self.qt.Qt.Key_Return)
+            self.qt.QTest.keyClicks(self.ui.findingsTextEdit, words)
+
+    def key(self, key, modifier=None):
+        self.qt.QTest.keyClick(self.ui.findingsTextEdit, key, modifier or self.qt.Qt.NoModifier)
+
+    def click(self, name):
+        button = getattr(self.ui, name)
+        assert button.enabled, f"{name}: {button.toolTip}"
+        self.qt.QTest.mouseClick(button, self.qt.Qt.LeftButton)
+
+    def waitFor(self, condition, timeout=ENGINE_START):
+        assert self.host.runEventLoop(until=condition, timeout=timeout), self.message
+
+    def finishRun(self):
+        self.waitFor(lambda: not self.widget.run.isRunning)
+
+    @property
+    def message(self):
+        return self.ui.messageLabel.text
+
+    @property
+    def segmentation(self):
+        return self.widget._parameters.outputSegmentation
+
+    @property
+    def names(self):
+        segments = self.segmentation.GetSegmentation()
+        return [segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())]
+
+    def mask(self, name, volume):
+        segments = self.segmentation.GetSegmentation()
+        segmentId = segments.GetSegmentIdBySegmentName(name)
+        return self.slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentation, segmentId, volume) > 0
+
+    def tag(self, name, tag):
+        from FastTextDiffSegmentLib.SegmentWriter import tagOf
+
+        segments = self.segmentation.GetSegmentation()
+        return tagOf(segments.GetSegment(segments.GetSegmentIdBySegmentName(name)), tag)
+
+
+@pytest.fixture(scope="module")
+def module(host):
+    """The module's widget, its engine warm; one for all tests, as a user keeps Slicer open all day."""
+    _python, widget = host.loadModule(str(MODULE))
+    assert host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=ENGINE_START)
+    yield widget
+    host.unloadModule("FastTextDiffSegment")
+
+
+@pytest.fixture
+def panel(host, module, scene):
+    host.slicer.util.selectModule("FastTextDiffSegment")
+    host.window.show()
+    host.window.activateWindow()
+    panel = Panel(host, module)
+    module.setupPanel.acceptLicence()
+    panel.waitFor(lambda: module.logic.session.isOpen)
+    yield panel
+    if module.run.isRunning:
+        module.run.cancel()
+        panel.finishRun()
+
+
+@pytest.fixture
+def chestCt(panel):
+    return panel.open(panel.slicer.util.loadVolume(str(CHEST_CT)))
+
+
+@pytest.fixture(scope="session")
+def directly():
+    """The engine in a process of its own, as the command line runs it: (file, finding) -> mask."""
+    import subprocess
+
+    def segment(path, finding, output, *options):
+        command = [
+            sys.executable,
+            "-m",
+            "fasttextdiff",
+            "segment",
+            str(path),
+            "-f",
+            finding,
+            "-o",
+            str(output),
+            *options,
+        ]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT / "engine")})
+        import nibabel
+
+        return np.asarray(nibabel.load(output).dataobj).transpose(2, 1, 0) > 0
+
+    return segment
+
+
+def test_opening_the_panel_loads_neither_torch_nor_the_engine(panel):
+    assert not {"torch", "transformers", "diffusers", "fasttextdiff"} & set(sys.modules)
+    assert panel.ui.setupCollapsibleButton.collapsed
+
+
+def test_typing_shows_a_preview_that_never_touches_the_scene_of_the_user(panel, chestCt, tmp_path):
+    panel.type("left lung")
+    panel.waitFor(lambda: panel.widget.livePreview.output is not None)
+    preview = panel.widget.preview.node
+    assert preview.GetSegmentation().GetNthSegment(0).GetName() == "left lung"
+    assert preview.GetHideFromEditors()
+    assert not preview.GetSaveWithScene()
+    assert panel.segmentation is None
+    panel.click("dropButton")
+    assert panel.widget.preview.node is None
+    assert not panel.ui.keepButton.visible
+
+
+def test_a_kept_preview_becomes_a_segment_on_that_slice_alone(panel, chestCt):
+    panel.type("left lung")
+    panel.waitFor(lambda: panel.widget.livePreview.output is not None)
+    shown = panel.widget.livePreview.output.findings[0].mask()[0].astype(bool)
+    index = panel.widget.livePreview.request.sliceRange[0]
+    panel.click("keepButton")
+    mask = panel.mask("left lung", chestCt)
+    np.testing.assert_array_equal(mask[index], shown)
+    assert not np.delete(mask, index, axis=0).any()
+    assert panel.widget.preview.node is None
+
+
+def test_ctrl_enter_segments_the_shown_slice_and_ctrl_z_takes_it_back(panel, chestCt):
+    panel.type("left lung\nright lung")
+    panel.key(panel.qt.Qt.Key_Return, panel.qt.Qt.ControlModifier)
+    panel.finishRun()
+    assert panel.names == ["left lung", "right lung"]
+    left, right = (panel.mask(name, chestCt) for name in panel.names)
+    assert left.any()
+    assert right.any()
+    # an axial slice in RAS with patient left towards lower i or higher i: the matrix decides
+    i = [np.nonzero(mask)[2].mean() for mask in (left, right)]
+    towardsLeft = -np.sign(slicerMatrix(panel, chestCt)[0, 0])
+    assert (i[0] - i[1]) * towardsLeft > 0
+    panel.qt.QTest.keyClick(panel.slicer.util.mainWindow(), panel.qt.Qt.Key_Z, panel.qt.Qt.ControlModifier)
+    assert panel.names == []
+    assert not panel.ui.undoButton.enabled
+
+
+def slicerMatrix(panel, volume):
+    from FastTextDiffSegmentLib.Geometry import ijkToRas
+
+    return ijkToRas(volume)
+
+
+def test_ctrl_z_in_the_text_box_undoes_typing_only(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    panel.ui.findingsTextEdit.setFocus()
+    panel.key(panel.qt.Qt.Key_Z, panel.qt.Qt.ControlModifier)
+    assert panel.names == ["left lung"]
+    assert panel.ui.findingsTextEdit.toPlainText() != "left lung"
+
+
+def test_cancelling_a_volume_leaves_no_trace(panel, chestCt):
+    before = [node.GetID() for node in panel.slicer.util.getNodesByClass("vtkMRMLSegmentationNode")]
+    panel.type("left lung")
+    panel.click("segmentVolumeButton")
+    panel.waitFor(lambda: "/" in panel.ui.progressBar.text)
+    assert not panel.ui.segmentVolumeButton.enabled
+    panel.click("cancelButton")
+    panel.finishRun()
+    assert "nothing was changed" in panel.ui.progressBar.text
+    after = [node.GetID() for node in panel.slicer.util.getNodesByClass("vtkMRMLSegmentationNode")]
+    assert after == before
+    assert not list(panel.widget.logic.session.folder.path.glob("output-*"))
+    assert panel.ui.segmentVolumeButton.enabled
+
+
+def test_a_second_run_is_refused_while_one_is_under_way(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentVolumeButton")
+    panel.key(panel.qt.Qt.Key_Return, panel.qt.Qt.ControlModifier)
+    assert "under way" in panel.message
+    panel.click("cancelButton")
+    panel.finishRun()
+    assert panel.segmentation is None
+
+
+def test_a_killed_engine_is_one_line_and_the_next_run_works(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentVolumeButton")
+    panel.waitFor(lambda: "/" in panel.ui.progressBar.text)
+    os.kill(panel.widget.logic.session.client._process.pid, signal.SIGKILL)
+    panel.finishRun()
+    assert "stopped unexpectedly" in panel.message
+    assert "\n" not in panel.message
+    assert panel.segmentation is None
+    panel.waitFor(lambda: panel.ui.segmentSliceButton.enabled and panel.widget.logic.session.isOpen)
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.names == ["left lung"]
+
+
+def test_an_image_removed_during_a_run_is_one_line_and_nothing_is_written(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentVolumeButton")
+    panel.waitFor(lambda: "/" in panel.ui.progressBar.text)
+    panel.slicer.mrmlScene.RemoveNode(chestCt)
+    panel.click("cancelButton")
+    panel.finishRun()
+    assert panel.segmentation is None
+    assert "Choose an image" in panel.ui.segmentSliceButton.toolTip
+
+
+def test_an_image_removed_just_before_its_result_arrives_is_told(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.slicer.mrmlScene.RemoveNode(chestCt)
+    panel.finishRun()
+    assert "removed" in panel.message or "no longer" in panel.message
+    assert panel.segmentation is None
+
+
+def test_closing_the_scene_during_a_run_ends_it(panel, host, chestCt):
+    panel.type("left lung")
+    panel.click("segmentVolumeButton")
+    panel.waitFor(lambda: "/" in panel.ui.progressBar.text)
+    host.closeScene()
+    panel.finishRun()
+    assert panel.slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    assert not list(panel.widget.logic.session.folder.path.glob("*-*"))
+
+
+def test_other_segments_and_other_slices_stay_as_they_are(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    segments = panel.segmentation.GetSegmentation()
+    mine = segments.AddEmptySegment("mine", "mine")
+    drawn = np.zeros(panel.slicer.util.arrayFromVolume(chestCt).shape, np.uint8)
+    drawn[:, 40:60, 40:60] = 1
+    panel.slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, panel.segmentation, mine, chestCt)
+    first = panel.mask("left lung", chestCt)
+    node = panel.widget._parameters.sliceView
+    node.SetSliceOffset(node.GetSliceOffset() + 15)
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    both = panel.mask("left lung", chestCt)
+    written = sorted(set(np.nonzero(both)[0]))
+    assert len(written) == 2
+    kept = int(np.nonzero(first)[0][0])
+    np.testing.assert_array_equal(both[kept], first[kept])
+    np.testing.assert_array_equal(panel.mask("mine", chestCt), drawn > 0)
+    assert panel.tag("left lung", "FastTextDiff.Slices").count(":") == 2
+
+
+def test_the_threshold_moves_the_last_result_at_once_but_not_what_was_edited(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    before = panel.mask("left lung", chestCt).sum()
+    panel.ui.thresholdSlider.value = 0.9
+    assert panel.mask("left lung", chestCt).sum() < before
+    assert panel.tag("left lung", "FastTextDiff.Threshold") == "0.9"
+    edited = panel.mask("left lung", chestCt)
+    edited[:, :40] = True
+    segmentId = panel.segmentation.GetSegmentation().GetSegmentIdBySegmentName("left lung")
+    panel.slicer.util.updateSegmentBinaryLabelmapFromArray(
+        edited.astype(np.uint8), panel.segmentation, segmentId, chestCt
+    )
+    assert panel.tag("left lung", "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
+    assert not panel.ui.undoButton.enabled
+    panel.answers.yes = False
+    panel.ui.thresholdSlider.value = 0.3
+    assert any("You edited left lung" in question for question in panel.answers.asked)
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt), edited)
+    panel.click("segmentSliceButton")
+    assert not panel.widget.run.isRunning
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt), edited)
+
+
+def test_every_segment_says_how_it_was_made(panel, chestCt):
+    finding = (
+        "consolidation | 50 % in the lower lobe of the left lung, with Ödem and a very long further description of it"
+    )
+    panel.ui.findingsTextEdit.setPlainText(finding)
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    if not panel.names:
+        pytest.skip("the model found nothing to be named")
+    name = panel.names[0]
+    assert len(name) <= 64
+    from urllib.parse import unquote
+
+    assert "|" not in panel.tag(name, "FastTextDiff.Finding")
+    assert unquote(panel.tag(name, "FastTextDiff.Finding")) == finding
+    for tag in ("Model", "WeightsSha256", "Software", "Seed", "Samples", "Timesteps", "Window", "Threshold", "Device"):
+        assert panel.tag(name, f"FastTextDiff.{tag}"), tag
+    assert panel.tag(name, "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
+    assert panel.tag(name, "DICOM.SegmentAlgorithmName").startswith("FastTextDiff")
+    assert "Tissue" not in panel.tag(name, "TerminologyEntry")
+
+
+def test_a_finding_the_model_was_not_trained_on_is_marked_before_running(panel, chestCt):
+    panel.type("kidney stone")
+    panel.waitFor(lambda: panel.ui.findingsTable.item(0, 1).text() != "")
+    assert "not" in panel.ui.findingsTable.item(0, 1).text()
+    panel.ui.findingsTextEdit.setPlainText("left lung")
+    panel.waitFor(lambda: panel.ui.findingsTable.item(0, 1).text() == "")
+
+
+def test_the_box_completes_from_what_the_model_was_trained_on(panel, chestCt):
+    panel.waitFor(lambda: panel.widget.findings._terms)
+    panel.type("ground")
+    popup = panel.widget.findings._completer._popup
+    assert popup.isVisible()
+    panel.qt.QTest.keyClick(popup, panel.qt.Qt.Key_Down)
+    panel.qt.QTest.keyClick(popup, panel.qt.Qt.Key_Return)
+    assert panel.ui.findingsTextEdit.toPlainText().startswith("ground")
+    assert panel.widget.findings.lines[0] in panel.widget.findings._terms
+    assert "\n" not in panel.ui.findingsTextEdit.toPlainText()
+
+
+def test_a_pasted_report_becomes_a_line_a_sentence_with_negations_unticked(panel):
+    report = "FINDINGS: Ground-glass opacity in the left lung. No pleural effusion. Heart size is normal."
+    panel.qt.QApplication.clipboard().setText(report)
+    panel.ui.findingsTextEdit.setFocus()
+    panel.ui.findingsTextEdit.paste()
+    lines = panel.widget.findings.lines
+    assert any(line.startswith("Ground-glass opacity in the left lung") for line in lines)
+    assert any("pleural effusion" in line for line in panel.widget.findings.unticked)
+    assert not any("pleural effusion" in line for line in panel.widget.findings.findings)
+    row = next(n for n, line in enumerate(lines) if "pleural effusion" in line)
+    panel.ui.findingsTable.item(row, 0).setCheckState(panel.qt.Qt.Checked)
+    assert any("pleural effusion" in line for line in panel.widget.findings.findings)
+
+
+def test_a_view_across_the_slices_offers_to_be_rotated(panel, chestCt):
+    panel.type("left lung")
+    panel.widget._parameters.sliceView = panel.slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow")
+    assert not panel.ui.segmentSliceButton.enabled
+    assert "rotate" in panel.ui.segmentSliceButton.toolTip
+    panel.click("rotateViewButton")
+    assert not panel.ui.rotateViewButton.visible
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.names == ["left lung"]
+
+
+def test_a_non_linear_transform_is_one_line_and_nothing_is_written(panel, chestCt):
+    transform = panel.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
+    panel.type("left lung")
+    chestCt.SetAndObserveTransformNodeID(transform.GetID())
+    panel.widget._update()
+    assert not panel.ui.segmentVolumeButton.enabled
+    assert "non-linear" in panel.ui.segmentVolumeButton.toolTip
+    chestCt.SetAndObserveTransformNodeID(None)
+
+
+def test_the_window_of_the_model_is_shown_on_request_only(panel, chestCt):
+    display = chestCt.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(80, 40)
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert (display.GetLevel(), display.GetWindow()) == (40, 80)
+    assert panel.tag("left lung", "FastTextDiff.Window") == "-400.0 1200.0"
+    panel.click("windowButton")
+    assert (display.GetLevel(), display.GetWindow()) == (-400, 1200)
+
+
+def test_a_picture_gets_an_area_and_a_view_of_its_own(panel):
+    from PIL import Image
+
+    picture = np.asarray(Image.open(SAMPLES / "histology" / "4d14a3629b6af6de.png").convert("RGB"))
+    volume = panel.slicer.util.addVolumeFromArray(
+        picture[np.newaxis], np.diag([-1.0, -1, 1, 1]), "tile", "vtkMRMLVectorVolumeNode"
+    )
+    volume.CreateDefaultDisplayNodes()
+    panel.open(volume)
+    assert panel.widget._known["modality"] == "histology"
+    panel.click("oneViewButton")
+    panel.type("nuclei")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.names == ["nuclei"]
+    assert "pixels" in panel.ui.resultsTable.item(0, 1).text()
+    assert not panel.ui.windowButton.enabled
+
+
+def test_bad_images_are_refused_in_one_line(panel):
+    np.random.seed(0)
+    noise = np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32)
+    noise[1, 4, 5] = np.nan
+    panel.type("left lung")
+    for array, nodeClass, expected in (
+        (noise, "vtkMRMLScalarVolumeNode", "NaN"),
+        (np.zeros((2, 32, 32, 5), np.uint8), "vtkMRMLVectorVolumeNode", "5 values"),
+        (np.zeros((2, 32, 32), np.int16), "vtkMRMLScalarVolumeNode", "nothing to segment"),
+        (np.arange(48, dtype=np.int16).reshape(3, 4, 4), "vtkMRMLScalarVolumeNode", "too small"),
+    ):
+        volume = panel.slicer.util.addVolumeFromArray(array, np.eye(4), "bad", nodeClass)
+        panel.widget.tell("")
+        panel.widget._parameters.inputVolume = volume
+        if panel.ui.segmentVolumeButton.enabled:
+            panel.click("segmentVolumeButton")
+            panel.finishRun()
+            told = panel.message
+        else:
+            told = panel.ui.segmentVolumeButton.toolTip
+        assert expected in told, told
+        assert "\n" not in told
+        assert panel.segmentation is None
+        panel.slicer.mrmlScene.RemoveNode(volume)
+
+
+def test_an_image_without_voxels_or_no_image_is_refused(panel):
+    panel.type("left lung")
+    assert "Choose an image" in panel.ui.segmentVolumeButton.toolTip
+    panel.widget._parameters.inputVolume = panel.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    assert "no voxels" in panel.ui.segmentVolumeButton.toolTip
+
+
+def test_a_segmentation_of_another_image_is_asked_about_and_never_shifted(panel, chestCt):
+    other = panel.slicer.util.addVolumeFromArray(np.ones((4, 20, 20), np.int16), np.diag([3.0, 3, 3, 1]), "other")
+    segmentation = panel.widget.logic.newSegmentation(other)
+    segmentation.GetSegmentation().AddEmptySegment("theirs", "theirs")
+    panel.widget._parameters.outputSegmentation = segmentation
+    panel.type("left lung")
+    panel.answers.yes = False
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert any("another image" in question for question in panel.answers.asked)
+    assert panel.names == ["theirs"]
+
+
+def test_the_history_is_in_the_scene_and_never_in_the_settings(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert list(panel.widget._parameters.history) == ["left lung"]
+    settings = panel.qt.QSettings()
+    assert not any("lung" in str(settings.value(key)) for key in settings.allKeys())
+
+
+def test_a_saved_scene_brings_segments_tags_and_findings_back(panel, host, chestCt, tmp_path):
+    panel.type("left lung\nÖdem | links")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    before, text = panel.mask("left lung", chestCt), panel.ui.findingsTextEdit.toPlainText()
+    assert panel.slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    host.closeScene()
+    assert panel.ui.findingsTextEdit.toPlainText() == ""
+    panel.slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert panel.ui.findingsTextEdit.toPlainText() == text
+    volume = panel.slicer.util.getNode("chest_ct_cropped")
+    np.testing.assert_array_equal(panel.mask("left lung", volume), before)
+    assert panel.tag("left lung", "FastTextDiff.WeightsSha256")
+    assert panel.ui.resultsTable.rowCount >= 1
+    panel.waitFor(lambda: panel.ui.segmentSliceButton.enabled)
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.names.count("left lung") == 1
+
+
+def test_edit_opens_the_segment_editor_on_this_segment_and_image(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    segmentation = panel.segmentation
+    panel.click("editButton")
+    assert panel.slicer.util.selectedModule() == "SegmentEditor"
+    editor = panel.slicer.modules.segmenteditor.widgetRepresentation().self().editor
+    assert editor.segmentationNode() is segmentation
+    assert editor.sourceVolumeNode() is chestCt
+    assert editor.currentSegmentID() == segmentation.GetSegmentation().GetNthSegmentID(0)
+
+
+def test_save_writes_files_that_slicer_reads(panel, chestCt, tmp_path):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    panel.answers.fileName = str(tmp_path / "lung.seg.nrrd")
+    panel.click("saveButton")
+    assert "lung.seg.nrrd" in panel.message
+    loaded = panel.slicer.util.loadSegmentation(str(tmp_path / "lung.seg.nrrd"))
+    segmentId = loaded.GetSegmentation().GetNthSegmentID(0)
+    mask = panel.slicer.util.arrayFromSegmentBinaryLabelmap(loaded, segmentId, chestCt) > 0
+    np.testing.assert_array_equal(mask, panel.mask("left lung", chestCt))
+
+
+def test_the_licence_has_to_be_accepted_once(panel, chestCt):
+    panel.type("left lung")
+    panel.ui.licenceCheckBox.click()
+    assert not panel.widget.setupPanel.isLicenceAccepted
+    panel.answers.yes = False
+    panel.click("segmentSliceButton")
+    assert "licence" in panel.message
+    assert panel.segmentation is None
+    panel.answers.yes = True
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.names == ["left lung"]
+    panel.answers.asked.clear()
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.answers.asked == []
+
+
+def test_a_broken_model_folder_is_one_line_and_the_bundled_model_still_works(panel, chestCt, tmp_path):
+    (tmp_path / "model_index.json").write_text("{")
+    panel.ui.modelPathLineEdit.currentPath = str(tmp_path)
+    panel.waitFor(lambda: "model_index.json" in panel.message)
+    assert "\n" not in panel.message
+    assert not panel.ui.segmentSliceButton.enabled
+    panel.ui.modelPathLineEdit.currentPath = ""
+    panel.type("left lung")
+    panel.waitFor(lambda: panel.ui.segmentSliceButton.enabled)
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.names == ["left lung"]
+
+
+def test_the_self_test_runs_as_by_reload_and_test(panel):
+    from FastTextDiffSegment import FastTextDiffSegmentTest
+
+    FastTextDiffSegmentTest().runTest()
+
+
+def test_a_reloaded_module_goes_on_with_the_segments_that_are_there(host, panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    segmentation = panel.segmentation
+    process = panel.widget.logic.session.client._process
+    _python, widget = host.reloadModule("FastTextDiffSegment")
+    assert process.exitCode is not None
+    assert widget.ui.resultsTable.rowCount == 1
+    assert widget._parameters.outputSegmentation is segmentation
+
+
+@pytest.mark.slow
+def test_the_command_line_and_the_module_agree_to_the_voxel(panel, chestCt, directly, tmp_path):
+    panel.type("left lung")
+    panel.click("segmentVolumeButton")
+    panel.finishRun()
+    expected = directly(CHEST_CT, "left lung", tmp_path / "cli.nii.gz")
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt), expected)
