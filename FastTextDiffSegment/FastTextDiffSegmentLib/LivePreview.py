@@ -93,6 +93,11 @@ class LivePreview:
             self._release()
             self._onShown(None, None)
 
+    def take(self) -> SegmentationOutput | None:
+        """Give away what is shown: the taker releases it."""
+        output, self.output, self.request = self.output, None, None
+        return output
+
     def _release(self) -> None:
         if self.output is not None:
             self.output.release()

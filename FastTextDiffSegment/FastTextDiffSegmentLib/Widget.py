@@ -20,20 +20,20 @@ import qt
 from .Dialogs import Dialogs
 from .EngineClient import EngineError
 from .FindingsPanel import FindingsPanel
-from .Geometry import SceneError, ShownSlice, rotateViewToAcquisition, shownSlice
+from .Geometry import SceneError, ShownSlice, requireImage, rotateViewToAcquisition, shownSlice
 from .Installer import Installer
 from .Jobs import Job, Steps
 from .LivePreview import LivePreview
-from .Logic import FastTextDiffSegmentLogic, SegmentationRequest, SegmentedFinding
+from .Logic import FastTextDiffSegmentLogic, SegmentationRequest
 from .ModuleSettings import ModuleSettings
 from .Parameters import MODALITIES, remembered
 from .PreviewSegmentation import PreviewSegmentation
-from .Results import LastRun, resultRows
+from .ResultControl import ResultControl
+from .Results import resultRows
 from .ResultsPanel import ResultsPanel
 from .RunControl import RunControl
 from .SegmentationFiles import save
 from .SegmentVoxels import showIn3D
-from .SegmentWriter import Masking, geometryMatches
 from .SetupPanel import SetupPanel
 
 _TICK = 15
@@ -57,9 +57,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._givenLogic, self.dialogs = logic, dialogs or Dialogs()
         self._installer = installer or Installer(self.dialogs.confirm)
         self._parameters = None
-        self._isEntered = False
+        self.isEntered = False
         self._shortcuts: list[Any] = []
-        self._lastRun: LastRun | None = None
         self._known: dict[str, Any] = {}
         self._resultsOf: tuple[Any, Any] = (None, None)
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -91,7 +90,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.settings = ModuleSettings()
         self.findings = FindingsPanel(self.ui.findingsTextEdit, self.ui.findingsTable, self._onFindings)
         self.run = RunControl(self.logic.runner, self.ui.progressBar, self._update)
-        self.results = ResultsPanel(self.ui.resultsTable, self._update)
+        self.results = ResultControl(self.logic, self._ask, self._updateResults)
+        self.resultsPanel = ResultsPanel(self.ui.resultsTable, self._update)
         self.preview = PreviewSegmentation()
         self.livePreview = LivePreview(
             self.logic.segmentationSteps,
@@ -101,7 +101,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._showPreview,
             self._showError,
         )
-        self._thresholdTimer = _singleShot(self._applyThresholdToRun)
+        self._thresholdTimer = _singleShot(self._guarded(self._applyThreshold))
         self.logic.history.onChanged = self._update
         self.logic.archive.onEdited = lambda segmentation, segmentId: self._updateResults()
         self.setupPanel = SetupPanel(
@@ -140,7 +140,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def enter(self) -> None:
         """Slicer's hook: the panel is shown. Warm up the engine, and take the keys."""
-        self._isEntered = True
+        self.isEntered = True
         if self._parameters is None:
             self._useParameters()
         self.logic.archive.attachAll()
@@ -152,7 +152,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def exit(self) -> None:
         """Slicer's hook: another panel is shown. Give the keys back and drop what was only a preview."""
-        self._isEntered = False
+        self.isEntered = False
         self._removeShortcuts()
         self.livePreview.drop()
 
@@ -161,7 +161,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.exit()
         self.logic.runner.cancelAll()
         self.logic.runner.timer.stop()
-        self._forgetRun()
+        self.results.forget()
         self._disconnectParameters()
         self.removeObservers()
         self.findings.close()
@@ -170,9 +170,13 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def onReload(self) -> None:
         """Slicer's hook of the Reload button: the library's files are read again too."""
+        wasEntered = self.isEntered
         for name in [name for name in sys.modules if name.split(".")[0] == "FastTextDiffSegmentLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        reloaded = slicer.modules.FastTextDiffSegmentWidget
+        if wasEntered and not reloaded.isEntered:  # the panel is in front already, so nobody else will say so
+            reloaded.enter()
 
     def _addShortcuts(self) -> None:
         panel = self._panel
@@ -234,14 +238,14 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _onSceneStartClose(self, caller=None, event=None) -> None:
         self.run.cancel()
         self.livePreview.drop()
-        self._forgetRun()
+        self.results.forget()
         self._known.clear()
         self.logic.session.forgetVolumes()
         self._disconnectParameters()
 
     def _onSceneReplaced(self, caller=None, event=None) -> None:
         self._useParameters()
-        if self._isEntered:
+        if self.isEntered:
             self.logic.archive.attachAll()
             self._updateResults()
 
@@ -324,6 +328,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if parameters is None or parameters.inputVolume is None or parameters.sliceView is None:
             return None
         try:
+            requireImage(parameters.inputVolume)
             return shownSlice(parameters.inputVolume, parameters.sliceView)
         except SceneError:
             return None
@@ -331,7 +336,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _previewRequest(self) -> SegmentationRequest | None:
         """What the live preview should show now; None for nothing."""
         shown = self._shownSlice()
-        if shown is None or shown.index is None or self.run.isRunning or not self._isEntered:
+        if shown is None or shown.index is None or self.run.isRunning or not self.isEntered:
             return None
         if not self._parameters.livePreview or not self.setupPanel.isReady or not self.setupPanel.isLicenceAccepted:
             return None
@@ -342,7 +347,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _isSegmented(self, request: SegmentationRequest) -> bool:
         """Whether the last run answered this already: then its segments are shown, and no preview is needed."""
-        return self._lastRun is not None and self._lastRun.answers(request)
+        run = self.results.lastRun
+        return run is not None and run.answers(request)
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
@@ -364,11 +370,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._startRun(self._request(None))
 
     def _startRun(self, request: SegmentationRequest) -> None:
-        if not self._hasConsent() or not self._mayOverwrite(request):
+        if not self._mayWrite(request):
             return
         self.tell("")
         self.livePreview.drop()
-        self._parameters.history = remembered(list(self._parameters.history), list(request.findings))
         self.run.start(
             lambda report: self.logic.segmentationSteps(request, report),
             lambda output: self._finishRun(output, request),
@@ -382,127 +387,60 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
                 "The weights of the model {name} may be used under the licence {licence}. They are for research, "
                 "not for diagnosis.\n\nDo you accept this?"
             )
-            if self.dialogs.confirm(question.format(name=model["name"], licence=model["licence"]), TITLE):
+            if self._ask(question.format(name=model["name"], licence=model["licence"])):
                 self.setupPanel.acceptLicence()
             else:
                 self.tell(_("The licence of the weights has to be accepted first: open Set-up above."))
         return self.setupPanel.isLicenceAccepted
 
-    def _mayOverwrite(self, request: SegmentationRequest) -> bool:
-        """Ask before slices that somebody corrected by hand are segmented anew."""
-        edited = self.logic.editedFindings(self._parameters.outputSegmentation, request)
-        if not edited:
-            return True
-        question = _("You edited {names} on these slices. Segment anew and replace your edits? Undo brings them back.")
-        return self.dialogs.confirm(question.format(names=", ".join(edited)), TITLE)
-
     def _finishRun(self, output: Any, request: SegmentationRequest) -> None:
-        self._write(LastRun(output, request))
+        self.tell(self.results.write(output, request, self._parameters))
+        self._known.update(window=output.window, planar=output.volume.planar)
+        self._update()
 
     def onKeepPreview(self) -> None:
         """Write the previewed outline into the segmentation."""
-        output, request = self.livePreview.output, self.livePreview.request
-        if output is None or not self._hasConsent() or not self._mayOverwrite(request):
+        request = self.livePreview.request
+        if request is None or not self._mayWrite(request):
             return
-        self.livePreview.output = self.livePreview.request = None  # the run owns it from here
+        output = self.livePreview.take()
         self.preview.drop()
-        self._parameters.history = remembered(list(self._parameters.history), list(request.findings))
-        self._write(LastRun(output, request))
+        self._finishRun(output, request)
 
-    def _write(self, run: LastRun) -> None:
-        self._forgetRun()
-        segmentation = self._segmentationFor(run.request)
-        if segmentation is None:
-            run.release()
-            return
-        resample = not geometryMatches(segmentation, run.request.volumeNode)
-        try:
-            run.written = self.logic.write(
-                run.output, run.request, segmentation, self._masking(), self._parameters.threshold, resample
-            )
-        except Exception:
-            run.release()
-            raise
-        run.segmentation, run.threshold = segmentation, self._parameters.threshold
-        self._lastRun = run
-        self._known["window"] = run.output.window
-        self._known["planar"] = run.output.volume.planar
-        self.tell(_summary(run.written, run.output.notes))
-        self._update()
-        self._updateResults()
-
-    def _segmentationFor(self, request: SegmentationRequest) -> Any:
-        """The chosen segmentation, a new one, or None if the user does not want it on another image's grid."""
-        segmentation = self._parameters.outputSegmentation
-        if segmentation is None:
-            segmentation = self.logic.newSegmentation(request.volumeNode)
-            self._parameters.outputSegmentation = segmentation
-            return segmentation
-        if geometryMatches(segmentation, request.volumeNode):
-            return segmentation
-        question = _("{name} belongs to another image. Bring the new segments onto its grid? No writes nothing.")
-        isWanted = self.dialogs.confirm(question.format(name=segmentation.GetName()), TITLE)
-        return segmentation if isWanted else None
-
-    def _masking(self) -> Masking:
-        if not self._parameters.editorMasking:
-            return Masking()
-        return Masking(slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode"))
-
-    def _forgetRun(self) -> None:
-        if self._lastRun is not None:
-            self._lastRun.release()
-            self._lastRun = None
+    def _mayWrite(self, request: SegmentationRequest) -> bool:
+        """Ask what has to be asked before a result is written, and remember the findings with the scene."""
+        parameters = self._parameters
+        if not self._hasConsent() or not self.results.mayReplace(parameters.outputSegmentation, request):
+            return False
+        parameters.history = remembered(list(parameters.history), list(request.findings))
+        return True
 
     # --- after a run ----------------------------------------------------------------------------------------------
 
     def onUndo(self) -> None:
         """Take back the last result."""
-        if not self.logic.history.canUndo:
-            return
-        self.logic.history.undo()
-        self._forgetRun()
-        self.tell(_("The last result was taken back."))
-        self._update()
-        self._updateResults()
+        if self.results.undo():
+            self.tell(_("The last result was taken back."))
+            self._update()
 
     def _onThreshold(self, value: float) -> None:
         """Move the preview if one is shown, else the last result: a slice at once, a volume after a rest."""
         self._parameters.threshold = value  # this slot may be called before the parameter node's own
+        run = self.results.lastRun
         if self.livePreview.output is not None:
             self._showPreview(self.livePreview.output, self.livePreview.request)
-        elif self._lastRun is not None and self._lastRun.isOneSlice:
-            self._applyThresholdToRun()
-        elif self._lastRun is not None:
+        elif run is not None and run.isOneSlice:
+            self._applyThreshold()
+        elif run is not None:
             self._thresholdTimer.start(_SLIDER_PAUSE)
 
-    def _applyThresholdToRun(self) -> None:
-        run = self._lastRun
-        if run is None or not slicer.mrmlScene.IsNodePresent(run.segmentation):
-            return
-        threshold = self._parameters.threshold
-        if threshold == run.threshold or not self._mayMoveEdited(run):
-            return
-        run.threshold = threshold
-        resample = not geometryMatches(run.segmentation, run.request.volumeNode)
-        run.written = self.logic.write(
-            run.output, run.request, run.segmentation, self._masking(), threshold, resample, isNewStep=False
-        )
-        self._updateResults()
-
-    def _mayMoveEdited(self, run: LastRun) -> bool:
-        """A segment that was edited is not touched by the slider without asking, once."""
-        edited = self.logic.editedFindings(run.segmentation, run.request)
-        if not edited or run.mayReplaceEdits:
-            return True
-        if run.mayReplaceEdits is None:
-            question = _("You edited {names}. Replace your edits by the model's output at the new threshold?")
-            run.mayReplaceEdits = self.dialogs.confirm(question.format(names=", ".join(edited)), TITLE)
-        return run.mayReplaceEdits
+    def _applyThreshold(self) -> None:
+        if self._parameters is not None:
+            self.results.applyThreshold(self._parameters)
 
     def _onEdit(self) -> None:
         parameters = self._parameters
-        segmentId = self.results.selectedSegment
+        segmentId = self.resultsPanel.selectedSegment
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(parameters.outputSegmentation)
@@ -547,7 +485,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """Hand the image over before it is needed: its kind and window are known then, and the first result is fast."""
         volume = self._parameters.inputVolume if self._parameters is not None else None
         key = None if volume is None else (volume.GetID(), volume.GetMTime(), self._parameters.modality)
-        if not self._isEntered or not self.setupPanel.isReady or key == self._known.get("key"):
+        if not self.isEntered or not self.setupPanel.isReady or key == self._known.get("key"):
             return
         self._known = {"key": key}
         request = self._request(None)
@@ -590,6 +528,9 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     # --- showing --------------------------------------------------------------------------------------------------
 
+    def _ask(self, question: str) -> bool:
+        return self.dialogs.confirm(question, TITLE)
+
     def tell(self, text: str) -> None:
         """Show one line."""
         self.ui.messageLabel.text = text
@@ -597,7 +538,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _showError(self, error: Exception) -> None:
         """Tell about an error, and start the engine again if it was its death."""
         self._tellError(error)
-        if isinstance(error, EngineError) and error.kind == "stopped" and self._isEntered:
+        if isinstance(error, EngineError) and error.kind == "stopped" and self.isEntered:
             self.setupPanel.check()
 
     def _tellError(self, error: Exception) -> None:
@@ -688,7 +629,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._resultsOf = (parameters.outputSegmentation, parameters.inputVolume)
         isPlanar = bool(self._known.get("planar"))
         rows = resultRows(parameters.outputSegmentation, parameters.inputVolume, isPlanar)
-        self.results.show(rows)
+        self.resultsPanel.show(rows)
         hasRows = bool(rows)
         self.ui.editButton.enabled = hasRows and parameters.inputVolume is not None
         self.ui.saveButton.enabled = hasRows and parameters.inputVolume is not None
@@ -711,13 +652,3 @@ def _windowText(window: tuple[float, float] | None, known: dict[str, Any]) -> st
     if window is None:
         return _("the image's own colours") if "planar" in known else ""
     return _("level {level:g}, width {width:g}").format(level=window[0], width=window[1])
-
-
-def _summary(written: list[SegmentedFinding], notes: tuple[str, ...]) -> str:
-    """What came of a run, in one line."""
-    missing = [found.finding for found in written if not found.found]
-    parts = [_("{count} of {total} findings segmented").format(count=len(written) - len(missing), total=len(written))]
-    if missing:
-        parts.append(_("not found: {names}").format(names=", ".join(missing)))
-    warnings = dict.fromkeys(warning for found in written for warning in found.warnings)
-    return ". ".join([*parts, *warnings, *notes])

@@ -7,7 +7,7 @@ import time
 import pytest
 
 MODULE = """
-from typing import Annotated, Optional
+from typing import Annotated
 
 import slicer
 import vtk
@@ -27,6 +27,7 @@ class EchoParameters:
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     prompt: str = "x"
     history: list[str]
+    samples: Annotated[int, WithinRange(1, 32)] = 1
     threshold: Annotated[float, WithinRange(0, 1)] = 0.5
 
 
@@ -44,13 +45,17 @@ class EchoWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.parameters = EchoParameters(ScriptedLoadableModuleLogic().getParameterNode())
         self.tag = self.parameters.connectParametersToGui(
-            {"inputVolume": self.ui.volumeSelector, "prompt": self.ui.promptLine, "threshold": self.ui.threshold})
-        self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
+            {"inputVolume": self.ui.volumeSelector, "samples": self.ui.samples, "threshold": self.ui.threshold})
+        self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+        self.ui.promptLine.connect("textEdited(QString)", self.onPrompt)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.update()
 
     def update(self, caller=None, event=None):
         self.ui.applyButton.enabled = bool(self.parameters.inputVolume and self.parameters.prompt)
+
+    def onPrompt(self, text):
+        self.parameters.prompt = text
 
     def onApply(self):
         self.calls.append(self.parameters.prompt)
@@ -74,6 +79,7 @@ UI = """<?xml version="1.0" encoding="UTF-8"?>
   <property name="nodeTypes"><stringlist><string>vtkMRMLScalarVolumeNode</string></stringlist></property>
   <property name="noneEnabled"><bool>true</bool></property></widget></item>
 <item><widget class="QLineEdit" name="promptLine"/></item>
+<item><widget class="QSpinBox" name="samples"/></item>
 <item><widget class="ctkSliderWidget" name="threshold"><property name="singleStep"><double>0.01</double></property>
 </widget></item>
 <item><widget class="QPushButton" name="applyButton"><property name="text"><string>Apply</string></property></widget>
@@ -109,48 +115,28 @@ def volume(host, scene):
 
 def test_typing_and_clicking_drive_a_scripted_module(host, echo, volume):
     qt, ui = host.qt, echo.ui
-    ui.promptLine.clear()
-    ui.volumeSelector.setCurrentNode(volume)
     assert not ui.applyButton.enabled
+    ui.volumeSelector.setCurrentNode(volume)
     qt.QTest.keyClicks(ui.promptLine, "lung")
+    qt.QTest.keyClick(ui.samples, qt.Qt.Key_Up)
     ui.threshold.value = 0.25
-    assert (echo.parameters.prompt, echo.parameters.threshold) == ("lung", 0.25)
+    assert (echo.parameters.prompt, echo.parameters.samples, echo.parameters.threshold) == ("lung", 2, 0.25)
     assert echo.parameters.inputVolume is volume
     qt.QTest.mouseClick(ui.applyButton, qt.Qt.LeftButton)
     assert echo.calls == ["enter", "lung"]
 
 
 def test_the_parameter_node_writes_widgets_and_refuses_what_it_does_not_know(host, echo):
-    echo.parameters.prompt = "heart"
-    assert echo.ui.promptLine.text == "heart"
+    echo.parameters.samples = 5
+    assert (echo.ui.samples.value, echo.ui.samples.maximum) == (5, 32)
     with pytest.raises(ValueError, match="within"):
         echo.parameters.threshold = 2.0
     with pytest.raises(TypeError):
         echo.parameters.prompt = 3
     with pytest.raises(RuntimeError, match="QLabel"):
         echo.parameters.connectParametersToGui({"prompt": host.qt.QLabel()})
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(AttributeError):
         echo.parameters.history.append("lost in Slicer's stand-in")
-
-
-def test_values_set_in_one_go_are_read_before_the_node_tells(host, echo):
-    told = []
-    echo.addObserver(echo.parameters, "ModifiedEvent", lambda *_: told.append(echo.parameters.prompt))
-    with host.slicer.util.NodeModify(echo.parameters):
-        echo.parameters.prompt = "liver"
-        echo.parameters.threshold = 0.75
-        assert not told
-        assert echo.parameters.prompt == "liver"
-    assert told == ["liver"]
-
-
-def test_a_bound_text_box_loses_its_cursor_at_every_key_as_in_slicer(host, echo):
-    qt, box = host.qt, host.qt.QTextEdit()
-    tag = echo.parameters.connectParametersToGui({"prompt": box})
-    box.plainText = ""
-    qt.QTest.keyClicks(box, "abc")
-    assert echo.parameters.prompt == "cba"
-    echo.parameters.disconnectGui(tag)
 
 
 def test_a_parameter_forgets_a_node_that_was_removed(host, echo, volume):
@@ -169,10 +155,9 @@ def test_a_saved_scene_brings_the_parameters_back(host, echo, volume, tmp_path):
     host.closeScene()
     echo.parameters.prompt, echo.parameters.history = "other", []
     slicer.util.loadScene(file)
-    assert echo.parameters.prompt == echo.ui.promptLine.text == "Lungenödem | links"
-    assert echo.parameters.history == ["a", "b"]
-    fresh = type(echo.parameters)(echo.parameters.parameterNode)  # in the old one the missing node stays cached
-    assert fresh.inputVolume.GetName() == "box"
+    assert echo.parameters.prompt == "Lungenödem | links"
+    assert list(echo.parameters.history) == ["a", "b"]
+    assert echo.parameters.inputVolume.GetName() == "box"
 
 
 def test_modules_are_entered_left_reloaded_and_unloaded(host, echo):
@@ -193,8 +178,10 @@ def test_modules_are_entered_left_reloaded_and_unloaded(host, echo):
 
 
 def test_a_cpp_object_refuses_names_that_it_does_not_have(host, scene):
+    from slicerhost.qmrml import qMRMLNodeComboBox
+
     qt, ctk = host.qt, sys.modules["ctk"]
-    for widget in (qt.QPushButton(), ctk.ctkSliderWidget(), host.slicer.qMRMLNodeComboBox()):
+    for widget in (qt.QPushButton(), ctk.ctkSliderWidget(), qMRMLNodeComboBox()):
         with pytest.raises(AttributeError):
             widget.colour = "red"
         with pytest.raises(AttributeError):
@@ -203,6 +190,11 @@ def test_a_cpp_object_refuses_names_that_it_does_not_have(host, scene):
             widget.connect("pushed()", print)
     for owner, name in ((qt, "Signal"), (ctk, "ctkRangeWidget"), (host.slicer.app, "pythonConsole")):
         assert not hasattr(owner, name)
+
+
+def test_a_file_dialog_gives_the_name_alone(host, scene):
+    host.qt.QTimer.singleShot(50, lambda: host.qt.QApplication.activeModalWidget().reject())
+    assert host.qt.QFileDialog.getSaveFileName(None, "Save", "a.txt", "Text (*.txt)") == ""
 
 
 def test_a_folded_section_hides_its_children_and_gives_back_those_that_were_shown(host, scene):
@@ -223,7 +215,7 @@ def test_a_folded_section_hides_its_children_and_gives_back_those_that_were_show
     assert [label.visible for label in labels] == [False, False]
 
 
-def test_slots_get_as_many_arguments_as_they_take_until_they_are_disconnected(host, scene):
+def test_slots_get_as_many_arguments_as_they_take(host, scene):
     button, calls = host.qt.QPushButton(), []
 
     def none():
@@ -235,9 +227,7 @@ def test_slots_get_as_many_arguments_as_they_take_until_they_are_disconnected(ho
     for slot in (none, one):
         button.connect("clicked(bool)", slot)
     button.click()
-    assert button.disconnect("clicked(bool)", one)
-    button.click()
-    assert calls == ["none", False, "none"]
+    assert calls == ["none", False]
 
 
 def test_an_exception_in_a_slot_is_told_to_the_test(host, scene):
@@ -294,12 +284,9 @@ def test_without_a_window_there_are_no_views(host, scene):
     assert host.slicer.util.mainWindow().name == "qSlicerMainWindow"
 
 
-def test_the_subject_hierarchy_has_an_item_for_a_node_as_long_as_it_is_there(host, scene, volume):
+def test_the_subject_hierarchy_has_an_item_for_a_node_until_the_scene_is_closed(host, scene, volume):
     hierarchy = scene.GetSubjectHierarchyNode()
-    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
-    scene.RemoveNode(volume)
-    assert hierarchy.GetNumberOfItems() == 1
+    assert hierarchy.GetItemName(hierarchy.GetItemByDataNode(volume)) == "box"
     host.closeScene()
     assert scene.GetSubjectHierarchyNode().GetNumberOfItems() == 0
 
@@ -322,11 +309,11 @@ def test_a_screenshot_shows_the_panel_and_the_views_of_the_layout(host, echo, vo
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     image = host.screenshot(tmp_path / "window.png", (1366, 768))
     assert (image.width(), image.height()) == (1366, 768)
-    bright = [slicer.app.layoutManager().sliceWidget(name).pixels().max() for name in ("Red", "Green", "Yellow")]
-    assert min(bright) == 255
-    button = echo.ui.applyButton
-    assert button.visible
-    assert button.mapTo(host.window, button.rect.bottomRight()).y() < 768
+    for name in ("Red", "Green", "Yellow"):
+        picture = slicer.app.layoutManager().sliceWidget(name).picture.pixmap.toImage()
+        center = picture.pixelColor(picture.width() // 2, picture.height() // 2)
+        assert (center.red(), center.green(), center.blue()) == (255, 255, 255)
+    assert echo.ui.applyButton.visible
     slicer.app.layoutManager().setLayout(layout.SlicerLayoutOneUpRedSliceView)
     host.screenshot(tmp_path / "one.png", (1366, 768))
     assert [n for n, v in slicer.app.layoutManager().views.items() if v.visible] == ["Red"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,24 +93,25 @@ class Panel:
 
 @pytest.fixture(scope="module")
 def module(host):
-    """The module's widget, its engine warm; one for all tests, as a user keeps Slicer open all day."""
-    _python, widget = host.loadModule(str(MODULE))
-    assert host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=ENGINE_START)
-    yield widget
+    """The module, loaded once for all tests, as a user keeps Slicer open all day."""
+    host.loadModule(str(MODULE))
+    yield
     host.unloadModule("FastTextDiffSegment")
 
 
 @pytest.fixture
 def panel(host, module, scene):
+    widget = host.slicer.modules.FastTextDiffSegmentWidget
     host.slicer.util.selectModule("FastTextDiffSegment")
     host.window.show()
     host.window.activateWindow()
-    panel = Panel(host, module)
-    module.setupPanel.acceptLicence()
-    panel.waitFor(lambda: module.logic.session.isOpen)
+    assert host.runEventLoop(until=lambda: host.window.isActiveWindow)
+    panel = Panel(host, widget)
+    panel.waitFor(lambda: widget.logic.session.isOpen)
+    widget.setupPanel.acceptLicence()
     yield panel
-    if module.run.isRunning:
-        module.run.cancel()
+    if panel.widget.run.isRunning:
+        panel.widget.run.cancel()
         panel.finishRun()
 
 
@@ -121,7 +123,6 @@ def chestCt(panel):
 @pytest.fixture(scope="session")
 def directly():
     """The engine in a process of its own, as the command line runs it: (file, finding) -> mask."""
-    import subprocess
 
     def segment(path, finding, output, *options):
         command = [
@@ -144,9 +145,24 @@ def directly():
     return segment
 
 
-def test_opening_the_panel_loads_neither_torch_nor_the_engine(panel):
-    assert not {"torch", "transformers", "diffusers", "fasttextdiff"} & set(sys.modules)
-    assert panel.ui.setupCollapsibleButton.collapsed
+OPENED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import slicerhost
+host = slicerhost.start()
+python, widget = host.loadModule(sys.argv[2])
+host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=90)
+print("folded", widget.ui.setupCollapsibleButton.collapsed)
+print("loaded", sorted({"torch", "transformers", "diffusers", "fasttextdiff"} & set(sys.modules)))
+host.unloadModule("FastTextDiffSegment")
+"""
+
+
+def test_opening_the_panel_loads_neither_torch_nor_the_engine(host):
+    command = [sys.executable, "-c", OPENED, str(ROOT / "Testing" / "host"), str(MODULE)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "folded True" in told
+    assert "loaded []" in told
 
 
 def test_typing_shows_a_preview_that_never_touches_the_scene_of_the_user(panel, chestCt, tmp_path):
@@ -412,6 +428,7 @@ def test_the_window_of_the_model_is_shown_on_request_only(panel, chestCt):
     panel.finishRun()
     assert (display.GetLevel(), display.GetWindow()) == (40, 80)
     assert panel.tag("left lung", "FastTextDiff.Window") == "-400.0 1200.0"
+    panel.ui.advancedCollapsibleButton.collapsed = False
     panel.click("windowButton")
     assert (display.GetLevel(), display.GetWindow()) == (-400, 1200)
 

@@ -7,6 +7,7 @@ Debian 12 it needs libgl1 libegl1 libgl1-mesa-dri libx11-6 libxext6 libxrender1 
 libfontconfig1 libglib2.0-0 and a font. Set QT_QPA_PLATFORM=offscreen where there is no display.
 """
 
+import concurrent.futures
 import contextlib
 import importlib
 import sys
@@ -14,61 +15,54 @@ import time
 import traceback
 from pathlib import Path
 
+import slicer
+
+import qt
+
+from . import application, scripted, views
+from .application import returning
+
+_hosts: list = []
+
 
 class Host:
     """The running application; `start` makes the only one."""
 
     def __init__(self, window):
-        import slicer
-
-        import qt
-
-        from . import application, parameters, qmrml, scripted
-
-        self.slicer, self.qt = slicer, qt
-        slicer.app = application.qSlicerApplication()
-        for name, value in {**vars(qmrml), **vars(application)}.items():
-            if name.startswith("q") and isinstance(value, type):
-                setattr(slicer, name, value)
+        self.slicer, self.qt, self._errors, self.window = slicer, qt, [], None
+        sys.excepthook = self._onException
+        self.app = slicer.app = application.Application()
         application.addModules()
-        for name, module in {**scripted.submodules(), "parameterNodeWrapper": parameters.submodule()}.items():
+        for name, module in scripted.submodules():
             sys.modules[f"slicer.{name}"] = module
             setattr(slicer, name, module)
-        self._application = application
-        self.errors: list[str] = []
-        sys.excepthook = self._onException
-        self.window = self._makeWindow() if window else None
+        if window:
+            self.app.layoutManager = returning(views.LayoutManager())
+            self.window = views.MainWindow(self.app.layoutManager())
 
     def _onException(self, kind, error, trace):
         """Exceptions in slots and observers end here: Slicer prints them and goes on, a test should fail."""
-        self.errors.append("".join(traceback.format_exception(kind, error, trace)))
-        print(self.errors[-1], file=sys.stderr)
+        self._errors.append("".join(traceback.format_exception(kind, error, trace)))
+        print(self._errors[-1], file=sys.stderr)
 
     def takeErrors(self):
         """The exceptions of slots and observers since the last call, as text."""
-        errors, self.errors = self.errors, []
+        errors, self._errors = self._errors, []
         return errors
-
-    def _makeWindow(self):
-        from . import views, window
-
-        self.slicer.app.layoutManagerOfWindow = views.LayoutManager()
-        return window.MainWindow(self.slicer.app.layoutManager())
 
     def setTestingEnabled(self, testing):
         """Whether slicer.util answers questions by itself (the default) or shows its dialogs."""
-        self.slicer.app.testing = testing
+        self.app.testingEnabled = returning(testing)
 
     @contextlib.contextmanager
     def withoutWindow(self):
         """As `Slicer --no-main-window`: no main window, no layout manager."""
-        app, window = self.slicer.app, self.window
-        layoutManager = app.layoutManagerOfWindow
-        app.hiddenWindow, app.layoutManagerOfWindow = window, None
+        name, layoutManager = self.window.name, self.app.layoutManager
+        self.window.name, self.app.layoutManager = "hidden", returning(None)
         try:
             yield
         finally:
-            app.hiddenWindow, app.layoutManagerOfWindow = None, layoutManager
+            self.window.name, self.app.layoutManager = name, layoutManager
 
     def loadModule(self, path):
         """Loads a scripted module from its file, opens its panel, and gives the Python module and its widget."""
@@ -76,39 +70,35 @@ class Host:
         if folder not in sys.path:
             sys.path.insert(0, folder)
         python = importlib.import_module(name)
-        module = self._application.qSlicerScriptedLoadableModule(name, path=str(path))
-        setattr(self.slicer.modules, f"{name}Instance", getattr(python, name)(module))
-        self.slicer.app.moduleManager().add(module)
-        module._widget = self._application.qSlicerScriptedLoadableModuleWidget(name)
-        self._open(name)
-        return python, module.widgetRepresentation().self()
-
-    def _open(self, name):
-        if self.slicer.util.mainWindow() is not None:
-            self.slicer.util.selectModule(name)
-        else:
-            self.slicer.util.getModule(name).widgetRepresentation().notify("enter")
+        module = application.Module(name, str(path))
+        getattr(python, name)(module)
+        self.app.moduleManager().add(module)
+        panel = application.ScriptedModulePanel(name)
+        module.widgetRepresentation = returning(panel)
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule(name)
+        return python, panel.self()
 
     def reloadModule(self, name):
         """What the Reload button does; gives the new Python module and widget."""
-        panel = self.slicer.util.getModule(name).widgetRepresentation()
+        panel = slicer.util.getModule(name).widgetRepresentation()
         panel.self().onReload()
         return sys.modules[name], panel.self()
 
     def unloadModule(self, name):
         """What happens to a module when Slicer exits; it can be loaded again afterwards."""
-        panel = self.slicer.util.getModule(name).widgetRepresentation()
-        if self.window is not None:
-            self.window.moduleSelector().leave(panel)
-        self.slicer.app.moduleManager().unload(name)
-        for attribute in (f"{name}Widget", f"{name}Instance"):
-            delattr(self.slicer.modules, attribute)
-        sys.modules.pop(name)
+        panel = slicer.util.getModule(name).widgetRepresentation()
+        if self.window is not None and self.window.selectedModule == name:
+            self.window.leaveModule()
+        panel.self().cleanup()
+        self.app.moduleManager().remove(name)
+        delattr(slicer.modules, f"{name}Widget")
+        del sys.modules[name]
         panel.delete()
 
     def closeScene(self):
         """File / Close scene: removes all but the singleton nodes."""
-        self.slicer.mrmlScene.Clear(False)
+        slicer.mrmlScene.Clear(False)
 
     def runEventLoop(self, until=None, timeout=1.0):
         """Runs the event loop, which keeps the GIL, for `timeout` seconds, or shorter if `until()` becomes true.
@@ -116,66 +106,57 @@ class Host:
         Returns:
             Whether `until()` became true; without `until`, True.
         """
-        end, timer, met = time.monotonic() + timeout, self.qt.QTimer(), []
+        end, timer, met = time.monotonic() + timeout, self.qt.QTimer(), [until is None]
 
         def check():
-            if until is not None and until():
+            if time.monotonic() > end:
+                self.app.exit()  # not quit, which closes the window
+            elif until is not None and until():
                 met.append(True)
-            if met or time.monotonic() > end:
-                self.slicer.app.quit()
+                self.app.exit()
 
         timer.connect("timeout()", check)
         timer.start(5)
-        self.slicer.app.exec_()
+        self.app.exec_()
         timer.stop()
-        return bool(met) or until is None
+        return any(met)
 
     def call(self, function):
         """Calls a function from within the event loop, as all of Slicer is, and gives its result.
 
         Dialogs of slicer.util need it: they call deleteLater first, which outside of a loop deletes them at once.
         """
-        outcome = []
+        outcome = concurrent.futures.Future()
 
         def run():
             try:
-                outcome.append((function(), None))
+                outcome.set_result(function())
             except Exception as error:
-                outcome.append((None, error))
-            self.slicer.app.quit()
+                outcome.set_exception(error)
 
         self.qt.QTimer.singleShot(0, run)
-        self.slicer.app.exec_()
-        result, error = outcome[0]
-        if error is not None:
-            raise error
-        return result
+        self.runEventLoop(until=outcome.done, timeout=600)
+        return outcome.result(timeout=0)
 
     def screenshot(self, path, size=(1366, 768)):
         """Saves a picture of the main window at a size in pixels, its views rendered anew; gives the picture."""
+        before = self.window.size
         self.window.resize(*size)
         self.window.show()
         for _ in range(3):  # layouts settle over several rounds
-            self.slicer.app.processEvents()
-        for view in self.slicer.app.layoutManagerOfWindow.views.values():
-            if view.isVisible():
+            self.app.processEvents()
+        for view in self.app.layoutManager().views.values():
+            if view.visible:
                 view.refresh()
-        self.slicer.app.processEvents()
+        self.app.processEvents()
         pixmap = self.window.grab()
         pixmap.save(str(path))
+        self.window.resize(before)
         return pixmap.toImage()
 
 
-_host = None
-
-
 def start(window=True):
-    """The host of this process, made at the first call. Modules can be imported only after that.
-
-    Raises:
-        ImportError: slicer-core or PySide6 is not installed.
-    """
-    global _host
-    if _host is None:
-        _host = Host(window)
-    return _host
+    """The host of this process, made at the first call. Modules can be imported only after that."""
+    if not _hosts:
+        _hosts.append(Host(window))
+    return _hosts[0]

@@ -1,12 +1,125 @@
-"""Doubles of slicer.ScriptedLoadableModule and slicer.i18n. They know nothing about what a module does."""
+"""Doubles of slicer.ScriptedLoadableModule, slicer.parameterNodeWrapper and slicer.i18n. They know no module.
 
+Of parameterNodeWrapper there are the types and widgets that the module uses; others raise. One thing of the real one is
+kept because it bites: every change of the node writes *every* connected widget, even the one being used.
+"""
+
+import dataclasses
+import json
 import types
+import typing
 import unittest
 from pathlib import Path
 
 import slicer
+import vtk
 
+import ctk
 import qt
+
+from .qmrml import qMRMLNodeComboBox
+
+_WIDGETS = {
+    qt.QCheckBox: (bool, "toggled", "checked"),
+    qt.QSpinBox: (int, "valueChanged", "value"),
+    ctk.ctkSliderWidget: (float, "valueChanged", "value"),
+    qMRMLNodeComboBox: (slicer.vtkMRMLNode, "currentNodeChanged", "shownNode"),
+}
+"""The type of parameter that a widget shows, its signal and its property."""
+
+
+@dataclasses.dataclass
+class WithinRange:
+    """Both ends are allowed; spin boxes and sliders take over the range."""
+
+    minimum: float
+    maximum: float
+
+
+class _Parameter:
+    """A typed attribute that lies in the vtkMRMLScriptedModuleNode of its object, as a node reference or as JSON."""
+
+    def __init__(self, name, annotation, default):
+        self.name, self.type, self.range = name, annotation, None
+        if typing.get_origin(annotation) is typing.Annotated:
+            self.type, (self.range,) = annotation.__origin__, annotation.__metadata__
+        members = typing.get_args(self.type) if typing.get_origin(self.type) is typing.Union else (self.type,)
+        self.isNode = all(isinstance(m, type) and issubclass(m, slicer.vtkMRMLNode) for m in members)
+        known = {str: str, int: int, float: (int, float), bool: bool, list[str]: list}
+        if not self.isNode and self.type not in known:
+            raise TypeError(f"parameter '{name}': the test host does not know {annotation}")
+        self._allowed = (*members, type(None)) if self.isNode else known[self.type]
+        self._default = self.type() if default is None and not self.isNode else default
+
+    def __get__(self, wrapper, cls):
+        """The stored value. A list reads as a tuple: here it has to be assigned whole, unlike in Slicer."""
+        if self.isNode:
+            return wrapper.parameterNode.GetNodeReference(self.name)
+        text = wrapper.parameterNode.GetParameter(self.name)
+        value = json.loads(text) if text else self._default
+        return tuple(value) if isinstance(value, list) else value
+
+    def __set__(self, wrapper, value):
+        """Stores a value; raises TypeError or ValueError if it does not fit."""
+        if not isinstance(value, self._allowed):
+            raise TypeError(f"parameter '{self.name}': {value!r} is not of {self.type}")
+        if self.range and not self.range.minimum <= value <= self.range.maximum:
+            raise ValueError(f"parameter '{self.name}': {value} is not within {self.range}")
+        if self.isNode:
+            wrapper.parameterNode.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
+        else:
+            wrapper.parameterNode.SetParameter(self.name, json.dumps(value))
+
+
+class _Wrapper:
+    """What the decorator makes of a class."""
+
+    def __init__(self, parameterNode):
+        self.parameterNode, self._connected, self._updating = parameterNode, {}, False
+
+    def connectParametersToGui(self, mapping):
+        """Connects widgets by parameter name; gives a tag for `disconnectGui`."""
+        connections = [self._connect(vars(type(self))[name], widget) for name, widget in mapping.items()]
+
+        def update(*_):
+            if not self._updating:
+                self._updating = True
+                for parameter, widget, name, _, _ in connections:
+                    setattr(widget, name, getattr(self, parameter.name))
+                self._updating = False
+
+        update()
+        tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, update)
+        self._connected[tag] = connections
+        return tag
+
+    def _connect(self, parameter, widget):
+        """Connects a widget, whose class must be exactly a known one: as in Slicer, a subclass is refused."""
+        kind, signal, name = _WIDGETS.get(type(widget), (None, "", ""))
+        if kind is not (slicer.vtkMRMLNode if parameter.isNode else parameter.type):
+            raise RuntimeError(f"no way to show {parameter.type} in a {type(widget).__name__}")
+        if parameter.range:
+            widget.minimum, widget.maximum = parameter.range.minimum, parameter.range.maximum
+
+        def onChanged(*_):
+            if not self._updating:
+                setattr(self, parameter.name, getattr(widget, name))
+
+        getattr(widget, signal).connect(onChanged)
+        return parameter, widget, name, getattr(widget, signal), onChanged
+
+    def disconnectGui(self, tag):
+        """Undoes `connectParametersToGui`."""
+        self.parameterNode.RemoveObserver(tag)
+        for _, _, _, signal, onChanged in self._connected.pop(tag):
+            signal.disconnect(onChanged)
+
+
+def parameterNodeWrapper(cls):
+    """Class decorator: annotated names become parameters; raises TypeError for a type that this double lacks."""
+    annotations = typing.get_type_hints(cls, include_extras=True)
+    parameters = {name: _Parameter(name, kind, vars(cls).get(name)) for name, kind in annotations.items()}
+    return type(cls.__name__, (_Wrapper,), {"__doc__": cls.__doc__, **parameters})
 
 
 class ScriptedLoadableModule:
@@ -14,31 +127,14 @@ class ScriptedLoadableModule:
 
     def __init__(self, parent):
         self.parent = parent
-        self.moduleName = type(self).__name__
-        for extension in (".svg", ".png"):
-            icon = self.resourcePath(f"Icons/{self.moduleName}{extension}")
-            if Path(icon).is_file():
-                parent.icon = qt.QIcon(icon)
-
-    def resourcePath(self, filename):
-        """The path of a file in the module's Resources folder."""
-        return str(Path(self.parent.path).parent / "Resources" / filename)
 
 
 class ScriptedLoadableModuleWidget:
     """A module's panel; developer mode is off, as in a user's Slicer."""
 
     def __init__(self, parent):
-        super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.developerMode = False
         self.parent, self.layout = parent, parent.layout()
-        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
-
-    def _onModuleAboutToBeUnloaded(self, moduleName):
-        if moduleName == self.moduleName:
-            self.cleanup()
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, filename):
         """The path of a file in the module's Resources folder."""
@@ -59,57 +155,37 @@ class ScriptedLoadableModuleLogic:
     """A module's work, with one parameter node in the scene."""
 
     def __init__(self, parent=None):
-        super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
 
     def getParameterNode(self):
         """The module's vtkMRMLScriptedModuleNode, made if it is not there."""
         node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
         if node is None:
-            return slicer.mrmlScene.AddNode(self.createParameterNode())
+            node = slicer.vtkMRMLScriptedModuleNode()
+            node.SetSingletonTag(self.moduleName)
+            node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+            node = slicer.mrmlScene.AddNode(node)
         if node.GetAttribute("ModuleName") != self.moduleName:  # closing the scene removes it
             node.SetAttribute("ModuleName", self.moduleName)
-        return node
-
-    def createParameterNode(self):
-        """A new parameter node, not in the scene."""
-        node = slicer.vtkMRMLScriptedModuleNode()
-        node.SetSingletonTag(self.moduleName)
-        node.SetAttribute("ModuleName", self.moduleName)
-        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
         return node
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
     """What Reload and Test runs."""
 
-    def delayDisplay(self, message, requestedDelay=None, msec=None):
-        """Shows a message for a while (100 ms if nothing is said) and lets the event loop run."""
-        delay = getattr(self, "messageDelay", msec if msec is not None else requestedDelay)
-        slicer.util.delayDisplay(message, 100 if delay is None else delay)
-
-    def runTest(self):
-        """To be overridden."""
-        raise NotImplementedError(f"no test is defined in {type(self).__name__}")
-
-
-def tr(text, context=None):
-    """The text itself: the host has no translations."""
-    return text
-
-
-def translate(context, text, disambiguation=None, n=-1):
-    """The text itself: the host has no translations."""
-    return text
+    def delayDisplay(self, message):
+        """Shows a message for a moment and lets the event loop run."""
+        slicer.util.delayDisplay(message, 100)
 
 
 def submodules():
-    """The modules that Slicer has and slicer-core has not, by name."""
-    scripted = types.ModuleType("slicer.ScriptedLoadableModule")
-    for cls in (
-        ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic, ScriptedLoadableModuleTest,
-    ):  # fmt: skip
-        setattr(scripted, cls.__name__, cls)
-    i18n = types.ModuleType("slicer.i18n")
-    i18n.tr, i18n.translate = tr, translate
-    return {"ScriptedLoadableModule": scripted, "i18n": i18n}
+    """The modules that Slicer has and slicer-core has not; the host has no translations."""
+    contents = {
+        "ScriptedLoadableModule": {name: value for name, value in globals().items() if name.startswith("Scripted")},
+        "parameterNodeWrapper": {"parameterNodeWrapper": parameterNodeWrapper, "WithinRange": WithinRange},
+        "i18n": {"tr": lambda text: text, "translate": lambda context, text: text},
+    }
+    for name, content in contents.items():
+        module = types.ModuleType(f"slicer.{name}")
+        vars(module).update(content)
+        yield name, module

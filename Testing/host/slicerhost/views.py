@@ -1,4 +1,8 @@
-"""Offscreen slice and 3D views over slicer-core's own displayable managers, and the layout manager that has them."""
+"""The main window: a module's panel on the left, slice and 3D views on the right. Knows nothing about what is shown.
+
+The views are rendered offscreen over slicer-core's own displayable managers, when `refresh` is called. Other methods
+are named and behave as Slicer's.
+"""
 
 import slicer
 import vtk
@@ -6,210 +10,152 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 import qt
 
+from .application import returning
+
+_COLOURS = {"Red": "#f34a33", "1": "#8787cf", "Green": "#6eb04b", "Yellow": "#edd54c"}
 _ORIENTATIONS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
-_COLOURS = {"Red": "#f34a33", "Green": "#6eb04b", "Yellow": "#edd54c", "1": "#8787cf"}
 _LAYOUTS = {
-    slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView: ("Red", "1", "Green", "Yellow"),
-    slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView: ("Red", "1", "Green", "Yellow"),
-    slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView: ("1",),
+    slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView: tuple(_COLOURS),
     slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView: ("Red",),
-    slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpYellowSliceView: ("Yellow",),
-    slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpGreenSliceView: ("Green",),
 }
 
 
 class _View(qt.QFrame):
-    """A coloured bar with the view's name over a picture that is rendered offscreen when asked for."""
+    """A coloured bar with the view's name over a picture of what its logic's node shows."""
 
-    def __init__(self, name, text):
+    def __init__(self, name, logic):
         super().__init__()
-        self.bar, self.picture = qt.QLabel(text), qt.QLabel()
-        self.bar.styleSheet = f"background: {_COLOURS[name]}; padding-left: 4px"
-        self.bar.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+        self.logic, bar, self.picture = logic, qt.QLabel(name), qt.QLabel()
+        bar.styleSheet = f"background: {_COLOURS[name]}; padding-left: 4px"
+        bar.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         self.picture.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Ignored)
         column = qt.QVBoxLayout(self)
         column.setContentsMargins(1, 1, 1, 1)
         column.setSpacing(0)
-        column.addWidget(self.bar)
+        column.addWidget(bar)
         column.addWidget(self.picture, 1)
-
-    def _prepare(self, factory, managers, image=None):
-        self._renderer, self._window = vtk.vtkRenderer(), vtk.vtkRenderWindow()
+        logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        logic.SetMRMLScene(slicer.mrmlScene)
+        self.renderer, self._window = vtk.vtkRenderer(), vtk.vtkRenderWindow()
         self._window.SetOffScreenRendering(1)
         self._window.SetMultiSamples(0)
-        self._window.SetSize(400, 400)
-        self._window.AddRenderer(self._renderer)
+        self._window.AddRenderer(self.renderer)
         self._interactor = vtk.vtkRenderWindowInteractor()
         self._interactor.SetRenderWindow(self._window)
-        if image is not None:  # before the segmentations' actors, or their fill blends with black
-            self._renderer.AddViewProp(image)
+
+    def _display(self, node, factory, *managers):
         factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         for manager in managers:
             if not factory.IsDisplayableManagerRegistered(manager):
                 factory.RegisterDisplayableManager(manager)
         self._managers = slicer.vtkMRMLDisplayableManagerGroup()
-        self._managers.Initialize(factory, self._renderer)
+        self._managers.Initialize(factory, self.renderer)
+        self._managers.SetMRMLDisplayableNode(node)
 
-    def forceRender(self):
-        """Renders now."""
+    def refresh(self):
+        """Renders at the picture's size into the picture."""
+        self._window.SetSize(self.picture.width, self.picture.height)
         self._window.Render()
-
-    def pixels(self):
-        """The rendered view, (rows, columns, 3) uint8."""
-        self.forceRender()
         grabber = vtk.vtkWindowToImageFilter()
         grabber.SetInput(self._window)
         grabber.ReadFrontBufferOff()
         grabber.Update()
-        columns, rows, _ = grabber.GetOutput().GetDimensions()
-        return (
-            vtk_to_numpy(grabber.GetOutput().GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1, :, :3].copy()
-        )
-
-    def refresh(self):
-        """Renders at the picture's size into the picture."""
-        self.resizeView(max(self.picture.width, 16), max(self.picture.height, 16))
-        image = self.pixels()
-        height, width = image.shape[:2]
-        self.picture.setPixmap(
-            qt.QPixmap.fromImage(qt.QImage(image.data, width, height, 3 * width, qt.QImage.Format_RGB888).copy())
-        )
+        width, height, _ = grabber.GetOutput().GetDimensions()
+        pixels = vtk_to_numpy(grabber.GetOutput().GetPointData().GetScalars()).reshape(height, width, 3)[::-1]
+        image = qt.QImage(pixels.tobytes(), width, height, 3 * width, qt.QImage.Format_RGB888)
+        self.picture.setPixmap(qt.QPixmap.fromImage(image))
 
 
 class SliceWidget(_View):
     """A slice view, with the accessors of qMRMLSliceWidget."""
 
     def __init__(self, name):
-        super().__init__(name, f"{name[0]}  {_ORIENTATIONS[name]}")
-        self._mapper = vtk.vtkImageMapper()
+        super().__init__(name, slicer.vtkMRMLSliceLogic())
+        slicer.app.applicationLogic().GetSliceLogics().AddItem(self.logic)
+        node = self.logic.AddSliceNode(name)
+        node.SetOrientation(_ORIENTATIONS[name])
+        self.logic.ResizeSliceNode(400, 400)
+        self.sliceLogic, self.mrmlSliceNode = returning(self.logic), returning(node)
+        self._mapper, self._image = vtk.vtkImageMapper(), vtk.vtkActor2D()
         self._mapper.SetColorWindow(255)
         self._mapper.SetColorLevel(127.5)
-        self._image = vtk.vtkActor2D()
         self._image.SetMapper(self._mapper)
         self._image.GetProperty().SetDisplayLocationToBackground()
-        self._prepare(slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(), (
-            "vtkMRMLCrosshairDisplayableManager", "vtkMRMLModelSliceDisplayableManager",
-            "vtkMRMLSegmentationsDisplayableManager2D",
-        ), self._image)  # fmt: skip
-        self._renderer.GetActiveCamera().ParallelProjectionOn()
-        self._logic = slicer.vtkMRMLSliceLogic()
-        self._logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-        slicer.app.applicationLogic().GetSliceLogics().AddItem(self._logic)
-        self._logic.SetMRMLScene(slicer.mrmlScene)
-        self._node = self._logic.AddSliceNode(name)
-        self._node.SetOrientation(_ORIENTATIONS[name])
-        self._managers.SetMRMLDisplayableNode(self._node)
-        self.resizeView(400, 400)
+        self.renderer.AddViewProp(self._image)  # before the segmentations' actors, or their fill blends with black
+        self.renderer.GetActiveCamera().ParallelProjectionOn()
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        self._display(node, factory, "vtkMRMLSegmentationsDisplayableManager2D")
 
-    def sliceLogic(self):
-        """The vtkMRMLSliceLogic."""
-        return self._logic
-
-    def mrmlSliceNode(self):
-        """The vtkMRMLSliceNode."""
-        return self._node
-
-    def sliceView(self):
-        """What is rendered: here the widget itself."""
-        return self
-
-    def resizeView(self, width, height):
-        """Gives the view another size in pixels."""
-        if (width, height) != tuple(self._node.GetDimensions()[:2]):
-            self._logic.ResizeSliceNode(width, height)
-        self._window.SetSize(width, height)
-
-    def forceRender(self):
-        """Renders now."""
-        self._logic.UpdatePipeline()
-        if self._logic.GetImageDataConnection() is not None:
-            self._mapper.SetInputConnection(self._logic.GetImageDataConnection())
-        self._image.SetVisibility(self._logic.GetImageDataConnection() is not None)
-        super().forceRender()
+    def refresh(self):
+        """Renders at the picture's size into the picture."""
+        self.logic.ResizeSliceNode(self.picture.width, self.picture.height)
+        self.logic.UpdatePipeline()
+        pixels = self.logic.GetImageDataConnection()
+        self._mapper.SetInputConnection(pixels)
+        self._image.SetVisibility(pixels is not None)
+        super().refresh()
 
 
 class ThreeDWidget(_View):
     """A 3D view, with the accessors of qMRMLThreeDWidget and qMRMLThreeDView."""
 
     def __init__(self):
-        super().__init__("1", "1")
-        self._prepare(slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance(), (
-            "vtkMRMLCameraDisplayableManager", "vtkMRMLViewDisplayableManager", "vtkMRMLModelDisplayableManager",
-            "vtkMRMLSegmentationsDisplayableManager3D",
-        ))  # fmt: skip
-        self._logic = slicer.vtkMRMLViewLogic()
-        self._logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-        self._logic.SetMRMLScene(slicer.mrmlScene)
-        self._node = self._logic.AddViewNode("1")
-        self._managers.SetMRMLDisplayableNode(self._node)
-
-    def threeDView(self):
-        """What is rendered: here the widget itself."""
-        return self
-
-    def mrmlViewNode(self):
-        """The vtkMRMLViewNode."""
-        return self._node
-
-    def resizeView(self, width, height):
-        """Gives the view another size in pixels."""
-        self._window.SetSize(width, height)
-
-    def resetFocalPoint(self):
-        """Looks at all that is shown."""
-        self._renderer.ResetCamera()
-
-    resetCamera = resetFocalPoint
+        super().__init__("1", slicer.vtkMRMLViewLogic())
+        managers = [f"vtkMRML{name}DisplayableManager" for name in ("Camera", "View")]
+        factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
+        self._display(self.logic.AddViewNode("1"), factory, *managers, "vtkMRMLSegmentationsDisplayableManager3D")
+        self.threeDView, self.resetFocalPoint = returning(self), self.renderer.ResetCamera
 
 
-class LayoutManager(qt.QObject):
-    """The views, and which of them a layout shows. Layouts that are not in the table above raise."""
+class LayoutManager:
+    """The views, and which of them a layout shows."""
 
     def __init__(self):
-        super().__init__()
-        self._node = slicer.vtkMRMLLayoutNode()
-        self._node.SetSingletonTag("vtkMRMLLayoutNode")
-        slicer.mrmlScene.AddNode(self._node)
-        for layout in _LAYOUTS:
-            self._node.AddLayoutDescription(layout, '<layout type="horizontal"/>')  # the table above is what counts
-        self._slices = {name: SliceWidget(name) for name in _ORIENTATIONS}
-        self._threeD = ThreeDWidget()
-        self.views = {**self._slices, "1": self._threeD}
-        self.threeDViewCount = 1
+        self.views = {name: SliceWidget(name) if name in _ORIENTATIONS else ThreeDWidget() for name in _COLOURS}
+        self.sliceViewNames, self.sliceWidget = returning(tuple(_ORIENTATIONS)), self.views.get
+        self.threeDWidget = [self.views["1"]].__getitem__
+        self.mrmlSliceLogics = slicer.app.applicationLogic().GetSliceLogics
         self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
     def setLayout(self, layout):
         """Shows the views of a layout of vtkMRMLLayoutNode; raises KeyError for one that the host does not have."""
         for name, view in self.views.items():
             view.setVisible(name in _LAYOUTS[layout])
-        self._node.SetViewArrangement(layout)
 
-    @property
-    def layout(self):
-        """The layout's number."""
-        return self._node.GetViewArrangement()
 
-    def sliceViewNames(self):
-        """Red, Green, Yellow."""
-        return tuple(self._slices)
+class MainWindow(qt.QMainWindow):
+    """Found by slicer.util.mainWindow() by its name. It is its own module selector."""
 
-    def sliceWidget(self, name):
-        """A slice view by name, None if there is none."""
-        return self._slices.get(name)
+    def __init__(self, layoutManager):
+        super().__init__()
+        self.objectName = "qSlicerMainWindow"
+        self.selectedModule, self.moduleSelector = "", returning(self)
+        self._area, center = qt.QScrollArea(), qt.QWidget()
+        self._area.widgetResizable = True
+        self._area.horizontalScrollBarPolicy = qt.Qt.ScrollBarAlwaysOff
+        self._area.setFixedWidth(420)
+        grid = qt.QGridLayout(center)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(2)
+        grid.addWidget(self._area, 0, 0, 2, 1)
+        for place, view in enumerate(layoutManager.views.values()):
+            grid.addWidget(view, place // 2, 1 + place % 2)
+        self.setCentralWidget(center)
+        self.resize(1600, 1200)  # all of the panel can be clicked without scrolling
 
-    def threeDWidget(self, index):
-        """The 3D view."""
-        return self._threeD if index == 0 else None
+    def selectModule(self, name):
+        """Leaves the current module and enters another; raises RuntimeError if there is none of that name."""
+        panel = slicer.util.getModule(name).widgetRepresentation()
+        if self.selectedModule != name:
+            self.leaveModule()
+            self._area.setWidget(panel)
+            panel.show()
+            self.selectedModule = name
+            getattr(panel.self(), "enter", lambda: None)()
 
-    def mrmlSliceLogics(self):
-        """The slice logics, a vtkCollection."""
-        return slicer.app.applicationLogic().GetSliceLogics()
-
-    def resetSliceViews(self):
-        """Fits every slice view to its image."""
-        for view in self._slices.values():
-            view.sliceLogic().FitSliceToBackground()
-
-    def resetThreeDViews(self):
-        """Looks at all that the 3D view shows."""
-        self._threeD.resetFocalPoint()
+    def leaveModule(self):
+        """Leaves the current module, if there is one."""
+        if self.selectedModule:
+            getattr(self._area.widget().self(), "exit", lambda: None)()
+            self._area.takeWidget()
+            self.selectedModule = ""

@@ -1,0 +1,126 @@
+"""How long Slicer's window stands still during a run, and what the module costs beside the engine alone.
+
+Runs the module in the test host, whose event loop keeps the GIL as Slicer's does, and the engine directly in the
+same process tree, one after the other, on the same volume:
+
+    QT_QPA_PLATFORM=offscreen python Testing/benchmarks/gui_responsiveness.py [--finding "left lung"]
+
+Prints the longest gap between two timer events of the main thread while the volume is segmented, the final write apart,
+and the seconds of the whole volume through the module and through the engine, as a ratio.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VOLUME = ROOT / "Resources" / "samples" / "chest_ct" / "chest_ct_cropped.nii.gz"
+_ALONE = """
+import sys, time
+from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
+segmenter = Segmenter(FastTextDiffPipeline.from_pretrained())
+volume = read_volume(sys.argv[1])
+segmenter.segment(volume, [sys.argv[2]], slices=(0, 4))
+segmenter.cache.clear()
+start = time.perf_counter()
+segmenter.segment(volume, [sys.argv[2]])
+print(time.perf_counter() - start)
+"""
+
+
+class Pulse:
+    """The main thread's pulse: a timer that notes when it was late."""
+
+    def __init__(self, qt, interval=5):
+        self.gaps = []
+        self._last = time.perf_counter()
+        self._timer = qt.QTimer()
+        self._timer.setInterval(interval)
+        self._timer.timeout.connect(self._beat)
+
+    def start(self):
+        self.gaps.clear()
+        self._last = time.perf_counter()
+        self._timer.start()
+
+    def stop(self):
+        self._timer.stop()
+
+    def _beat(self):
+        now = time.perf_counter()
+        self.gaps.append(now - self._last)
+        self._last = now
+
+
+def throughModule(finding):
+    """(longest gap while the engine works, write time, seconds of the run) of a whole volume."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    sys.path[:0] = [str(ROOT / "Testing" / "host")]
+    import slicerhost
+
+    host = slicerhost.start()
+    _python, widget = host.loadModule(str(ROOT / "FastTextDiffSegment" / "FastTextDiffSegment.py"))
+    host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=120)
+    volume = host.slicer.util.loadVolume(str(VOLUME))
+    widget._parameters.inputVolume = volume
+    widget._parameters.livePreview = False
+    widget.setupPanel.acceptLicence()
+    widget.ui.findingsTextEdit.setPlainText(finding)
+    host.runEventLoop(until=lambda: "modality" in widget._known, timeout=60)
+    pulse, writes, write = Pulse(host.qt), [], widget.results.write
+
+    def timedWrite(*arguments):
+        pulse.stop()
+        start = time.perf_counter()
+        told = write(*arguments)
+        writes.append(time.perf_counter() - start)
+        return told
+
+    widget.results.write = timedWrite
+    start = time.perf_counter()
+    pulse.start()
+    widget.onSegmentVolume()
+    host.runEventLoop(until=lambda: bool(writes), timeout=1200)
+    seconds = time.perf_counter() - start
+    result = max(pulse.gaps), writes[0], seconds, len(pulse.gaps)
+    host.unloadModule("FastTextDiffSegment")
+    return result
+
+
+def alone(finding):
+    """Seconds of the engine in a process of its own, model loaded and warm."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "engine")}
+    command = [sys.executable, "-c", _ALONE, str(VOLUME), finding]
+    return float(subprocess.check_output(command, env=environment, text=True).split()[-1])
+
+
+def main():
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--finding", default="left lung")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    options = parser.parse_args()
+    engine = alone(options.finding)
+    gap, write, run, beats = throughModule(options.finding)
+    result = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "longest main-thread gap, ms": round(1000 * gap, 1),
+        "timer events": beats,
+        "final write, s": round(write, 3),
+        "volume through the module, s": round(run, 2),
+        "volume through the engine alone, s": round(engine, 2),
+        "speed of the module relative to the engine": round(engine / run, 3),
+    }
+    for name, value in result.items():
+        print(f"{name}: {value}")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Makes the README's picture of the module: the real panel in the test host's window, real data, the bundled model.
+
+QT_QPA_PLATFORM=offscreen python Testing/module/make_screenshot.py Resources/screenshot.png
+"""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 1366, 768
+
+
+def main(path):
+    """Segment both lungs of the sample CT by typing, show them in 3D, then type another finding as a live preview."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    sys.path.insert(0, str(ROOT / "Testing" / "host"))
+    import slicerhost
+
+    host = slicerhost.start()
+    slicer, qt = host.slicer, host.qt
+    _python, widget = host.loadModule(str(ROOT / "FastTextDiffSegment" / "FastTextDiffSegment.py"))
+    host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=120)
+    widget.setupPanel.acceptLicence()
+    volume = slicer.util.loadVolume(str(ROOT / "Resources" / "samples" / "chest_ct" / "chest_ct_cropped.nii.gz"))
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    widget._parameters.inputVolume = volume
+    host.runEventLoop(until=lambda: "modality" in widget._known, timeout=60)
+    host.window.show()
+    host.window.activateWindow()
+    host.runEventLoop(timeout=0.2)
+    widget.ui.findingsTextEdit.setPlainText("left lung\nright lung")
+    widget.onSegmentVolume()
+    host.runEventLoop(until=lambda: not widget.run.isRunning, timeout=1200)
+    widget._onShowWindow()
+    widget.ui.show3DButton.click()
+    widget.ui.findingsTextEdit.setFocus()
+    qt.QTest.keyClick(widget.ui.findingsTextEdit, qt.Qt.Key_End, qt.Qt.ControlModifier)
+    qt.QTest.keyClick(widget.ui.findingsTextEdit, qt.Qt.Key_Return)
+    qt.QTest.keyClicks(widget.ui.findingsTextEdit, "kidney")
+    host.runEventLoop(until=lambda: widget.livePreview.output is not None, timeout=60)
+    host.runEventLoop(timeout=1.0)
+    host.screenshot(path, SIZE)
+    host.unloadModule("FastTextDiffSegment")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
