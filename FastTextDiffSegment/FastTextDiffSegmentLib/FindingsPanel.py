@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from slicer.i18n import tr as _
+
 import qt
 
 from .Findings import completions, findingLines, looksLikeReport, reportSentences
@@ -37,8 +39,8 @@ class FindingsPanel:
         self.table.horizontalHeader().hide()
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(20)
-        self.table.horizontalHeader().setStretchLastSection(True)
-        self.table.setColumnWidth(_FINDING, 220)
+        self.table.horizontalHeader().setSectionResizeMode(_FINDING, qt.QHeaderView.Stretch)
+        self.table.horizontalHeader().setSectionResizeMode(_NOTE, qt.QHeaderView.ResizeToContents)
         self.table.setShowGrid(False)
 
     def close(self) -> None:
@@ -80,7 +82,7 @@ class FindingsPanel:
         self._terms = terms
 
     def setNotes(self, notes: Mapping[str, str]) -> None:
-        """Notes by finding, shown beside it."""
+        """Why a finding is none that the model was trained on for this kind of image, by finding; empty if it is."""
         self._notes = notes
         self._fillTable()
 
@@ -123,10 +125,11 @@ class FindingsPanel:
             self._isUpdating = False
 
     def _fillRow(self, row: int, line: str) -> None:
-        finding, note = qt.QTableWidgetItem(line), qt.QTableWidgetItem(self._notes.get(line, ""))
+        warning = self._notes.get(line, "")
+        finding, note = qt.QTableWidgetItem(line), qt.QTableWidgetItem(_("not trained on this") if warning else "")
         finding.setCheckState(qt.Qt.Unchecked if line in self._unticked else qt.Qt.Checked)
         finding.setToolTip(line)
-        note.setToolTip(self._notes.get(line, ""))
+        note.setToolTip(warning)
         self.table.setItem(row, _FINDING, finding)
         self.table.setItem(row, _NOTE, note)
 

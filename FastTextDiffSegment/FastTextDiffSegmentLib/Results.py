@@ -1,6 +1,6 @@
 """The last run with what can still be done to it, and rows that describe segments. Knows the scene, no widget."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -50,18 +50,17 @@ class LastRun:
         first, end = self.output.sliceRange
         return end - first == 1
 
-    def answers(self, request: SegmentationRequest) -> bool:
-        """Whether it holds the answer to a request about some of its slices."""
-        mine, other = self.request, request
-        first, end = self.output.sliceRange
-        return (
-            mine.volumeNode is other.volumeNode
-            and set(other.findings) <= set(mine.findings)
-            and (mine.modality, mine.samples, mine.seed) == (other.modality, other.samples, other.seed)
-            and other.sliceRange is not None
-            and first <= other.sliceRange[0]
-            and other.sliceRange[1] <= end
+    def unanswered(self, request: SegmentationRequest) -> SegmentationRequest:
+        """What is left of a request about one slice when the findings are taken away that this run answered."""
+        mine, first, end = self.request, *self.output.sliceRange
+        isSame = (mine.volumeNode is request.volumeNode) and (mine.modality, mine.samples, mine.seed) == (
+            request.modality,
+            request.samples,
+            request.seed,
         )
+        if not isSame or not first <= request.sliceRange[0] < end:
+            return request
+        return replace(request, findings=tuple(each for each in request.findings if each not in mine.findings))
 
     def release(self) -> None:
         """Let go of the engine's arrays."""

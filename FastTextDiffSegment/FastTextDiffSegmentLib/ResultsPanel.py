@@ -46,10 +46,8 @@ class ResultsPanel:
         table.setHorizontalHeaderLabels([_("Segment"), _("Amount"), _("Presence"), _("State")])
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(20)
-        table.horizontalHeader().setStretchLastSection(True)
-        table.setColumnWidth(0, 170)
-        table.setColumnWidth(1, 80)
-        table.setColumnWidth(2, 62)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.itemSelectionChanged.connect(onSelected)
 
     @property

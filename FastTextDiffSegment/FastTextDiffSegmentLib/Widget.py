@@ -341,14 +341,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if not self._parameters.livePreview or not self.setupPanel.isReady or not self.setupPanel.isLicenceAccepted:
             return None
         request = self._request((shown.index, shown.index + 1))
-        if not request.isValid()[0] or self._isSegmented(request):
-            return None
-        return request
-
-    def _isSegmented(self, request: SegmentationRequest) -> bool:
-        """Whether the last run answered this already: then its segments are shown, and no preview is needed."""
         run = self.results.lastRun
-        return run is not None and run.answers(request)
+        if run is not None:
+            request = run.unanswered(request)  # what it answered is shown as segments already
+        return request if request.isValid()[0] else None
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
@@ -449,6 +445,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _onShow3D(self, isShown: bool) -> None:
         showIn3D(self._parameters.outputSegmentation, isShown)
+        if isShown and slicer.app.layoutManager() is not None:
+            slicer.util.resetThreeDViews()
 
     def _onSave(self) -> None:
         parameters = self._parameters

@@ -32,7 +32,6 @@ def main(path):
     widget.ui.findingsTextEdit.setPlainText("left lung\nright lung")
     widget.onSegmentVolume()
     host.runEventLoop(until=lambda: not widget.run.isRunning, timeout=1200)
-    widget._onShowWindow()
     widget.ui.show3DButton.click()
     widget.ui.findingsTextEdit.setFocus()
     qt.QTest.keyClick(widget.ui.findingsTextEdit, qt.Qt.Key_End, qt.Qt.ControlModifier)

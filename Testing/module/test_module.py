@@ -124,7 +124,7 @@ def chestCt(panel):
 def directly():
     """The engine in a process of its own, as the command line runs it: (file, finding) -> mask."""
 
-    def segment(path, finding, output, *options):
+    def segment(path, finding, output):
         command = [
             sys.executable,
             "-m",
@@ -135,7 +135,6 @@ def directly():
             finding,
             "-o",
             str(output),
-            *options,
         ]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT / "engine")})
         import nibabel
@@ -603,10 +602,113 @@ def test_a_reloaded_module_goes_on_with_the_segments_that_are_there(host, panel,
     assert widget._parameters.outputSegmentation is segmentation
 
 
-@pytest.mark.slow
-def test_the_command_line_and_the_module_agree_to_the_voxel(panel, chestCt, directly, tmp_path):
+def loadedAsByTheDicomModule(slicer, files):
+    """A volume from files in the order of their slices, as Slicer's DICOM module hands them over."""
+    import vtk
+
+    names = vtk.vtkStringArray()
+    for file in files:
+        names.InsertNextValue(str(file))
+    return slicer.modules.volumes.logic().AddArchetypeVolume(str(files[0]), "series", 0, names)
+
+
+def abdominalSeries():
+    """Sorted along the patient: by name they would give another volume."""
+    import pydicom
+
+    files = (SAMPLES / "abdominal_ct_dicom").iterdir()
+    return sorted(files, key=lambda file: pydicom.dcmread(file, stop_before_pixels=True).ImagePositionPatient[2])
+
+
+def test_a_dicom_series_gives_the_same_mask_through_panel_and_command_line(panel, directly, tmp_path):
+    volume = panel.open(loadedAsByTheDicomModule(panel.slicer, abdominalSeries()))
+    assert panel.widget._known["modality"] == "ct"
     panel.type("left lung")
     panel.click("segmentVolumeButton")
     panel.finishRun()
-    expected = directly(CHEST_CT, "left lung", tmp_path / "cli.nii.gz")
-    np.testing.assert_array_equal(panel.mask("left lung", chestCt), expected)
+    expected = directly(SAMPLES / "abdominal_ct_dicom", "left lung", tmp_path / "cli.nii.gz")
+    assert expected.any()
+    np.testing.assert_array_equal(panel.mask("left lung", volume), expected)
+
+
+def test_an_inverted_x_ray_gives_the_same_mask_through_panel_and_command_line(panel, directly, tmp_path):
+    from PIL import Image
+
+    dicom_files = pytest.importorskip("dicom_files", reason="runs with the engine's tests on the path")
+    film = 255 - np.asarray(Image.open(SAMPLES / "cxr_hannover" / "1d40779e.png").convert("L").resize((300, 280)))
+    unplaced = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
+    path = dicom_files.write_slice(
+        tmp_path / "film.dcm", film, Modality="DX", PhotometricInterpretation="MONOCHROME1", **unplaced
+    )
+    volume = panel.open(loadedAsByTheDicomModule(panel.slicer, [path]))
+    assert panel.widget._known["modality"] == "xray"
+    assert panel.widget._known["planar"]
+    panel.type("right lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    expected = directly(path, "right lung", tmp_path / "cli.nii.gz")
+    assert expected.any()
+    np.testing.assert_array_equal(panel.mask("right lung", volume), expected)
+
+
+def test_a_script_segments_without_the_panel_and_can_cancel(panel, chestCt):
+    from FastTextDiffSegment import FastTextDiffSegmentLogic
+    from FastTextDiffSegmentLib.Geometry import SceneError
+    from FastTextDiffSegmentLib.Jobs import JobCancelled
+
+    logic = FastTextDiffSegmentLogic()
+    folder = logic.session.folder.path
+    told = []
+    found = logic.segment(
+        chestCt, ["left lung", "left lung"], sliceRange=(60, 62), progress=lambda *at: told.append(at) or True
+    )
+    assert [each.finding for each in found] == ["left lung"]
+    assert found[0].found
+    assert told[-1] == (2, 2)
+    node = panel.slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    mask = panel.slicer.util.arrayFromSegmentBinaryLabelmap(node, found[0].segmentId, chestCt)
+    assert set(np.nonzero(mask)[0]) == {60, 61}
+    with pytest.raises(JobCancelled):
+        logic.segment(chestCt, ["right lung"], node, progress=lambda done, total: False)
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+    for wrong in ((None, ["left lung"]), (chestCt, []), (chestCt, ["  "])):
+        with pytest.raises(SceneError):
+            logic.segment(*wrong)
+    logic.close()
+    assert not folder.exists()
+
+
+def test_the_panel_works_without_a_main_window(host, panel, chestCt):
+    with host.withoutWindow():
+        panel.widget.exit()
+        panel.widget.enter()
+        panel.ui.findingsTextEdit.setPlainText("left lung")
+        panel.widget.onSegmentSlice()
+        panel.finishRun()
+        assert panel.names == ["left lung"]
+        assert not panel.ui.oneViewButton.visible
+
+
+def test_the_current_item_of_a_sequence_is_segmented_and_named(panel, chestCt):
+    slicer = panel.slicer
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "frames")
+    for value in ("0", "1"):
+        sequence.SetDataNodeAtValue(chestCt, value)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateAllProxyNodes()
+    browser.SetSelectedItemNumber(1)
+    proxy = browser.GetProxyNode(sequence)
+    panel.open(proxy)
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.tag("left lung", "FastTextDiff.SequenceItem") == "1"
+
+
+def test_segment_and_progress_need_no_scrolling_on_a_small_screen(host, panel, chestCt, tmp_path):
+    host.screenshot(tmp_path / "window.png", (1366, 768))
+    for name in ("segmentSliceButton", "segmentVolumeButton", "cancelButton", "progressBar", "undoButton"):
+        widget = getattr(panel.ui, name)
+        bottom = widget.mapTo(host.window, panel.qt.QPoint(0, widget.height)).y()
+        assert 0 < bottom < 768, f"{name} ends at {bottom}"
