@@ -1,9 +1,8 @@
 """Questions to the user, in Slicer's own dialogs; scripts and tests inject their own answers."""
 
+import qt
 import slicer
 from slicer.i18n import tr as _
-
-import qt
 
 
 class Dialogs:
@@ -18,11 +17,3 @@ class Dialogs:
         filters = _("Slicer segmentation (*.seg.nrrd);;NIfTI (*.nii.gz)")
         name = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save segments"), suggestion, filters)
         return str(name or "")
-
-
-class NoDialogs:
-    """Answers for scripts: nothing is overwritten or resampled unless it was asked for."""
-
-    def confirm(self, text: str, title: str) -> bool:
-        """Always no."""
-        return False

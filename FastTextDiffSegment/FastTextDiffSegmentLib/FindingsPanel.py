@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from slicer.i18n import tr as _
-
 import qt
+from slicer.i18n import tr as _
 
 from .Findings import completions, findingLines, looksLikeReport, reportSentences
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from slicer.i18n import tr as _
-
 import qt
+from slicer.i18n import tr as _
 
 
 @dataclass(frozen=True)

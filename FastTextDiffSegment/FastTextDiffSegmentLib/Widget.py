@@ -9,13 +9,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
-
-import qt
 
 from .Dialogs import Dialogs
 from .EngineClient import EngineError

@@ -13,9 +13,8 @@ sys.path.append(packages)  # -S: what else lies in there, such as the checkout's
 
 import numpy as np  # noqa: E402 - the path comes first
 import slicer  # noqa: E402
-from PIL import Image  # noqa: E402
-
 import slicerhost  # noqa: E402
+from PIL import Image  # noqa: E402
 
 host = slicerhost.start(window=False)
 module, panel = host.loadModule(f"{installed}/FastTextDiffSegment.py")

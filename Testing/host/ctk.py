@@ -1,8 +1,7 @@
 """`import ctk`: the CTK widgets that the module uses, made again on PySide6. Knows nothing about MRML."""
 
-from PySide6.QtCore import Property, Signal
-
 import qt
+from PySide6.QtCore import Property, Signal
 from slicerhost.pythonqt import cppClass, forwarded, placeInRow
 
 

@@ -590,6 +590,74 @@ def test_the_self_test_runs_as_by_reload_and_test(panel):
     FastTextDiffSegmentTest().runTest()
 
 
+CLOSED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import slicerhost
+host = slicerhost.start()
+_python, widget = host.loadModule(sys.argv[2])
+host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=90)
+widget._parameters.inputVolume = host.slicer.util.loadVolume(sys.argv[3])
+widget.setupPanel.acceptLicence()
+widget.ui.findingsTextEdit.setPlainText("left lung")
+host.runEventLoop(until=lambda: widget.ui.segmentVolumeButton.enabled, timeout=60)
+widget.onSegmentVolume()
+host.runEventLoop(until=lambda: "/" in widget.ui.progressBar.text, timeout=60)
+process, folder = widget.logic.session.client._process, widget.logic.session.folder.path
+host.unloadModule("FastTextDiffSegment")
+print("engine ended", process.exitCode is not None)
+print("folder gone", not folder.exists())
+"""
+
+
+def test_closing_slicer_during_a_run_ends_the_engine_and_leaves_no_patient_data(host):
+    command = [sys.executable, "-c", CLOSED, str(ROOT / "Testing" / "host"), str(MODULE), str(CHEST_CT)]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "engine ended True" in ended.stdout
+    assert "folder gone True" in ended.stdout
+
+
+@pytest.fixture
+def brokenTorch(panel, monkeypatch, tmp_path):
+    """A torch that is there but cannot be imported, as after an interrupted installation."""
+    from FastTextDiffSegmentLib import Logic
+
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: cannot open shared object file')")
+    usual = Logic.engineEnvironment
+
+    def broken():
+        environment = usual()
+        return {**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])}
+
+    monkeypatch.setattr(Logic, "engineEnvironment", broken)
+    panel.widget.setupPanel.checkAgain()
+    yield
+    monkeypatch.undo()
+    panel.widget.setupPanel.checkAgain()
+    panel.waitFor(lambda: panel.widget.logic.session.isOpen)
+
+
+def test_a_half_installed_torch_is_named_and_installed_only_with_consent(host, panel, brokenTorch):
+    panel.waitFor(lambda: panel.widget.setupPanel.missing)
+    assert not panel.ui.setupCollapsibleButton.collapsed
+    assert "torch" in panel.ui.setupLabel.text
+    panel.type("left lung")
+    assert "packages are missing" in panel.ui.segmentSliceButton.toolTip
+    host.setTestingEnabled(False)
+    questions = []
+
+    def decline():
+        box = next(w for w in host.slicer.app.topLevelWidgets() if w.className() == "ctkMessageBox" and w.visible)
+        questions.append(box.text)
+        box.button(panel.qt.QMessageBox.No).click()
+
+    panel.qt.QTimer.singleShot(50, decline)
+    host.call(panel.ui.installButton.click)
+    assert "torch" in questions[0]
+    assert "Go on?" in questions[0]
+
+
 def test_a_reloaded_module_goes_on_with_the_segments_that_are_there(host, panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")

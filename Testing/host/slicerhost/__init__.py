@@ -15,9 +15,8 @@ import time
 import traceback
 from pathlib import Path
 
-import slicer
-
 import qt
+import slicer
 
 from . import application, scripted, views
 from .application import returning

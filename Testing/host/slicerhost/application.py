@@ -10,10 +10,9 @@ import types
 import typing
 from pathlib import Path
 
+import qt
 import slicer
 import vtk
-
-import qt
 
 from .qmrml import qMRMLWidget
 

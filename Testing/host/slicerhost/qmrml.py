@@ -1,8 +1,7 @@
 """The qMRML widgets that the module uses, on a real vtkMRMLScene. Knows nothing about modules."""
 
-from PySide6.QtCore import Property, Signal
-
 import qt
+from PySide6.QtCore import Property, Signal
 
 from .pythonqt import cppClass, placeInRow
 

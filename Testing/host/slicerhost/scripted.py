@@ -11,11 +11,10 @@ import typing
 import unittest
 from pathlib import Path
 
-import slicer
-import vtk
-
 import ctk
 import qt
+import slicer
+import vtk
 
 from .qmrml import qMRMLNodeComboBox
 

@@ -4,11 +4,10 @@ The views are rendered offscreen over slicer-core's own displayable managers, wh
 are named and behave as Slicer's.
 """
 
+import qt
 import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
-
-import qt
 
 from .application import returning
 
