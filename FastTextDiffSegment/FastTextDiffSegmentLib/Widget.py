@@ -59,9 +59,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.isEntered = False
         self._shortcuts: list[Any] = []
         self._known: dict[str, Any] = {}
+        self._observed: dict[str, Any] = {}
         self._resultsOf: tuple[Any, Any] = (None, None)
+        VTKObservationMixin.__init__(self)  # first: without a parent, the next line calls setup
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -263,14 +264,14 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _observe(self, role: str, node: Any, event: Any, callback: Callable) -> None:
         """Observe one node in a role, and no longer the one before."""
-        observed = getattr(self, f"_{role}Observed", None)
+        observed = self._observed.get(role)
         if observed is node:
             return
         if observed is not None:
             self.removeObserver(observed, event, callback)
         if node is not None:
             self.addObserver(node, event, callback)
-        setattr(self, f"_{role}Observed", node)
+        self._observed[role] = node
 
     def _onVolumeModified(self, caller=None, event=None) -> None:
         self._provideVolume()
@@ -299,7 +300,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _onHistory(self, index: int) -> None:
         finding = str(self.ui.historyComboBox.itemText(index))
         lines = self.findings.lines
-        if finding and finding not in lines:
+        if index > 0 and finding not in lines:  # the first entry says what the box is for
             self._parameters.findings = "\n".join([*lines, finding])
             self.livePreview.schedule()
 

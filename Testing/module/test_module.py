@@ -212,6 +212,29 @@ def slicerMatrix(panel, volume):
     return ijkToRas(volume)
 
 
+def test_only_what_is_not_segmented_yet_is_previewed(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    panel.key(panel.qt.Qt.Key_Return)
+    panel.type("right lung")
+    panel.waitFor(lambda: panel.widget.livePreview.output is not None)
+    assert [found.finding for found in panel.widget.livePreview.output.findings] == ["right lung"]
+    panel.click("keepButton")
+    assert panel.names == ["left lung", "right lung"]
+
+
+def test_a_finding_of_the_history_is_added_as_a_line(panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    panel.ui.findingsTextEdit.setPlainText("right lung")
+    box = panel.ui.historyComboBox
+    for index in range(box.count):
+        box.activated.emit(index)
+    assert panel.widget.findings.lines == ["right lung", "left lung"]
+
+
 def test_ctrl_z_in_the_text_box_undoes_typing_only(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")
