@@ -137,11 +137,41 @@ def train(
     from fasttextdiff.training.progress import TrainingProgress
 
     run = read_config(config)
-    with TrainingProgress(run) as progress:
+    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
         from fasttextdiff.training.loop import train as train_model
 
         folder = train_model(run, progress.report, progress.stopped)
     if progress.stopped():
+        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
+    _say(f"wrote {folder}")
+
+
+@app.command(name="pretrain-text", no_args_is_help=True)
+def pretrain_text(
+    text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    start: Annotated[
+        Path | None, typer.Option(help="Model folder whose text encoder and tokenizer are trained further.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 32 texts.")] = 2000,
+    vocabulary: Annotated[int, typer.Option(min=300, help="Tokens of a new tokenizer.")] = 5500,
+    seed: Annotated[int, typer.Option(help="Of weights, order and hidden words.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
+    from fasttextdiff.training.config import CompactModelConfig
+    from fasttextdiff.training.progress import TrainingProgress
+
+    if start is not None and not (start / "text_encoder").is_dir():
+        raise UsageError(f"{start} is not a model folder: it has no text_encoder")
+    with TrainingProgress("pretrain-text", steps, output) as progress:
+        from fasttextdiff.training import pretrain_text as pretraining
+
+        quiet_libraries()
+        model = CompactModelConfig(vocabulary=vocabulary)
+        run = pretraining.TextPretraining(text, output, start, model, steps=steps, seed=seed)
+        folder = pretraining.pretrain_text(run, progress.report, progress.stopped)
+    if progress.stopped() and progress.step < steps:
         raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
     _say(f"wrote {folder}")
 

@@ -150,7 +150,8 @@ def _stem_of_image(mask_name: str, pattern: str) -> str:
 def patient_sentence(sentence: str, description: dict[str, str]) -> str:
     """The sentence with the patient's sides, and anatomical words for image rows (`data/README`: laterality, zones)."""
     text = re.sub(r"\.\.+$", ".", sentence.strip())
-    if description.get("laterality") == "image":
+    # a tile of tissue has no patient's side: its left is the picture's
+    if description.get("laterality") == "image" and description.get("modality") != Modality.HISTOLOGY.value:
         text = swap_sides(text)
     if description.get("zones") == "image_rows":
         text = re.sub(r"\b(upper|middle|lower)\b", lambda m: CT_ROW_ZONES[m.group(1)], text)
