@@ -370,7 +370,8 @@ def test_a_missing_configuration_is_a_usage_error(tmp_path):
 
 def test_the_bundled_configuration_can_be_used():
     config = read_config(Path(fasttextdiff.__file__).parent / "configs" / "compact.yaml")
-    assert set(config.mixture) == {"qata", "structures", "histology", "ct"}
+    groups = {"qata", "symmetric", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lungless"}
+    assert set(config.mixture) == groups
     assert sum(config.mixture.values()) == pytest.approx(1)
     assert all(stage.size % 16 == 0 for stage in config.stages)
 
@@ -398,7 +399,7 @@ def test_the_tokenizer_ignores_capitals_shares_words_across_hyphens_and_knows_ev
 
 def test_progress_logs_running_means_and_leaves_out_what_is_not_a_number(config):
     config.output.mkdir()
-    with TrainingProgress(config) as progress:
+    with TrainingProgress(config.name, config.total_steps, config.output) as progress:
         for step in range(1, 41):
             progress.report(step, {"loss": 1.0, "dice": float("nan") if step % 2 else 0.5})
     lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
@@ -407,7 +408,7 @@ def test_progress_logs_running_means_and_leaves_out_what_is_not_a_number(config)
 
 def test_the_first_interrupt_is_a_wish_and_the_second_ends_the_run(config):
     before = signal.getsignal(signal.SIGINT)
-    with TrainingProgress(config) as progress:
+    with TrainingProgress(config.name, config.total_steps, config.output) as progress:
         assert not progress.stopped()
         signal.raise_signal(signal.SIGINT)
         assert progress.stopped()

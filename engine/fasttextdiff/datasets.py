@@ -158,6 +158,15 @@ def patient_sentence(sentence: str, description: dict[str, str]) -> str:
     return text
 
 
+def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The picture's right part, the patient's left, split at the central column with the fewest lesion pixels."""
+    width = lesions.shape[1]
+    columns = np.arange(int(0.38 * width), int(0.62 * width) + 1)
+    off_centre = np.abs(columns - width / 2) / width
+    split = columns[np.argmin(lesions[:, columns].mean(axis=0) + 0.2 * off_centre)]
+    return np.broadcast_to(np.arange(width) >= split, lesions.shape)
+
+
 def swap_sides(text: str) -> str:
     """Left becomes right and right becomes left, capital letters kept."""
     swapped = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}

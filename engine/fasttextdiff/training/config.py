@@ -73,7 +73,7 @@ class TrainingConfig:
         data: folder of the research data sets.
         text: folder of text for the tokenizer.
         output: folder for checkpoints and the finished model.
-        start: model folder whose weights and tokenizer are trained further, `model` then being its own; None starts anew.
+        start: model folder whose weights and tokenizer are trained further, whatever `model` says; None starts anew.
         text_encoder: folder made by `pretrain-text`, whose text encoder and tokenizer are used; None for the start's.
         stages: run one after another.
         mixture: images of each data group in every batch, as shares of the batch.

@@ -1,6 +1,6 @@
-"""Samples in which findings are known to be absent, made from labelled ones: nearly every image of the data is of a sick
-chest, and a model that never saw anything else finds lesions everywhere.
+"""Samples in which findings are known to be absent, made from labelled ones.
 
+Nearly every image of the data is of a sick chest, and a model that never saw anything else finds lesions everywhere.
 Knows samples; knows nothing about files or wording.
 """
 

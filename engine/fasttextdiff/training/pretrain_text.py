@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class TextPretraining:
     text: Path
     output: Path
     start: Path | None = None
-    model: CompactModelConfig = CompactModelConfig()
+    model: CompactModelConfig = field(default_factory=CompactModelConfig)
     steps: int = 2000
     batch: int = 32
     longest: int = 96

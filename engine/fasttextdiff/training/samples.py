@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from fasttextdiff.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets
+from fasttextdiff.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets, right_half
 from fasttextdiff.preprocessing import apply_window, percentile_window
 from fasttextdiff.volume import Modality
 
 HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
 """Resolutions of a histology tile that are trained on; the last is the published work's 256 px of 1000."""
 ENLARGED = 2
-"""The smallest of these resolutions is trained on once more, enlarged: small tiles are enlarged before the model sees them.
-"""
+"""The smallest of these is trained on once more, enlarged, because small tiles are enlarged before the model sees them."""
 ZONES = ("upper", "middle", "lower", "anterior", "posterior")
 LONGEST_SIDE = 256
 """Images of other modalities are kept at this size, in pixels."""
@@ -109,22 +108,13 @@ def _qata(folder: Path) -> Iterator[Sample]:
 
 
 def _contradicts(sentence: str, mask: NDArray[np.bool_], regions: NDArray[np.uint8]) -> bool:
-    """Whether a sentence names one side only, and most of the mask lies on the other; so do 3 % of the one-sided ones."""
+    """Whether a sentence names one side only and most of the mask is on the other: 3 % of the one-sided ones do."""
     sides = set(re.findall(r"\b(left|right)\b", sentence.lower()))
     if len(sides) != 1:
         return False
     left = (regions & np.uint8(Region.PATIENT_LEFT)) > 0
     on_left = float((mask & left).sum()) / max(1, int(mask.sum()))
     return on_left < 0.5 if sides == {"left"} else on_left > 0.5
-
-
-def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The picture's right part, the patient's left, split at the central column with the fewest lesion pixels."""
-    width = lesions.shape[1]
-    columns = np.arange(int(0.38 * width), int(0.62 * width) + 1)
-    off_centre = np.abs(columns - width / 2) / width
-    split = columns[np.argmin(lesions[:, columns].mean(axis=0) + 0.2 * off_centre)]
-    return np.broadcast_to(np.arange(width) >= split, lesions.shape)
 
 
 def _structures(folder: Path) -> Iterator[Sample]:
