@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tiny_models import enliven, one_line
 
@@ -22,6 +23,7 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.training import samples as loaders
 from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches, _allot
+from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import build_compact
 from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConfig, read_config
 from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, training_losses
@@ -196,6 +198,31 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(config):
     with pytest.raises(FastTextDiffError) as caught:
         train(wider, Notes())
     one_line(caught, str(config.output / CHECKPOINT), "output folder")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path, monkeypatch):
+    path = tmp_path / CHECKPOINT
+    save_checkpoint(path, {"step": 1})
+
+    def full(state, file):
+        file.write(b"half of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FastTextDiffError) as caught:
+        save_checkpoint(path, {"step": 2})
+    one_line(caught, str(path), "previous one is kept")
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+    assert load_checkpoint(path) == 1
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path):
+    path = tmp_path / CHECKPOINT
+    save_checkpoint(path, {"step": 1})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(FastTextDiffError) as caught:
+        load_checkpoint(path)
+    one_line(caught, str(path))
 
 
 def test_a_tiny_model_learns_one_batch_by_heart(config):
@@ -395,6 +422,29 @@ def test_the_tokenizer_ignores_capitals_shares_words_across_hyphens_and_knows_ev
     assert tokenizer.tokenize("left-sided")[0] == tokenizer.tokenize("left sided")[0]
     assert tokenizer.unk_token_id not in tokenizer("Lungenentzündung 肺 🫁")["input_ids"]
     assert len(tokenizer) <= 330
+
+
+def test_a_caption_that_contradicts_its_mask_is_not_taught(tmp_path):
+    from openpyxl import Workbook
+
+    folder = tmp_path / "Train_Folder"
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:20, 28:36] = 255  # the patient's left, which the table calls the picture's right
+    book = Workbook()
+    book.active.append(["Image", "Description"])
+    for stem, side in (("true", "right"), ("false", "left")):
+        for kind, name, pixels in (("img", stem, mask // 2), ("labelcol", f"mask_{stem}", mask)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / kind / f"{name}.png")
+        book.active.append([f"mask_{stem}.png", f"Infection, one infected area, upper {side} lung."])
+    book.save(folder / "Train_text.xlsx")
+    (tmp_path / "dataset.json").write_text(
+        '{"modality": "xray", "mask_name": "mask_{stem}.png", "laterality": "image"}'
+    )
+    true, false = loaders._qata(tmp_path)
+    assert (true.sentence, true.zones) == ("Infection, one infected area, upper left lung.", {"left": "upper"})
+    assert (false.sentence, false.zones) == ("", {})
+    assert np.array_equal(true.regions, false.regions)
 
 
 def test_progress_logs_running_means_and_leaves_out_what_is_not_a_number(config):

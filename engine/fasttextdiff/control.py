@@ -1,4 +1,4 @@
-"""Measures whether words steer a model: sides asked for in wordings that training never used, and sides without lesions.
+"""Measures whether words steer a model: sides asked for in wordings never trained on, and sides without lesions.
 
 Knows prompts, sides and metrics; the model is only asked for masks.
 """

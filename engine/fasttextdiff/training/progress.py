@@ -13,6 +13,8 @@ from typing import Any
 
 SMOOTHING = 0.98
 LOG_EVERY = 20
+SHOWN = ("loss", "dice")
+"""What the bar shows of a step's numbers; the log has all."""
 
 
 class TrainingProgress:
@@ -27,9 +29,9 @@ class TrainingProgress:
         self._output, self.step = output, 0
         self._means: dict[str, float] = {}
         self._stop = False
-        fields = TextColumn("loss {task.fields[loss]:.3f}"), TextColumn("dice {task.fields[dice]:.3f}")
-        self._bar = Progress(TextColumn(name), BarColumn(), MofNCompleteColumn(), *fields, TimeRemainingColumn())
-        self._task = self._bar.add_task("train", total=steps, loss=float("nan"), dice=float("nan"))
+        shown = TextColumn("{task.fields[shown]}")
+        self._bar = Progress(TextColumn(name), BarColumn(), MofNCompleteColumn(), shown, TimeRemainingColumn())
+        self._task = self._bar.add_task("train", total=steps, shown="")
         self._previous: Any = None
 
     def __enter__(self) -> TrainingProgress:
@@ -49,8 +51,8 @@ class TrainingProgress:
         for name, value in losses.items():
             if value == value:  # the Dice of a batch in which nothing is there is NaN
                 self._means[name] = SMOOTHING * self._means.get(name, value) + (1 - SMOOTHING) * value
-        loss, dice = (self._means.get(name, float("nan")) for name in ("loss", "dice"))
-        self._bar.update(self._task, completed=step, loss=loss, dice=dice)
+        shown = "  ".join(f"{name} {self._means[name]:.3f}" for name in SHOWN if name in self._means)
+        self._bar.update(self._task, completed=step, shown=shown)
         if step % LOG_EVERY == 0:
             with (self._output / "log.jsonl").open("a", encoding="utf-8") as file:
                 rounded = {name: round(value, 5) for name, value in self._means.items()}

@@ -24,7 +24,7 @@ from fasttextdiff.volume import Modality
 HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
 """Resolutions of a histology tile that are trained on; the last is the published work's 256 px of 1000."""
 ENLARGED = 2
-"""The smallest of these is trained on once more, enlarged, because small tiles are enlarged before the model sees them."""
+"""The smallest of these is trained on once more, enlarged: the model is shown small tiles enlarged."""
 ZONES = ("upper", "middle", "lower", "anterior", "posterior")
 LONGEST_SIDE = 256
 """Images of other modalities are kept at this size, in pixels."""
