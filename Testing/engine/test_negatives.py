@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fasttextdiff.training.negatives import symmetric_chests, with_negatives, without_lungs
+from fasttextdiff.training.negatives import is_one_sided, symmetric_chests, with_negatives, without_lungs
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample
 from fasttextdiff.volume import Modality
 
@@ -52,9 +52,9 @@ def test_one_sided_lesions_give_a_clear_chest_and_one_with_the_lesion_on_both_si
         assert np.array_equal(mirror, np.atleast_3d(sample.image)[:, SPLIT : 2 * SPLIT])
 
 
-@pytest.mark.parametrize("sides", [[], [LEFT, RIGHT]])
-def test_chests_that_are_clear_or_sick_on_both_sides_are_left_alone(sides):
-    assert not list(symmetric_chests(chest(sides)))
+@pytest.mark.parametrize(("sides", "expected"), [([], False), ([LEFT], True), ([RIGHT], True), ([LEFT, RIGHT], False)])
+def test_chests_that_are_clear_or_sick_on_both_sides_are_not_one_sided(sides, expected):
+    assert is_one_sided(chest(sides)) is expected
 
 
 def slice_with_lungs():
@@ -92,6 +92,7 @@ def test_groups_of_negatives_stand_beside_the_others_and_are_the_same_for_the_sa
     assert {name: len(group) for name, group in first.items()} == {
         "qata": 2,
         "ct_lungs": 1,
+        "one_sided": 1,
         "symmetric": 2,
         "lungless": 1,
     }

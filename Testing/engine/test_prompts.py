@@ -16,7 +16,9 @@ DRAWS = 1600
 SIZE = 96
 LEFT, RIGHT = slice(52, 90), slice(6, 44)  # columns of the patient's lungs: the right one is on the picture's left
 SENTENCE = "Bilateral pulmonary infection, three infected areas, upper right lung and middle lower left lung."
-GENERIC = re.compile(r"infect|pneumonia|opacit(y|ies)|infiltrate|airspace disease|lesion")
+GENERIC = re.compile(
+    r"infect|pneumonia|opacit(y|ies)|infiltrat|airspace (disease|opacif)|lesion|inflam|shadowing|diseased"
+)
 GROUND_GLASS = re.compile(r"ground.glass|ggo")
 
 

@@ -314,13 +314,14 @@ def test_the_learning_rate_warms_up_stays_and_cools_down(config):
     assert learning_rate_factor(0, replace(run, warmup=0)) == 1.0
 
 
-def test_segmentation_loss_is_cross_entropy_and_dice_of_the_pairs_with_something_to_find():
+def test_segmentation_loss_is_cross_entropy_and_dice_or_the_area_of_what_was_invented():
     logits = torch.zeros(2, 1, 4, 4)
     truth = torch.zeros(2, 4, 4)
     truth[0, :2] = 1
     dice = (2 * 4 + 1) / (8 + 8 + 1)  # probability one half everywhere, eight true pixels
-    assert segmentation_loss(logits, truth).item() == pytest.approx(math.log(2) + 1 - dice)
-    assert segmentation_loss(logits[1:], truth[1:]).item() == pytest.approx(math.log(2))
+    invented = 0.5 / (0.5 + 0.01)
+    assert segmentation_loss(logits[1:], truth[1:]).item() == pytest.approx(math.log(2) + invented)
+    assert segmentation_loss(logits, truth).item() == pytest.approx(math.log(2) + (1 - dice + invented) / 2)
     perfect = (truth * 2 - 1)[:, None] * 30
     assert segmentation_loss(perfect, truth).item() == pytest.approx(0, abs=1e-4)
 
@@ -397,7 +398,17 @@ def test_a_missing_configuration_is_a_usage_error(tmp_path):
 
 def test_the_bundled_configuration_can_be_used():
     config = read_config(Path(fasttextdiff.__file__).parent / "configs" / "compact.yaml")
-    groups = {"qata", "symmetric", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lungless"}
+    groups = {
+        "qata",
+        "one_sided",
+        "symmetric",
+        "structures",
+        "monuseg",
+        "stained",
+        "ct_lesions",
+        "ct_lungs",
+        "lungless",
+    }
     assert set(config.mixture) == groups
     assert sum(config.mixture.values()) == pytest.approx(1)
     assert all(stage.size % 16 == 0 for stage in config.stages)

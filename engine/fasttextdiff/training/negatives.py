@@ -18,30 +18,39 @@ from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample
 
 PULMONARY = Region.LESION | LESION_CLASSES
 SPECK = 0.0005
-"""A side with fewer lesions than this share of the image, but some, is neither clear nor sick."""
+"""Share of the image; with fewer lesions a side is not sick."""
 
 
 def with_negatives(samples: Mapping[str, Sequence[Sample]], seed: int) -> dict[str, Sequence[Sample]]:
-    """The groups of `load_samples`, with "symmetric" and "lungless" beside them."""
+    """The groups of `load_samples`, with "one_sided", "symmetric" and "lungless" beside them.
+
+    "one_sided" are those of "qata" with lesions on one side only: asked for the other side, they answer with nothing.
+    """
     rng = np.random.default_rng(seed)
-    sided = [*samples.get("qata", ()), *samples.get("ct_lesions", ())]
+    one_sided = [sample for sample in samples.get("qata", ()) if is_one_sided(sample)]
+    ct = [sample for sample in samples.get("ct_lesions", ()) if is_one_sided(sample)]
     return {
         **samples,
-        "symmetric": [made for sample in sided for made in symmetric_chests(sample)],
+        "one_sided": one_sided,
+        "symmetric": [made for sample in (*one_sided, *ct) for made in symmetric_chests(sample)],
         "lungless": [without_lungs(sample, rng) for sample in samples.get("ct_lungs", ())],
     }
 
 
+def is_one_sided(sample: Sample) -> bool:
+    """Whether there are lesions on one of the patient's sides and not a pixel on the other."""
+    left = (sample.regions & np.uint8(Region.PATIENT_LEFT)) > 0
+    lesions = (sample.regions & np.uint8(Region.LESION)) > 0
+    less, more = sorted([(lesions & left).mean(), (lesions & ~left).mean()])
+    return bool(less == 0 and more >= SPECK)
+
+
 def symmetric_chests(sample: Sample) -> Iterator[Sample]:
-    """Of a chest with lesions on one side only: one made of the clear half and its mirror image, one of the other half.
+    """Of a one-sided chest: one made of the clear half and its mirror image, and one of the other half.
 
     The second keeps symmetry from telling that nothing is there. Only lesions are known in either.
     """
     left = (sample.regions & np.uint8(Region.PATIENT_LEFT)) > 0
-    lesions = (sample.regions & np.uint8(Region.LESION)) > 0
-    shares = sorted([(lesions & left).mean(), (lesions & ~left).mean()])
-    if shares[0] > 0 or shares[1] < SPECK:
-        return
     yield _mirrored(sample, left, keep_left=True)
     yield _mirrored(sample, left, keep_left=False)
 

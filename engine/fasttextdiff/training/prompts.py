@@ -22,7 +22,8 @@ Mask = NDArray[np.bool_]
 LESION_WORDS = (
     "infection", "pneumonia", "opacity", "opacities", "infiltrate", "infiltrates", "airspace disease", "lung infection",
     "pulmonary infection", "COVID-19 pneumonia", "airspace opacity", "lung opacity", "infected area", "infected areas",
-    "pulmonary infiltrate", "lesion", "lung lesions",
+    "pulmonary infiltrate", "lesion", "lung lesions", "inflammation", "lung inflammation", "infiltration",
+    "airspace opacification", "patchy opacities", "shadowing", "diseased area",
 )  # fmt: skip
 GROUND_GLASS_WORDS = (
     "ground-glass opacity", "ground-glass opacities", "ground glass opacity", "ground-glass", "GGO",
@@ -39,7 +40,9 @@ SIDE_LUNG_WORDS = (
 ON_SIDE = (
     "{finding} in the {side} lung", "{side} {finding}", "{side}-sided {finding}", "{finding} on the {side}",
     "{finding} of the {side} lung", "{finding} in the patient's {side} lung", "{side} lung {finding}",
-    "{finding}, {side} lung", "unilateral {finding}, {side} lung",
+    "{finding}, {side} lung", "unilateral {finding}, {side} lung", "find {finding} in the {side} lung",
+    "{finding} in the {side} hemithorax", "{side} hemithorax: {finding}", "any {finding} on the {side}?",
+    "segment {finding}, {side} side",
 )  # fmt: skip
 IN_ZONE = (
     "{finding} in the {zone} zone of the {side} lung", "{zone} {side} lung {finding}",
@@ -47,7 +50,10 @@ IN_ZONE = (
     "{finding}, {zone} {side} lung", "{side} {zone} zone {finding}", "{finding} in the {side} {zone} lung",
 )  # fmt: skip
 NEGATED = ("no {finding}", "no evidence of {finding}", "without {finding}", "no sign of {finding}")
-EVERYWHERE = ("{finding}", "all {finding}", "{finding} in both lungs", "bilateral {finding}")
+EVERYWHERE = (
+    "{finding}", "all {finding}", "{finding} in both lungs", "bilateral {finding}", "find all {finding}",
+    "segment {finding}", "is there {finding}?",
+)  # fmt: skip
 NEVER_TAUGHT = ("liver", "kidney", "brain tumour", "fracture", "spleen", "bladder", "femur", "prostate", "teeth")
 SIDES = {"left": Region.LEFT_LUNG, "right": Region.RIGHT_LUNG}
 CRANIOCAUDAL = ("upper", "middle", "lower")
