@@ -12,7 +12,7 @@ from test_training import TINY, Notes, config, same  # noqa: F401 (config is a f
 from tiny_models import one_line
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.text_encoder import TextEncoder
+from fasttextdiff.text_encoder import TextEncoder, TextStates
 from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.loop import train
 from fasttextdiff.training.pretrain_text import (
@@ -24,6 +24,7 @@ from fasttextdiff.training.pretrain_text import (
     pretrain_text,
     split_texts,
 )
+from fasttextdiff.training.text_probe import separability
 from fasttextdiff.training.tokenizer import learned_tokenizer, train_tokenizer
 
 WORDS = ("infection", "opacity", "nodule", "effusion")
@@ -50,7 +51,8 @@ def encoder(folder):
 def test_hidden_words_of_held_out_texts_are_told_better_after_training(run):
     pretrain_text(replace(run, steps=60, learning_rate=3e-3, warmup=5), Notes())
     summary = json.loads((run.output / SUMMARY).read_text())
-    assert summary["held_out_loss"] < 0.8 * summary["held_out_loss_before"]
+    assert summary["after"]["held_out_loss"] < 0.8 * summary["before"]["held_out_loss"]
+    assert 0 <= summary["after"]["side"] <= 1
     assert encoder(run.output).dim == TINY.text_dim
 
 
@@ -74,6 +76,26 @@ def test_another_model_is_trained_further_with_its_own_words(run):
     assert new.tokenizer.get_vocab() == old.tokenizer.get_vocab()
     for a, b in zip(old.parameters(), new.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_the_probe_tells_an_encoder_that_keeps_sides_and_negations_from_one_that_does_not():
+    class Words(TextEncoder):
+        """States that count chosen words, in the place of a network's."""
+
+        def __init__(self, words):
+            torch.nn.Module.__init__(self)
+            self.words, self.clear_cache = words, lambda: None
+
+        def encode(self, texts):
+            noise = torch.randn(len(texts), 1, 8, generator=torch.Generator().manual_seed(0))
+            counts = [[[float(f" {word} " in f" {text} ".replace(",", " ")) for word in self.words]] for text in texts]
+            return TextStates(torch.cat([torch.tensor(counts), 0.1 * noise], dim=-1), None)
+
+    knows = separability(Words(("left", "right", "left-sided", "right-sided", "no", "without", "absent", "never")))
+    assert knows["side"] > 0.9
+    assert knows["negation"] > 0.6
+    deaf = separability(Words(()))
+    assert all(0.3 < accuracy < 0.7 for accuracy in deaf.values())
 
 
 def test_no_text_is_both_learned_from_and_held_out():

@@ -21,6 +21,7 @@ from fasttextdiff.text_encoder import TextEncoder
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import build_modernbert
 from fasttextdiff.training.config import CompactModelConfig
+from fasttextdiff.training.text_probe import separability
 from fasttextdiff.training.tokenizer import learned_tokenizer, read_texts
 
 CHECKPOINT = "pretraining.pt"
@@ -94,7 +95,7 @@ def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool]
     learned, held_out = (cut_texts(part, tokenizer, run.longest) for part in split_texts(list(read_texts(run.text))))
     measured = MaskedBatches(held_out, tokenizer, replace(run, steps=HELD_OUT_BATCHES))
     if first == 0:
-        _note(run.output / SUMMARY, held_out_loss_before=held_out_loss(model, measured))
+        _note(run.output / SUMMARY, before=_measure(model, tokenizer, measured))
     model, optimizer = accelerator.prepare(model, optimizer)
     loader = DataLoader(MaskedBatches(learned, tokenizer, run), batch_size=None, sampler=range(first, run.steps))
     for step, batch in enumerate(loader, start=first):
@@ -109,7 +110,7 @@ def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool]
     bare = accelerator.unwrap_model(model)
     bare.model.save_pretrained(run.output / "text_encoder")
     tokenizer.save_pretrained(run.output / "tokenizer")
-    _note(run.output / SUMMARY, steps=run.steps, held_out_loss=held_out_loss(bare, measured))
+    _note(run.output / SUMMARY, steps=run.steps, after=_measure(bare, tokenizer, measured))
     return run.output
 
 
@@ -193,6 +194,11 @@ def held_out_loss(model: Any, batches: MaskedBatches) -> float:
     return float(np.mean(losses))
 
 
+def _measure(model: Any, tokenizer: Any, held_out: MaskedBatches) -> dict[str, float]:
+    """What the summary says of an encoder."""
+    return {"held_out_loss": held_out_loss(model, held_out), **separability(TextEncoder(model.model, tokenizer))}
+
+
 def _tokenizer(run: TextPretraining) -> Any:
     from transformers import AutoTokenizer
 
@@ -216,7 +222,7 @@ def _masked_model(run: TextPretraining, tokenizer: Any) -> Any:
     return model.train()
 
 
-def _note(path: Path, **values: float) -> None:
+def _note(path: Path, **values: object) -> None:
     """Add values to the summary."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     path.write_text(json.dumps({**known, **values}, indent=1) + "\n", encoding="utf-8")
