@@ -215,15 +215,57 @@ def test_evaluate_writes_numbers_and_masks(run, tmp_path):
     assert [i["image"] for i in content["images"]] == ["a.png", "b.png"]
     with Image.open(masks / "heart" / "a.png") as mask:
         assert mask.size == (60, 50)
+    code, _, _ = run("evaluate", tmp_path / "set", "--every", 2, "--json", report)
+    assert [i["image"] for i in json.loads(report.read_text())["images"]] == ["a.png"]
     code, _, err = run("evaluate", tmp_path / "set", "--split", "test")
     assert code == 2
     assert "test" in error_line(err)
 
 
+def test_control_prompts_are_scored_into_a_file(run, tmp_path):
+    split = tmp_path / "set" / "val"
+    (split / "img").mkdir(parents=True)
+    (split / "targets" / "lesion").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 60)).astype(np.uint8)
+    Image.fromarray(pixels).save(split / "img" / "a.png")
+    Image.fromarray(np.full((50, 60), 255, np.uint8)).save(split / "targets" / "lesion" / "a.png")
+    (split / "targets.csv").write_text("Image,Mask,PromptAnatomical\na.png,targets/lesion/a.png,infection\n")
+    code, out, _ = run("evaluate-control", tmp_path / "set", "--json", tmp_path / "control.json")
+    assert code == 0
+    assert "wrong_side" in out
+    content = json.loads((tmp_path / "control.json").read_text())
+    assert content["n_there"] == len(content["answers"]) == 2
+
+
+def test_a_text_encoder_is_pretrained_from_the_command_line(run, model, tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("\n".join(f"the left lung is clear {n}" for n in range(60)))
+    code, _, _ = run(
+        "pretrain-text", tmp_path / "text", "-o", tmp_path / "out", "--start", model, "--steps", 1, with_model=False
+    )
+    assert code == 0
+    assert (tmp_path / "out" / "text_encoder" / "model.safetensors").is_file()
+    code, _, err = run("pretrain-text", tmp_path / "none", "-o", tmp_path / "new", with_model=False)
+    assert code == 2
+    assert "none" in error_line(err)
+    code, _, err = run("pretrain-text", tmp_path, "-o", tmp_path / "new", "--start", tmp_path, with_model=False)
+    assert code == 2
+    assert "not a model folder" in error_line(err)
+
+
 def test_help_of_every_command_says_what_it_does(run):
     code, out, _ = run("--help", with_model=False)
     assert code == 0
-    for command in ("segment", "train", "evaluate", "verify-golden", "convert", "info"):
+    for command in (
+        "segment",
+        "train",
+        "pretrain-text",
+        "evaluate",
+        "evaluate-control",
+        "verify-golden",
+        "convert",
+        "info",
+    ):
         assert command in out
         assert run(command, "--help", with_model=False)[0] == 0
 

@@ -87,6 +87,7 @@ def test_targets_keep_the_order_of_the_table_and_the_table_may_lie_beside_the_sp
     [
         ({}, "Infection, upper left lung.", "Infection, upper right lung."),
         ({"laterality": "patient"}, "Infection, upper left lung.", "Infection, upper left lung."),
+        ({"modality": "histology"}, "The density in the upper left is high.", "The density in the upper left is high."),
         (
             {"modality": "ct", "zones": "image_rows"},
             "Infection, upper middle left lung and lower right lung..",

@@ -16,7 +16,9 @@ DRAWS = 1600
 SIZE = 96
 LEFT, RIGHT = slice(52, 90), slice(6, 44)  # columns of the patient's lungs: the right one is on the picture's left
 SENTENCE = "Bilateral pulmonary infection, three infected areas, upper right lung and middle lower left lung."
-GENERIC = re.compile(r"infect|pneumonia|opacit(y|ies)|infiltrate|airspace disease|lesion")
+GENERIC = re.compile(
+    r"infect|pneumonia|opacit(y|ies)|infiltrat|airspace (disease|opacif)|lesion|inflam|shadowing|diseased"
+)
 GROUND_GLASS = re.compile(r"ground.glass|ggo")
 
 
@@ -217,6 +219,12 @@ def test_a_speck_on_a_side_is_neither_asked_for_nor_denied():
     assert "left" not in sides
 
 
+@pytest.mark.parametrize("region", [Region.GROUND_GLASS, Region.HEART, Region.NUCLEI, Region.LEFT_LUNG])
+def test_a_speck_of_anything_is_never_asked_for(region):
+    speck = sample(region, **{region.name.lower(): [(slice(30, 32), slice(70, 72))]})
+    assert not any(mask.any() for _, mask in drawn(speck))
+
+
 def test_lung_thirds_divide_a_lung_without_gap_or_overlap():
     lung = bits(STRUCTURES, Region.LEFT_LUNG)
     thirds = [lung_third(lung, zone) & lung for zone in prompts.CRANIOCAUDAL]
@@ -238,6 +246,8 @@ def test_the_same_seed_draws_the_same_prompts():
         ("Infection, two infected areas, lower right lung and lower left lung.", {"right": "lower", "left": "lower"}),
         ("Infection, right lung and all left lung.", {}),
         ("Infection, posterior left lung.", {"left": "posterior"}),
+        ("Infection, upper left lung and lower left lung.", {}),
+        ("Infection, upper left lung, lower right lung and all left lung.", {"right": "lower"}),
     ],
 )
 def test_single_zones_are_read_from_a_sentence(sentence, zones):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tiny_models import enliven, one_line
 
@@ -22,6 +23,7 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.training import samples as loaders
 from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches, _allot
+from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import build_compact
 from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConfig, read_config
 from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, training_losses
@@ -198,6 +200,31 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(config):
     one_line(caught, str(config.output / CHECKPOINT), "output folder")
 
 
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path, monkeypatch):
+    path = tmp_path / CHECKPOINT
+    save_checkpoint(path, {"step": 1})
+
+    def full(state, file):
+        file.write(b"half of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FastTextDiffError) as caught:
+        save_checkpoint(path, {"step": 2})
+    one_line(caught, str(path), "previous one is kept")
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+    assert load_checkpoint(path) == 1
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path):
+    path = tmp_path / CHECKPOINT
+    save_checkpoint(path, {"step": 1})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(FastTextDiffError) as caught:
+        load_checkpoint(path)
+    one_line(caught, str(path))
+
+
 def test_a_tiny_model_learns_one_batch_by_heart(config):
     batch = StepBatches(SAMPLES, replace(config, stages=(Stage(1, 32, 6),)))[0]
     model = build_compact(config, train_tokenizer(batch.texts, TINY.vocabulary)).train()
@@ -287,13 +314,14 @@ def test_the_learning_rate_warms_up_stays_and_cools_down(config):
     assert learning_rate_factor(0, replace(run, warmup=0)) == 1.0
 
 
-def test_segmentation_loss_is_cross_entropy_and_dice_of_the_pairs_with_something_to_find():
+def test_segmentation_loss_is_cross_entropy_and_dice_or_the_area_of_what_was_invented():
     logits = torch.zeros(2, 1, 4, 4)
     truth = torch.zeros(2, 4, 4)
     truth[0, :2] = 1
     dice = (2 * 4 + 1) / (8 + 8 + 1)  # probability one half everywhere, eight true pixels
-    assert segmentation_loss(logits, truth).item() == pytest.approx(math.log(2) + 1 - dice)
-    assert segmentation_loss(logits[1:], truth[1:]).item() == pytest.approx(math.log(2))
+    invented = 0.5 / (0.5 + 0.01)
+    assert segmentation_loss(logits[1:], truth[1:]).item() == pytest.approx(math.log(2) + invented)
+    assert segmentation_loss(logits, truth).item() == pytest.approx(math.log(2) + (1 - dice + invented) / 2)
     perfect = (truth * 2 - 1)[:, None] * 30
     assert segmentation_loss(perfect, truth).item() == pytest.approx(0, abs=1e-4)
 
@@ -370,7 +398,18 @@ def test_a_missing_configuration_is_a_usage_error(tmp_path):
 
 def test_the_bundled_configuration_can_be_used():
     config = read_config(Path(fasttextdiff.__file__).parent / "configs" / "compact.yaml")
-    assert set(config.mixture) == {"qata", "structures", "histology", "ct"}
+    groups = {
+        "qata",
+        "one_sided",
+        "symmetric",
+        "structures",
+        "monuseg",
+        "stained",
+        "ct_lesions",
+        "ct_lungs",
+        "lungless",
+    }
+    assert set(config.mixture) == groups
     assert sum(config.mixture.values()) == pytest.approx(1)
     assert all(stage.size % 16 == 0 for stage in config.stages)
 
@@ -396,9 +435,32 @@ def test_the_tokenizer_ignores_capitals_shares_words_across_hyphens_and_knows_ev
     assert len(tokenizer) <= 330
 
 
+def test_a_caption_that_contradicts_its_mask_is_not_taught(tmp_path):
+    from openpyxl import Workbook
+
+    folder = tmp_path / "Train_Folder"
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:20, 28:36] = 255  # the patient's left, which the table calls the picture's right
+    book = Workbook()
+    book.active.append(["Image", "Description"])
+    for stem, side in (("true", "right"), ("false", "left")):
+        for kind, name, pixels in (("img", stem, mask // 2), ("labelcol", f"mask_{stem}", mask)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / kind / f"{name}.png")
+        book.active.append([f"mask_{stem}.png", f"Infection, one infected area, upper {side} lung."])
+    book.save(folder / "Train_text.xlsx")
+    (tmp_path / "dataset.json").write_text(
+        '{"modality": "xray", "mask_name": "mask_{stem}.png", "laterality": "image"}'
+    )
+    true, false = loaders._qata(tmp_path)
+    assert (true.sentence, true.zones) == ("Infection, one infected area, upper left lung.", {"left": "upper"})
+    assert (false.sentence, false.zones) == ("", {})
+    assert np.array_equal(true.regions, false.regions)
+
+
 def test_progress_logs_running_means_and_leaves_out_what_is_not_a_number(config):
     config.output.mkdir()
-    with TrainingProgress(config) as progress:
+    with TrainingProgress(config.name, config.total_steps, config.output) as progress:
         for step in range(1, 41):
             progress.report(step, {"loss": 1.0, "dice": float("nan") if step % 2 else 0.5})
     lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
@@ -407,7 +469,7 @@ def test_progress_logs_running_means_and_leaves_out_what_is_not_a_number(config)
 
 def test_the_first_interrupt_is_a_wish_and_the_second_ends_the_run(config):
     before = signal.getsignal(signal.SIGINT)
-    with TrainingProgress(config) as progress:
+    with TrainingProgress(config.name, config.total_steps, config.output) as progress:
         assert not progress.stopped()
         signal.raise_signal(signal.SIGINT)
         assert progress.stopped()

@@ -137,11 +137,42 @@ def train(
     from fasttextdiff.training.progress import TrainingProgress
 
     run = read_config(config)
-    with TrainingProgress(run) as progress:
+    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
         from fasttextdiff.training.loop import train as train_model
 
         folder = train_model(run, progress.report, progress.stopped)
     if progress.stopped():
+        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
+    _say(f"wrote {folder}")
+
+
+@app.command(name="pretrain-text", no_args_is_help=True)
+def pretrain_text(
+    text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    start: Annotated[
+        Path | None, typer.Option(help="Model folder whose text encoder and tokenizer are trained further.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 32 texts.")] = 2000,
+    vocabulary: Annotated[int, typer.Option(min=300, help="Tokens of a new tokenizer.")] = 5500,
+    seed: Annotated[int, typer.Option(help="Of weights, order and hidden words.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
+    from fasttextdiff.training.config import CompactModelConfig
+    from fasttextdiff.training.progress import TrainingProgress
+
+    if start is not None and not (start / "text_encoder").is_dir():
+        raise UsageError(f"{start} is not a model folder: it has no text_encoder")
+    with TrainingProgress("pretrain-text", steps, output) as progress:
+        from fasttextdiff.pipeline import quiet_libraries
+        from fasttextdiff.training import pretrain_text as pretraining
+
+        quiet_libraries()
+        model = CompactModelConfig(vocabulary=vocabulary)
+        run = pretraining.TextPretraining(text, output, start, model, steps=steps, seed=seed)
+        folder = pretraining.pretrain_text(run, progress.report, progress.stopped)
+    if progress.stopped() and progress.step < steps:
         raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
     _say(f"wrote {folder}")
 
@@ -158,6 +189,7 @@ def evaluate(
     threshold: Annotated[float | None, typer.Option(help="Of the probability; the model's own if not given.")] = None,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder for the predicted masks, as PNG.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Score only every so manieth target.")] = 1,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     verbose: Verbose = False,
@@ -172,7 +204,8 @@ def evaluate(
     if json_output:
         check_writable(json_output)
     targets = load_targets(dataset, split)
-    texts = evaluation.choose_texts(targets, text)
+    texts = evaluation.choose_texts(targets, text)[::every]
+    targets = targets[::every]
     segmenter = _load(model, device, dtype)
     keep = None if masks is None else lambda target, mask: evaluation.save_mask(masks, target, mask)
     scores = []
@@ -195,6 +228,43 @@ def evaluate(
     _show_scores(report, evaluation.by_text(scores, targets))
     if json_output:
         _write_json(json_output, report)
+
+
+@app.command(name="evaluate-control", no_args_is_help=True)
+def evaluate_control(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="Chest X-rays with masks of all lesions.")],
+    split: Annotated[str, typer.Option(help="Name of the split, e.g. val.")] = "val",
+    model: ModelOption = None,
+    threshold: Annotated[float | None, typer.Option(help="Of the probability; the model's own if not given.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Ask of only every so manieth image.")] = 1,
+    json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Score whether words steer a model: either side, in wordings never trained on, and sides without lesions."""
+    from dataclasses import asdict
+
+    from fasttextdiff.control import ask_sides, summary
+    from fasttextdiff.datasets import load_targets
+    from fasttextdiff.output_files import check_writable
+
+    if json_output:
+        check_writable(json_output)
+    targets = load_targets(dataset, split)[::every]
+    segmenter = _load(model, device, dtype)
+    answers = []
+    with _progress("asking", "sides") as progress:
+        for answer in ask_sides(segmenter, targets, threshold):
+            answers.append(answer)
+            progress(len(answers), 2 * len(targets))
+    numbers = summary(answers)
+    title = f"{dataset.resolve().name} {split}, control prompts, {len(targets)} images"
+    _table(title, ("", ""), [(name, f"{value:.4g}") for name, value in numbers.items()])
+    if json_output:
+        about = segmenter.pipeline.info
+        run = {"dataset": dataset.resolve().name, "split": split, "model": f"{about.name} {about.weights_sha256}"}
+        _write_json(json_output, {**run, **numbers, "answers": [asdict(a) for a in answers]})
 
 
 @app.command(name="verify-golden", no_args_is_help=True)

@@ -150,11 +150,21 @@ def _stem_of_image(mask_name: str, pattern: str) -> str:
 def patient_sentence(sentence: str, description: dict[str, str]) -> str:
     """The sentence with the patient's sides, and anatomical words for image rows (`data/README`: laterality, zones)."""
     text = re.sub(r"\.\.+$", ".", sentence.strip())
-    if description.get("laterality") == "image":
+    # a tile of tissue has no patient's side: its left is the picture's
+    if description.get("laterality") == "image" and description.get("modality") != Modality.HISTOLOGY.value:
         text = swap_sides(text)
     if description.get("zones") == "image_rows":
         text = re.sub(r"\b(upper|middle|lower)\b", lambda m: CT_ROW_ZONES[m.group(1)], text)
     return text
+
+
+def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The picture's right part, the patient's left, split at the central column with the fewest lesion pixels."""
+    width = lesions.shape[1]
+    columns = np.arange(int(0.38 * width), int(0.62 * width) + 1)
+    off_centre = np.abs(columns - width / 2) / width
+    split = columns[np.argmin(lesions[:, columns].mean(axis=0) + 0.2 * off_centre)]
+    return np.broadcast_to(np.arange(width) >= split, lesions.shape)
 
 
 def swap_sides(text: str) -> str:

@@ -8,6 +8,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.fusion import FusionHead
 from fasttextdiff.model_info import ModelInfo
 from fasttextdiff.pipeline import FastTextDiffPipeline
@@ -15,10 +16,35 @@ from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.text_encoder import TextEncoder, attention_implementation
 from fasttextdiff.training.config import CompactModelConfig, TrainingConfig
 from fasttextdiff.training.prompts import TAUGHT
+from fasttextdiff.training.tokenizer import learned_tokenizer
 from fasttextdiff.volume import Modality
 
 CT_LUNG_WINDOW = (-400.0, 1200.0)
 """(level, width) in HU that shows air, lung and soft tissue at the grey levels of the training slices."""
+
+
+def starting_model(config: TrainingConfig) -> FastTextDiffPipeline:
+    """The model that training starts from: new, or with weights of `start`, or with the text encoder of `text_encoder`.
+
+    Raises:
+        FastTextDiffError: a folder cannot be used, or its text encoder does not fit the model.
+    """
+    if config.start is not None:
+        pipeline = FastTextDiffPipeline.from_pretrained(config.start)
+        pipeline.info = ModelInfo(name=config.name, licence=config.licence, taught=TAUGHT)
+        pipeline.preprocessing = compact_preprocessing()
+    else:
+        folder = (config.text_encoder or config.output) / "tokenizer"
+        pipeline = build_compact(config, learned_tokenizer(folder, config.text, config.model.vocabulary))
+    if config.text_encoder is not None:
+        encoder = TextEncoder.from_pretrained(config.text_encoder / "text_encoder", config.text_encoder / "tokenizer")
+        if encoder.dim != pipeline.text_encoder.dim:
+            raise FastTextDiffError(
+                f"the text encoder in {config.text_encoder} has {encoder.dim} channels, "
+                f"the model takes {pipeline.text_encoder.dim}"
+            )
+        pipeline.text_encoder = encoder
+    return pipeline
 
 
 def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipeline:
@@ -38,7 +64,7 @@ def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipelin
         positional=True,
         presence=True,
     )
-    text = TextEncoder(_build_modernbert(model, tokenizer), tokenizer)
+    text = TextEncoder(build_modernbert(model, tokenizer), tokenizer)
     info = ModelInfo(name=config.name, licence=config.licence, taught=TAUGHT)
     return FastTextDiffPipeline(text, denoiser, fusion, compact_preprocessing(), info)
 
@@ -72,7 +98,8 @@ def _build_denoiser(model: CompactModelConfig) -> FeatureDenoiser:
     return FeatureDenoiser(unet, DDPMScheduler(num_train_timesteps=1000), plan)
 
 
-def _build_modernbert(model: CompactModelConfig, tokenizer: Any) -> Any:
+def build_modernbert(model: CompactModelConfig, tokenizer: Any) -> Any:
+    """An untrained `transformers.ModernBertModel` for a tokenizer."""
     from transformers import ModernBertConfig, ModernBertModel
 
     config = ModernBertConfig(

@@ -11,6 +11,9 @@ from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
 
+PATHS = {"data", "text", "output", "start", "text_encoder"}
+"""Fields that are paths, relative to the YAML file."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -70,6 +73,8 @@ class TrainingConfig:
         data: folder of the research data sets.
         text: folder of text for the tokenizer.
         output: folder for checkpoints and the finished model.
+        start: model folder whose weights and tokenizer are trained further, whatever `model` says; None starts anew.
+        text_encoder: folder made by `pretrain-text`, whose text encoder and tokenizer are used; None for the start's.
         stages: run one after another.
         mixture: images of each data group in every batch, as shares of the batch.
         model: sizes.
@@ -92,6 +97,8 @@ class TrainingConfig:
     output: Path
     stages: tuple[Stage, ...]
     mixture: dict[str, float]
+    start: Path | None = None
+    text_encoder: Path | None = None
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
     seed: int = 0
     learning_rate: float = 8e-4
@@ -133,7 +140,7 @@ def read_config(path: Path) -> TrainingConfig:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         values["stages"] = tuple(_build(Stage, stage) for stage in values["stages"])
         values["model"] = _build(CompactModelConfig, values.get("model", {}))
-        for name in ("data", "text", "output"):
+        for name in PATHS & set(values):
             values[name] = (path.parent / values[name]).resolve()
         return _build(TrainingConfig, values)
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:

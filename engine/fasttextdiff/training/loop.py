@@ -5,7 +5,6 @@ Knows optimisation; batches, losses and the model are made elsewhere.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fasttextdiff.errors import FastTextDiffError, one_line
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.text_encoder import TextStates
 from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches
-from fasttextdiff.training.compact import build_compact
+from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
+from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
+from fasttextdiff.training.negatives import with_negatives
 from fasttextdiff.training.samples import load_samples
-from fasttextdiff.training.tokenizer import read_texts, train_tokenizer
 
 CHECKPOINT = "checkpoint.pt"
 FINAL_SHARE = 0.02
@@ -47,15 +46,20 @@ def train(config: TrainingConfig, report: Report, stop: Callable[[], bool] = lam
 
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     config.output.mkdir(parents=True, exist_ok=True)
-    pipeline = build_compact(config, _tokenizer(config)).to(accelerator.device).train()
-    pipeline.denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pipeline = starting_model(config).to(accelerator.device).train()
+    for part in (pipeline.denoiser, pipeline.fusion):  # a fifth of the time less on a CPU
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98))
     average = EMAModel(pipeline.parameters(), decay=config.ema, use_ema_warmup=True, power=0.75)
-    first = _resume(config.output / CHECKPOINT, pipeline, optimizer, average)
+    parts = ("model", pipeline), ("optimizer", optimizer), ("average", average)
+    peaks = [group["peak"] for group in optimizer.param_groups]
+    first = load_checkpoint(config.output / CHECKPOINT, *parts)
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["peak"] = peak  # the configuration, not the checkpoint, sets the rate
     average.to(accelerator.device)
     pipeline, optimizer = accelerator.prepare(pipeline, optimizer)
     loader = DataLoader(
-        StepBatches(load_samples(config.data), config),
+        StepBatches(with_negatives(load_samples(config.data), config.seed), config),
         batch_size=None,
         sampler=range(first, config.total_steps),
         num_workers=1,
@@ -76,7 +80,7 @@ def train(config: TrainingConfig, report: Report, stop: Callable[[], bool] = lam
         report(step + 1, {name: value.item() for name, value in losses.items()})
         stopping = stop()
         if stopping or (step + 1) % config.checkpoint_every == 0 or step + 1 == config.total_steps:
-            _save_checkpoint(config.output / CHECKPOINT, model, optimizer, average, step + 1)
+            save_checkpoint(config.output / CHECKPOINT, {"step": step + 1, **_states(model, optimizer, average)})
         if stopping:
             return config.output
     return _save_averaged(config.output / "model", model, average)
@@ -120,45 +124,8 @@ def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) ->
     ]
 
 
-def _tokenizer(config: TrainingConfig) -> Any:
-    """The run's tokenizer, learned once and kept in the output folder."""
-    from transformers import AutoTokenizer
-
-    folder = config.output / "tokenizer"
-    if not folder.is_dir():
-        train_tokenizer(read_texts(config.text), config.model.vocabulary).save_pretrained(folder)
-    return AutoTokenizer.from_pretrained(folder)
-
-
-def _save_checkpoint(path: Path, model: Any, optimizer: Any, average: Any, step: int) -> None:
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.state_dict(),
-    }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
-
-
-def _resume(path: Path, model: Any, optimizer: Any, average: Any) -> int:
-    """Load a checkpoint if there is one; returns the number of steps done."""
-    if not path.is_file():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        peaks = [group["peak"] for group in optimizer.param_groups]
-        optimizer.load_state_dict(state["optimizer"])
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["peak"] = peak  # the configuration, not the checkpoint, sets the rate
-        average.load_state_dict(state["average"])
-    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise FastTextDiffError(
-            f"the checkpoint {path} does not fit this configuration: {one_line(error)}; choose another output folder"
-        ) from error
-    return int(state["step"])
+def _states(model: Any, optimizer: Any, average: Any) -> dict[str, Any]:
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state_dict()}
 
 
 def _save_averaged(folder: Path, model: FastTextDiffPipeline, average: Any) -> Path:

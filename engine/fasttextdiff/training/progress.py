@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fasttextdiff.training.config import TrainingConfig
-
 SMOOTHING = 0.98
 LOG_EVERY = 20
+SHOWN = ("loss", "dice")
+"""What the bar shows of a step's numbers; the log has all."""
 
 
 class TrainingProgress:
@@ -22,15 +23,15 @@ class TrainingProgress:
     A line of JSON is added to `log.jsonl` in the output folder every 20 steps, with running means.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, name: str, steps: int, output: Path) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._config, self.step = config, 0
+        self._output, self.step = output, 0
         self._means: dict[str, float] = {}
         self._stop = False
-        fields = TextColumn("loss {task.fields[loss]:.3f}"), TextColumn("dice {task.fields[dice]:.3f}")
-        self._bar = Progress(TextColumn(config.name), BarColumn(), MofNCompleteColumn(), *fields, TimeRemainingColumn())
-        self._task = self._bar.add_task("train", total=config.total_steps, loss=float("nan"), dice=float("nan"))
+        shown = TextColumn("{task.fields[shown]}")
+        self._bar = Progress(TextColumn(name), BarColumn(), MofNCompleteColumn(), shown, TimeRemainingColumn())
+        self._task = self._bar.add_task("train", total=steps, shown="")
         self._previous: Any = None
 
     def __enter__(self) -> TrainingProgress:
@@ -50,10 +51,10 @@ class TrainingProgress:
         for name, value in losses.items():
             if value == value:  # the Dice of a batch in which nothing is there is NaN
                 self._means[name] = SMOOTHING * self._means.get(name, value) + (1 - SMOOTHING) * value
-        loss, dice = (self._means.get(name, float("nan")) for name in ("loss", "dice"))
-        self._bar.update(self._task, completed=step, loss=loss, dice=dice)
+        shown = "  ".join(f"{name} {self._means[name]:.3f}" for name in SHOWN if name in self._means)
+        self._bar.update(self._task, completed=step, shown=shown)
         if step % LOG_EVERY == 0:
-            with (self._config.output / "log.jsonl").open("a", encoding="utf-8") as file:
+            with (self._output / "log.jsonl").open("a", encoding="utf-8") as file:
                 rounded = {name: round(value, 5) for name, value in self._means.items()}
                 file.write(json.dumps({"step": step, **rounded}) + "\n")
 

@@ -22,7 +22,8 @@ Mask = NDArray[np.bool_]
 LESION_WORDS = (
     "infection", "pneumonia", "opacity", "opacities", "infiltrate", "infiltrates", "airspace disease", "lung infection",
     "pulmonary infection", "COVID-19 pneumonia", "airspace opacity", "lung opacity", "infected area", "infected areas",
-    "pulmonary infiltrate", "lesion", "lung lesions",
+    "pulmonary infiltrate", "lesion", "lung lesions", "inflammation", "lung inflammation", "infiltration",
+    "airspace opacification", "patchy opacities", "shadowing", "diseased area",
 )  # fmt: skip
 GROUND_GLASS_WORDS = (
     "ground-glass opacity", "ground-glass opacities", "ground glass opacity", "ground-glass", "GGO",
@@ -39,7 +40,9 @@ SIDE_LUNG_WORDS = (
 ON_SIDE = (
     "{finding} in the {side} lung", "{side} {finding}", "{side}-sided {finding}", "{finding} on the {side}",
     "{finding} of the {side} lung", "{finding} in the patient's {side} lung", "{side} lung {finding}",
-    "{finding}, {side} lung", "unilateral {finding}, {side} lung",
+    "{finding}, {side} lung", "unilateral {finding}, {side} lung", "find {finding} in the {side} lung",
+    "{finding} in the {side} hemithorax", "{side} hemithorax: {finding}", "any {finding} on the {side}?",
+    "segment {finding}, {side} side",
 )  # fmt: skip
 IN_ZONE = (
     "{finding} in the {zone} zone of the {side} lung", "{zone} {side} lung {finding}",
@@ -47,7 +50,10 @@ IN_ZONE = (
     "{finding}, {zone} {side} lung", "{side} {zone} zone {finding}", "{finding} in the {side} {zone} lung",
 )  # fmt: skip
 NEGATED = ("no {finding}", "no evidence of {finding}", "without {finding}", "no sign of {finding}")
-EVERYWHERE = ("{finding}", "all {finding}", "{finding} in both lungs", "bilateral {finding}")
+EVERYWHERE = (
+    "{finding}", "all {finding}", "{finding} in both lungs", "bilateral {finding}", "find all {finding}",
+    "segment {finding}", "is there {finding}?",
+)  # fmt: skip
 NEVER_TAUGHT = ("liver", "kidney", "brain tumour", "fracture", "spleen", "bladder", "femur", "prostate", "teeth")
 SIDES = {"left": Region.LEFT_LUNG, "right": Region.RIGHT_LUNG}
 CRANIOCAUDAL = ("upper", "middle", "lower")
@@ -86,12 +92,12 @@ Maker = Callable[[], "Prompt | None"]
 
 def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
     """What is everywhere: the full sentence, a generic word, one of the structures, or nothing at all (the union)."""
-    makers: list[tuple[float, Maker]] = []
+    makers: list[tuple[float, Maker]] = [(0.05, lambda: _foreign(sample, rng))]  # the only one that never lacks truth
     main = Region.NUCLEI if sample.modality is Modality.HISTOLOGY else Region.LESION
     if main & sample.annotated:
         mask = has(sample, main)
         makers.append((1.2, lambda: Prompt(_everywhere(main, rng), mask)))
-        makers.append((0.4, lambda: Prompt("", mask)))
+        makers.append((0.8, lambda: Prompt("", mask)))
         if sample.sentence:
             makers.append((2.0, lambda: Prompt(sample.sentence, mask)))
     for region, weight in ((Region.HEART, 1.0), (Region.GROUND_GLASS, 0.5), (Region.CONSOLIDATION, 0.5)):
@@ -133,12 +139,12 @@ def on_side(sample: Sample, region: Region, side: str) -> Mask:
 
 
 def _draw(makers: list[tuple[float, Maker]], rng: Generator) -> Prompt:
-    """A prompt from a weighted choice of makers; one that has no truth here gives None and another is drawn."""
+    """A prompt from a weighted choice of makers; where there is no truth, or only a speck, another is drawn."""
     weights = np.array([weight for weight, _ in makers])
     while True:
         index = int(rng.choice(len(makers), p=weights / weights.sum()))
         prompt = makers[index][1]()
-        if prompt is not None:
+        if prompt is not None and not 0 < prompt.mask.mean() < ABSENT_BELOW:
             return prompt
 
 
@@ -170,8 +176,6 @@ def _side_lung(sample: Sample, rng: Generator) -> Prompt:
 def _on_side(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
     side = _pick(list(SIDES), rng)
     mask = on_side(sample, region, side)
-    if 0 < mask.mean() < ABSENT_BELOW:
-        return None
     return Prompt(_pick(ON_SIDE, rng).format(finding=_pick(FINDINGS[region], rng), side=side), mask)
 
 
@@ -185,8 +189,6 @@ def _in_zone(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
         zone = _pick(CRANIOCAUDAL, rng)
         mask = mask & lung_third(has(sample, SIDES[side]), zone)
     else:
-        return None
-    if 0 < mask.mean() < ABSENT_BELOW:
         return None
     return Prompt(_pick(IN_ZONE, rng).format(finding=_pick(FINDINGS[region], rng), side=side, zone=zone), mask)
 

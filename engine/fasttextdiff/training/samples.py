@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from fasttextdiff.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets
+from fasttextdiff.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets, right_half
 from fasttextdiff.preprocessing import apply_window, percentile_window
 from fasttextdiff.volume import Modality
 
 HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
 """Resolutions of a histology tile that are trained on; the last is the published work's 256 px of 1000."""
+ENLARGED = 2
+"""The smallest of these is trained on once more, enlarged: the model is shown small tiles enlarged."""
+ZONES = ("upper", "middle", "lower", "anterior", "posterior")
 LONGEST_SIDE = 256
 """Images of other modalities are kept at this size, in pixels."""
 
@@ -69,13 +72,15 @@ def load_samples(data: Path) -> dict[str, list[Sample]]:
     """All training samples by group, from the folders that are there (`shared/data/README.md`).
 
     Returns:
-        "qata", "structures", "histology", "ct" to their samples.
+        groups (the names in a configuration's mixture) to their samples.
     """
     sources = {
         "qata": ((_qata, "qata_cov19_v2_2"),),
         "structures": ((_structures, "covid_cxr_structures/train"), (_v7, "cxr_lungs_v7")),
-        "histology": ((_monuseg, "monuseg_2"), (_dsb, "dsb2018/stained")),
-        "ct": ((_bjorke, "MosMedDataPlus_bjorke"), (_unlabelled_ct, "unlabelled_ct")),
+        "monuseg": ((_monuseg, "monuseg_2"),),
+        "stained": ((_dsb, "dsb2018/stained"),),
+        "ct_lesions": ((_bjorke, "MosMedDataPlus_bjorke"),),
+        "ct_lungs": ((_unlabelled_ct, "unlabelled_ct"),),
     }
     return {
         group: [sample for read, folder in readers if (data / folder).is_dir() for sample in read(data / folder)]
@@ -84,12 +89,13 @@ def load_samples(data: Path) -> dict[str, list[Sample]]:
 
 
 def single_zones(sentence: str) -> dict[str, str]:
-    """The zone word of each side that has exactly one in a sentence of LViT's form, by side."""
-    zones = {}
-    for words, side in re.findall(r"((?:\b(?:upper|middle|lower|anterior|posterior)\s+)+)(left|right) lung", sentence):
-        if len(words.split()) == 1:
-            zones[side] = words.strip()
-    return zones
+    """The zone word of each side that a sentence of LViT's form names once and with exactly one, by side."""
+    phrases: dict[str, list[str]] = {}
+    for words, side in re.findall(
+        r"((?:\b(?:upper|middle|lower|anterior|posterior|all)\s+)*)\b(left|right) lung", sentence
+    ):
+        phrases.setdefault(side, []).append(words.strip())
+    return {side: named[0] for side, named in phrases.items() if len(named) == 1 and named[0] in ZONES}
 
 
 def _qata(folder: Path) -> Iterator[Sample]:
@@ -97,16 +103,18 @@ def _qata(folder: Path) -> Iterator[Sample]:
         mask = target.load_mask()
         regions = _bits({Region.LESION: mask, Region.PATIENT_LEFT: right_half(mask)})
         image = _windowed(target.load_image())
-        yield Sample(image, regions, Modality.XRAY, Region.LESION, target.text, single_zones(target.text))
+        sentence = "" if _contradicts(target.text, mask, regions) else target.text
+        yield Sample(image, regions, Modality.XRAY, Region.LESION, sentence, single_zones(sentence))
 
 
-def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The picture's right part, the patient's left, split at the central column with the fewest lesion pixels."""
-    width = lesions.shape[1]
-    columns = np.arange(int(0.38 * width), int(0.62 * width) + 1)
-    off_centre = np.abs(columns - width / 2) / width
-    split = columns[np.argmin(lesions[:, columns].mean(axis=0) + 0.2 * off_centre)]
-    return np.broadcast_to(np.arange(width) >= split, lesions.shape)
+def _contradicts(sentence: str, mask: NDArray[np.bool_], regions: NDArray[np.uint8]) -> bool:
+    """Whether a sentence names one side only and most of the mask is on the other: 3 % of the one-sided ones do."""
+    sides = set(re.findall(r"\b(left|right)\b", sentence.lower()))
+    if len(sides) != 1:
+        return False
+    left = (regions & np.uint8(Region.PATIENT_LEFT)) > 0
+    on_left = float((mask & left).sum()) / max(1, int(mask.sum()))
+    return on_left < 0.5 if sides == {"left"} else on_left > 0.5
 
 
 def _structures(folder: Path) -> Iterator[Sample]:
@@ -162,6 +170,17 @@ def _nuclei(image: NDArray[np.uint8], mask: NDArray[np.bool_], sentence: str) ->
         side = round(scale * max(mask.shape))
         if side >= 128 or scale == 1.0:
             yield _shrink(whole, side)
+    smallest = round(HISTOLOGY_SCALES[-1] * max(mask.shape))
+    if smallest >= 128:
+        blurred = _resize(_shrink(whole, smallest).image, ENLARGED)
+        yield replace(_shrink(whole, max(blurred.shape)), image=blurred)
+
+
+def _resize(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """(h, w, 3) enlarged bilinearly."""
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
+    large = functional.interpolate(pixels, scale_factor=factor, mode="bilinear", align_corners=False)
+    return large[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
 
 
 def _bjorke(folder: Path) -> Iterator[Sample]:

@@ -20,6 +20,9 @@ SPECIAL_TOKENS = {
     "mask_token": "[MASK]",
 }
 
+WANTED = "vocabulary.txt"
+"""Beside a learned tokenizer: the vocabulary that was asked for."""
+
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     """Learn a `transformers.PreTrainedTokenizerFast`: lower-cased byte-level BPE (Sennrich et al. 2016).
@@ -50,6 +53,23 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_input_names=["input_ids", "attention_mask"], **SPECIAL_TOKENS
     )
+
+
+def learned_tokenizer(folder: Path, text: Path, vocabulary: int) -> Any:
+    """The tokenizer in a folder; learned from the text folder and kept there if there is none yet.
+
+    Raises:
+        UsageError: the folder's tokenizer was learned for another vocabulary.
+    """
+    from transformers import AutoTokenizer
+
+    if not folder.is_dir():
+        train_tokenizer(read_texts(text), vocabulary).save_pretrained(folder)
+        (folder / WANTED).write_text(f"{vocabulary}\n", encoding="utf-8")
+    wanted = folder / WANTED  # a small corpus gives fewer tokens than wanted, so their number does not tell
+    if wanted.is_file() and int(wanted.read_text(encoding="utf-8")) != vocabulary:
+        raise UsageError(f"the tokenizer in {folder} was learned for another vocabulary: choose another output folder")
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def read_texts(folder: Path) -> Iterator[str]:

@@ -1,0 +1,94 @@
+"""Control prompts count a side as found, missed or leaked as a person would, and use words that training never does."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny_models import one_line
+
+from fasttextdiff.control import WORDINGS, ask_sides, summary
+from fasttextdiff.datasets import Target
+from fasttextdiff.errors import UsageError
+from fasttextdiff.training import prompts
+from fasttextdiff.volume import Modality
+
+RIGHT, LEFT = np.s_[20:60, 10:30], np.s_[20:60, 70:90]
+
+
+def target(*places):
+    truth = np.zeros((100, 100), np.uint8)
+    for place in places:
+        truth[place] = 255
+    image = np.arange(10000, dtype=np.uint32).reshape(100, 100) // 40
+    return SimpleNamespace(
+        image=SimpleNamespace(name="a.png"),
+        modality=Modality.XRAY,
+        load_image=lambda: image.astype(np.uint8),
+        load_mask=lambda: truth > 0,
+    )
+
+
+class Answers:
+    """A segmenter whose mask for a text is `answer(side)`; notes what it was asked."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def describe(self, volume):
+        return volume
+
+    def decode(self, _, findings, *, threshold):
+        self.asked += findings
+        sides = [re.search("left|right", text).group() for text in findings]
+        return SimpleNamespace(findings=[SimpleNamespace(mask=self.answer(side)[None]) for side in sides])
+
+
+def painted(*places):
+    mask = np.zeros((100, 100), bool)
+    for place in places:
+        mask[place] = True
+    return mask
+
+
+OBEDIENT = Answers(lambda side: painted(LEFT if side == "left" else RIGHT))
+DEAF = Answers(lambda side: painted(LEFT, RIGHT))
+
+
+def test_a_model_that_obeys_scores_one_and_one_that_ignores_the_side_leaks_half_of_its_mask():
+    both = [target(LEFT, RIGHT)]
+    good = summary(list(ask_sides(OBEDIENT, both)))
+    assert (good["n_there"], good["dice"], good["wrong_side"], good["n_absent"]) == (2, pytest.approx(1), 0, 0)
+    bad = summary(list(ask_sides(DEAF, both)))
+    assert bad["dice"] == pytest.approx(2 / 3)
+    assert bad["wrong_side"] == 0.5
+
+
+def test_a_side_without_lesions_wants_an_empty_mask():
+    one_sided = [target(LEFT)]
+    assert summary(list(ask_sides(DEAF, one_sided)))["absent_empty"] == 0
+    knows = Answers(lambda side: painted(LEFT) if side == "left" else painted(np.s_[0:1, 0:15]))  # 0.15 %
+    found = summary(list(ask_sides(knows, one_sided)))
+    assert (found["absent_empty"], found["n_absent"], found["n_there"]) == (1, 1, 1)
+
+
+def test_a_speck_is_not_asked_for():
+    assert [a.there for a in ask_sides(DEAF, [target(LEFT, np.s_[5:7, 5:7])])] == [True]
+
+
+def test_all_wordings_are_used_on_both_sides_and_none_is_a_template_of_training():
+    asked = Answers(lambda _: painted(LEFT))
+    list(ask_sides(asked, [target(LEFT, RIGHT)] * len(WORDINGS)))
+    assert {re.sub("left|right", "{side}", text) for text in asked.asked} == set(WORDINGS)
+    taught = {
+        template.format(finding=word, side="{side}") for template in prompts.ON_SIDE for word in prompts.LESION_WORDS
+    }
+    assert not taught & set(WORDINGS)
+
+
+def test_images_whose_sides_nobody_knows_are_refused():
+    with pytest.raises(UsageError) as caught:
+        list(ask_sides(DEAF, [Target(None, None, "nuclei", Modality.HISTOLOGY)]))
+    one_line(caught, "chest X-rays")

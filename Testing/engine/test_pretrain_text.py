@@ -1,0 +1,162 @@
+"""Pre-training learns to tell hidden words, can be stopped, and leaves an encoder that training starts from."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from test_training import TINY, Notes, config, same  # noqa: F401 (config is a fixture)
+from tiny_models import one_line
+
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.text_encoder import TextEncoder, TextStates
+from fasttextdiff.training.compact import starting_model
+from fasttextdiff.training.loop import train
+from fasttextdiff.training.pretrain_text import (
+    CHECKPOINT,
+    SUMMARY,
+    MaskedBatches,
+    TextPretraining,
+    cut_texts,
+    pretrain_text,
+    split_texts,
+)
+from fasttextdiff.training.text_probe import separability
+from fasttextdiff.training.tokenizer import learned_tokenizer, train_tokenizer
+
+WORDS = ("infection", "opacity", "nodule", "effusion")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """200 different sentences, whose last word follows from the first."""
+    rng = random.Random(0)
+    lines = [
+        f"{side} lung {rng.choice(WORDS)} number {n} seen on the {side}"
+        for n in range(100)
+        for side in ("left", "right")
+    ]
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "reports.txt").write_text("\n".join(lines))
+    return TextPretraining(tmp_path / "corpus", tmp_path / "out", model=TINY, steps=6, batch=8, warmup=2)
+
+
+def encoder(folder):
+    return TextEncoder.from_pretrained(folder / "text_encoder", folder / "tokenizer")
+
+
+def test_hidden_words_of_held_out_texts_are_told_better_after_training(run):
+    pretrain_text(replace(run, steps=60, learning_rate=3e-3, warmup=5), Notes())
+    summary = json.loads((run.output / SUMMARY).read_text())
+    assert summary["after"]["held_out_loss"] < 0.8 * summary["before"]["held_out_loss"]
+    assert 0 <= summary["after"]["side"] <= 1
+    assert encoder(run.output).dim == TINY.text_dim
+
+
+def test_a_stopped_pretraining_ends_as_one_that_ran_through(run):
+    pretrain_text(run, whole := Notes())
+    stopped = replace(run, output=run.output.with_name("stopped"))
+    first, rest = Notes(stop_after=3), Notes()
+    assert pretrain_text(stopped, first, first.stop) == stopped.output
+    assert not (stopped.output / "text_encoder").exists()
+    pretrain_text(stopped, rest)
+    assert {**first.losses, **rest.losses} == whole.losses
+    states = [torch.load(r.output / CHECKPOINT, weights_only=True) for r in (run, stopped)]
+    assert same(*states)
+
+
+def test_another_model_is_trained_further_with_its_own_words(run):
+    pretrain_text(run, Notes())
+    onwards = replace(run, start=run.output, output=run.output.with_name("more"), steps=1, learning_rate=1e-9)
+    pretrain_text(onwards, Notes())
+    old, new = encoder(run.output), encoder(onwards.output)
+    assert new.tokenizer.get_vocab() == old.tokenizer.get_vocab()
+    for a, b in zip(old.parameters(), new.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_the_probe_tells_an_encoder_that_keeps_sides_and_negations_from_one_that_does_not():
+    class Words(TextEncoder):
+        """States that count chosen words, in the place of a network's."""
+
+        def __init__(self, words):
+            torch.nn.Module.__init__(self)
+            self.words, self.clear_cache = words, lambda: None
+
+        def encode(self, texts):
+            noise = torch.randn(len(texts), 1, 8, generator=torch.Generator().manual_seed(0))
+            counts = [[[float(f" {word} " in f" {text} ".replace(",", " ")) for word in self.words]] for text in texts]
+            return TextStates(torch.cat([torch.tensor(counts), 0.1 * noise], dim=-1), None)
+
+    knows = separability(Words(("left", "right", "left-sided", "right-sided", "no", "without", "absent", "never")))
+    assert knows["side"] > 0.9
+    assert knows["negation"] > 0.6
+    deaf = separability(Words(()))
+    assert all(0.3 < accuracy < 0.7 for accuracy in deaf.values())
+
+
+def test_no_text_is_both_learned_from_and_held_out():
+    texts = [f"text {n % 120}" for n in range(500)]
+    learned, held_out = split_texts(texts)
+    assert len(learned) + len(held_out) == 120
+    assert not set(learned) & set(held_out)
+    with pytest.raises(UsageError) as caught:
+        split_texts(texts[:10])
+    one_line(caught, "too few")
+
+
+def test_long_texts_go_on_in_another_piece_and_crumbs_are_left_out():
+    tokenizer = train_tokenizer(["one two three four five six seven"] * 5, 300)
+    text = " ".join(["one two three four five six seven"] * 9)
+    pieces = cut_texts([text, "one"], tokenizer, 16)
+    assert all(len(piece) <= 16 for piece in pieces)
+    assert all((p[0], p[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id) for p in pieces)
+    inner = [token for piece in pieces for token in piece[1:-1]]
+    whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert inner == whole[: len(inner)]
+    assert len(whole) - len(inner) < 4
+
+
+def test_a_step_hides_the_same_tokens_again_and_asks_only_for_those(run):
+    tokenizer = train_tokenizer((run.text / "reports.txt").read_text().splitlines(), 300)
+    texts = cut_texts((run.text / "reports.txt").read_text().splitlines(), tokenizer, 96)
+    batches = MaskedBatches(texts, tokenizer, run)
+    batch = batches[1]
+    assert same(batch, batches[1])
+    assert not same(batch, batches[2])
+    asked = batch["labels"] != -100
+    assert 0.15 < asked.float().mean() < 0.45
+    assert (batch["input_ids"][asked] != batch["labels"][asked]).float().mean() > 0.7
+    assert not asked[batch["attention_mask"] == 0].any()
+
+
+def test_training_starts_from_a_model_and_from_a_pretrained_encoder(run, config):  # noqa: F811
+    folder = train(config, Notes())
+    pretrain_text(replace(run, start=folder), Notes())
+    renamed = replace(config, name="next", start=folder, text_encoder=run.output)
+    pipeline = starting_model(renamed)
+    assert pipeline.info.name == "next"
+    old = dict(starting_model(replace(config, start=folder)).named_parameters())
+    pretrained = dict(encoder(run.output).named_parameters())
+    for name, tensor in pipeline.named_parameters():
+        expected = pretrained[name.removeprefix("text_encoder.")] if name.startswith("text_encoder.") else old[name]
+        assert torch.equal(tensor, expected), name
+
+
+def test_a_text_encoder_of_another_width_is_refused(run, config):  # noqa: F811
+    pretrain_text(replace(run, model=replace(TINY, text_dim=64)), Notes())
+    with pytest.raises(FastTextDiffError) as caught:
+        starting_model(replace(config, text_encoder=run.output, model=TINY))
+    one_line(caught, "64 channels")
+
+
+def test_a_tokenizer_of_another_vocabulary_is_not_used_silently(run):
+    folder = run.output / "tokenizer"
+    size = len(learned_tokenizer(folder, run.text, 320))
+    assert len(learned_tokenizer(folder, run.text, 320)) == size
+    with pytest.raises(UsageError) as caught:
+        learned_tokenizer(folder, run.text, 310)
+    one_line(caught, str(folder), "another vocabulary")
