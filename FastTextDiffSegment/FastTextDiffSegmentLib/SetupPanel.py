@@ -6,6 +6,7 @@ Knows how to ask the engine about itself; knows nothing about images.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ctk
 from slicer.i18n import tr as _
 
 from .EngineSession import EngineSession
@@ -44,6 +45,7 @@ class SetupPanel:
         self.model: Mapping[str, Any] | None = None
         self._hasFolded = False
         self._applySettings()
+        ui.modelPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.modelPathLineEdit.currentPath = settings.modelFolder
         ui.deviceComboBox.addItem(_("Automatic"), "auto")
         ui.installButton.clicked.connect(self._onInstall)

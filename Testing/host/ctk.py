@@ -82,12 +82,20 @@ class ctkPathLineEdit(qt.QWidget):
     """A line for a path. Its button opens no dialog here: a test sets currentPath, as the dialog would."""
 
     currentPathChanged = Signal(str)
+    Dirs, AllEntries = 1, 7
 
     def __init__(self, parent=None):
         super().__init__(parent)
+        self._filters = self.AllEntries
         self._edit, button = qt.QLineEdit(), qt.QToolButton()
         button.text = "..."
         placeInRow(self, self._edit, button)
         self._edit.textChanged.connect(self.currentPathChanged)
 
     currentPath = forwarded(str, "_edit", "text")
+
+    def setFilters(self, filters):
+        """What the dialog would offer."""
+        self._filters = filters
+
+    filters = Property(int, lambda self: self._filters, setFilters)

@@ -1,0 +1,70 @@
+"""Packages are installed through Slicer's own means, with consent, and never in place of Slicer's own packages."""
+
+import importlib.metadata
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+slicer = pytest.importorskip("slicerhost").start().slicer
+
+from FastTextDiffSegmentLib.Installer import Installer  # noqa: E402 - translates texts, so Slicer has to run
+
+
+@pytest.fixture
+def torchRequests(monkeypatch):
+    """Versions that the PyTorch extension is asked for; it installs nothing here."""
+    asked = []
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, askConfirmation, torchVersionRequirement):
+            assert not askConfirmation
+            asked.append(torchVersionRequirement)
+            return object()
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+    return asked
+
+
+@pytest.fixture
+def pipRequests(monkeypatch):
+    """What slicer.packaging is asked for: (requirements, constraints)."""
+    asked = []
+
+    def pip_install(requirements, constraints, requester):
+        assert requester
+        asked.append((requirements, Path(constraints).read_text()))
+
+    monkeypatch.setattr(slicer, "packaging", types.SimpleNamespace(pip_install=pip_install), raising=False)
+    return asked
+
+
+def test_torch_comes_from_its_extension_and_the_rest_from_pip_with_slicers_versions_kept(torchRequests, pipRequests):
+    Installer(lambda text, title: True).install(["torch>=2.4", "diffusers>=0.34", "typer>=0.15"])
+    assert torchRequests == [">=2.4"]
+    [(requirements, constraints)] = pipRequests
+    assert requirements == ["diffusers>=0.34", "typer>=0.15"]
+    assert f"numpy=={importlib.metadata.version('numpy')}\n" in constraints
+    assert f"SimpleITK=={importlib.metadata.version('SimpleITK')}\n" in constraints
+
+
+def test_nothing_is_installed_without_consent(torchRequests, pipRequests):
+    asked = []
+    Installer(lambda text, title: asked.append(text)).install(["torch>=2.4", "diffusers>=0.34"])
+    assert "torch>=2.4" in asked[0]
+    assert torchRequests == pipRequests == []
+
+
+def test_without_the_pytorch_extension_one_line_says_what_to_do(pipRequests):
+    with pytest.raises(RuntimeError, match="Extensions Manager"):
+        Installer(lambda text, title: True).install(["torch>=2.4", "diffusers>=0.34"])
+    assert pipRequests == []
+
+
+def test_slicer_5_10_installs_through_slicer_util(monkeypatch):
+    commands = []
+    monkeypatch.delattr(slicer, "packaging", raising=False)
+    monkeypatch.setattr(slicer.util, "pip_install", commands.append)
+    Installer(lambda text, title: True).install(["diffusers>=0.34"])
+    assert commands[0].startswith('diffusers>=0.34 --constraint "')
