@@ -29,7 +29,8 @@ class FastTextDiffSegmentParameters:
         editorMasking: whether the Segment Editor's masking and overwriting are obeyed.
     """
 
-    inputVolume: Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode]  # noqa: UP007 - the wrapper's own form
+    # a union that does not name None cannot be empty in Slicer's wrapper
+    inputVolume: Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode, None]  # noqa: UP007 - its form
     outputSegmentation: slicer.vtkMRMLSegmentationNode
     sliceView: slicer.vtkMRMLSliceNode
     findings: str = ""

@@ -43,6 +43,9 @@ class _Parameter:
         if typing.get_origin(annotation) is typing.Annotated:
             self.type, (self.range,) = annotation.__origin__, annotation.__metadata__
         members = typing.get_args(self.type) if typing.get_origin(self.type) is typing.Union else (self.type,)
+        if len(members) > 1 and type(None) not in members:
+            raise TypeError(f"parameter '{name}': a union of nodes has to name None, or it cannot be empty")
+        members = tuple(member for member in members if member is not type(None))
         self.isNode = all(isinstance(m, type) and issubclass(m, slicer.vtkMRMLNode) for m in members)
         known = {str: str, int: int, float: (int, float), bool: bool, list[str]: list}
         if not self.isNode and self.type not in known:
