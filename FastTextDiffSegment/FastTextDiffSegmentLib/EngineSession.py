@@ -52,7 +52,6 @@ class EngineVolume:
     Attributes:
         id: its name there.
         modality: "ct", "mr", "xray", "histology" or "other".
-        modalityGuessed: whether that was a guess from the voxels.
         planar: a picture without a position in the patient: areas, no millilitres.
         window: (level, width) in which the model sees it; None for colour.
         notes: what the user should know, one line each.
@@ -60,7 +59,6 @@ class EngineVolume:
 
     id: str
     modality: str
-    modalityGuessed: bool
     planar: bool
     window: tuple[float, float] | None
     notes: tuple[str, ...]
@@ -235,7 +233,6 @@ def _engineVolume(name: str, answer: dict[str, Any]) -> EngineVolume:
     return EngineVolume(
         id=name,
         modality=answer["modality"],
-        modalityGuessed=bool(answer["modalityGuessed"]),
         planar=bool(answer["planar"]),
         window=None if window is None else (float(window[0]), float(window[1])),
         notes=tuple(answer.get("notes", ())),

@@ -67,7 +67,7 @@ class SegmentationRequest:
 
     def isValid(self) -> tuple[bool, str]:
         """Whether it can be asked, and if not, why."""
-        if self.volumeNode is None:
+        if self.volumeNode is None or not slicer.mrmlScene.IsNodePresent(self.volumeNode):
             return False, _("Choose an image.")
         if not self.findings:
             return False, _("Type a finding, one per line.")

@@ -50,11 +50,9 @@ class ResultsPanel:
         table.itemSelectionChanged.connect(onSelected)
 
     @property
-    def selectedSegment(self) -> str | None:
-        """Id of the chosen segment, the first if none is chosen, None without rows."""
-        if not self._rows:
-            return None
-        return self._rows[max(0, self._table.currentRow())].segmentId
+    def selected(self) -> ResultRow | None:
+        """The chosen row, the first if none is chosen, None without rows."""
+        return self._rows[max(0, self._table.currentRow())] if self._rows else None
 
     def show(self, rows: Sequence[ResultRow]) -> None:
         """Show these rows; does nothing if they are shown already."""

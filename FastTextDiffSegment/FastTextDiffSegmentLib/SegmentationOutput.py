@@ -4,7 +4,7 @@ Knows arrays only; knows nothing about Slicer's scene.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +65,6 @@ class FindingOutput:
     def highestPresence(self) -> float:
         """The highest presence of all slices; 0 where none was asked."""
         return float(np.nanmax(self.presence)) if np.isfinite(self.presence).any() else 0.0
-
-    def atSlice(self, position: int) -> "FindingOutput":
-        """The part of one slice, counted from the first slice asked for."""
-        part = slice(position, position + 1)
-        return replace(
-            self,
-            probability=self.probability[part],
-            engineMask=self.engineMask[part],
-            presence=self.presence[part],
-            disagreement=None if self.disagreement is None else self.disagreement[part],
-        )
 
 
 @dataclass

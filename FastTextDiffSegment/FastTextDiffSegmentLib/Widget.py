@@ -130,6 +130,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             ui.dropButton: self.livePreview.drop,
             ui.undoButton: self.onUndo,
             ui.editButton: self._onEdit,
+            ui.revertButton: self._onRevert,
             ui.saveButton: self._onSave,
             ui.windowButton: self._onShowWindow,
         }
@@ -436,12 +437,20 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _onEdit(self) -> None:
         parameters = self._parameters
-        segmentId = self.resultsPanel.selectedSegment
+        segmentId = self.resultsPanel.selected.segmentId
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(parameters.outputSegmentation)
         editor.setSourceVolumeNode(parameters.inputVolume)
         editor.setCurrentSegmentID(segmentId)
+
+    def _onRevert(self) -> None:
+        """Bring the chosen segment back to the model's own output, which is kept beside the user's."""
+        row = self.resultsPanel.selected
+        question = _("Replace your edits of {name} by the model's own output?")
+        if self._ask(question.format(name=row.name)):
+            self.logic.archive.restore(self._parameters.outputSegmentation, row.segmentId)
+            self._updateResults()
 
     def _onShow3D(self, isShown: bool) -> None:
         showIn3D(self._parameters.outputSegmentation, isShown)
@@ -604,6 +613,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             button.toolTip = reason or tip
         ui.cancelButton.enabled = self.run.isRunning
         ui.undoButton.enabled = self.logic.history.canUndo and not self.run.isRunning
+        selected = self.resultsPanel.selected
+        ui.revertButton.enabled = selected is not None and selected.isEdited
         ui.keepButton.visible = ui.dropButton.visible = self.livePreview.output is not None
         ui.oneViewButton.visible = bool(self._known.get("planar")) and slicer.app.layoutManager() is not None
         window = self._known.get("window")
@@ -632,6 +643,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.ui.editButton.enabled = hasRows and parameters.inputVolume is not None
         self.ui.saveButton.enabled = hasRows and parameters.inputVolume is not None
         self.ui.show3DButton.enabled = hasRows
+        self._updateButtons()
 
 
 def _singleShot(act: Callable[[], None]):

@@ -346,7 +346,8 @@ def test_the_threshold_moves_the_last_result_at_once_but_not_what_was_edited(pan
     panel.ui.thresholdSlider.value = 0.9
     assert panel.mask("left lung", chestCt).sum() < before
     assert panel.tag("left lung", "FastTextDiff.Threshold") == "0.9"
-    edited = panel.mask("left lung", chestCt)
+    output = panel.mask("left lung", chestCt)
+    edited = output.copy()
     edited[:, :40] = True
     segmentId = panel.segmentation.GetSegmentation().GetSegmentIdBySegmentName("left lung")
     panel.slicer.util.updateSegmentBinaryLabelmapFromArray(
@@ -358,9 +359,16 @@ def test_the_threshold_moves_the_last_result_at_once_but_not_what_was_edited(pan
     panel.ui.thresholdSlider.value = 0.3
     assert any("You edited left lung" in question for question in panel.answers.asked)
     np.testing.assert_array_equal(panel.mask("left lung", chestCt), edited)
+    panel.click("revertButton")
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt), edited)
     panel.click("segmentSliceButton")
     assert not panel.widget.run.isRunning
     np.testing.assert_array_equal(panel.mask("left lung", chestCt), edited)
+    panel.answers.yes = True
+    panel.click("revertButton")
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt), output)
+    assert panel.tag("left lung", "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
+    assert not panel.ui.revertButton.enabled
 
 
 def test_every_segment_says_how_it_was_made(panel, chestCt):
