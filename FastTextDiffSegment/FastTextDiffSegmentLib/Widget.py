@@ -32,7 +32,7 @@ from .Results import resultRows
 from .ResultsPanel import ResultsPanel
 from .RunControl import RunControl
 from .SegmentationFiles import save
-from .SegmentVoxels import showIn3D
+from .SegmentVoxels import isShownIn3D, showIn3D
 from .SetupPanel import SetupPanel
 
 _TICK = 15
@@ -643,7 +643,14 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.ui.editButton.enabled = hasRows and parameters.inputVolume is not None
         self.ui.saveButton.enabled = hasRows and parameters.inputVolume is not None
         self.ui.show3DButton.enabled = hasRows
+        self._showIn3DState(hasRows and isShownIn3D(parameters.outputSegmentation))
         self._updateButtons()
+
+    def _showIn3DState(self, isShown: bool) -> None:
+        """Press or release the button without doing what it is for."""
+        wasBlocked = self.ui.show3DButton.blockSignals(True)
+        self.ui.show3DButton.checked = isShown
+        self.ui.show3DButton.blockSignals(wasBlocked)
 
 
 def _singleShot(act: Callable[[], None]):

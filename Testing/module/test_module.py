@@ -557,6 +557,24 @@ def test_a_saved_scene_brings_segments_tags_and_findings_back(panel, host, chest
     assert panel.names.count("left lung") == 1
 
 
+def test_surfaces_are_made_on_request_only_and_follow_the_segment(host, panel, chestCt):
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    segments = panel.segmentation.GetSegmentation()
+    assert not segments.ContainsRepresentation("Closed surface")
+    panel.click("show3DButton")
+    assert segments.ContainsRepresentation("Closed surface")
+    panel.ui.thresholdSlider.value = 0.8
+    assert segments.ContainsRepresentation("Closed surface")
+    assert panel.ui.show3DButton.checked
+    panel.click("show3DButton")
+    assert not segments.ContainsRepresentation("Closed surface")
+    panel.click("show3DButton")
+    host.closeScene()
+    assert not panel.ui.show3DButton.checked
+
+
 def test_edit_opens_the_segment_editor_on_this_segment_and_image(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")
