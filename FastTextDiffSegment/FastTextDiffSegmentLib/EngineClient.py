@@ -146,15 +146,16 @@ class EngineClient:
         if self._process is None:
             return
         exitCode = self._process.exitCode  # before reading: what it said before it ended is still in the pipe
-        for message in self._process.receive():
+        messages = self._process.receive()
+        if any(_isForeign(message) for message in messages):
+            self._end("The engine and the module are of different versions: install the extension again.", "internal")
+            return
+        for message in messages:
             self._take(message)
         if exitCode is not None:
             self._buryProcess(exitCode)
 
     def _take(self, message: dict[str, Any]) -> None:
-        if message.get("event") == "hello" and message.get("protocol") != PROTOCOL:
-            self._fail("internal", "The engine and the module are of different versions: install the extension again.")
-            return
         request = self._pending.get(message.get("id"))
         if request is None:
             return
@@ -166,19 +167,22 @@ class EngineClient:
 
     def _buryProcess(self, exitCode: int) -> None:
         words = self._process.lastWords()
-        self._process.close()
-        self._process = None
         detail = f"exit code {exitCode}" + (f", {words[:160]}" if words else "")
-        self._fail("stopped", f"The engine stopped unexpectedly ({detail}); nothing was changed. Please try again.")
+        self._end(f"The engine stopped unexpectedly ({detail}); nothing was changed. Please try again.")
 
-    def _fail(self, kind: str, message: str) -> None:
+    def close(self) -> None:
+        """End the process; questions on their way fail."""
+        self._end("The engine was closed.")
+
+    def _end(self, message: str, kind: str = "stopped") -> None:
+        """Let go of the process; what was asked of it is answered with an error."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
         pending, self._pending = self._pending, {}
         for request in pending.values():
             request.answer = {"event": "error", "kind": kind, "message": message}
 
-    def close(self) -> None:
-        """End the process; questions on their way fail."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
-        self._fail("stopped", "The engine was closed.")
+
+def _isForeign(message: dict[str, Any]) -> bool:
+    return message.get("event") == "hello" and message.get("protocol") != PROTOCOL

@@ -112,4 +112,6 @@ else:
     import select
 
     def _hasData(pipe: int) -> bool:
-        return bool(select.select([pipe], [], [], 0)[0])
+        poll = select.poll()  # `select` itself refuses descriptors above 1023, which a large program has
+        poll.register(pipe, select.POLLIN | select.POLLHUP)
+        return bool(poll.poll(0))
