@@ -172,6 +172,8 @@ class EngineSession:
             "dicomModality": source.dicomModality,
             "name": source.name,
         }
+        if source.key in self._handed:  # another job handed it over meanwhile
+            remove(folder)
         return self._handed.setdefault(source.key, _Handed(folder, fields))
 
     def _forgetOldest(self) -> Steps:

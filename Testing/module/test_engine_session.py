@@ -1,0 +1,77 @@
+"""Handing volumes over to the real engine: exactly, once, and again after it was restarted."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicerhost").start().slicer
+
+from FastTextDiffSegmentLib.EngineClient import EngineError  # noqa: E402 - texts are translated, so Slicer has to run
+from FastTextDiffSegmentLib.EngineSession import VolumeSource  # noqa: E402
+from FastTextDiffSegmentLib.Jobs import Job, JobRunner  # noqa: E402
+from FastTextDiffSegmentLib.Logic import newSession  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    session = newSession(str(tmp_path_factory.mktemp("exchange")))
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def runner(session):
+    return JobRunner(session.client.poll)
+
+
+def done(runner, steps):
+    return runner.wait(runner.start(Job(steps)))
+
+
+def source(array, **fields):
+    return VolumeSource(key=(array.tobytes(), *fields.values()), array=array, ijkToRas=np.eye(4), **fields)
+
+
+@pytest.fixture
+def film():
+    voxels = np.random.default_rng(0).integers(0, 255, (2, 40, 48), np.uint8)
+    return source(voxels.transpose(0, 2, 1)[:, ::-1], modality="xray")  # a view that is not contiguous
+
+
+def test_a_volume_that_several_jobs_want_is_handed_over_once_and_exactly(session, runner, film):
+    done(runner, session.opened())
+    jobs = [runner.start(Job(session.provided(film))) for _ in range(3)]
+    assert len({runner.wait(job).id for job in jobs}) == 1
+    [folder] = session.folder.path.glob("volume-*")
+    written = np.fromfile(folder / "voxels.raw", np.uint8).reshape(film.array.shape)
+    np.testing.assert_array_equal(written, film.array)
+
+
+def test_a_restarted_engine_is_told_again(session, runner, film):
+    first = done(runner, session.provided(film))
+    session.client.close()
+    done(runner, session.opened())
+    again = done(runner, session.provided(film))
+    assert again == first
+    output = done(runner, session.segmented(again, ["left lung"], (1, 2)))
+    assert output.findings[0].probability.shape == (1, 48, 40)
+    output.release()
+    assert not list(session.folder.path.glob("output-*"))
+
+
+def test_only_the_latest_volumes_are_kept(session, runner):
+    done(runner, session.opened())
+    for seed in range(4):
+        voxels = np.random.default_rng(seed).integers(0, 255, (1, 32, 32), np.uint8)
+        done(runner, session.provided(source(voxels, modality="xray")))
+    assert len(list(session.folder.path.glob("volume-*"))) == 2
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(session, runner, film, monkeypatch):
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fdopen", full)
+    other = source(film.array.copy() // 2, modality="xray")
+    with pytest.raises(EngineError, match="No space left on device"):
+        done(runner, session.provided(other))
+    assert other.key not in session._handed
