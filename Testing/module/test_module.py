@@ -113,6 +113,7 @@ def panel(host, module, scene):
     if panel.widget.run.isRunning:
         panel.widget.run.cancel()
         panel.finishRun()
+    assert "Internal error" not in panel.message
 
 
 @pytest.fixture
@@ -825,6 +826,7 @@ def test_the_current_item_of_a_sequence_is_segmented_and_named(panel, chestCt):
 
 def test_segment_and_progress_need_no_scrolling_on_a_small_screen(host, panel, chestCt, tmp_path):
     host.screenshot(tmp_path / "window.png", (1366, 768))
+    assert panel.widget._panel.minimumSizeHint.width() < 390
     for name in ("segmentSliceButton", "segmentVolumeButton", "cancelButton", "progressBar", "undoButton"):
         widget = getattr(panel.ui, name)
         bottom = widget.mapTo(host.window, panel.qt.QPoint(0, widget.height)).y()

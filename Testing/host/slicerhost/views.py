@@ -121,6 +121,10 @@ class LayoutManager:
         for name, view in self.views.items():
             view.setVisible(name in _LAYOUTS[layout])
 
+    def resetThreeDViews(self):
+        """Turns the 3D view's camera to what there is."""
+        self.views["1"].resetFocalPoint()
+
 
 class MainWindow(qt.QMainWindow):
     """Found by slicer.util.mainWindow() by its name. It is its own module selector."""
