@@ -484,6 +484,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             outputs = self.logic.segmentOutputs(output, request, self._parameters.threshold)
             self.preview.show(request.volumeNode, outputs)
             self._known["window"] = output.window
+            missing = [each.finding for each in outputs if not each.mask.any()]
+            self.tell(_("Not found on this slice: {names}").format(names=", ".join(missing)) if missing else "")
         self._update()
 
     # --- what the engine knows ------------------------------------------------------------------------------------

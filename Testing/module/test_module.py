@@ -221,6 +221,9 @@ def test_only_what_is_not_segmented_yet_is_previewed(panel, chestCt):
     panel.type("right lung")
     panel.waitFor(lambda: panel.widget.livePreview.output is not None)
     assert [found.finding for found in panel.widget.livePreview.output.findings] == ["right lung"]
+    panel.ui.findingsTextEdit.setPlainText("left lung\nright lung\nnuclei")
+    panel.waitFor(lambda: len(panel.widget.livePreview.output.findings) == 2)
+    assert panel.message == "Not found on this slice: nuclei"
     panel.click("keepButton")
     assert panel.names == ["left lung", "right lung"]
 

@@ -9,6 +9,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -133,9 +134,10 @@ def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]
     else:
         raise FastTextDiffError(f"{split_folder} has no {split.capitalize()}_text.xlsx")
     try:
-        rows = load_workbook(found[0], read_only=True).active.iter_rows(values_only=True)
-        header = [str(cell) for cell in next(rows, ())]
-        image, text = header.index("Image"), header.index("Description")
+        with closing(load_workbook(found[0], read_only=True)) as book:
+            header, *rows = book.active.iter_rows(values_only=True)
+        names = [str(cell) for cell in header]
+        image, text = names.index("Image"), names.index("Description")
     except (OSError, ValueError, LookupError, BadZipFile) as error:
         raise FastTextDiffError(f"{found[0]} must be an Excel table with the columns Image, Description") from error
     yield from ((str(row[image]), str(row[text] or "")) for row in rows if row[image])

@@ -46,6 +46,7 @@ class Host:
 
     def takeErrors(self):
         """The exceptions of slots and observers since the last call, as text."""
+        sys.excepthook = self._onException  # again: typer puts its own there whenever a command line runs
         errors, self._errors = self._errors, []
         return errors
 
