@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -130,20 +130,57 @@ def segment(
 @app.command(no_args_is_help=True)
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see fasttextdiff/configs.")],
+    labels: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many labelled images of each group, a seeded choice.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look at your data, and say what is wrong with it.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a compact model, or go on from the last checkpoint. Ctrl-C saves a checkpoint and stops."""
+    """Train a compact model, or go on from the last checkpoint. Ctrl-C saves a checkpoint and stops.
+
+    Your own data are looked at first. With several GPUs: accelerate launch -m fasttextdiff train CONFIG.
+    """
+    from dataclasses import replace
+
+    from fasttextdiff.pipeline import quiet_libraries
     from fasttextdiff.training.config import read_config
-    from fasttextdiff.training.progress import TrainingProgress
+    from fasttextdiff.training.progress import TrainingProgress, is_first_process
 
     run = read_config(config)
-    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
+    if labels is not None:
+        run = replace(run, labels=labels)
+    quiet_libraries()
+    _check_training_data(run.datasets)
+    if check:
+        return
+    with TrainingProgress(run.name, run.total_steps, run.output, shown=is_first_process()) as progress:
         from fasttextdiff.training.loop import train as train_model
 
-        folder = train_model(run, progress.report, progress.stopped)
+        folder = train_model(run, progress.report, progress.stopped, progress.note)
     if progress.stopped():
         raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
-    _say(f"wrote {folder}")
+    if is_first_process():
+        _say(f"wrote {folder}")
+
+
+def _check_training_data(datasets: Mapping[str, Path]) -> None:
+    """Look at one's own data, show what was found, and refuse what cannot be trained on."""
+    from fasttextdiff.training.data_checks import check_datasets, require_usable
+    from fasttextdiff.training.progress import is_first_process
+
+    if is_first_process():
+        with _progress("checking", "images") as progress:
+            reports = check_datasets(datasets, progress)
+        for report in reports:
+            title = f"{report.name}: {report.rows} rows, {report.images} images in {report.path}"
+            rows = [
+                ("error" if p.kind.stops else "warning", str(len(p.names)), p.kind.what, ", ".join(p.names[:3]))
+                for p in report.problems
+            ]
+            _table(title, ("", "n", "what", "first"), rows or [("ok", "", "nothing is wrong", "")])
+        require_usable(reports)
 
 
 @app.command(name="pretrain-text", no_args_is_help=True)

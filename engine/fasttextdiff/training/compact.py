@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,19 +25,26 @@ CT_LUNG_WINDOW = (-400.0, 1200.0)
 """(level, width) in HU that shows air, lung and soft tissue at the grey levels of the training slices."""
 
 
-def starting_model(config: TrainingConfig) -> FastTextDiffPipeline:
+def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]]) -> FastTextDiffPipeline:
     """The model that training starts from: new, or with weights of `start`, or with the text encoder of `text_encoder`.
+
+    Args:
+        config: the run.
+        own_terms: finding terms of one's own data by modality; the model says that it was taught them too.
 
     Raises:
         FastTextDiffError: a folder cannot be used, or its text encoder does not fit the model.
     """
     if config.start is not None:
         pipeline = FastTextDiffPipeline.from_pretrained(config.start)
-        pipeline.info = ModelInfo(name=config.name, licence=config.licence, taught=TAUGHT)
+        licence = config.licence or pipeline.info.licence
+        taught = _joined(pipeline.info.taught, TAUGHT if config.data is not None else {})
+        pipeline.info = replace(pipeline.info, name=config.name, licence=licence, taught=taught)
         pipeline.preprocessing = compact_preprocessing()
     else:
         folder = (config.text_encoder or config.output) / "tokenizer"
         pipeline = build_compact(config, learned_tokenizer(folder, config.text, config.model.vocabulary))
+    pipeline.info = replace(pipeline.info, taught=_joined(pipeline.info.taught, own_terms))
     if config.text_encoder is not None:
         encoder = TextEncoder.from_pretrained(config.text_encoder / "text_encoder", config.text_encoder / "tokenizer")
         if encoder.dim != pipeline.text_encoder.dim:
@@ -45,6 +54,12 @@ def starting_model(config: TrainingConfig) -> FastTextDiffPipeline:
             )
         pipeline.text_encoder = encoder
     return pipeline
+
+
+def _joined(*terms: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Finding terms of several sources by modality, each once."""
+    kinds = dict.fromkeys(kind for source in terms for kind in source)
+    return {kind: list(dict.fromkeys(term for source in terms for term in source.get(kind, ()))) for kind in kinds}
 
 
 def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipeline:
@@ -65,7 +80,7 @@ def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipelin
         presence=True,
     )
     text = TextEncoder(build_modernbert(model, tokenizer), tokenizer)
-    info = ModelInfo(name=config.name, licence=config.licence, taught=TAUGHT)
+    info = ModelInfo(name=config.name, licence=config.licence, taught={} if config.data is None else TAUGHT)
     return FastTextDiffPipeline(text, denoiser, fusion, compact_preprocessing(), info)
 
 
