@@ -151,6 +151,8 @@ def train(
     run = read_config(config)
     if labels is not None:
         run = replace(run, labels=labels)
+    if check and not run.datasets:
+        raise UsageError(f"there is nothing to check: {config} names no datasets of your own")
     quiet_libraries()
     _check_training_data(run.datasets)
     if check:
