@@ -11,7 +11,7 @@ from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
 
-PATHS = {"data", "text", "output", "start", "text_encoder"}
+PATHS = {"data", "text", "output", "start", "text_encoder", "denoiser"}
 """Fields that are paths, relative to the YAML file."""
 
 
@@ -74,7 +74,10 @@ class TrainingConfig:
         text: folder of text for the tokenizer.
         output: folder for checkpoints and the finished model.
         start: model folder whose weights and tokenizer are trained further, whatever `model` says; None starts anew.
-        text_encoder: folder made by `pretrain-text`, whose text encoder and tokenizer are used; None for the start's.
+        text_encoder: folder made by `pretrain-text` or `distil-text`, whose text encoder and tokenizer are used; None
+            for the start's.
+        denoiser: folder made by `pretrain-denoiser`, whose denoiser is used; None for the start's.
+        train_denoiser: whether the denoiser is trained jointly; False leaves it as it is, as published.
         stages: run one after another.
         mixture: images of each data group in every batch, as shares of the batch.
         model: sizes.
@@ -84,7 +87,7 @@ class TrainingConfig:
         weight_decay: decoupled.
         warmup: steps of linear warm-up.
         cooldown: share of all steps over which the rate falls linearly to 2 % at the end; constant in between.
-        denoising_weight: of the noise-prediction loss (Ho et al. 2020, equation 14).
+        denoising_weight: of the noise-prediction loss (Ho et al. 2020, equation 14), if the denoiser is trained.
         presence_weight: of the presence loss.
         ema: decay of the averaged weights that are saved.
         checkpoint_every: steps between checkpoints.
@@ -99,6 +102,8 @@ class TrainingConfig:
     mixture: dict[str, float]
     start: Path | None = None
     text_encoder: Path | None = None
+    denoiser: Path | None = None
+    train_denoiser: bool = True
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
     seed: int = 0
     learning_rate: float = 8e-4
