@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
-from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
 from fasttextdiff.fusion import FusionHead
 from fasttextdiff.model_info import ModelInfo
 from fasttextdiff.pipeline import FastTextDiffPipeline, load_component
@@ -61,8 +61,11 @@ def read_denoiser(folder: Path) -> tuple[UNet2DModel, DDPMScheduler]:
     for part in ("unet", "scheduler"):
         if not (folder / part).is_dir():
             raise UsageError(f"{folder} has no denoiser: the folder '{part}' is missing")
-    unet = load_component(UNet2DModel, folder / "unet", torch.float32)
-    return unet, DDPMScheduler.from_pretrained(folder / "scheduler")
+    try:
+        unet = load_component(UNet2DModel, folder / "unet", torch.float32)
+        return unet, DDPMScheduler.from_pretrained(folder / "scheduler")
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ModelError(f"the denoiser in {folder} cannot be used: {one_line(error)}") from error
 
 
 def _pretrained_denoiser(folder: Path, old: FeatureDenoiser) -> FeatureDenoiser:
