@@ -20,6 +20,7 @@ from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 if TYPE_CHECKING:
     from fasttextdiff.result import SegmentationResult
     from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff.training.progress import TrainingProgress
     from fasttextdiff.volume import Volume
 
 # click's own base of wrong options; newer releases of typer bring a copy of click, older ones import it
@@ -199,21 +200,89 @@ def pretrain_text(
 ) -> None:
     """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
     from fasttextdiff.training.config import CompactModelConfig
+
+    if start is not None:
+        _check_encoder_folder(start)
+    with _pretraining("pretrain-text", steps, output) as progress:
+        from fasttextdiff.training import pretrain_text as pretraining
+        from fasttextdiff.training.pretraining import Schedule
+
+        model = CompactModelConfig(vocabulary=vocabulary)
+        run = pretraining.TextPretraining(text, output, start, model, Schedule(steps, 6e-4), seed=seed)
+        pretraining.pretrain_text(run, progress.report, progress.stopped)
+
+
+@app.command(name="distil-text", no_args_is_help=True)
+def distil_text(
+    text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
+    teacher: Annotated[
+        str, typer.Option(help="BERT or ModernBERT to learn from: folder or hub id, with weights as safetensors.")
+    ],
+    start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 16 texts and 8 families of prompts.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of order and prompts.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a compact text encoder what a pretrained one knows of every word, and to keep left from right, no from yes.
+
+    Ctrl-C saves and stops.
+    """
+    _check_encoder_folder(start)
+    with _pretraining("distil-text", steps, output) as progress:
+        from fasttextdiff.training import distil_text as distillation
+        from fasttextdiff.training.pretraining import Schedule
+
+        run = distillation.TextDistillation(text, teacher, start, output, Schedule(steps, 4e-4), seed=seed)
+        distillation.distil_text(run, progress.report, progress.stopped)
+
+
+@app.command(name="pretrain-denoiser", no_args_is_help=True)
+def pretrain_denoiser(
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="Folder of PNG, JPEG, TIFF, NIfTI, NRRD or MHA, at any depth.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets unet, scheduler and checkpoints.")],
+    start: Annotated[Path | None, typer.Option(help="Model folder whose denoiser is trained further.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 5000,
+    size: Annotated[int, typer.Option(min=16, help="Pixels of the side of a training image.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of weights, order, views and noise.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a denoiser what images look like, from any images without labels. Ctrl-C saves and stops.
+
+    The folder serves as `denoiser:` of a training configuration.
+    """
+    with _pretraining("pretrain-denoiser", steps, output) as progress:
+        from fasttextdiff.training import pretrain_denoiser as pretraining
+        from fasttextdiff.training.pretraining import Schedule
+
+        schedule = Schedule(steps, 4e-4)
+        run = pretraining.DenoiserPretraining(
+            images, output, start, schedule=schedule, size=size, batch=batch, seed=seed
+        )
+        pretraining.pretrain_denoiser(run, progress.report, progress.stopped, _note)
+
+
+def _check_encoder_folder(folder: Path) -> None:
+    if not (folder / "text_encoder").is_dir():
+        raise UsageError(f"{folder} is not a model folder: it has no text_encoder")
+
+
+@contextmanager
+def _pretraining(name: str, steps: int, output: Path) -> Iterator[TrainingProgress]:
+    """A progress bar around a run, and what came of it."""
     from fasttextdiff.training.progress import TrainingProgress
 
-    if start is not None and not (start / "text_encoder").is_dir():
-        raise UsageError(f"{start} is not a model folder: it has no text_encoder")
-    with TrainingProgress("pretrain-text", steps, output) as progress:
+    with TrainingProgress(name, steps, output) as progress:
         from fasttextdiff.pipeline import quiet_libraries
-        from fasttextdiff.training import pretrain_text as pretraining
 
         quiet_libraries()
-        model = CompactModelConfig(vocabulary=vocabulary)
-        run = pretraining.TextPretraining(text, output, start, model, steps=steps, seed=seed)
-        folder = pretraining.pretrain_text(run, progress.report, progress.stopped)
+        yield progress
     if progress.stopped() and progress.step < steps:
-        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
-    _say(f"wrote {folder}")
+        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {output}")
+    _say(f"wrote {output}")
 
 
 @app.command(no_args_is_help=True)

@@ -12,7 +12,7 @@ from typing import Any
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.model_info import BUNDLED_MODEL
 
-PATHS = {"data", "text", "output", "start", "text_encoder"}
+PATHS = {"data", "text", "output", "start", "text_encoder", "denoiser"}
 """Fields that are paths, relative to the YAML file."""
 BUNDLED = "bundled"
 """The value of `start` that means the bundled model."""
@@ -82,7 +82,10 @@ class TrainingConfig:
         labels: labelled images of each group that are used, a seeded choice; None for all.
         start: model folder whose weights and tokenizer are trained further, whatever `model` says, or "bundled"; None
             starts anew.
-        text_encoder: folder made by `pretrain-text`, whose text encoder and tokenizer are used; None for the start's.
+        text_encoder: folder made by `pretrain-text` or `distil-text`, whose text encoder and tokenizer are used; None
+            for the start's.
+        denoiser: folder made by `pretrain-denoiser`, whose denoiser is used; None for the start's.
+        train_denoiser: whether the denoiser is trained jointly; False leaves it as it is, as published.
         text: folder of text for the tokenizer, needed without `start` and `text_encoder`.
         model: sizes.
         seed: of initial weights, data order, augmentation and noise.
@@ -91,7 +94,7 @@ class TrainingConfig:
         weight_decay: decoupled.
         warmup: steps of linear warm-up.
         cooldown: share of all steps over which the rate falls linearly to 2 % at the end; constant in between.
-        denoising_weight: of the noise-prediction loss (Ho et al. 2020, equation 14).
+        denoising_weight: of the noise-prediction loss (Ho et al. 2020, equation 14), if the denoiser is trained.
         presence_weight: of the presence loss.
         ema: decay of the averaged weights that are saved.
         checkpoint_every: steps between checkpoints.
@@ -108,6 +111,8 @@ class TrainingConfig:
     start: Path | None = None
     text_encoder: Path | None = None
     text: Path | None = None
+    denoiser: Path | None = None
+    train_denoiser: bool = True
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
     seed: int = 0
     learning_rate: float = 8e-4

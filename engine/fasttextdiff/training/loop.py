@@ -235,19 +235,30 @@ def training_losses(
 ) -> dict[str, Tensor]:
     """Forward pass and all losses of one batch; `loss` is the weighted sum, `dice` is only to look at."""
     images, noise, truth = (t.to(device) for t in (batch.images, batch.noise, batch.masks))
-    features, predicted = pipeline.denoiser.denoise(images, noise)
+    features, denoising = image_features(pipeline, images, noise)
     tokens = pipeline.text_encoder.tokenize(batch.texts)
     states, mask = pipeline.text_encoder(**{name: ids.to(device) for name, ids in tokens.items()})
     shared = [f.repeat_interleave(PROMPTS_PER_IMAGE, dim=0) for f in features]
     output = pipeline.decode(shared, TextStates(states, mask), (images.shape[2], images.shape[3]))
     segmentation = segmentation_loss(output.logits, truth)
-    denoising = denoising_loss(predicted, noise.repeat_interleave(len(pipeline.denoiser.plan.timesteps), dim=0))
-    losses = {"segmentation": segmentation, "denoising": denoising}
-    total = segmentation + config.denoising_weight * denoising
+    losses = {"segmentation": segmentation}
+    total = segmentation
+    if denoising is not None:
+        losses["denoising"] = denoising
+        total = total + config.denoising_weight * denoising
     if output.presence is not None:
         losses["presence"] = presence_loss(output.presence, truth)
         total = total + config.presence_weight * losses["presence"]
     return {"loss": total, "dice": foreground_dice(output.logits.detach(), truth), **losses}
+
+
+def image_features(pipeline: FastTextDiffPipeline, images: Tensor, noise: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    """The denoiser's features, and its own loss; a frozen one has none and runs only as far as its last feature."""
+    denoiser = pipeline.denoiser
+    if not next(denoiser.parameters()).requires_grad:
+        return denoiser(images, noise), None
+    features, predicted = denoiser.denoise(images, noise)
+    return features, denoising_loss(predicted, noise.repeat_interleave(len(denoiser.plan.timesteps), dim=0))
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
@@ -260,6 +271,8 @@ def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) ->
     """Text encoder and the rest, each with and without weight decay (none for biases and norms)."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in pipeline.named_parameters():
+        if not parameter.requires_grad:  # a frozen denoiser
+            continue
         groups.setdefault((name.startswith("text_encoder"), parameter.ndim > 1), []).append(parameter)
     rates = {True: config.text_learning_rate, False: config.learning_rate}
     return [
