@@ -165,7 +165,7 @@ def _everywhere(region: Region, rng: Generator) -> str:
     return _pick(EVERYWHERE, rng).format(finding=word)
 
 
-def _whole_region(sample: Sample, region: Region, rng: Generator) -> Prompt:
+def _whole_region(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
     word = _pick(FINDINGS[region], rng) if region is Region.HEART else _everywhere(region, rng)
     return _seldom_empty(Prompt(word, has(sample, region)), region, rng)
 
