@@ -64,10 +64,8 @@ class CrossAttention(nn.Module):
         """
         batch, length, _ = text.shape
         k, v = (to(text).view(batch, length, self.heads, -1) for to in (self.to_k, self.to_v))
-        to_q, to_out = (
-            self.to_q.weight.unflatten(0, (self.heads, -1)),
-            self.to_out.weight.unflatten(1, (self.heads, -1)),
-        )
+        to_q = self.to_q.weight.unflatten(0, (self.heads, -1))
+        to_out = self.to_out.weight.unflatten(1, (self.heads, -1))
         # a text has far fewer tokens than a map has pixels: the projections of the pixels are folded into the words
         keys = torch.einsum("blhd,hdc->bchl", k, to_q) / math.sqrt(k.shape[-1])
         values = torch.einsum("blhd,chd->bhlc", v, to_out)
@@ -179,7 +177,9 @@ class FusionHead(ModelMixin, ConfigMixin):
         height, width = feature.shape[2:]
         x = feature.flatten(2).transpose(1, 2)
         if index is not None:
-            x = functional.linear(x, self.projections[index].weight.flatten(1), self.projections[index].bias)
+            projection = self.projections[index]
+            assert isinstance(projection, nn.Conv2d)
+            x = functional.linear(x, projection.weight.flatten(1), projection.bias)
         if self.position is not None:
             x = x + self.position(positional_code(height, width, x.device, x.dtype))
         return self.block(x, text, mask).transpose(1, 2).unflatten(2, (height, width))
