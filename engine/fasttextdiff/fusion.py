@@ -67,13 +67,14 @@ class CrossAttention(nn.Module):
         to_q = self.to_q.weight.unflatten(0, (self.heads, -1))
         to_out = self.to_out.weight.unflatten(1, (self.heads, -1))
         # a text has far fewer tokens than a map has pixels: the projections of the pixels are folded into the words
-        keys = torch.einsum("blhd,hdc->bchl", k, to_q) / math.sqrt(k.shape[-1])
+        keys = torch.einsum("blhd,hdc->bhlc", k, to_q) / math.sqrt(k.shape[-1])
         values = torch.einsum("blhd,chd->bhlc", v, to_out)
-        scores = (image @ keys.flatten(2)).unflatten(2, (self.heads, length))
+        # pixels last, where a softmax over a handful of words is fast
+        scores = (keys.flatten(1, 2) @ image.transpose(1, 2)).unflatten(1, (self.heads, length))
         if mask is not None:
-            scores = scores.masked_fill(~mask[:, None, None, :], -torch.inf)
-        attention = scores.softmax(dim=-1).to(values.dtype).flatten(2)
-        return self.norm_out(attention @ values.flatten(1, 2) + self.to_out.bias)
+            scores = scores.masked_fill(~mask[:, None, :, None], -torch.inf)
+        attention = scores.softmax(dim=2).to(values.dtype).flatten(1, 2)
+        return self.norm_out(attention.transpose(1, 2) @ values.flatten(1, 2) + self.to_out.bias)
 
 
 class FusionBlock(nn.Module):
@@ -206,9 +207,9 @@ def positional_code(height: int, width: int, device: torch.device, dtype: torch.
 def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     """A 3x3 convolution, padded by one, of the channels of all maps, each upsampled bilinearly to one size.
 
-    Exact up to rounding, at a fraction of the cost: upsampling commutes with every single tap of the convolution, so
-    the taps are 1x1 convolutions of the small maps, and their upsampling, shift and sum are two products with
-    interpolation matrices. A map that is hardly smaller than the output goes the plain way.
+    Exact up to rounding, without the wide map that all of them together would be. Upsampling commutes with every single
+    tap of the convolution: where that is cheaper, the taps are 1x1 convolutions of the small map, and their upsampling,
+    shift and sum are two products with interpolation matrices.
 
     Args:
         convolution: of sum(C_k) channels to C.
@@ -222,28 +223,51 @@ def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tup
     assert convolution.bias is not None
     result = convolution.bias[:, None, None]
     for small, weight in zip(maps, weights, strict=True):
-        same = tuple(small.shape[2:]) == size
-        result = result + (functional.conv2d(small, weight, padding=1) if same else _tapped(small, weight, size))
+        if _taps_pay(small, len(weight), size):
+            result = result + _convolve_taps(small, weight, size)
+        else:
+            result = result + functional.conv2d(_upsample(small, size), weight, padding=1)
     return result
 
 
-def _tapped(small: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+def _taps_pay(small: Tensor, out: int, size: tuple[int, int]) -> bool:
+    """Whether :func:`_convolve_taps` takes fewer multiplications than upsampling and convolving."""
+    (channels, h, w), (height, width) = small.shape[1:], size
+    taps = 9 * channels * out * h * w + 3 * out * h * width * (3 * w + height)
+    plain = 9 * channels * out * height * width + channels * h * width * (w + height)
+    return taps < plain
+
+
+def _upsample(small: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, corners not aligned; channels stay last in memory, as `functional.interpolate` would not keep them."""
+    if tuple(small.shape[2:]) == size:
+        return small
+    rows, columns = (_interpolation(n, m, small) for n, m in zip(small.shape[2:], size, strict=True))
+    wide = columns @ small.permute(0, 2, 3, 1)  # (B, h, W, C)
+    return (rows @ wide.flatten(2)).unflatten(2, (size[1], -1)).permute(0, 3, 1, 2)
+
+
+def _convolve_taps(small: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
     """The 3x3 convolution of the upsampled map (B, C, h, w) by way of nine 1x1 taps at its own size."""
     (batch, _, h, w), out = small.shape, len(weight)
     taps = functional.linear(small.flatten(2).transpose(1, 2), weight.permute(2, 3, 0, 1).flatten(0, 2))
-    # (B, h, w, 3 rows, 3 columns, out) to (B, h, 3 rows, 3 columns * w, out)
-    by_row = taps.view(batch, h, w, 3, 3, out).permute(0, 3, 1, 4, 2, 5).reshape(batch, 3 * h, 3 * w, out)
-    rows, columns = (_shifted_interpolation(n, m, by_row) for n, m in zip((h, w), size, strict=True))
-    wide = columns @ by_row  # (B, 3 rows * h, W, out)
+    # (B, h, w, 3 rows, 3 columns, out) to (B, 3 rows * h, 3 columns * w, out)
+    by_tap = taps.view(batch, h, w, 3, 3, out).permute(0, 3, 1, 4, 2, 5).reshape(batch, 3 * h, 3 * w, out)
+    rows, columns = (_seen_by_taps(_interpolation(n, m, by_tap)) for n, m in zip((h, w), size, strict=True))
+    wide = columns @ by_tap  # (B, 3 rows * h, W, out)
     return (rows @ wide.flatten(2)).view(batch, *size, out).permute(0, 3, 1, 2)
 
 
-def _shifted_interpolation(source: int, goal: int, like: Tensor) -> Tensor:
-    """(goal, 3 * source): linear interpolation as seen by each of the three taps; beyond the border lies nothing."""
+def _interpolation(source: int, goal: int, like: Tensor) -> Tensor:
+    """(goal, source): linear interpolation, corners not aligned."""
     identity = torch.eye(source, device=like.device)[None]
-    matrix = functional.interpolate(identity, goal, mode="linear", align_corners=False)[0].T
-    padded = functional.pad(matrix, (0, 0, 1, 1))
-    return torch.cat([padded[tap : tap + goal] for tap in range(3)], dim=1).to(like.dtype)
+    return functional.interpolate(identity, goal, mode="linear", align_corners=False)[0].T.to(like.dtype)
+
+
+def _seen_by_taps(interpolation: Tensor) -> Tensor:
+    """(goal, 3 * source): each row as the three taps around it see it; beyond the border lies nothing."""
+    padded = functional.pad(interpolation, (0, 0, 1, 1))
+    return torch.cat([padded[tap : tap + len(interpolation)] for tap in range(3)], dim=1)
 
 
 def _projection_roles(channels: Sequence[int], width: int) -> list[tuple[bool, int] | None]:
