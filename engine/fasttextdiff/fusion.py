@@ -166,11 +166,15 @@ class FusionHead(ModelMixin, ConfigMixin):
         fused = [self._fuse(k, f, text, text_mask) for k, f in enumerate(features)]
         hidden = functional.relu(self.norm1(convolve_upsampled(self.conv1, fused, size)))
         hidden = functional.relu(self.norm2(self.conv2(hidden)))
-        presence = None
-        if self.presence_head is not None:
-            pooled = torch.cat([fused[0].mean((2, 3)), hidden.mean((2, 3)), hidden.amax((2, 3))], dim=1)
-            presence = self.presence_head(pooled).squeeze(1)
-        return FusionOutput(self.conv3(hidden), presence)
+        return FusionOutput(self.conv3(hidden), self.presence(fused[0], hidden))
+
+    def presence(self, coarsest: Tensor, hidden: Tensor) -> Tensor | None:
+        """Logit (B,) that the finding is there, from the coarsest fused map and the decoder's last hidden one."""
+        if self.presence_head is None:
+            return None
+        pooled = torch.cat([coarsest.mean((2, 3)), hidden.mean((2, 3)), hidden.amax((2, 3))], dim=1)
+        logit: Tensor = self.presence_head(pooled).squeeze(1)
+        return logit
 
     def _fuse(self, scale: int, feature: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
         """One scale to `width` channels, mixed with the text."""
