@@ -17,7 +17,7 @@ LAYERS = (
     {"pipeline", "datasets", "reading", "dicom_reading", "terminology", "segment_tags", "captions", "nrrd"},
     {"segmenter", "worker_questions", "seg_nrrd", "preview_tiles", "published"},
     {"writing", "preview", "golden", "convert", "evaluation", "control", "training", "worker_jobs"},
-    {"worker"},
+    {"worker", "benchmarks"},
     {"cli"},
     {"__main__"},
 )

@@ -18,6 +18,7 @@ import typer
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 
 if TYPE_CHECKING:
+    from fasttextdiff.benchmarks.measuring import Figure
     from fasttextdiff.result import SegmentationResult
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff.training.progress import TrainingProgress
@@ -392,6 +393,47 @@ def verify_golden(
         raise FastTextDiffError(f"{failed} of {len(checks)} stored arrays are not reproduced")
 
 
+@app.command()
+def benchmark(
+    suite: Annotated[
+        list[str] | None, typer.Option(help="interactive, volume, text, memory or training; all if not given.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Image to measure on; a made-up chest CT if not given.")] = None,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="Also the published network at full size: minutes on a CPU, 8 GB.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Each figure is the median of so many.")] = 7,
+    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume suite.")] = 16,
+    json_output: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Measure speed and memory, every figure beside what it is compared with."""
+    from fasttextdiff.benchmarks.inputs import chest_phantom
+    from fasttextdiff.benchmarks.measuring import as_json
+    from fasttextdiff.benchmarks.suites import SUITES, Bench
+    from fasttextdiff.output_files import check_writable
+
+    chosen = suite or list(SUITES)
+    if unknown := [name for name in chosen if name not in SUITES]:
+        raise UsageError(f"'{unknown[0]}' is not a suite: use {', '.join(SUITES)}")
+    if json_output:
+        check_writable(json_output)
+    volume = chest_phantom(3) if image is None else _read(image, None, None)
+    bench = Bench(_load(model, device, dtype), volume, repeats, full_size, slices)
+    figures = []
+    for name in chosen:
+        for figure in SUITES[name](bench):
+            _say(f"{figure.name}: {figure.median:.4g} {figure.unit}")
+            figures.append(figure)
+    about = as_json(figures)
+    _show_figures(figures, about["machine"])
+    if json_output:
+        _write_json(json_output, about)
+
+
 @app.command(no_args_is_help=True)
 def convert(
     denoiser: Annotated[Path, typer.Option(help="256x256_diffusion_uncond.pt of guided-diffusion.")],
@@ -574,6 +616,17 @@ def _show_scores(report: dict[str, Any], texts: dict[str, dict[str, float]]) -> 
         *((f"{text} (I, n = {s['n']:.0f})", f"{s['dice']:.4f}", f"{s['iou']:.4f}") for text, s in texts.items()),
     ]
     _table(title, ("", "Dice", "IoU"), rows)
+
+
+def _show_figures(figures: Sequence[Figure], machine: dict[str, Any]) -> None:
+    rows = []
+    for f in figures:
+        there = f.reference_median is not None
+        compared = (f.reference, f"{f.reference_median:.4g}", f"{f.ratio:.2f}") if there else ("", "", "")
+        dice = "" if f.dice_to_reference is None else f"{f.dice_to_reference:.4f}"
+        rows.append((f.name, f.model, f.device, f"{f.median:.4g} {f.unit}", *compared, dice))
+    title = f"{machine['cpu']}, {machine['threads']} threads, GPU: {machine.get('gpu', 'none')}"
+    _table(title, ("", "model", "device", "median", "beside", "", "ratio", "Dice"), rows)
 
 
 def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
