@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+from fasttextdiff.tables import show_table as _table
 
 if TYPE_CHECKING:
     from fasttextdiff.result import SegmentationResult
@@ -466,20 +467,6 @@ def _show_scores(report: dict[str, Any], texts: dict[str, dict[str, float]]) -> 
         *((f"{text} (I, n = {s['n']:.0f})", f"{s['dice']:.4f}", f"{s['iou']:.4f}") for text, s in texts.items()),
     ]
     _table(title, ("", "Dice", "IoU"), rows)
-
-
-def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, box=box.SIMPLE, title_justify="left", show_header=any(header))
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
 
 
 @contextmanager
