@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+from fasttextdiff.tables import show_table as _table
 
 if TYPE_CHECKING:
     from fasttextdiff.benchmarks.measuring import Figure
@@ -627,20 +628,6 @@ def _show_figures(figures: Sequence[Figure], machine: dict[str, Any]) -> None:
         rows.append((f.name, f.model, f.device, f"{f.median:.4g} {f.unit}", *compared, dice))
     title = f"{machine['cpu']}, {machine['threads']} threads, GPU: {machine.get('gpu', 'none')}"
     _table(title, ("", "model", "device", "median", "beside", "", "ratio", "Dice"), rows)
-
-
-def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, box=box.SIMPLE, title_justify="left", show_header=any(header))
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
 
 
 @contextmanager
