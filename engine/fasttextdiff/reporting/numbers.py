@@ -64,7 +64,9 @@ def _chosen(scores: Sequence[Score], cases: Indices) -> list[Score]:
 
 
 def _findings(cases: Sequence[Case], true: Sequence[Score], seed: int) -> dict[str, dict[str, Any]]:
-    """Protocol I of each finding; empty where every image has its own sentence."""
+    """Protocol I of each finding; empty where texts are sentences about whole images."""
+    if not all(case.target.of_finding for case in cases):
+        return {}
     groups = groups_by_text(true, [case.target for case in cases])
     return {text: {"n": len(group), **_of_group(group, seed)} for text, group in groups.items()}
 

@@ -74,14 +74,14 @@ def _scores(content: Content) -> Iterator[Block]:
 
 
 def _findings(content: Content) -> Iterator[Block]:
-    if len(content["findings"]) < 2:
+    if not content["findings"]:
         return
-    yield Heading(3, "By text, native resolution, mean of images")
+    yield Heading(3, "By finding, native resolution, mean of images")
     rows = [
         (text, _number(numbers["dice"]), _number(numbers["iou"]), str(numbers["n"]))
         for text, numbers in content["findings"].items()
     ]
-    yield Table(("text", "Dice", "IoU", "n"), rows)
+    yield Table(("finding", "Dice", "IoU", "n"), rows)
 
 
 def _texts(content: Content) -> Iterator[Block]:
@@ -96,7 +96,7 @@ def _texts(content: Content) -> Iterator[Block]:
         for mode, numbers in content["texts"].items()
     ]
     if content["caption_baseline"] is not None:
-        rows.append(("caption alone, no image", "0", *_beside(content["caption_baseline"])))
+        rows.append(("caption alone, no image", f"0 of {content['n']}", *_beside(content["caption_baseline"])))
     yield Table(("asked with", "texts changed", "Dice (I)", "difference (I)", "Dice (P)", "n"), _with_n(rows, content))
     yield Paragraph(_baseline_note(content["caption_baseline"]))
 
