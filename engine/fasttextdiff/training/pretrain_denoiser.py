@@ -86,7 +86,8 @@ def pretrain_denoiser(
     if run.size % model.denoiser.multiple:
         raise UsageError(f"the image side must be a multiple of {model.denoiser.multiple} pixels, not {run.size}")
     learned, held_out = _split(_read(run, note))
-    training = Pretraining(model.to(memory_format=torch.channels_last), run.schedule, run.output, run.ema)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    training = Pretraining(model, run.schedule, run.output, run.ema)
     timesteps = int(model.denoiser.scheduler.config.num_train_timesteps)
     measured = NoisedBatches(held_out, replace(run, seed=MEASURED_SEED), timesteps)
     if training.done == 0:
