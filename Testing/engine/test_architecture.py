@@ -16,7 +16,7 @@ LAYERS = (
     {"text_encoder", "worker_fields"},
     {"pipeline", "datasets", "reading", "dicom_reading", "terminology", "segment_tags", "captions", "nrrd"},
     {"segmenter", "worker_questions", "seg_nrrd", "preview_tiles", "published"},
-    {"writing", "preview", "golden", "convert", "evaluation", "control", "training", "worker_jobs"},
+    {"dicom_seg", "writing", "preview", "golden", "convert", "evaluation", "control", "training", "worker_jobs"},
     {"worker"},
     {"cli"},
     {"__main__"},
