@@ -21,6 +21,7 @@ from pydicom.uid import (
     XRayAngiographicImageStorage,
 )
 
+from fasttextdiff.environment import Requirement
 from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError
 from fasttextdiff.reading import read_volume
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
@@ -364,9 +365,11 @@ def test_a_header_that_allows_no_valid_object_is_one_line(tmp_path):
     assert not (tmp_path / "result.dcm").exists()
 
 
-def test_without_the_optional_package_one_line_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingPackagesError, match=r'pip install "highdicom>='):
+@pytest.mark.parametrize(("name", "minimum"), [("highdicom", "99.0"), ("not-highdicom", "0.28")])
+def test_without_the_optional_package_one_line_says_what_to_install(tmp_path, monkeypatch, name, minimum):
+    needed = Requirement(name, minimum, name.replace("-", "_"))
+    monkeypatch.setattr("fasttextdiff.dicom_seg._HIGHDICOM", needed)
+    with pytest.raises(MissingPackagesError, match=f'pip install "{needed}"'):
         check_segmentation_path(tmp_path / "result.dcm")
     check_segmentation_path(tmp_path / "result.seg.nrrd")
 

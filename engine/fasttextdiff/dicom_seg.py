@@ -6,7 +6,6 @@ read: the same result gives the same bytes. Knows nothing about how the file com
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import re
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.environment import Requirement, check_package
 from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError, one_line
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
 from fasttextdiff.segment_tags import (
@@ -35,7 +35,7 @@ from fasttextdiff.segment_tags import (
 from fasttextdiff.terminology import Code, Rgb, assign_colors, code_finding
 from fasttextdiff.volume import Source, Volume
 
-_PACKAGE = "highdicom>=0.27"
+_HIGHDICOM = Requirement("highdicom", "0.28", "highdicom")
 _USE_INSTEAD = "write .seg.nrrd or .nii.gz instead"
 # A namespace of our own, so that no other software derives the same UIDs from the same series (RFC 9562, section 5.5).
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "fasttextdiff")
@@ -64,10 +64,13 @@ def check_packages() -> None:
     """Refuse before any work where the optional package is missing.
 
     Raises:
-        MissingPackagesError: highdicom is not installed.
+        MissingPackagesError: highdicom is not installed, or too old.
     """
-    if importlib.util.find_spec("highdicom") is None:
-        raise MissingPackagesError(f'DICOM SEG needs one more package: pip install "{_PACKAGE}"; or {_USE_INSTEAD}')
+    problem = check_package(_HIGHDICOM).problem
+    if problem:
+        raise MissingPackagesError(
+            f'DICOM SEG needs {_HIGHDICOM.name}: {problem}; pip install "{_HIGHDICOM}", or {_USE_INSTEAD}'
+        )
 
 
 def check_source(volume: Volume) -> None:
