@@ -16,7 +16,7 @@ LAYERS = (
     {"text_encoder", "worker_fields"},
     {"pipeline", "datasets", "reading", "dicom_reading", "terminology", "segment_tags", "captions", "nrrd"},
     {"evaluation_texts", "segmenter", "worker_questions", "seg_nrrd", "preview_tiles", "published"},
-    {"batch", "writing", "preview", "golden", "convert", "evaluation", "control", "training", "worker_jobs"},
+    {"dicom_seg", "batch", "writing", "preview", "golden", "convert", "evaluation", "control", "training", "worker_jobs"},
     {"reporting"},
     {"worker", "benchmarks"},
     {"cli"},
