@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import tiny_pipeline
+from tiny_models import save_text_encoder, tiny_pipeline
 
 from fasttextdiff import cli
 
@@ -253,6 +253,36 @@ def test_a_text_encoder_is_pretrained_from_the_command_line(run, model, tmp_path
     assert "not a model folder" in error_line(err)
 
 
+def test_a_text_encoder_learns_from_a_pretrained_one_from_the_command_line(run, model, tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("\n".join(f"the left lung is clear {n}" for n in range(60)))
+    save_text_encoder(tmp_path / "teacher", dim=64)
+    places = "--start", model, "-o", tmp_path / "out"
+    teach = "distil-text", tmp_path / "text", "--steps", 1, "--teacher"
+    assert run(*teach, tmp_path / "teacher", *places, with_model=False)[0] == 0
+    assert (tmp_path / "out" / "text_encoder" / "model.safetensors").is_file()
+    code, _, err = run(*teach, tmp_path / "none", *places, with_model=False)
+    assert code == 1
+    assert "none" in error_line(err)
+
+
+def test_a_denoiser_is_pretrained_from_the_command_line_past_a_damaged_file(run, model, tmp_path):
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for n in range(21):
+        Image.fromarray(rng.integers(0, 255, (40, 40)).astype(np.uint8)).save(tmp_path / "images" / f"{n}.png")
+    (tmp_path / "images" / "deep" / "broken.jpg").write_bytes(b"no picture")
+    train = "pretrain-denoiser", tmp_path / "images", "--steps", 1, "--batch", 2, "--size", 32, "--start", model
+    code, _, err = run(*train, "-o", tmp_path / "out", with_model=False)
+    assert code == 0
+    assert "broken.jpg" in err
+    assert "1 of 22 files skipped" in err
+    assert (tmp_path / "out" / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+    code, _, err = run("pretrain-denoiser", tmp_path / "none", "-o", tmp_path / "new", with_model=False)
+    assert code == 2
+    assert "none" in error_line(err)
+
+
 def test_help_of_every_command_says_what_it_does(run):
     code, out, _ = run("--help", with_model=False)
     assert code == 0
@@ -260,6 +290,8 @@ def test_help_of_every_command_says_what_it_does(run):
         "segment",
         "train",
         "pretrain-text",
+        "distil-text",
+        "pretrain-denoiser",
         "evaluate",
         "evaluate-control",
         "verify-golden",

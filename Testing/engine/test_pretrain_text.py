@@ -15,16 +15,18 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.text_encoder import TextEncoder, TextStates
 from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.loop import train
-from fasttextdiff.training.pretrain_text import (
-    CHECKPOINT,
-    SUMMARY,
-    MaskedBatches,
-    TextPretraining,
-    cut_texts,
-    pretrain_text,
-    split_texts,
+from fasttextdiff.training.pretrain_text import MaskedBatches, TextPretraining, cut_texts, pretrain_text, split_texts
+from fasttextdiff.training.pretraining import CHECKPOINT, SUMMARY, Schedule
+from fasttextdiff.training.prompts import EVERYWHERE, FINDINGS, IN_ZONE, LUNGS_WORDS, NEGATED, ON_SIDE
+from fasttextdiff.training.text_probe import (
+    FITTED_PLAIN,
+    FITTED_TEMPLATES,
+    FITTED_WORDS,
+    HELD_OUT_PLAIN,
+    HELD_OUT_TEMPLATES,
+    HELD_OUT_WORDS,
+    separability,
 )
-from fasttextdiff.training.text_probe import separability
 from fasttextdiff.training.tokenizer import learned_tokenizer, train_tokenizer
 
 WORDS = ("infection", "opacity", "nodule", "effusion")
@@ -41,7 +43,9 @@ def run(tmp_path):
     ]
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "reports.txt").write_text("\n".join(lines))
-    return TextPretraining(tmp_path / "corpus", tmp_path / "out", model=TINY, steps=6, batch=8, warmup=2)
+    return TextPretraining(
+        tmp_path / "corpus", tmp_path / "out", model=TINY, schedule=Schedule(6, 6e-4, warmup=2), batch=8
+    )
 
 
 def encoder(folder):
@@ -49,10 +53,10 @@ def encoder(folder):
 
 
 def test_hidden_words_of_held_out_texts_are_told_better_after_training(run):
-    pretrain_text(replace(run, steps=60, learning_rate=3e-3, warmup=5), Notes())
+    pretrain_text(replace(run, schedule=Schedule(60, 3e-3, warmup=5)), Notes())
     summary = json.loads((run.output / SUMMARY).read_text())
     assert summary["after"]["held_out_loss"] < 0.8 * summary["before"]["held_out_loss"]
-    assert 0 <= summary["after"]["side"] <= 1
+    assert 0 <= summary["after"]["probe"]["side"]["synonyms"] <= 1
     assert encoder(run.output).dim == TINY.text_dim
 
 
@@ -70,7 +74,7 @@ def test_a_stopped_pretraining_ends_as_one_that_ran_through(run):
 
 def test_another_model_is_trained_further_with_its_own_words(run):
     pretrain_text(run, Notes())
-    onwards = replace(run, start=run.output, output=run.output.with_name("more"), steps=1, learning_rate=1e-9)
+    onwards = replace(run, start=run.output, output=run.output.with_name("more"), schedule=Schedule(1, 1e-9))
     pretrain_text(onwards, Notes())
     old, new = encoder(run.output), encoder(onwards.output)
     assert new.tokenizer.get_vocab() == old.tokenizer.get_vocab()
@@ -78,24 +82,42 @@ def test_another_model_is_trained_further_with_its_own_words(run):
         assert torch.allclose(a, b, atol=1e-6)
 
 
+class Listener(TextEncoder):
+    """In the place of a network: every token's state counts the chosen words of its text."""
+
+    def __init__(self, *words):
+        torch.nn.Module.__init__(self)
+        self.words, self.max_tokens = words, 128
+        self.device_of_states = torch.nn.Parameter(torch.zeros(1))
+        self.tokenizer = train_tokenizer([text for texts in (*WORDS, *words) for text in texts.split()], 400)
+
+    def forward(self, input_ids, attention_mask):
+        texts = [f" {text} ".replace(",", " ") for text in self.tokenizer.batch_decode(input_ids, True)]
+        counts = torch.tensor([[float(f" {word} " in text) for word in self.words] for text in texts])
+        noise = torch.randn((*input_ids.shape, 4), generator=torch.Generator().manual_seed(0))
+        states = torch.cat([counts[:, None].expand(-1, input_ids.shape[1], -1), 0.1 * noise], dim=-1)
+        return TextStates(states, attention_mask.bool())
+
+
 def test_the_probe_tells_an_encoder_that_keeps_sides_and_negations_from_one_that_does_not():
-    class Words(TextEncoder):
-        """States that count chosen words, in the place of a network's."""
+    keen = separability(Listener("left", "right", "no", "without", "not", "never"))
+    assert keen["side"]["synonyms"] > 0.95
+    assert keen["negation"]["synonyms"] > 0.55
+    deaf = separability(Listener("liver"))
+    assert deaf["side"]["synonyms"] < 0.5
+    assert deaf["negation"]["synonyms"] < 0.7
+    assert deaf["finding"]["synonyms"] < 0.5
 
-        def __init__(self, words):
-            torch.nn.Module.__init__(self)
-            self.words, self.clear_cache = words, lambda: None
 
-        def encode(self, texts):
-            noise = torch.randn(len(texts), 1, 8, generator=torch.Generator().manual_seed(0))
-            counts = [[[float(f" {word} " in f" {text} ".replace(",", " ")) for word in self.words]] for text in texts]
-            return TextStates(torch.cat([torch.tensor(counts), 0.1 * noise], dim=-1), None)
-
-    knows = separability(Words(("left", "right", "left-sided", "right-sided", "no", "without", "absent", "never")))
-    assert knows["side"] > 0.9
-    assert knows["negation"] > 0.6
-    deaf = separability(Words(()))
-    assert all(0.3 < accuracy < 0.7 for accuracy in deaf.values())
+def test_what_the_probe_holds_out_is_never_trained_on():
+    templates = {*ON_SIDE, *IN_ZONE, *EVERYWHERE, *NEGATED}
+    held_out = [*HELD_OUT_TEMPLATES[0], *HELD_OUT_TEMPLATES[1], *HELD_OUT_PLAIN]
+    fitted = {*FITTED_TEMPLATES[0], *FITTED_TEMPLATES[1], *FITTED_PLAIN}
+    assert not {t.replace("words", "finding").replace("{lung}", "the {side} lung") for t in held_out} & templates
+    assert not set(held_out) & fitted
+    trained = {word.lower() for words in (*FINDINGS.values(), LUNGS_WORDS) for word in words}
+    words = [word.lower() for words in HELD_OUT_WORDS.values() for word in words]
+    assert not set(words) & (trained | {word.lower() for words in FITTED_WORDS.values() for word in words})
 
 
 def test_no_text_is_both_learned_from_and_held_out():

@@ -85,7 +85,7 @@ SAMPLES = {"qata": [chest(np.random.default_rng(n)) for n in range(3)], "histolo
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     """Five steps in two stages on synthetic samples."""
-    monkeypatch.setattr("fasttextdiff.training.loop.load_samples", lambda _: SAMPLES)
+    monkeypatch.setattr("fasttextdiff.training.groups.load_samples", lambda _: SAMPLES)
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "reports.txt").write_text("infection in the left lung\nno nuclei in the right lung\n" * 3)
     return TrainingConfig(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+from fasttextdiff.tables import show_table as _table
 
 if TYPE_CHECKING:
     from fasttextdiff.batch.folder import Run
     from fasttextdiff.batch.runner import Tally, Workers
+    from fasttextdiff.benchmarks.measuring import Figure
     from fasttextdiff.result import SegmentationResult
     from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff.training.progress import TrainingProgress
     from fasttextdiff.volume import Volume
 
 # click's own base of wrong options; newer releases of typer bring a copy of click, older ones import it
@@ -173,10 +176,12 @@ def batch(
     part = _pair(shard, "/", int, "--shard")
     if part is None or not 1 <= part[0] <= part[1]:
         raise UsageError(f"--shard takes K/N with K from 1 to N, not '{shard}'")
-    defaults = CaseOptions(plane=plane, samples=samples, seed=seed, threshold=threshold, modality=None)
-    plan = find_cases(
-        source, finding or [], defaults, modality=modality, series=series, largest_series=largest_series
-    )
+    defaults = CaseOptions(plane=plane, samples=samples, seed=seed, threshold=threshold)
+    with _progress("looking", "files") as looking:
+        plan = find_cases(
+            source, finding or [], defaults, modality=modality, series=series, largest_series=largest_series,
+            progress=looking,
+        )
     if dry_run:
         show_plan(plan)
         return
@@ -204,20 +209,59 @@ def batch(
 @app.command(no_args_is_help=True)
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see fasttextdiff/configs.")],
+    labels: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many labelled images of each group, a seeded choice.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look at your data, and say what is wrong with it.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a compact model, or go on from the last checkpoint. Ctrl-C saves a checkpoint and stops."""
+    """Train a compact model, or go on from the last checkpoint. Ctrl-C saves a checkpoint and stops.
+
+    Your own data are looked at first. With several GPUs: accelerate launch -m fasttextdiff train CONFIG.
+    """
+    from dataclasses import replace
+
+    from fasttextdiff.pipeline import quiet_libraries
     from fasttextdiff.training.config import read_config
-    from fasttextdiff.training.progress import TrainingProgress
+    from fasttextdiff.training.progress import TrainingProgress, is_first_process
 
     run = read_config(config)
-    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
+    if labels is not None:
+        run = replace(run, labels=labels)
+    if check and not run.datasets:
+        raise UsageError(f"there is nothing to check: {config} names no datasets of your own")
+    quiet_libraries()
+    _check_training_data(run.datasets)
+    if check:
+        return
+    with TrainingProgress(run.name, run.total_steps, run.output, shown=is_first_process()) as progress:
         from fasttextdiff.training.loop import train as train_model
 
-        folder = train_model(run, progress.report, progress.stopped)
+        folder = train_model(run, progress.report, progress.stopped, progress.note)
     if progress.stopped():
         raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
-    _say(f"wrote {folder}")
+    if is_first_process():
+        _say(f"wrote {folder}")
+
+
+def _check_training_data(datasets: Mapping[str, Path]) -> None:
+    """Look at one's own data, show what was found, and refuse what cannot be trained on."""
+    from fasttextdiff.training.data_checks import check_datasets, require_usable
+    from fasttextdiff.training.progress import is_first_process
+
+    if is_first_process():
+        with _progress("checking", "images") as progress:
+            reports = check_datasets(datasets, progress)
+        for report in reports:
+            title = f"{report.name}: {report.rows} rows, {report.images} images in {report.path}"
+            rows = [
+                ("error" if p.kind.stops else "warning", str(len(p.names)), p.kind.what, ", ".join(p.names[:3]))
+                for p in report.problems
+            ]
+            _table(title, ("", "n", "what", "first"), rows or [("ok", "", "nothing is wrong", "")])
+        require_usable(reports)
 
 
 @app.command(name="pretrain-text", no_args_is_help=True)
@@ -234,21 +278,89 @@ def pretrain_text(
 ) -> None:
     """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
     from fasttextdiff.training.config import CompactModelConfig
+
+    if start is not None:
+        _check_encoder_folder(start)
+    with _pretraining("pretrain-text", steps, output) as progress:
+        from fasttextdiff.training import pretrain_text as pretraining
+        from fasttextdiff.training.pretraining import Schedule
+
+        model = CompactModelConfig(vocabulary=vocabulary)
+        run = pretraining.TextPretraining(text, output, start, model, Schedule(steps, 6e-4), seed=seed)
+        pretraining.pretrain_text(run, progress.report, progress.stopped)
+
+
+@app.command(name="distil-text", no_args_is_help=True)
+def distil_text(
+    text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
+    teacher: Annotated[
+        str, typer.Option(help="BERT or ModernBERT to learn from: folder or hub id, with weights as safetensors.")
+    ],
+    start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 16 texts and 8 families of prompts.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of order and prompts.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a compact text encoder what a pretrained one knows of every word, and to keep left from right, no from yes.
+
+    Ctrl-C saves and stops.
+    """
+    _check_encoder_folder(start)
+    with _pretraining("distil-text", steps, output) as progress:
+        from fasttextdiff.training import distil_text as distillation
+        from fasttextdiff.training.pretraining import Schedule
+
+        run = distillation.TextDistillation(text, teacher, start, output, Schedule(steps, 4e-4), seed=seed)
+        distillation.distil_text(run, progress.report, progress.stopped)
+
+
+@app.command(name="pretrain-denoiser", no_args_is_help=True)
+def pretrain_denoiser(
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="Folder of PNG, JPEG, TIFF, NIfTI, NRRD or MHA, at any depth.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets unet, scheduler and checkpoints.")],
+    start: Annotated[Path | None, typer.Option(help="Model folder whose denoiser is trained further.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 5000,
+    size: Annotated[int, typer.Option(min=16, help="Pixels of the side of a training image.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of weights, order, views and noise.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a denoiser what images look like, from any images without labels. Ctrl-C saves and stops.
+
+    The folder serves as `denoiser:` of a training configuration.
+    """
+    with _pretraining("pretrain-denoiser", steps, output) as progress:
+        from fasttextdiff.training import pretrain_denoiser as pretraining
+        from fasttextdiff.training.pretraining import Schedule
+
+        schedule = Schedule(steps, 4e-4)
+        run = pretraining.DenoiserPretraining(
+            images, output, start, schedule=schedule, size=size, batch=batch, seed=seed
+        )
+        pretraining.pretrain_denoiser(run, progress.report, progress.stopped, _note)
+
+
+def _check_encoder_folder(folder: Path) -> None:
+    if not (folder / "text_encoder").is_dir():
+        raise UsageError(f"{folder} is not a model folder: it has no text_encoder")
+
+
+@contextmanager
+def _pretraining(name: str, steps: int, output: Path) -> Iterator[TrainingProgress]:
+    """A progress bar around a run, and what came of it."""
     from fasttextdiff.training.progress import TrainingProgress
 
-    if start is not None and not (start / "text_encoder").is_dir():
-        raise UsageError(f"{start} is not a model folder: it has no text_encoder")
-    with TrainingProgress("pretrain-text", steps, output) as progress:
+    with TrainingProgress(name, steps, output) as progress:
         from fasttextdiff.pipeline import quiet_libraries
-        from fasttextdiff.training import pretrain_text as pretraining
 
         quiet_libraries()
-        model = CompactModelConfig(vocabulary=vocabulary)
-        run = pretraining.TextPretraining(text, output, start, model, steps=steps, seed=seed)
-        folder = pretraining.pretrain_text(run, progress.report, progress.stopped)
+        yield progress
     if progress.stopped() and progress.step < steps:
-        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
-    _say(f"wrote {folder}")
+        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {output}")
+    _say(f"wrote {output}")
 
 
 @app.command(no_args_is_help=True)
@@ -356,6 +468,47 @@ def verify_golden(
     _say(f"{len(checks) - failed} of {len(checks)} agree")
     if failed:
         raise FastTextDiffError(f"{failed} of {len(checks)} stored arrays are not reproduced")
+
+
+@app.command()
+def benchmark(
+    suite: Annotated[
+        list[str] | None, typer.Option(help="interactive, volume, text, memory or training; all if not given.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Image to measure on; a made-up chest CT if not given.")] = None,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="Also the published network at full size: minutes on a CPU, 8 GB.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Each figure is the median of so many.")] = 7,
+    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume suite.")] = 16,
+    json_output: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Measure speed and memory, every figure beside what it is compared with."""
+    from fasttextdiff.benchmarks.inputs import chest_phantom
+    from fasttextdiff.benchmarks.measuring import as_json
+    from fasttextdiff.benchmarks.suites import SUITES, Bench
+    from fasttextdiff.output_files import check_writable
+
+    chosen = suite or list(SUITES)
+    if unknown := [name for name in chosen if name not in SUITES]:
+        raise UsageError(f"'{unknown[0]}' is not a suite: use {', '.join(SUITES)}")
+    if json_output:
+        check_writable(json_output)
+    volume = chest_phantom(3) if image is None else _read(image, None, None)
+    bench = Bench(_load(model, device, dtype), volume, repeats, full_size, slices)
+    figures = []
+    for name in chosen:
+        for figure in SUITES[name](bench):
+            _say(f"{figure.name}: {figure.median:.4g} {figure.unit}")
+            figures.append(figure)
+    about = as_json(figures)
+    _show_figures(figures, about["machine"])
+    if json_output:
+        _write_json(json_output, about)
 
 
 @app.command(no_args_is_help=True)
@@ -576,18 +729,15 @@ def _show_scores(report: dict[str, Any], texts: dict[str, dict[str, float]]) -> 
     _table(title, ("", "Dice", "IoU"), rows)
 
 
-def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, box=box.SIMPLE, title_justify="left", show_header=any(header))
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+def _show_figures(figures: Sequence[Figure], machine: dict[str, Any]) -> None:
+    rows = []
+    for f in figures:
+        there = f.reference_median is not None
+        compared = (f.reference, f"{f.reference_median:.4g}", f"{f.ratio:.2f}") if there else ("", "", "")
+        dice = "" if f.dice_to_reference is None else f"{f.dice_to_reference:.4f}"
+        rows.append((f.name, f.model, f.device, f"{f.median:.4g} {f.unit}", *compared, dice))
+    title = f"{machine['cpu']}, {machine['threads']} threads, GPU: {machine.get('gpu', 'none')}"
+    _table(title, ("", "model", "device", "median", "beside", "", "ratio", "Dice"), rows)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.volume import Modality
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+LOSSY_SUFFIXES = (".jpg", ".jpeg")
 CT_ROW_ZONES = {"upper": "anterior", "middle": "middle", "lower": "posterior"}
 """What LViT's words mean on axial CT: they were made from image rows."""
 
@@ -31,7 +32,8 @@ class Target:
 
     Attributes:
         image: path of the image.
-        mask: path of the mask; 0 is background, everything else the finding.
+        mask: path of the mask; 0 is background, everything else the finding. A JPEG is cut at half grey, because its
+            compression leaves other values beside every edge.
         text: the finding; sides are the patient's.
         modality: of the image.
     """
@@ -47,7 +49,44 @@ class Target:
 
     def load_mask(self) -> NDArray[np.bool_]:
         """(h, w)."""
-        return load_image(self.mask, grey=True) > 0
+        limit = 127 if self.mask.suffix.lower() in LOSSY_SUFFIXES else 0
+        return load_image(self.mask, grey=True) > limit
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a dataset's table, whether its files are there or not.
+
+    Attributes:
+        name: what the table calls it.
+        image: path of the image; None if it is missing.
+        mask: path of the mask; None if it is missing.
+        text: the finding; sides are the patient's.
+        modality: of the image.
+    """
+
+    name: str
+    image: Path | None
+    mask: Path | None
+    text: str
+    modality: Modality
+
+
+@dataclass(frozen=True)
+class Split:
+    """What one split of a labelled folder holds.
+
+    Attributes:
+        folder: of the split.
+        rows: of its table, in their order.
+        images: every image in the split, with a row or without.
+        laterality: whose sides the table's words mean, "image" or "patient"; None if the folder does not say.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+    images: tuple[Path, ...]
+    laterality: str | None
 
 
 def load_image(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
@@ -76,20 +115,40 @@ def load_targets(folder: Path, split: str) -> list[Target]:
         UsageError: there is no such folder or split.
         FastTextDiffError: a table or a file that it names is missing.
     """
+    found = read_split(folder, split)
+    targets = []
+    for row in found.rows:
+        if row.image is None or row.mask is None:
+            raise FastTextDiffError(f"{found.folder}: the table names {row.name}, but its image or mask is missing")
+        targets.append(Target(row.image, row.mask, row.text, row.modality))
+    return targets
+
+
+def read_split(folder: Path, split: str) -> Split:
+    """The table and the images of a split; files that the table names may be missing.
+
+    Args:
+        folder: as for :func:`load_targets`.
+        split: see there.
+
+    Raises:
+        UsageError: there is no such folder or split.
+        FastTextDiffError: the table is missing, empty or of another form.
+    """
     if not folder.is_dir():
         raise UsageError(f"there is no dataset folder {folder}")
     lvit, by_finding = _find(folder, f"{split}_Folder"), _find(folder, split)
     if lvit is not None:
-        targets = list(_lvit_targets(folder, lvit, split))
+        found = _lvit_split(folder, lvit, split)
     elif by_finding is not None and (by_finding / "targets.csv").is_file():
-        targets = list(_finding_targets(by_finding))
+        found = _finding_split(by_finding)
     else:
         raise UsageError(
             f"{folder} has no split '{split}': looked for {split.capitalize()}_Folder/ and {split}/targets.csv"
         )
-    if not targets:
-        raise FastTextDiffError(f"the table of {lvit or by_finding} has no rows")
-    return targets
+    if not found.rows:
+        raise FastTextDiffError(f"the table of {found.folder} has no rows")
+    return found
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -97,20 +156,26 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((p for p in folder.iterdir() if p.is_dir() and p.name.lower() == name.lower()), None)
 
 
-def _lvit_targets(folder: Path, split_folder: Path, split: str) -> Iterator[Target]:
+def _lvit_split(folder: Path, split_folder: Path, split: str) -> Split:
     description = _description(folder)
     modality = Modality(description["modality"])
-    if not (split_folder / "img").is_dir():
-        raise FastTextDiffError(f"{split_folder} has no folder img")
-    images = {p.stem: p for p in (split_folder / "img").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES}
+    images = _images(split_folder)
+    by_stem = {path.stem: path for path in images}
+    rows = []
     for mask_name, sentence in _read_text_table(split_folder, split):
         stem = _stem_of_image(mask_name, description["mask_name"])
-        mask = split_folder / "labelcol" / mask_name
-        if not mask.is_file():
-            mask = split_folder / "labelcol" / description["mask_name"].format(stem=stem)
-        if stem not in images or not mask.is_file():
-            raise FastTextDiffError(f"{split_folder}: the table names {mask_name}, but its image or mask is missing")
-        yield Target(images[stem], mask, patient_sentence(sentence, description), modality)
+        names = mask_name, description["mask_name"].format(stem=stem)
+        masks = [path for path in (split_folder / "labelcol" / name for name in names) if path.is_file()]
+        text = patient_sentence(sentence, description)
+        rows.append(Row(mask_name, by_stem.get(stem), masks[0] if masks else None, text, modality))
+    return Split(split_folder, tuple(rows), images, description.get("laterality"))
+
+
+def _images(split_folder: Path) -> tuple[Path, ...]:
+    folder = split_folder / "img"
+    if not folder.is_dir():
+        raise FastTextDiffError(f"{split_folder} has no folder img")
+    return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
 
 
 def _description(folder: Path) -> dict[str, str]:
@@ -118,7 +183,7 @@ def _description(folder: Path) -> dict[str, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         Modality(content["modality"]), content["mask_name"].format(stem="")
-        return {"laterality": "image", **content}
+        return dict(content)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise FastTextDiffError(f"{path} cannot be used: it must give modality, mask_name and laterality") from error
 
@@ -133,13 +198,16 @@ def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]
             break
     else:
         raise FastTextDiffError(f"{split_folder} has no {split.capitalize()}_text.xlsx")
+    wanted = f"{found[0]} must be an Excel table with the columns Image, Description"
     try:
         with closing(load_workbook(found[0], read_only=True)) as book:
             header, *rows = book.active.iter_rows(values_only=True)
-        names = [str(cell) for cell in header]
-        image, text = names.index("Image"), names.index("Description")
     except (OSError, ValueError, LookupError, BadZipFile) as error:
-        raise FastTextDiffError(f"{found[0]} must be an Excel table with the columns Image, Description") from error
+        raise FastTextDiffError(wanted) from error
+    names = [str(cell).strip() for cell in header]
+    if not {"Image", "Description"} <= set(names):
+        raise FastTextDiffError(f"{wanted}; it has {', '.join(names)}")
+    image, text = names.index("Image"), names.index("Description")
     yield from ((str(row[image]), str(row[text] or "")) for row in rows if row[image])
 
 
@@ -153,7 +221,7 @@ def patient_sentence(sentence: str, description: dict[str, str]) -> str:
     """The sentence with the patient's sides, and anatomical words for image rows (`data/README`: laterality, zones)."""
     text = re.sub(r"\.\.+$", ".", sentence.strip())
     # a tile of tissue has no patient's side: its left is the picture's
-    if description.get("laterality") == "image" and description.get("modality") != Modality.HISTOLOGY.value:
+    if description.get("laterality", "image") == "image" and description.get("modality") != Modality.HISTOLOGY.value:
         text = swap_sides(text)
     if description.get("zones") == "image_rows":
         text = re.sub(r"\b(upper|middle|lower)\b", lambda m: CT_ROW_ZONES[m.group(1)], text)
@@ -175,15 +243,16 @@ def swap_sides(text: str) -> str:
     return re.sub(r"\b(left|right)\b", lambda m: swapped.get(m.group(0), m.group(0)), text, flags=re.IGNORECASE)
 
 
-def _finding_targets(split_folder: Path) -> Iterator[Target]:
+def _finding_split(split_folder: Path) -> Split:
+    columns = "Image", "Mask", "PromptAnatomical"
     with (split_folder / "targets.csv").open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"Image", "Mask", "PromptAnatomical"} <= set(rows.fieldnames or ()):
-            raise FastTextDiffError(f"{file.name} must have the columns Image, Mask, PromptAnatomical")
-        for row in rows:
-            image, mask = split_folder / "img" / row["Image"], split_folder / row["Mask"]
-            if not image.is_file() or not mask.is_file():
-                raise FastTextDiffError(
-                    f"{split_folder}: the table names {row['Mask']}, but it or its image is missing"
-                )
-            yield Target(image, mask, row["PromptAnatomical"], Modality.XRAY)
+        table = csv.DictReader(file)
+        if not set(columns) <= set(table.fieldnames or ()):
+            has = ", ".join(table.fieldnames or ()) or "none"
+            raise FastTextDiffError(f"{file.name} must have the columns {', '.join(columns)}; it has {has}")
+        rows = []
+        for line in table:
+            image, mask = split_folder / "img" / line["Image"], split_folder / line["Mask"]
+            there = (image if image.is_file() else None), (mask if mask.is_file() else None)
+            rows.append(Row(line["Mask"], *there, line["PromptAnatomical"], Modality.XRAY))
+    return Split(split_folder, tuple(rows), _images(split_folder), "patient")

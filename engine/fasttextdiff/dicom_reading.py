@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,10 +99,15 @@ class Header:
     @property
     def is_image(self) -> bool:
         """Whether the file holds pixels of a patient (no segmentation, dose, structure set, report or directory)."""
-        return bool(self.planes) and not any(word in self.kind for word in _NOT_IMAGES)
+        return bool(self.planes) and shows_a_patient(self.kind)
 
 
-def read_dicom(path: Path, series_uid: str | None) -> Decoded:
+def shows_a_patient(kind: str) -> bool:
+    """Whether objects with pixels are pictures of a patient, by the name of their SOP class: not masks, not dose."""
+    return not any(word in kind for word in _NOT_IMAGES)
+
+
+def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None = None) -> Decoded:
     """Read one image series.
 
     Headers come through pydicom and pixels through SimpleITK (GDCM), as in 3D Slicer: rescale slope and intercept are
@@ -113,12 +118,13 @@ def read_dicom(path: Path, series_uid: str | None) -> Decoded:
     Args:
         path: a folder, searched with all folders below it, or one file.
         series_uid: Series Instance UID (0020,000E); needed where the folder holds more than one series.
+        files: DICOM files to read in place of all that lie in the folder.
 
     Raises:
         UsageError: no or several series fit.
         FastTextDiffError: there is no image, it cannot be decoded, or its slices do not make up one regular stack.
     """
-    headers, notes = _image_headers(path)
+    headers, notes = _image_headers(path, _dicom_files(path) if files is None else files)
     headers = _choose_series(path, headers, series_uid)
     planes = [plane for header in headers for plane in header.planes]
     if any(plane.is_placed for plane in planes):
@@ -142,7 +148,14 @@ def read_dicom(path: Path, series_uid: str | None) -> Decoded:
 def looks_like_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its content: "DICM" after a preamble of 128 bytes (PS3.10 7.1)."""
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return starts_like_dicom(file)
+
+
+def starts_like_dicom(file: BinaryIO) -> bool:
+    """As :func:`looks_like_dicom`, of an open file, which is left at its beginning."""
+    start = file.read(132)
+    file.seek(0)
+    return start[128:] == b"DICM"
 
 
 def describe_dicom(path: Path) -> tuple[Modality | None, bool]:
@@ -151,7 +164,7 @@ def describe_dicom(path: Path) -> tuple[Modality | None, bool]:
     Raises:
         FastTextDiffError: the header is damaged, or the file holds no image.
     """
-    headers, _ = _image_headers(path)
+    headers, _ = _image_headers(path, _dicom_files(path))
     return modality_of(headers[0].modality), headers[0].planes[0].is_placed
 
 
@@ -163,10 +176,15 @@ def modality_of(tag: str) -> Modality | None:
 # --- headers ---------------------------------------------------------------------------------------------------------
 
 
-def _image_headers(path: Path) -> tuple[list[Header], list[str]]:
-    """Headers of all image files at or below the path, and a note on DICOM files that are none."""
+def _dicom_files(path: Path) -> list[Path]:
+    """All DICOM files at or below the path."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    headers = [_read_header(file) for file in files if looks_like_dicom(file)]
+    return [file for file in files if looks_like_dicom(file)]
+
+
+def _image_headers(path: Path, files: Sequence[Path]) -> tuple[list[Header], list[str]]:
+    """Headers of the files that hold images, and a note on those that do not."""
+    headers = [_read_header(file) for file in files]
     images = [header for header in headers if header.is_image]
     others = Counter(header.kind for header in headers if not header.is_image)
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))

@@ -62,15 +62,19 @@ class CrossAttention(nn.Module):
         Returns:
             (B, N, width).
         """
-        q = self._split(self.to_q(image))
-        k, v = self._split(self.to_k(text)), self._split(self.to_v(text))
-        attend = None if mask is None else mask[:, None, None, :]
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=attend)
-        return self.norm_out(self.to_out(out.transpose(1, 2).flatten(2)))
-
-    def _split(self, x: Tensor) -> Tensor:
-        """(B, N, heads * d) to (B, heads, N, d)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        batch, length, _ = text.shape
+        k, v = (to(text).view(batch, length, self.heads, -1) for to in (self.to_k, self.to_v))
+        to_q = self.to_q.weight.unflatten(0, (self.heads, -1))
+        to_out = self.to_out.weight.unflatten(1, (self.heads, -1))
+        # a text has far fewer tokens than a map has pixels: the projections of the pixels are folded into the words
+        keys = torch.einsum("blhd,hdc->bhlc", k, to_q) / math.sqrt(k.shape[-1])
+        values = torch.einsum("blhd,chd->bhlc", v, to_out)
+        # pixels last, where a softmax over a handful of words is fast
+        scores = (keys.flatten(1, 2) @ image.transpose(1, 2)).unflatten(1, (self.heads, length))
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, :, None], -torch.inf)
+        attention = scores.softmax(dim=2).to(values.dtype).flatten(1, 2)
+        return self.norm_out(attention.transpose(1, 2) @ values.flatten(1, 2) + self.to_out.bias)
 
 
 class FusionBlock(nn.Module):
@@ -160,21 +164,27 @@ class FusionHead(ModelMixin, ConfigMixin):
             logits (B, out_channels, *size), presence (B,).
         """
         fused = [self._fuse(k, f, text, text_mask) for k, f in enumerate(features)]
-        hidden = torch.cat([_upsample(f, size) for f in fused], dim=1)
-        hidden = functional.relu(self.norm1(self.conv1(hidden)))
+        hidden = functional.relu(self.norm1(convolve_upsampled(self.conv1, fused, size)))
         hidden = functional.relu(self.norm2(self.conv2(hidden)))
-        presence = None
-        if self.presence_head is not None:
-            pooled = torch.cat([fused[0].mean((2, 3)), hidden.mean((2, 3)), hidden.amax((2, 3))], dim=1)
-            presence = self.presence_head(pooled).squeeze(1)
-        return FusionOutput(self.conv3(hidden), presence)
+        return FusionOutput(self.conv3(hidden), self.presence(fused[0], hidden))
+
+    def presence(self, coarsest: Tensor, hidden: Tensor) -> Tensor | None:
+        """Logit (B,) that the finding is there, from the coarsest fused map and the decoder's last hidden one."""
+        if self.presence_head is None:
+            return None
+        pooled = torch.cat([coarsest.mean((2, 3)), hidden.mean((2, 3)), hidden.amax((2, 3))], dim=1)
+        logit: Tensor = self.presence_head(pooled).squeeze(1)
+        return logit
 
     def _fuse(self, scale: int, feature: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
         """One scale to `width` channels, mixed with the text."""
         index = self.projection_of_scale[scale]
-        x = feature if index is None else self.projections[index](feature)
-        height, width = x.shape[2:]
-        x = x.flatten(2).transpose(1, 2)
+        height, width = feature.shape[2:]
+        x = feature.flatten(2).transpose(1, 2)
+        if index is not None:
+            projection = self.projections[index]
+            assert isinstance(projection, nn.Conv2d)
+            x = functional.linear(x, projection.weight.flatten(1), projection.bias)
         if self.position is not None:
             x = x + self.position(positional_code(height, width, x.device, x.dtype))
         return self.block(x, text, mask).transpose(1, 2).unflatten(2, (height, width))
@@ -198,8 +208,70 @@ def positional_code(height: int, width: int, device: torch.device, dtype: torch.
     return torch.cat([xy, *[a.sin() for a in angles], *[a.cos() for a in angles]], dim=-1).to(dtype)
 
 
-def _upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x if tuple(x.shape[2:]) == size else functional.interpolate(x, size, mode="bilinear", align_corners=False)
+def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """A 3x3 convolution, padded by one, of the channels of all maps, each upsampled bilinearly to one size.
+
+    Exact up to rounding, without the wide map that all of them together would be. Upsampling commutes with every single
+    tap of the convolution: where that is cheaper, the taps are 1x1 convolutions of the small map, and their upsampling,
+    shift and sum are two products with interpolation matrices.
+
+    Args:
+        convolution: of sum(C_k) channels to C.
+        maps: (B, C_k, h_k, w_k), in the order of the convolution's channels.
+        size: (H, W).
+
+    Returns:
+        (B, C, H, W).
+    """
+    weights = convolution.weight.split([m.shape[1] for m in maps], dim=1)
+    assert convolution.bias is not None
+    result = convolution.bias[:, None, None]
+    for small, weight in zip(maps, weights, strict=True):
+        if _taps_pay(small, len(weight), size):
+            result = result + _convolve_taps(small, weight, size)
+        else:
+            result = result + functional.conv2d(_upsample(small, size), weight, padding=1)
+    return result
+
+
+def _taps_pay(small: Tensor, out: int, size: tuple[int, int]) -> bool:
+    """Whether :func:`_convolve_taps` takes fewer multiplications than upsampling and convolving."""
+    (channels, h, w), (height, width) = small.shape[1:], size
+    taps = 9 * channels * out * h * w + 3 * out * h * width * (3 * w + height)
+    plain = 9 * channels * out * height * width + channels * h * width * (w + height)
+    return taps < plain
+
+
+def _upsample(small: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, corners not aligned; channels stay last in memory, as `functional.interpolate` would not keep them."""
+    if tuple(small.shape[2:]) == size:
+        return small
+    rows, columns = (_interpolation(n, m, small) for n, m in zip(small.shape[2:], size, strict=True))
+    wide = columns @ small.permute(0, 2, 3, 1)  # (B, h, W, C)
+    return (rows @ wide.flatten(2)).unflatten(2, (size[1], -1)).permute(0, 3, 1, 2)
+
+
+def _convolve_taps(small: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """The 3x3 convolution of the upsampled map (B, C, h, w) by way of nine 1x1 taps at its own size."""
+    (batch, _, h, w), out = small.shape, len(weight)
+    taps = functional.linear(small.flatten(2).transpose(1, 2), weight.permute(2, 3, 0, 1).flatten(0, 2))
+    # (B, h, w, 3 rows, 3 columns, out) to (B, 3 rows * h, 3 columns * w, out)
+    by_tap = taps.view(batch, h, w, 3, 3, out).permute(0, 3, 1, 4, 2, 5).reshape(batch, 3 * h, 3 * w, out)
+    rows, columns = (_seen_by_taps(_interpolation(n, m, by_tap)) for n, m in zip((h, w), size, strict=True))
+    wide = columns @ by_tap  # (B, 3 rows * h, W, out)
+    return (rows @ wide.flatten(2)).view(batch, *size, out).permute(0, 3, 1, 2)
+
+
+def _interpolation(source: int, goal: int, like: Tensor) -> Tensor:
+    """(goal, source): linear interpolation, corners not aligned."""
+    identity = torch.eye(source, device=like.device)[None]
+    return functional.interpolate(identity, goal, mode="linear", align_corners=False)[0].T.to(like.dtype)
+
+
+def _seen_by_taps(interpolation: Tensor) -> Tensor:
+    """(goal, 3 * source): each row as the three taps around it see it; beyond the border lies nothing."""
+    padded = functional.pad(interpolation, (0, 0, 1, 1))
+    return torch.cat([padded[tap : tap + len(interpolation)] for tap in range(3)], dim=1)
 
 
 def _projection_roles(channels: Sequence[int], width: int) -> list[tuple[bool, int] | None]:

@@ -135,11 +135,11 @@ class FastTextDiffPipeline(nn.Module):
                     folder / "text_encoder", folder / "tokenizer", int(index["max_tokens"]), dtype=dtype
                 ),
                 FeatureDenoiser(
-                    _load_component(UNet2DModel, folder / "unet", dtype),
+                    load_component(UNet2DModel, folder / "unet", dtype),
                     DDPMScheduler.from_pretrained(folder / "scheduler"),
                     _plan(index["features"]),
                 ),
-                _load_component(FusionHead, folder / "fusion", dtype),
+                load_component(FusionHead, folder / "fusion", dtype),
                 Preprocessing.from_dict(index["preprocessing"]),
                 replace(info_of(folder, index), weights_sha256=_hash_weights(folder)),
             )
@@ -190,8 +190,12 @@ def _plan(values: Mapping[str, Any]) -> FeaturePlan:
     return FeaturePlan(tuple(values["timesteps"]), tuple(values["blocks"]), int(values["patch_size"]))
 
 
-def _load_component(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Load one diffusers component strictly: a missing, additional or misshapen tensor is an error, not a warning."""
+def load_component(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Load one diffusers component strictly: a missing, additional or misshapen tensor is an error, not a warning.
+
+    Raises:
+        ModelError: its weights are missing, damaged or do not fit its configuration.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

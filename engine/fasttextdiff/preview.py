@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DISCLAIMER = "Research use only. Not for diagnosis."
+SOFTWARE = "FastTextDiff"
+"""PNG's `Software` text of every picture written here, by which it is told from an image."""
 
 _COLUMNS = 6
 _MARGIN, _GAP = 28, 8
@@ -43,10 +45,14 @@ def write_preview(result: SegmentationResult, path: Path) -> None:
         UsageError: another extension, or a place that cannot be written to.
         FastTextDiffError: the system refused to write.
     """
+    from PIL.PngImagePlugin import PngInfo
+
     if path.suffix.lower() != ".png":
         raise UsageError(f"cannot write a picture as {path.name!r}: the name must end in .png")
     with whole_files(path) as (temporary,):
-        draw_preview(result).save(temporary, "PNG")
+        made_by = PngInfo()
+        made_by.add_text("Software", SOFTWARE)
+        draw_preview(result).save(temporary, "PNG", pnginfo=made_by)
 
 
 def draw_preview(result: SegmentationResult) -> Image.Image:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +31,21 @@ from fasttextdiff.volume import Modality, Source, Volume
 
 _INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"))
 
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 0x0106
 
 
-def read_volume(path: str | Path, *, modality: Modality | None = None, series_uid: str | None = None) -> Volume:
+def read_volume(
+    path: str | Path,
+    *,
+    modality: Modality | None = None,
+    series_uid: str | None = None,
+    files: Sequence[Path] | None = None,
+) -> Volume:
     """Read one image.
 
     Formats: a DICOM folder or file, NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), and pictures
@@ -46,19 +56,20 @@ def read_volume(path: str | Path, *, modality: Modality | None = None, series_ui
         path: file or folder.
         modality: what the image is; None takes it from the DICOM header or guesses it from the voxels.
         series_uid: DICOM Series Instance UID (0020,000E), for folders with several series.
+        files: the DICOM files of the image, where they are known: the folder `path` is not searched then.
 
     Raises:
         UsageError: the path, or the choice of series, time point or page, does not name one image.
         FastTextDiffError: the file is damaged, unsupported, or its slices do not make up one volume.
     """
     path = Path(path)
-    with _quiet():
-        decoded = _decode(path, series_uid)
+    with quiet():
+        decoded = _decode(path, series_uid, files)
     return volume_from(decoded, modality)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries' own warnings off stderr: what matters becomes an error or a note of ours."""
     import SimpleITK as sitk  # noqa: N813
     from nibabel import imageglobals
@@ -73,13 +84,13 @@ def _quiet() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
-def _decode(path: Path, series_uid: str | None) -> Decoded:
+def _decode(path: Path, series_uid: str | None, files: Sequence[Path] | None) -> Decoded:
     """Find the format's decoder and run it; any surprise of a library becomes one line about the file."""
     try:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")
-        if path.is_dir() or looks_like_dicom(path):
-            return read_dicom(path, series_uid)
+        if files is not None or path.is_dir() or looks_like_dicom(path):
+            return read_dicom(path, series_uid, files)
         decoder = _decoder(path)
         if series_uid is not None:
             raise UsageError(f"{path}: a series can only be chosen in DICOM, and this is no DICOM file")
@@ -153,7 +164,7 @@ def _nifti_matrix(image: Any) -> tuple[NDArray[np.float64], list[str]]:
 
 
 @contextmanager
-def _no_stderr() -> Iterator[None]:
+def no_stderr() -> Iterator[None]:
     """Discard what is written to file descriptor 2: MetaImage's C++ complains there before SimpleITK raises."""
     try:
         kept = os.dup(2)
@@ -172,7 +183,7 @@ def _no_stderr() -> Iterator[None]:
 def _decode_itk(path: Path) -> Decoded:
     import SimpleITK as sitk  # noqa: N813
 
-    with _no_stderr():
+    with no_stderr():
         image = read_itk(path)
     if image.HasMetaDataKey("Segment0_ID"):
         raise UsageError(f"{path}: this is a segmentation, not an image")
@@ -263,15 +274,15 @@ def _picture_matrix(path: Path, are_axes_swapped: bool) -> NDArray[np.float64]:
 
 
 _DECODERS: dict[tuple[str, ...], Callable[[Path], Decoded]] = {
-    (".nii", ".nii.gz"): _decode_nifti,
-    (".nrrd", ".nhdr", ".mha", ".mhd"): _decode_itk,
-    (".png", ".jpg", ".jpeg", ".tif", ".tiff"): _decode_picture,
+    NIFTI_ENDINGS: _decode_nifti,
+    ITK_ENDINGS: _decode_itk,
+    PICTURE_ENDINGS: _decode_picture,
 }
 
 
 # --- images that another program has loaded --------------------------------------------------------------------------
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_PICTURES = (*PICTURE_ENDINGS, ".bmp")
 
 
 def decoded_from_memory(
@@ -333,7 +344,7 @@ def _kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str 
             if looks_like_dicom(path):
                 modality, is_placed = describe_dicom(path)
                 return modality, not is_placed
-            if path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")):
+            if path.name.lower().endswith((*NIFTI_ENDINGS, *ITK_ENDINGS)):
                 return None, len(voxels) == 1 and _is_two_dimensional(path)
     modality = modality_of(dicom_modality or "")
     is_picture = path is not None and path.suffix.lower() in _PICTURES
@@ -344,7 +355,7 @@ def _is_two_dimensional(path: Path) -> bool:
     """Whether an NRRD or MetaImage file holds a picture and no stack; a NIfTI always has a position."""
     import SimpleITK as sitk  # noqa: N813
 
-    if path.name.lower().endswith((".nii", ".nii.gz")):
+    if path.name.lower().endswith(NIFTI_ENDINGS):
         return False
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))

@@ -24,6 +24,8 @@ from fasttextdiff.terminology import assign_colors, code_finding
 from fasttextdiff.volume import Volume
 
 SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii")
+NIFTI_DESCRIPTION = b"FastTextDiff, research use only"
+"""The `descrip` of every NIfTI file written here, by which it is told from an image."""
 UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
 # NIfTI-1 stores the number of voxels along an axis in 16 bits (dim, nifti.nimh.nih.gov/nifti-1).
 _NIFTI_AXIS = 32767
@@ -171,7 +173,7 @@ def _write_nifti(path: Path, volume: Volume, maps: Sequence[NDArray[Any]]) -> No
     array = maps[0].T if len(maps) == 1 else np.stack([one.T for one in maps], axis=-1)
     image = nibabel.Nifti1Image(array, volume.ijk_to_ras)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"FastTextDiff, research use only"
+    image.header["descrip"] = NIFTI_DESCRIPTION
     image.set_sform(volume.ijk_to_ras, code=1)
     # A quaternion cannot express shear: without right angles only the sform is true.
     image.set_qform(volume.ijk_to_ras, code=1 if _right_angled(volume.ijk_to_ras) else 0)

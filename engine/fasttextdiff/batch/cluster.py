@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fasttextdiff.batch.cases import Case
+from fasttextdiff.batch.plan import Case
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.processes import Outcome, failure, in_three_steps
 from fasttextdiff.batch.work import load_segmenter

@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
-from fasttextdiff.batch.cases import Case
+from fasttextdiff.batch.plan import Case
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.errors import FastTextDiffError, one_line
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fasttextdiff.batch.cases import Case, Plan
+from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.processes import Outcome
 from fasttextdiff.batch.work import FORMATS, request_of

@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from fasttextdiff.batch.cases import Case
+from fasttextdiff.batch.plan import Case
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.dicom_seg import write_dicom_seg
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.preview import write_preview
-from fasttextdiff.reading import read_volume
 from fasttextdiff.result import FindingResult, SegmentationResult
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff.volume import Modality, Volume
+from fasttextdiff.volume import Volume
 from fasttextdiff.writing import write_segmentation
 
 SEGMENTATIONS = (".seg.nrrd", ".nii.gz")
@@ -44,8 +43,7 @@ def request_of(case: Case) -> dict[str, Any]:
 
 def read_case(case: Case) -> Volume:
     """The case's image. Its path, which may name a patient, stays out of everything that is written."""
-    modality = None if case.options.modality is None else Modality(case.options.modality)
-    volume = read_volume(case.path, modality=modality, series_uid=case.series_uid or None)
+    volume = case.read()
     return replace(volume, source=replace(volume.source, path=case.name))
 
 

@@ -43,20 +43,23 @@ class Geometry:
 GEOMETRY = {
     Modality.XRAY: Geometry((0.85, 1.2), 10, 0.12, 0.06),
     Modality.CT: Geometry((0.65, 1.15), 10, 0.12, 0.06),
+    Modality.MR: Geometry((0.8, 1.2), 10, 0.12, 0.06),
     Modality.HISTOLOGY: Geometry((0.75, 1.33), 45, 0.1, 0.0, upside_down=True),
+    Modality.OTHER: Geometry((0.8, 1.2), 10, 0.12, 0.06),
 }
 
 
 def augment(sample: Sample, size: int, rng: Generator) -> Sample:
-    """A random view of a sample as a square of `size` pixels; regions, sides, sentence and zones stay true.
+    """A random view of a sample as a square of `size` pixels; regions, masks, sides and words stay true.
 
     Images of a patient are fitted whole into the square; histology is cropped at the sample's own resolution.
     """
     geometry = GEOMETRY[sample.modality]
-    mirror = rng.random() < 0.5
+    mirror = rng.random() < 0.5 and sample.mirrored
     theta = _affine(sample, size, geometry, mirror, rng)
-    image, regions = _warp(sample, size, theta)
-    moved = replace(sample, image=_grey_levels(image, sample.modality, rng), regions=regions)
+    image, maps = _warp(sample, size, theta)
+    masks = None if sample.masks is None else maps[1:]
+    moved = replace(sample, image=_grey_levels(image, sample.modality, rng), regions=maps[0], masks=masks)
     return _swap(moved) if mirror and not geometry.upside_down else moved
 
 
@@ -83,25 +86,28 @@ def _affine(sample: Sample, size: int, geometry: Geometry, mirror: bool, rng: Ge
 
 
 def _warp(sample: Sample, size: int, theta: torch.Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The image, and a stack of label maps (1 + n, size, size): the regions and the masks of findings."""
     image = torch.tensor(np.atleast_3d(sample.image), dtype=torch.float32).permute(2, 0, 1)[None]
-    regions = torch.tensor(sample.regions, dtype=torch.float32)[None, None]
+    maps = sample.regions[None] if sample.masks is None else np.concatenate([sample.regions[None], sample.masks])
     grid = functional.affine_grid(theta[None], [1, 1, size, size], align_corners=False)
     padding = "reflection" if sample.modality is Modality.HISTOLOGY else "zeros"
     warped = functional.grid_sample(image, grid, "bilinear", padding, align_corners=False)
-    bits = functional.grid_sample(regions, grid, "nearest", padding, align_corners=False)
+    labels = torch.tensor(maps, dtype=torch.float32)[None]
+    labels = functional.grid_sample(labels, grid, "nearest", padding, align_corners=False)
     pixels = warped[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
-    return pixels if sample.image.ndim == 3 else pixels[..., 0], bits[0, 0].to(torch.uint8).numpy()
+    return pixels if sample.image.ndim == 3 else pixels[..., 0], labels[0].to(torch.uint8).numpy()
 
 
 def _swap(sample: Sample) -> Sample:
-    """Left and right exchanged in regions, sentence and zones, after a mirror."""
+    """Left and right exchanged in regions, sentence, findings and zones, after a mirror."""
     old = sample.regions
     kept = old & ~np.uint8(Region.LEFT_LUNG | Region.RIGHT_LUNG | Region.PATIENT_LEFT)
     for source, goal in _MIRRORED_BITS:
         kept |= np.where(old & np.uint8(source), np.uint8(goal), np.uint8(0))
     kept |= np.where(old & np.uint8(Region.PATIENT_LEFT), np.uint8(0), np.uint8(Region.PATIENT_LEFT))
     zones = {swap_sides(side): zone for side, zone in sample.zones.items()}
-    return replace(sample, regions=kept, sentence=swap_sides(sample.sentence), zones=zones)
+    findings = tuple(map(swap_sides, sample.findings))
+    return replace(sample, regions=kept, sentence=swap_sides(sample.sentence), zones=zones, findings=findings)
 
 
 def _grey_levels(image: NDArray[np.uint8], modality: Modality, rng: Generator) -> NDArray[np.uint8]:

@@ -10,18 +10,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fasttextdiff.errors import UsageError
+from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.preprocessing import to_model_range
 from fasttextdiff.training.augment import augment
 from fasttextdiff.training.config import TrainingConfig
-from fasttextdiff.training.prompts import steered_prompt, whole_prompt
-from fasttextdiff.training.samples import Sample
+from fasttextdiff.training.own_prompts import own_prompts
+from fasttextdiff.training.prompts import Prompt, steered_prompt, whole_prompt
+from fasttextdiff.training.samples import Item, Sample
 
 PROMPTS_PER_IMAGE = 2
+MOST_DRAWS = 50
+"""Images that are tried for one place in a batch; if none of them can be read, the data are gone."""
 
 
 @dataclass(frozen=True)
@@ -33,23 +37,56 @@ class Batch:
         noise: (B, 3, S, S), standard normal.
         texts: 2 B findings.
         masks: (2 B, S, S) float32, 0 or 1.
+        names: the images' file names.
+        skipped: why images that were drawn are not among them, a line each.
+        weight: of this process's mean loss in the mean over all processes: 1 where all have as many images.
     """
 
     images: Tensor
     noise: Tensor
     texts: list[str]
     masks: Tensor
+    names: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which images of every batch a process takes: number `index`, and every `count`-th after it."""
+
+    index: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class View:
+    """One augmented image of a batch with its prompts and noise (3, S, S); `skipped` as in :class:`Batch`."""
+
+    sample: Sample
+    prompts: tuple[Prompt, Prompt]
+    noise: NDArray[np.float32]
+    skipped: list[str]
 
 
 class StepBatches(Dataset[Batch]):
-    """Item `step` is that step's batch."""
+    """Item `step` is that step's batch, or a process's share of it.
 
-    def __init__(self, samples: Mapping[str, Sequence[Sample]], config: TrainingConfig) -> None:
-        self.samples, self.config = samples, config
+    Every image has a random generator of its own, so that an image is the same whichever process draws it, and whatever
+    became of the others.
+    """
+
+    def __init__(
+        self, samples: Mapping[str, Sequence[Item]], config: TrainingConfig, share: Share | None = None
+    ) -> None:
+        self.samples, self.config, self.share = samples, config, share or Share()
         self.groups = [name for name in config.mixture if samples.get(name)]
         if not self.groups or not set(config.mixture) <= set(samples):
             mixed, known = ", ".join(config.mixture), ", ".join(name for name in samples if samples[name])
             raise UsageError(f"the mixture names {mixed or 'no groups'}, but there are samples of {known or 'none'}")
+        smallest = min(stage.batch for stage in config.stages)
+        if smallest < self.share.count:
+            raise UsageError(f"a batch of {smallest} images cannot be shared by {self.share.count} processes")
         weights = np.array([config.mixture[name] for name in self.groups])
         self.shares = weights / weights.sum()
 
@@ -58,18 +95,44 @@ class StepBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         """Draw images of all groups, augment them and word two prompts for each."""
-        rng = np.random.default_rng((self.config.seed, step))
-        stage = self.config.stage_at(step)
-        views, prompts = [], []
-        for group in _allot(self.shares, stage.batch, rng):
-            pool = self.samples[self.groups[group]]
-            view = augment(pool[int(rng.integers(len(pool)))], stage.size, rng)
-            views.append(view.image if view.image.ndim == 3 else np.stack([view.image] * 3, axis=-1))
-            prompts += [whole_prompt(view, rng), steered_prompt(view, rng)]
-        images = to_model_range(np.stack(views).astype(np.float32) / np.float32(255), "rgb")
-        noise = torch.from_numpy(rng.standard_normal(images.shape, dtype=np.float32))
-        masks = torch.from_numpy(np.stack([p.mask for p in prompts]).astype(np.float32))
-        return Batch(images, noise, [p.text for p in prompts], masks)
+        seed, stage = self.config.seed, self.config.stage_at(step)
+        groups = _allot(self.shares, stage.batch, np.random.default_rng((seed, step)))
+        places = range(stage.batch)[self.share.index :: self.share.count]
+        views = [
+            self._view(self.groups[groups[place]], stage.size, np.random.default_rng((seed, step, 1 + place)))
+            for place in places
+        ]
+        pixels = np.stack([_colour(view.sample.image) for view in views]).astype(np.float32)
+        prompts = [prompt for view in views for prompt in view.prompts]
+        return Batch(
+            images=to_model_range(pixels / np.float32(255), "rgb"),
+            noise=torch.from_numpy(np.stack([view.noise for view in views])),
+            texts=[prompt.text for prompt in prompts],
+            masks=torch.from_numpy(np.stack([prompt.mask for prompt in prompts]).astype(np.float32)),
+            names=tuple(view.sample.name for view in views),
+            skipped=tuple(line for view in views for line in view.skipped),
+            weight=len(places) * self.share.count / stage.batch,
+        )
+
+    def _view(self, group: str, size: int, rng: Generator) -> View:
+        """A random view of a random image that can be read."""
+        pool, skipped = self.samples[group], []
+        for _ in range(MOST_DRAWS):
+            try:
+                sample = pool[int(rng.integers(len(pool)))].load()
+            except FastTextDiffError as error:
+                skipped.append(str(error))
+                continue
+            view = augment(sample, size, rng)
+            prompts = own_prompts(view, rng) if view.findings else (whole_prompt(view, rng), steered_prompt(view, rng))
+            return View(view, prompts, rng.standard_normal((3, size, size), dtype=np.float32), skipped)
+        raise FastTextDiffError(
+            f"{MOST_DRAWS} images of '{group}' in a row cannot be read, the last one: {skipped[-1]}"
+        )
+
+
+def _colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
 
 
 def _allot(shares: NDArray[np.float64], count: int, rng: np.random.Generator) -> list[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,29 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         raise
 
 
-def load_checkpoint(path: Path, *parts: tuple[str, Any]) -> int:
+def load_checkpoint(path: Path, *parts: tuple[str, Any], choices: Mapping[str, Any] | None = None) -> int:
     """Load the parts' states from a checkpoint if there is one.
 
     Args:
         path: the file.
         parts: names and the objects whose `load_state_dict` takes what is stored under that name.
+        choices: values that must be what they were when the checkpoint was written. Those that it does not hold are not
+            compared: older versions wrote none.
 
     Returns:
         the number of steps done, 0 without a file.
 
     Raises:
-        FastTextDiffError: it cannot be read, or is of another model.
+        FastTextDiffError: it cannot be read, is of another model, or was made by another choice.
     """
     if not path.is_file():
         return 0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        before = state.get("choices", {})
+        for name, value in (choices or {}).items():
+            if before.get(name, value) != value:
+                raise ValueError(f"{name} was {before[name]} and is {value} now")
         for name, part in parts:
             part.load_state_dict(state[name])
         return int(state["step"])

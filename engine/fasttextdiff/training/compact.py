@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
-from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
 from fasttextdiff.fusion import FusionHead
 from fasttextdiff.model_info import ModelInfo
-from fasttextdiff.pipeline import FastTextDiffPipeline
+from fasttextdiff.pipeline import FastTextDiffPipeline, load_component
 from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.text_encoder import TextEncoder, attention_implementation
 from fasttextdiff.training.config import CompactModelConfig, TrainingConfig
@@ -23,19 +26,26 @@ CT_LUNG_WINDOW = (-400.0, 1200.0)
 """(level, width) in HU that shows air, lung and soft tissue at the grey levels of the training slices."""
 
 
-def starting_model(config: TrainingConfig) -> FastTextDiffPipeline:
-    """The model that training starts from: new, or with weights of `start`, or with the text encoder of `text_encoder`.
+def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]]) -> FastTextDiffPipeline:
+    """The model that training starts from: new, or with weights of `start`, or with pretrained parts.
+
+    Args:
+        config: the run.
+        own_terms: finding terms of one's own data by modality; the model says that it was taught them too.
 
     Raises:
-        FastTextDiffError: a folder cannot be used, or its text encoder does not fit the model.
+        FastTextDiffError: a folder cannot be used, or its text encoder or denoiser does not fit the model.
     """
     if config.start is not None:
         pipeline = FastTextDiffPipeline.from_pretrained(config.start)
-        pipeline.info = ModelInfo(name=config.name, licence=config.licence, taught=TAUGHT)
+        licence = config.licence or pipeline.info.licence
+        taught = _joined(pipeline.info.taught, TAUGHT if config.data is not None else {})
+        pipeline.info = replace(pipeline.info, name=config.name, licence=licence, taught=taught)
         pipeline.preprocessing = compact_preprocessing()
     else:
         folder = (config.text_encoder or config.output) / "tokenizer"
         pipeline = build_compact(config, learned_tokenizer(folder, config.text, config.model.vocabulary))
+    pipeline.info = replace(pipeline.info, taught=_joined(pipeline.info.taught, own_terms))
     if config.text_encoder is not None:
         encoder = TextEncoder.from_pretrained(config.text_encoder / "text_encoder", config.text_encoder / "tokenizer")
         if encoder.dim != pipeline.text_encoder.dim:
@@ -44,14 +54,57 @@ def starting_model(config: TrainingConfig) -> FastTextDiffPipeline:
                 f"the model takes {pipeline.text_encoder.dim}"
             )
         pipeline.text_encoder = encoder
+    if config.denoiser is not None:
+        pipeline.denoiser = _pretrained_denoiser(config.denoiser, pipeline.denoiser)
+    pipeline.denoiser.requires_grad_(config.train_denoiser)
     return pipeline
+
+
+def _joined(*terms: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Finding terms of several sources by modality, each once."""
+    kinds = dict.fromkeys(kind for source in terms for kind in source)
+    return {kind: list(dict.fromkeys(term for source in terms for term in source.get(kind, ()))) for kind in kinds}
+
+
+def read_denoiser(folder: Path) -> tuple[UNet2DModel, DDPMScheduler]:
+    """Network and noise schedule of a model folder, or of one that `pretrain-denoiser` made.
+
+    Raises:
+        UsageError: the folder has no denoiser.
+        ModelError: its weights are incomplete or damaged.
+    """
+    for part in ("unet", "scheduler"):
+        if not (folder / part).is_dir():
+            raise UsageError(f"{folder} has no denoiser: the folder '{part}' is missing")
+    try:
+        unet = load_component(UNet2DModel, folder / "unet", torch.float32)
+        return unet, DDPMScheduler.from_pretrained(folder / "scheduler")
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ModelError(f"the denoiser in {folder} cannot be used: {one_line(error)}") from error
+
+
+def _pretrained_denoiser(folder: Path, old: FeatureDenoiser) -> FeatureDenoiser:
+    """The denoiser of a folder in the place of another, read at the same timesteps and blocks.
+
+    Raises:
+        FastTextDiffError: it has other sizes.
+    """
+    unet, scheduler = read_denoiser(folder)
+    sizes = [
+        f"{net.config.in_channels} channels of input and {tuple(net.config.block_out_channels)} in its levels of "
+        f"{net.config.layers_per_block} blocks"
+        for net in (unet, old.unet)
+    ]
+    if sizes[0] != sizes[1]:
+        raise FastTextDiffError(f"the denoiser in {folder} has {sizes[0]}, the model takes {sizes[1]}")
+    return FeatureDenoiser(unet, scheduler, old.plan)
 
 
 def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipeline:
     """An untrained model; the same seed gives the same weights."""
     torch.manual_seed(config.seed)
     model = config.model
-    denoiser = _build_denoiser(model)
+    denoiser = build_denoiser(model)
     fusion = FusionHead(
         feature_channels=list(denoiser.feature_channels()),
         text_dim=model.text_dim,
@@ -65,7 +118,7 @@ def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipelin
         presence=True,
     )
     text = TextEncoder(build_modernbert(model, tokenizer), tokenizer)
-    info = ModelInfo(name=config.name, licence=config.licence, taught=TAUGHT)
+    info = ModelInfo(name=config.name, licence=config.licence, taught={} if config.data is None else TAUGHT)
     return FastTextDiffPipeline(text, denoiser, fusion, compact_preprocessing(), info)
 
 
@@ -82,7 +135,8 @@ def compact_preprocessing() -> Preprocessing:
     )
 
 
-def _build_denoiser(model: CompactModelConfig) -> FeatureDenoiser:
+def build_denoiser(model: CompactModelConfig) -> FeatureDenoiser:
+    """An untrained denoiser that is read as the model says."""
     levels = len(model.channels)
     unet = UNet2DModel(
         in_channels=3 * model.patch_size**2,

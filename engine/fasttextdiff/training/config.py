@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.model_info import BUNDLED_MODEL
 
-PATHS = {"data", "text", "output", "start", "text_encoder"}
+PATHS = {"data", "text", "output", "start", "text_encoder", "denoiser"}
 """Fields that are paths, relative to the YAML file."""
+BUNDLED = "bundled"
+"""The value of `start` that means the bundled model."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,21 @@ class TrainingConfig:
 
     Attributes:
         name: of the model.
-        licence: SPDX identifier of the weights.
-        data: folder of the research data sets.
-        text: folder of text for the tokenizer.
         output: folder for checkpoints and the finished model.
-        start: model folder whose weights and tokenizer are trained further, whatever `model` says; None starts anew.
-        text_encoder: folder made by `pretrain-text`, whose text encoder and tokenizer are used; None for the start's.
         stages: run one after another.
-        mixture: images of each data group in every batch, as shares of the batch.
+        licence: SPDX identifier of the weights; empty for the start's.
+        datasets: one's own data by name: a folder in LViT's layout or with `train/targets.csv`, or a table of volumes
+            (CSV with the columns image, mask, text). Each is a group of the mixture.
+        data: folder of the research data sets, whose groups are named in `training/samples.py`; None for none.
+        mixture: images of each group in every batch, as shares of the batch; if empty, all datasets equally.
+        labels: labelled images of each group that are used, a seeded choice; None for all.
+        start: model folder whose weights and tokenizer are trained further, whatever `model` says, or "bundled"; None
+            starts anew.
+        text_encoder: folder made by `pretrain-text` or `distil-text`, whose text encoder and tokenizer are used; None
+            for the start's.
+        denoiser: folder made by `pretrain-denoiser`, whose denoiser is used; None for the start's.
+        train_denoiser: whether the denoiser is trained jointly; False leaves it as it is, as published.
+        text: folder of text for the tokenizer, needed without `start` and `text_encoder`.
         model: sizes.
         seed: of initial weights, data order, augmentation and noise.
         learning_rate: peak, AdamW.
@@ -84,21 +94,25 @@ class TrainingConfig:
         weight_decay: decoupled.
         warmup: steps of linear warm-up.
         cooldown: share of all steps over which the rate falls linearly to 2 % at the end; constant in between.
-        denoising_weight: of the noise-prediction loss (Ho et al. 2020, equation 14).
+        denoising_weight: of the noise-prediction loss (Ho et al. 2020, equation 14), if the denoiser is trained.
         presence_weight: of the presence loss.
         ema: decay of the averaged weights that are saved.
         checkpoint_every: steps between checkpoints.
     """
 
     name: str
-    licence: str
-    data: Path
-    text: Path
     output: Path
     stages: tuple[Stage, ...]
-    mixture: dict[str, float]
+    licence: str = ""
+    datasets: dict[str, Path] = field(default_factory=dict)
+    data: Path | None = None
+    mixture: dict[str, float] = field(default_factory=dict)
+    labels: int | None = None
     start: Path | None = None
     text_encoder: Path | None = None
+    text: Path | None = None
+    denoiser: Path | None = None
+    train_denoiser: bool = True
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
     seed: int = 0
     learning_rate: float = 8e-4
@@ -110,6 +124,19 @@ class TrainingConfig:
     presence_weight: float = 0.1
     ema: float = 0.998
     checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse a run that has nothing to learn from or to start from."""
+        if not self.datasets and self.data is None:
+            raise ValueError("there is nothing to train on: name your data under 'datasets'")
+        if self.start is None and self.text_encoder is None and self.text is None:
+            raise ValueError("give 'start: bundled' or another model to start from, or a folder of 'text'")
+        if self.start is None and not self.licence:
+            raise ValueError("give the 'licence' of the weights: there is no start to take it from")
+        if self.labels is not None and self.labels < 1:
+            raise ValueError(f"'labels' must be at least 1, not {self.labels}")
+        if not self.mixture:
+            object.__setattr__(self, "mixture", dict.fromkeys(self.datasets, 1.0))
 
     @property
     def total_steps(self) -> int:
@@ -140,10 +167,14 @@ def read_config(path: Path) -> TrainingConfig:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         values["stages"] = tuple(_build(Stage, stage) for stage in values["stages"])
         values["model"] = _build(CompactModelConfig, values.get("model", {}))
+        if values.get("start") == BUNDLED:
+            values["start"] = BUNDLED_MODEL
         for name in PATHS & set(values):
             values[name] = (path.parent / values[name]).resolve()
+        own = values.get("datasets", {})
+        values["datasets"] = {str(name): (path.parent / place).resolve() for name, place in own.items()}
         return _build(TrainingConfig, values)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())  # YAML's own message has several lines
         raise FastTextDiffError(f"the training configuration {path} cannot be used: {reason}") from error
 

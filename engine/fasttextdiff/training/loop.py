@@ -5,85 +5,229 @@ Knows optimisation; batches, losses and the model are made elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from fasttextdiff.errors import FastTextDiffError, one_line
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.text_encoder import TextStates
-from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches
+from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, Share, StepBatches
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.config import TrainingConfig
+from fasttextdiff.training.groups import TrainingData, load_groups
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
-from fasttextdiff.training.negatives import with_negatives
-from fasttextdiff.training.samples import load_samples
+from fasttextdiff.training.progress import log_line
 
 CHECKPOINT = "checkpoint.pt"
 FINAL_SHARE = 0.02
 """The learning rate at the end, as a share of the peak."""
+NAMED = 16
+"""File names that an error tells at most."""
 
 Report = Callable[[int, dict[str, float]], None]
+Note = Callable[[str], None]
 
 
-def train(config: TrainingConfig, report: Report, stop: Callable[[], bool] = lambda: False) -> Path:
+def train(
+    config: TrainingConfig, report: Report, stop: Callable[[], bool] = lambda: False, note: Note = lambda _: None
+) -> Path:
     """Train, or go on from the checkpoint in the output folder.
+
+    Under `accelerate launch` or `torchrun` every process calls it; they share each batch and end with the same weights.
 
     Args:
         config: the run.
-        report: called after every step with the number of steps done and the step's losses.
-        stop: asked after every step; True saves a checkpoint and ends the run early.
+        report: called after every step, by the first process, with the number of steps done, the step's losses and
+            learning rates.
+        stop: asked after every step; True of any process saves a checkpoint and ends the run early.
+        note: told in one line of every file that cannot be used and is skipped.
 
     Returns:
         the folder of the finished model, or of the run if it was stopped.
+
+    Raises:
+        UsageError: the configuration names what is not there, or fewer images a batch than processes.
+        FastTextDiffError: data, model or checkpoint cannot be used; the loss is no longer a number; the disk is full.
     """
     from accelerate import Accelerator
-    from diffusers.training_utils import EMAModel
 
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     config.output.mkdir(parents=True, exist_ok=True)
-    pipeline = starting_model(config).to(accelerator.device).train()
-    for part in (pipeline.denoiser, pipeline.fusion):  # a fifth of the time less on a CPU
-        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98))
-    average = EMAModel(pipeline.parameters(), decay=config.ema, use_ema_warmup=True, power=0.75)
-    parts = ("model", pipeline), ("optimizer", optimizer), ("average", average)
-    peaks = [group["peak"] for group in optimizer.param_groups]
-    first = load_checkpoint(config.output / CHECKPOINT, *parts)
-    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-        group["peak"] = peak  # the configuration, not the checkpoint, sets the rate
-    average.to(accelerator.device)
-    pipeline, optimizer = accelerator.prepare(pipeline, optimizer)
-    loader = DataLoader(
-        StepBatches(with_negatives(load_samples(config.data), config.seed), config),
+    with accelerator.main_process_first():  # it learns the tokenizer and prepares slices, the others find them
+        data = load_groups(config, note)
+        pipeline = starting_model(config, data.taught)
+    _require_readable(pipeline, data)
+    run = _Run(config, accelerator, pipeline)
+    first = run.restore()
+    if first == 0 and data.labelled and accelerator.is_main_process:
+        log_line(config.output, {"labels": config.labels, "images": data.labelled})
+    skipped: dict[str, None] = {}
+    for step, batch in enumerate(_loader(config, data, accelerator, first), start=first):
+        for line in dict.fromkeys(line for line in batch.skipped if line not in skipped):
+            skipped[line] = None
+            note(f"skipped: {line}")
+        numbers = run.step(step, batch)
+        if accelerator.is_main_process:
+            report(step + 1, numbers)
+        stopping = run.any_process(stop())
+        if stopping or (step + 1) % config.checkpoint_every == 0 or step + 1 == config.total_steps:
+            run.save(step + 1)
+        if stopping:
+            return config.output
+    if skipped:
+        note(f"{len(skipped)} files could not be read in training and were skipped")
+    return run.finish()
+
+
+def _require_readable(pipeline: FastTextDiffPipeline, data: TrainingData) -> None:
+    """Refuse texts of one's own data that the text encoder cannot read."""
+    for text in data.texts:
+        pipeline.text_encoder.check(text)
+
+
+def _loader(config: TrainingConfig, data: TrainingData, accelerator: Any, first: int) -> DataLoader[Batch]:
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    return DataLoader(
+        StepBatches(data.groups, config, share),
         batch_size=None,
         sampler=range(first, config.total_steps),
         num_workers=1,
         prefetch_factor=4,
         worker_init_fn=_one_thread,
     )
-    model = accelerator.unwrap_model(pipeline)
-    for step, batch in enumerate(loader, start=first):
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * learning_rate_factor(step, config)
-        with accelerator.autocast():
-            losses = training_losses(model, batch, config, accelerator.device)
-        accelerator.backward(losses["loss"])
-        accelerator.clip_grad_norm_(pipeline.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average.step(model.parameters())
-        report(step + 1, {name: value.item() for name, value in losses.items()})
-        stopping = stop()
-        if stopping or (step + 1) % config.checkpoint_every == 0 or step + 1 == config.total_steps:
-            save_checkpoint(config.output / CHECKPOINT, {"step": step + 1, **_states(model, optimizer, average)})
-        if stopping:
-            return config.output
-    return _save_averaged(config.output / "model", model, average)
+
+
+class _Losses(nn.Module):
+    """A model with its losses as one forward pass.
+
+    What runs on several devices in step has to be called through `forward`, or gradients are not averaged.
+    """
+
+    def __init__(self, pipeline: FastTextDiffPipeline, config: TrainingConfig) -> None:
+        super().__init__()
+        self.pipeline, self.config = pipeline, config
+
+    def forward(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+        return training_losses(self.pipeline, batch, self.config, device)
+
+
+class _Run:
+    """Model, optimiser and averaged weights of a run, on one process or one of several."""
+
+    def __init__(self, config: TrainingConfig, accelerator: Any, pipeline: FastTextDiffPipeline) -> None:
+        from diffusers.training_utils import EMAModel
+
+        self.config, self.accelerator = config, accelerator
+        self.pipeline = pipeline.to(accelerator.device).train()
+        for part in (pipeline.denoiser, pipeline.fusion):  # a fifth of the time less on a CPU
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98))
+        self.losses, self.optimizer = accelerator.prepare(_Losses(self.pipeline, config), optimizer)
+        self.average = EMAModel(pipeline.parameters(), decay=config.ema, use_ema_warmup=True, power=0.75)
+        self.choices = {"seed": config.seed, "labels": config.labels}
+
+    def restore(self) -> int:
+        """Go on from the checkpoint, if there is one; returns the steps done."""
+        peaks = [group["peak"] for group in self.optimizer.param_groups]
+        path = self.config.output / CHECKPOINT
+        first = load_checkpoint(path, *self._parts().items(), choices=self.choices)
+        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
+            group["peak"] = peak  # the configuration, not the checkpoint, sets the rate
+        self.average.to(self.accelerator.device)
+        return first
+
+    def _parts(self) -> dict[str, Any]:
+        return {"model": self.pipeline, "optimizer": self.optimizer, "average": self.average}
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        """One optimiser step (from 0); returns its losses, as means of all processes, and its learning rates.
+
+        Raises:
+            FastTextDiffError: the loss or its gradient is not finite; nothing was changed.
+        """
+        factor = learning_rate_factor(step, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        _seed(self.config.seed, step, self.accelerator.process_index)
+        losses = self.losses(batch, self.accelerator.device)
+        numbers = self._means(losses)
+        self._require_finite(numbers["loss"], step, batch)
+        self.accelerator.backward(losses["loss"] * batch.weight)
+        norm = self.accelerator.clip_grad_norm_(self.pipeline.parameters(), 1.0)
+        self._require_finite(float(norm), step, batch)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.step(self.pipeline.parameters())
+        rates = {"learning_rate": self.config.learning_rate, "text_learning_rate": self.config.text_learning_rate}
+        return {**numbers, **{name: rate * factor for name, rate in rates.items()}}
+
+    def _means(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        """Means over the processes; those without a finding in their share have no Dice, and any other NaN stays."""
+        values = torch.stack([value.detach().float() for value in losses.values()])
+        gathered = self.accelerator.gather(values[None])
+        means = dict(zip(losses, gathered.mean(0).tolist(), strict=True))
+        means["dice"] = float(gathered[:, list(losses).index("dice")].nanmean())
+        return means
+
+    def _require_finite(self, value: float, step: int, batch: Batch) -> None:
+        if np.isfinite(value):
+            return
+        names = sorted(set(self._of_all_processes(batch.names)))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        raise FastTextDiffError(
+            f"in step {step + 1} the loss or its gradient is not a finite number, with the images "
+            f"{', '.join(names[:NAMED])}{more}; the last checkpoint is kept: look at these, or lower the learning rates"
+        )
+
+    def _of_all_processes(self, values: Sequence[str]) -> list[str]:
+        from accelerate.utils import gather_object
+
+        return list(gather_object(list(values)))
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether the flag is set on any process: they stop together, or those that go on would wait for ever."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        flags = torch.tensor([float(flag)], device=self.accelerator.device)
+        return bool(self.accelerator.gather(flags).max() > 0)
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint; all processes hold the same, so the first one does."""
+        if self.accelerator.is_main_process:
+            states = {name: part.state_dict() for name, part in self._parts().items()}
+            save_checkpoint(self.config.output / CHECKPOINT, {"step": step, "choices": self.choices, **states})
+
+    def finish(self) -> Path:
+        """Write the finished model, with averaged weights.
+
+        Raises:
+            FastTextDiffError: it cannot be written; the checkpoint is kept.
+        """
+        folder = self.config.output / "model"
+        if self.accelerator.is_main_process:
+            try:
+                _save_averaged(folder, self.pipeline, self.average)
+            except (OSError, RuntimeError, SafetensorError) as error:
+                raise FastTextDiffError(
+                    f"the model cannot be written to {folder}: {one_line(error)}; the checkpoint is kept: "
+                    "make room and run the same command again"
+                ) from error
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return folder
+
+
+def _seed(seed: int, step: int, process: int) -> None:
+    """Dropout, where a model has any, is the same in a run that was resumed: no state of a generator need be kept."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, process)).generate_state(1)[0]))
 
 
 def training_losses(
@@ -91,19 +235,30 @@ def training_losses(
 ) -> dict[str, Tensor]:
     """Forward pass and all losses of one batch; `loss` is the weighted sum, `dice` is only to look at."""
     images, noise, truth = (t.to(device) for t in (batch.images, batch.noise, batch.masks))
-    features, predicted = pipeline.denoiser.denoise(images, noise)
+    features, denoising = image_features(pipeline, images, noise)
     tokens = pipeline.text_encoder.tokenize(batch.texts)
     states, mask = pipeline.text_encoder(**{name: ids.to(device) for name, ids in tokens.items()})
     shared = [f.repeat_interleave(PROMPTS_PER_IMAGE, dim=0) for f in features]
     output = pipeline.decode(shared, TextStates(states, mask), (images.shape[2], images.shape[3]))
     segmentation = segmentation_loss(output.logits, truth)
-    denoising = denoising_loss(predicted, noise.repeat_interleave(len(pipeline.denoiser.plan.timesteps), dim=0))
-    losses = {"segmentation": segmentation, "denoising": denoising}
-    total = segmentation + config.denoising_weight * denoising
+    losses = {"segmentation": segmentation}
+    total = segmentation
+    if denoising is not None:
+        losses["denoising"] = denoising
+        total = total + config.denoising_weight * denoising
     if output.presence is not None:
         losses["presence"] = presence_loss(output.presence, truth)
         total = total + config.presence_weight * losses["presence"]
     return {"loss": total, "dice": foreground_dice(output.logits.detach(), truth), **losses}
+
+
+def image_features(pipeline: FastTextDiffPipeline, images: Tensor, noise: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    """The denoiser's features, and its own loss; a frozen one has none and runs only as far as its last feature."""
+    denoiser = pipeline.denoiser
+    if not next(denoiser.parameters()).requires_grad:
+        return denoiser(images, noise), None
+    features, predicted = denoiser.denoise(images, noise)
+    return features, denoising_loss(predicted, noise.repeat_interleave(len(denoiser.plan.timesteps), dim=0))
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
@@ -116,6 +271,8 @@ def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) ->
     """Text encoder and the rest, each with and without weight decay (none for biases and norms)."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in pipeline.named_parameters():
+        if not parameter.requires_grad:  # a frozen denoiser
+            continue
         groups.setdefault((name.startswith("text_encoder"), parameter.ndim > 1), []).append(parameter)
     rates = {True: config.text_learning_rate, False: config.learning_rate}
     return [
@@ -124,16 +281,11 @@ def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) ->
     ]
 
 
-def _states(model: Any, optimizer: Any, average: Any) -> dict[str, Any]:
-    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state_dict()}
-
-
-def _save_averaged(folder: Path, model: FastTextDiffPipeline, average: Any) -> Path:
+def _save_averaged(folder: Path, model: FastTextDiffPipeline, average: Any) -> None:
     average.store(model.parameters())
     average.copy_to(model.parameters())
     model.save_pretrained(folder, dtype=torch.float16)
     average.restore(model.parameters())
-    return folder
 
 
 def _one_thread(_: int) -> None:

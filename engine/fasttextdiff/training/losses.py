@@ -1,4 +1,4 @@
-"""Losses of segmentation, presence and denoising. Knows tensors only."""
+"""Losses of segmentation, presence, denoising and of what texts mean. Knows tensors only."""
 
 from __future__ import annotations
 
@@ -55,3 +55,20 @@ def foreground_dice(logits: Tensor, truth: Tensor) -> Tensor:
         there = truth.amax((1, 2)) > 0
         dice = 2 * (mask * truth).sum((1, 2)) / (mask.sum((1, 2)) + truth.sum((1, 2))).clamp_min(1)
         return dice[there].mean()
+
+
+def contrastive_loss(states: Tensor, meaning: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020, equation 2): equal meanings together, all others apart.
+
+    Args:
+        states: (N, D).
+        meaning: (N,) integers; rows with no other of the same meaning only serve as negatives, -1 takes no part at all.
+        temperature: of the cosines.
+    """
+    part = meaning >= 0
+    unit, meaning = functional.normalize(states[part].float(), dim=1), meaning[part]
+    own = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    cosines = (unit @ unit.T / temperature).masked_fill(own, -torch.inf)
+    same = (meaning[:, None] == meaning[None]) & ~own
+    likelihood = cosines.log_softmax(dim=1).masked_fill(~same, 0).sum(1) / same.sum(1).clamp_min(1)
+    return -likelihood.sum() / same.any(1).sum().clamp_min(1)

@@ -5,27 +5,24 @@ Knows text and tokens; knows nothing about findings, images or segmentation.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from fasttextdiff.errors import UsageError
 from fasttextdiff.text_encoder import TextEncoder
-from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import build_modernbert
 from fasttextdiff.training.config import CompactModelConfig
+from fasttextdiff.training.pretraining import Pretraining, Report, Schedule, Tensors
 from fasttextdiff.training.text_probe import separability
 from fasttextdiff.training.tokenizer import learned_tokenizer, read_texts
 
-CHECKPOINT = "pretraining.pt"
-SUMMARY = "pretraining.json"
 MASKED = 0.3
 """Share of the tokens that are hidden and predicted."""
 HELD_OUT_EVERY = 50
@@ -33,8 +30,6 @@ HELD_OUT_EVERY = 50
 HELD_OUT_BATCHES = 16
 NEIGHBOURS = 16
 """Batches are drawn from this many batches of texts of about the same length, so that little is padding."""
-
-Report = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -46,31 +41,20 @@ class TextPretraining:
         output: gets `text_encoder`, `tokenizer`, a checkpoint and a summary.
         start: model folder whose text encoder and tokenizer are trained further; None makes new ones.
         model: sizes of a new encoder, ignored with `start`.
-        steps: optimiser steps.
+        schedule: how long and how fast.
         batch: texts a step.
         longest: tokens after which a text is cut into another.
-        learning_rate: peak, AdamW.
-        warmup: steps of linear warm-up; then the rate falls linearly to 0.
         seed: of weights, order and masks.
-        checkpoint_every: steps between checkpoints.
     """
 
     text: Path
     output: Path
     start: Path | None = None
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
-    steps: int = 2000
+    schedule: Schedule = field(default_factory=lambda: Schedule(2000, 6e-4))
     batch: int = 32
     longest: int = 96
-    learning_rate: float = 6e-4
-    warmup: int = 100
     seed: int = 0
-    checkpoint_every: int = 200
-
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        remaining = (self.steps - step) / max(1, self.steps - self.warmup)
-        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup), remaining)
 
 
 def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool] = lambda: False) -> Path:
@@ -84,47 +68,50 @@ def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool]
     Returns:
         the output folder; its `text_encoder` and `tokenizer` are written when the run is complete.
     """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     run.output.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(run)
-    model = _masked_model(run, tokenizer).to(accelerator.device)
-    optimizer = torch.optim.AdamW(model.parameters(), run.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    first = load_checkpoint(run.output / CHECKPOINT, ("model", model), ("optimizer", optimizer))
+    model = MaskedWords(_start_encoder(run, tokenizer), tokenizer)
     learned, held_out = (cut_texts(part, tokenizer, run.longest) for part in split_texts(list(read_texts(run.text))))
-    measured = MaskedBatches(held_out, tokenizer, replace(run, steps=HELD_OUT_BATCHES))
-    if first == 0:
-        _note(run.output / SUMMARY, before=_measure(model, tokenizer, measured))
-    model, optimizer = accelerator.prepare(model, optimizer)
-    loader = DataLoader(MaskedBatches(learned, tokenizer, run), batch_size=None, sampler=range(first, run.steps))
-    for step, batch in enumerate(loader, start=first):
-        report(step + 1, {"loss": _train_step(accelerator, model, optimizer, batch, run.rate_at(step))})
-        stopping = stop()
-        if stopping or (step + 1) % run.checkpoint_every == 0 or step + 1 == run.steps:
-            bare = accelerator.unwrap_model(model)
-            state = {"step": step + 1, "model": bare.state_dict(), "optimizer": optimizer.state_dict()}
-            save_checkpoint(run.output / CHECKPOINT, state)
-        if stopping:
-            return run.output
-    bare = accelerator.unwrap_model(model)
-    bare.model.save_pretrained(run.output / "text_encoder")
-    tokenizer.save_pretrained(run.output / "tokenizer")
-    _note(run.output / SUMMARY, steps=run.steps, after=_measure(bare, tokenizer, measured))
+    training = Pretraining(model, run.schedule, run.output)
+    measured = MaskedBatches(held_out, tokenizer, run)
+    if training.done == 0:
+        training.note(before=_measure(training, model, tokenizer, measured))
+    if training.run(MaskedBatches(learned, tokenizer, run), report, stop):
+        save_encoder(model.encoder, tokenizer, run.output)
+        training.note(steps=run.schedule.steps, after=_measure(training, model, tokenizer, measured))
     return run.output
 
 
-def _train_step(accelerator: Any, model: Any, optimizer: Any, batch: dict[str, Tensor], rate: float) -> float:
-    """One optimiser step; returns the loss before it."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    with accelerator.autocast():
-        loss = model(**{name: ids.to(accelerator.device) for name, ids in batch.items()}).loss
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return float(loss.item())
+class MaskedWords(nn.Module):
+    """An encoder with a head that predicts hidden tokens, which is thrown away afterwards.
+
+    Args:
+        encoder: `transformers.ModernBertModel`.
+        tokenizer: its tokenizer.
+    """
+
+    def __init__(self, encoder: Any, tokenizer: Any) -> None:
+        from transformers import ModernBertForMaskedLM
+
+        super().__init__()
+        encoder.config.sparse_prediction = True  # logits of the hidden tokens only: a quarter less work
+        self.masked_model = ModernBertForMaskedLM(encoder.config)
+        self.masked_model.model.load_state_dict(encoder.state_dict())
+
+    @property
+    def encoder(self) -> Any:
+        """The part that is kept."""
+        return self.masked_model.model
+
+    def forward(self, **batch: Tensor) -> Tensors:
+        """Cross-entropy of the hidden tokens (natural logarithm), of a batch of :class:`MaskedBatches`."""
+        return {"loss": self.masked_model(**batch).loss}
+
+
+def save_encoder(encoder: Any, tokenizer: Any, folder: Path) -> None:
+    """Write `text_encoder` and `tokenizer`, as `text_encoder:` of a training configuration names them."""
+    encoder.save_pretrained(folder / "text_encoder")
+    tokenizer.save_pretrained(folder / "tokenizer")
 
 
 class MaskedBatches(Dataset[dict[str, Tensor]]):
@@ -143,7 +130,7 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
         self.hide = DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED)
 
     def __len__(self) -> int:
-        return self.run.steps
+        return self.run.schedule.steps
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` and `labels`, each (B, L); labels are -100 where nothing was hidden."""
@@ -182,21 +169,10 @@ def cut_texts(texts: Sequence[str], tokenizer: Any, longest: int) -> list[list[i
     return [[tokenizer.cls_token_id, *piece, tokenizer.sep_token_id] for piece in pieces if len(piece) >= 4]
 
 
-@torch.no_grad()
-def held_out_loss(model: Any, batches: MaskedBatches) -> float:
-    """Mean cross-entropy of the hidden tokens (natural logarithm) over all batches."""
-    model.eval()
-    device = next(model.parameters()).device
-    losses = [
-        model(**{name: ids.to(device) for name, ids in batches[n].items()}).loss.item() for n in range(len(batches))
-    ]
-    model.train()
-    return float(np.mean(losses))
-
-
-def _measure(model: Any, tokenizer: Any, held_out: MaskedBatches) -> dict[str, float]:
+def _measure(training: Pretraining, model: MaskedWords, tokenizer: Any, held_out: MaskedBatches) -> dict[str, Any]:
     """What the summary says of an encoder."""
-    return {"held_out_loss": held_out_loss(model, held_out), **separability(TextEncoder(model.model, tokenizer))}
+    loss = training.mean_loss(held_out, HELD_OUT_BATCHES)
+    return {"held_out_loss": loss, "probe": separability(TextEncoder(model.encoder, tokenizer))}
 
 
 def _tokenizer(run: TextPretraining) -> Any:
@@ -207,22 +183,9 @@ def _tokenizer(run: TextPretraining) -> Any:
     return learned_tokenizer(run.output / "tokenizer", run.text, run.model.vocabulary)
 
 
-def _masked_model(run: TextPretraining, tokenizer: Any) -> Any:
-    """A new encoder, or the one of `start`, with a head that predicts hidden tokens."""
-    from transformers import ModernBertForMaskedLM
-
+def _start_encoder(run: TextPretraining, tokenizer: Any) -> Any:
+    """A new encoder, or the one of `start`."""
     torch.manual_seed(run.seed)
     if run.start is None:
-        encoder = build_modernbert(run.model, tokenizer)
-    else:
-        encoder = TextEncoder.from_pretrained(run.start / "text_encoder", run.start / "tokenizer").model
-    encoder.config.sparse_prediction = True  # logits of the hidden tokens only: a quarter less work
-    model = ModernBertForMaskedLM(encoder.config)
-    model.model.load_state_dict(encoder.state_dict())
-    return model.train()
-
-
-def _note(path: Path, **values: object) -> None:
-    """Add values to the summary."""
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    path.write_text(json.dumps({**known, **values}, indent=1) + "\n", encoding="utf-8")
+        return build_modernbert(run.model, tokenizer)
+    return TextEncoder.from_pretrained(run.start / "text_encoder", run.start / "tokenizer").model

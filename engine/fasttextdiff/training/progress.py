@@ -1,4 +1,4 @@
-"""A progress bar with losses for a training run, a log file, and Ctrl-C as a wish to stop.
+"""A progress bar with losses for a training run, a log file, curves for TensorBoard, and Ctrl-C as a wish to stop.
 
 Knows nothing about what is trained.
 """
@@ -6,31 +6,66 @@ Knows nothing about what is trained.
 from __future__ import annotations
 
 import json
+import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fasttextdiff.errors import FastTextDiffError, one_line
+
 SMOOTHING = 0.98
 LOG_EVERY = 20
+LOG = "log.jsonl"
+CURVES = "tensorboard"
 SHOWN = ("loss", "dice")
 """What the bar shows of a step's numbers; the log has all."""
+RATES = ("learning_rate", "text_learning_rate")
+"""Numbers that are logged as they are; of all others the log has running means."""
+
+
+def log_line(output: Path, content: Mapping[str, Any]) -> None:
+    """Add one line of JSON to the log of a run.
+
+    Raises:
+        FastTextDiffError: it cannot be written.
+    """
+    try:
+        with (output / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(content) + "\n")
+    except OSError as error:
+        raise FastTextDiffError(f"the log {output / LOG} cannot be written: {one_line(error)}") from error
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or the first of those that `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class TrainingProgress:
     """Context manager whose :meth:`report` is called after every step and whose :meth:`stopped` tells of Ctrl-C.
 
-    A line of JSON is added to `log.jsonl` in the output folder every 20 steps, with running means.
+    A line of JSON is added to `log.jsonl` in the output folder every 20 steps, with running means; every step's own
+    numbers go to `tensorboard/` beside it.
+
+    Args:
+        name: shown before the bar.
+        steps: of the whole run.
+        output: folder of the run.
+        shown: whether there is a bar; of several processes only the first one has it.
     """
 
-    def __init__(self, name: str, steps: int, output: Path) -> None:
+    def __init__(self, name: str, steps: int, output: Path, *, shown: bool = True) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._output, self.step = output, 0
         self._means: dict[str, float] = {}
         self._stop = False
-        shown = TextColumn("{task.fields[shown]}")
-        self._bar = Progress(TextColumn(name), BarColumn(), MofNCompleteColumn(), shown, TimeRemainingColumn())
+        self._curves: Any = None
+        numbers = TextColumn("{task.fields[shown]}")
+        columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), numbers, TimeRemainingColumn()
+        self._bar = Progress(*columns, disable=not shown)
         self._task = self._bar.add_task("train", total=steps, shown="")
         self._previous: Any = None
 
@@ -43,24 +78,43 @@ class TrainingProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if self._curves is not None:
+            self._curves.close()
         signal.signal(signal.SIGINT, self._previous)
 
-    def report(self, step: int, losses: dict[str, float]) -> None:
+    def report(self, step: int, numbers: dict[str, float]) -> None:
         """Show and log one step."""
         self.step = step
-        for name, value in losses.items():
-            if value == value:  # the Dice of a batch in which nothing is there is NaN
-                self._means[name] = SMOOTHING * self._means.get(name, value) + (1 - SMOOTHING) * value
+        there = {name: value for name, value in numbers.items() if value == value}  # a batch of nothing has no Dice
+        for name, value in there.items():
+            old = value if name in RATES else self._means.get(name, value)
+            self._means[name] = SMOOTHING * old + (1 - SMOOTHING) * value
         shown = "  ".join(f"{name} {self._means[name]:.3f}" for name in SHOWN if name in self._means)
         self._bar.update(self._task, completed=step, shown=shown)
+        self._draw(step, there)
         if step % LOG_EVERY == 0:
-            with (self._output / "log.jsonl").open("a", encoding="utf-8") as file:
-                rounded = {name: round(value, 5) for name, value in self._means.items()}
-                file.write(json.dumps({"step": step, **rounded}) + "\n")
+            log_line(self._output, {"step": step, **{name: float(f"{v:.5g}") for name, v in self._means.items()}})
+
+    def note(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(line, markup=False, highlight=False)
 
     def stopped(self) -> bool:
         """Whether Ctrl-C was pressed."""
         return self._stop
+
+    def _draw(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Add a point to every curve; what a run that was cut off drew beyond its checkpoint is dropped."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = self._output / CURVES
+        try:
+            if self._curves is None:
+                self._curves = SummaryWriter(str(folder), purge_step=step)
+            for name, value in numbers.items():
+                self._curves.add_scalar(name, value, step)
+        except OSError as error:
+            raise FastTextDiffError(f"the curves in {folder} cannot be written: {one_line(error)}") from error
 
     def _on_interrupt(self, *_: object) -> None:
         """The first Ctrl-C lets the step finish and be saved; the second stops at once."""

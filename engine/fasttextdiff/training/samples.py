@@ -1,4 +1,4 @@
-"""Training samples in memory: an image and what is known to be where in it.
+"""Training samples: an image and what is known to be where in it.
 
 Knows the research data sets; knows nothing about wording or augmentation.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -54,6 +55,10 @@ class Sample:
         annotated: regions whose absence in `regions` means that they are absent; the others are unknown.
         sentence: a description with the patient's sides; empty if there is none.
         zones: the one zone word that the sentence names on a side, by side; sides with several zones are left out.
+        name: of the file, for messages.
+        findings: texts of own data, with the patient's sides; empty for the research data.
+        masks: (n, h, w) uint8, 0 or 1, where each of the n findings is.
+        mirrored: whether mirror images are true pictures; not those of sagittal slices.
     """
 
     image: NDArray[np.uint8]
@@ -62,6 +67,36 @@ class Sample:
     annotated: Region
     sentence: str = ""
     zones: dict[str, str] = field(default_factory=dict)
+    name: str = ""
+    findings: tuple[str, ...] = ()
+    masks: NDArray[np.uint8] | None = None
+    mirrored: bool = True
+
+    @property
+    def source(self) -> str:
+        """The labelled file that the sample was made from."""
+        return self.name
+
+    def load(self) -> Sample:
+        """Itself: it is in memory already."""
+        return self
+
+
+class Item(Protocol):
+    """A training image that is read when it is drawn."""
+
+    @property
+    def source(self) -> str:
+        """The labelled file that it is made from."""
+        ...
+
+    def load(self) -> Sample:
+        """Read it.
+
+        Raises:
+            FastTextDiffError: its file is missing or damaged.
+        """
+        ...
 
 
 LUNGS = Region.LEFT_LUNG | Region.RIGHT_LUNG
@@ -104,7 +139,8 @@ def _qata(folder: Path) -> Iterator[Sample]:
         regions = _bits({Region.LESION: mask, Region.PATIENT_LEFT: right_half(mask)})
         image = _windowed(target.load_image())
         sentence = "" if _contradicts(target.text, mask, regions) else target.text
-        yield Sample(image, regions, Modality.XRAY, Region.LESION, sentence, single_zones(sentence))
+        zones = single_zones(sentence)
+        yield Sample(image, regions, Modality.XRAY, Region.LESION, sentence, zones, target.image.name)
 
 
 def _contradicts(sentence: str, mask: NDArray[np.bool_], regions: NDArray[np.uint8]) -> bool:
@@ -132,7 +168,7 @@ def _structures(folder: Path) -> Iterator[Sample]:
         masks[Region.LESION] = masks[Region.GROUND_GLASS] | masks[Region.CONSOLIDATION]
         masks[Region.PATIENT_LEFT] = _between_lungs(masks[Region.LEFT_LUNG], masks[Region.RIGHT_LUNG])
         annotated = LUNGS | LESION_CLASSES | Region.LESION | Region.HEART
-        yield _shrink(Sample(image, _bits(masks), Modality.XRAY, annotated))
+        yield _shrink(Sample(image, _bits(masks), Modality.XRAY, annotated, name=path.name))
 
 
 def _v7(folder: Path) -> Iterator[Sample]:
@@ -141,7 +177,7 @@ def _v7(folder: Path) -> Iterator[Sample]:
         left = _mask_or_empty(folder / "left_lung" / path.name, image.shape)
         right = _mask_or_empty(folder / "right_lung" / path.name, image.shape)
         sides = {Region.LEFT_LUNG: left, Region.RIGHT_LUNG: right, Region.PATIENT_LEFT: _between_lungs(left, right)}
-        yield _shrink(Sample(image, _bits(sides), Modality.XRAY, LUNGS))
+        yield _shrink(Sample(image, _bits(sides), Modality.XRAY, LUNGS, name=path.name))
 
 
 def _between_lungs(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -155,17 +191,19 @@ def _between_lungs(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray
 
 def _monuseg(folder: Path) -> Iterator[Sample]:
     for target in load_targets(folder, "Train"):
-        yield from _nuclei(target.load_image(), target.load_mask(), target.text)
+        yield from _nuclei(target)
 
 
 def _dsb(folder: Path) -> Iterator[Sample]:
     for path in sorted((folder / "img").iterdir()):
         target = Target(path, folder / "labelcol" / f"{path.stem}.png", "", Modality.HISTOLOGY)
-        yield from _nuclei(target.load_image(), target.load_mask(), "")
+        yield from _nuclei(target)
 
 
-def _nuclei(image: NDArray[np.uint8], mask: NDArray[np.bool_], sentence: str) -> Iterator[Sample]:
-    whole = Sample(image, _bits({Region.NUCLEI: mask}), Modality.HISTOLOGY, Region.NUCLEI, sentence)
+def _nuclei(target: Target) -> Iterator[Sample]:
+    mask = target.load_mask()
+    regions, name = _bits({Region.NUCLEI: mask}), target.image.name
+    whole = Sample(target.load_image(), regions, Modality.HISTOLOGY, Region.NUCLEI, target.text, name=name)
     for scale in HISTOLOGY_SCALES:
         side = round(scale * max(mask.shape))
         if side >= 128 or scale == 1.0:
@@ -192,7 +230,8 @@ def _bjorke(folder: Path) -> Iterator[Sample]:
         annotated = Region.LESION | LESION_CLASSES
         annotated |= LUNGS if masks[Region.LEFT_LUNG].any() else Region(0)
         regions = _bits(masks)
-        yield _shrink(Sample(image, regions, Modality.CT, annotated, target.text, single_zones(target.text)))
+        zones, name = single_zones(target.text), target.image.name
+        yield _shrink(Sample(image, regions, Modality.CT, annotated, target.text, zones, name))
 
 
 def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
@@ -202,7 +241,7 @@ def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
             image = load_image(path, grey=True)
             masks = weak_ct_lungs(image, np.zeros(image.shape, bool))
             if masks[Region.LEFT_LUNG].any() and masks[Region.RIGHT_LUNG].any():
-                yield _shrink(Sample(image, _bits(masks), Modality.CT, LUNGS))
+                yield _shrink(Sample(image, _bits(masks), Modality.CT, LUNGS, name=path.name))
 
 
 def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[Region, NDArray[np.bool_]]:
@@ -292,17 +331,17 @@ def _shrink(sample: Sample, longest: int = LONGEST_SIDE) -> Sample:
     if max(height, width) <= longest:
         return sample
     size = (round(height * longest / max(height, width)), round(width * longest / max(height, width)))
-    colour = torch.from_numpy(np.atleast_3d(sample.image).copy()).permute(2, 0, 1)[None].float()
-    image = functional.interpolate(colour, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     bits = np.stack([(sample.regions & bit) > 0 for bit in Region])
-    areas = functional.interpolate(torch.from_numpy(bits)[None].float(), size, mode="area")[0].numpy()
-    regions = _bits({bit: areas[n] >= 0.5 for n, bit in enumerate(Region)})
-    shrunk = image.round().clamp(0, 255).to(torch.uint8).numpy()
-    return Sample(
-        shrunk if sample.image.ndim == 3 else shrunk[..., 0],
-        regions,
-        sample.modality,
-        sample.annotated,
-        sample.sentence,
-        sample.zones,
-    )
+    image, masks = resize(sample.image, bits, size)
+    return replace(sample, image=image, regions=_bits({bit: masks[n] for n, bit in enumerate(Region)}))
+
+
+def resize(
+    image: NDArray[np.uint8], masks: NDArray[np.bool_], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """An image (h, w) or (h, w, 3), bilinear and anti-aliased, and its masks (n, h, w), by majority, as `size`."""
+    colour = torch.from_numpy(np.atleast_3d(image).copy()).permute(2, 0, 1)[None].float()
+    resized = functional.interpolate(colour, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    pixels = resized.round().clamp(0, 255).to(torch.uint8).numpy()
+    areas = functional.interpolate(torch.from_numpy(masks)[None].float(), size, mode="area")[0].numpy()
+    return pixels if image.ndim == 3 else pixels[..., 0], areas >= 0.5

@@ -1,75 +1,152 @@
-"""Whether a text encoder keeps left from right and yes from no: a linear probe on texts it was not fitted on.
+"""Whether an encoder's token states tell side, denial and finding: linear probes on wordings they were not fitted on.
 
-Knows token states; knows nothing about images or training.
+A state is that of the finding's own words: it holds a side or a denial only if the encoder carried it there. Knows
+token states; knows nothing about images or training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fasttextdiff.text_encoder import TextEncoder
+from fasttextdiff.training.alignment import mean_states, overlaps, tokenize_with_offsets
 
-FITTED = (
-    ("{words} in the {side} lung", "{side} lung {words}", "{words} on the {side}", "{side}-sided {words}"),
-    ("no {words} in the {side} lung", "{side} lung without {words}", "no sign of {words} on the {side}",
-     "absent {words}, {side}"),
-    ("infection", "pneumonia", "consolidation", "opacity", "effusion", "nodule"),
-)  # fmt: skip
-"""Templates that affirm, templates that deny, and findings, for fitting the probe."""
-HELD_OUT = (
-    ("the {side} hemithorax shows {words}", "{words} of the patient's {side} side", "there is {words}, {side} lung"),
-    ("the {side} hemithorax shows no {words}", "never any {words} at the {side} side",
-     "there is no {words}, {side} lung"),
-    ("infiltrate", "atelectasis", "airspace disease", "ground-glass change", "mass"),
-)  # fmt: skip
-"""The same, for measuring."""
+SIDES = (
+    {"side": "left", "lung": "the left lung", "on": "the left"},
+    {"side": "right", "lung": "the right lung", "on": "the right"},
+    {"side": "bilateral", "lung": "both lungs", "on": "both sides"},
+)
+"""What the places of a template are filled with, by side: left, right, both."""
+FITTED_TEMPLATES = (
+    ("{words} in {lung}", "{side} {words}", "{words} on {on}", "{words}, {lung}"),
+    ("no {words} in {lung}", "{lung} without {words}", "no sign of {side} {words}", "no {words} on {on}"),
+)
+"""Templates that affirm and that deny, for fitting the probes."""
+HELD_OUT_TEMPLATES = (
+    ("within {lung} there is {words}", "{words} affecting {lung}", "show me the {words} at {on}"),
+    ("there is no {words} within {lung}", "{lung} not affected by {words}", "never any {words} at {on}"),
+)
+"""The same, for measuring; not among those of `training.prompts`."""
+FITTED_PLAIN = ("{words}", "all {words}", "segment {words}", "no {words}", "is there {words}?")
+HELD_OUT_PLAIN = ("please outline the {words}", "the picture shows {words}", "there is nothing of {words}")
+"""Templates without a side, for telling findings apart."""
+LESIONS = ("lesion", "ground-glass", "consolidation")
+FITTED_WORDS = {
+    "lesion": ("infection", "pneumonia", "opacity", "infiltrate", "airspace disease", "inflammation"),
+    "ground-glass": ("ground-glass opacity", "ground-glass", "GGO", "ground glass opacification"),
+    "consolidation": ("consolidation", "consolidations", "airspace consolidation", "lung consolidation"),
+    "heart": ("heart", "cardiac silhouette", "heart shadow", "cardiomediastinal silhouette"),
+    "nuclei": ("nuclei", "cell nuclei", "nucleus", "stained nuclei"),
+    "lungs": ("lungs", "lung fields", "lung", "both lungs"),
+}
+"""Findings and synonyms for fitting."""
+HELD_OUT_WORDS = {
+    "lesion": ("pneumonitis", "infective change", "airspace shadows", "pneumonic infiltration"),
+    "ground-glass": ("GGOs", "ground-glass change", "ground-glass attenuation", "hazy ground-glass density"),
+    "consolidation": ("consolidative change", "consolidated parenchyma", "consolidative opacity"),
+    "heart": ("cardiac shadow", "heart contour", "cardiac outline"),
+    "nuclei": ("cell nucleus", "haematoxylin-stained nuclei", "nuclear profiles"),
+    "lungs": ("pulmonary fields", "lung parenchyma", "aerated lungs"),
+}
+"""The same, for measuring; not among those of `training.prompts`."""
 RIDGE = 1e-2
 
 
-def separability(encoder: TextEncoder) -> dict[str, float]:
-    """Accuracy (0.5 is chance) of telling side and negation from the [CLS] state of held-out wordings.
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A text, the finding's words in it, and what it says; side -1 where it names none."""
+
+    text: str
+    words: str
+    side: int
+    negation: int
+    finding: int
+
+
+def separability(encoder: TextEncoder) -> dict[str, dict[str, float]]:
+    """Accuracy of telling side (chance 1/3), negation (1/2) and finding (1/6) from the states of the finding's words.
 
     Args:
         encoder: any; its mode stays what it was.
 
     Returns:
-        "side" and "negation".
+        "side", "negation" and "finding", each with "templates" (held-out templates, words of the fit) and "synonyms"
+        (held-out templates and held-out words).
     """
     mode = encoder.training
     encoder.eval()
-    fitted, held_out = _texts(*FITTED), _texts(*HELD_OUT)
-    states = [_first_states(encoder, [text for text, _, _ in rows]) for rows in (fitted, held_out)]
-    encoder.clear_cache()
+    told = {}
+    for names, make, fitted, held_out in (
+        (("side", "negation"), _sided, FITTED_TEMPLATES, HELD_OUT_TEMPLATES),
+        (("finding",), _plain, FITTED_PLAIN, HELD_OUT_PLAIN),
+    ):
+        fit, templates, synonyms = (
+            _with_states(encoder, make(*rows))
+            for rows in ((fitted, FITTED_WORDS), (held_out, FITTED_WORDS), (held_out, HELD_OUT_WORDS))
+        )
+        for name in names:
+            told[name] = {
+                "templates": _accuracy(name, fit, templates),
+                "synonyms": _accuracy(name, fit, synonyms),
+            }
     encoder.train(mode)
-    accuracy = {}
-    for column, name in ((1, "side"), (2, "negation")):
-        labels = [torch.tensor([float(row[column]) for row in rows]) * 2 - 1 for rows in (fitted, held_out)]
-        told = _fit_and_tell(states[0], labels[0], states[1])
-        accuracy[name] = float((told.sign() == labels[1]).float().mean())
-    return accuracy
+    return told
 
 
-def _texts(affirming: Sequence[str], denying: Sequence[str], findings: Sequence[str]) -> list[tuple[str, bool, bool]]:
-    """(text, whether it says left, whether it denies)."""
+def _sided(templates: Sequence[Sequence[str]], words: Mapping[str, Sequence[str]]) -> list[_Row]:
+    """Every lesion on every side, affirmed and denied."""
     return [
-        (template.format(words=words, side=side), side == "left", denies)
-        for denies, templates in ((False, affirming), (True, denying))
-        for template in templates
-        for words in findings
-        for side in ("left", "right")
+        _Row(template.format(words=word, **places), word, side, negation, LESIONS.index(finding))
+        for negation, wordings in enumerate(templates)
+        for template in wordings
+        for finding in LESIONS
+        for word in words[finding]
+        for side, places in enumerate(SIDES)
     ]
 
 
-def _first_states(encoder: TextEncoder, texts: Sequence[str]) -> Tensor:
-    """(N, D) [CLS] states, float32 on the CPU."""
-    return encoder.encode(texts).states[:, 0].float().cpu()
+def _plain(templates: Sequence[str], words: Mapping[str, Sequence[str]]) -> list[_Row]:
+    """Every finding without a side."""
+    return [
+        _Row(template.format(words=word), word, -1, -1, number)
+        for template in templates
+        for number, synonyms in enumerate(words.values())
+        for word in synonyms
+    ]
+
+
+def _with_states(encoder: TextEncoder, rows: Sequence[_Row]) -> tuple[Sequence[_Row], Tensor]:
+    """The rows, and (N, D) mean states of the tokens of the finding's words, float32 on the CPU."""
+    return rows, torch.cat([_states(encoder, rows[n : n + BATCH]) for n in range(0, len(rows), BATCH)])
+
+
+@torch.no_grad()
+def _states(encoder: TextEncoder, rows: Sequence[_Row]) -> Tensor:
+    tokens, offsets = tokenize_with_offsets(encoder.tokenizer, [row.text for row in rows], encoder.max_tokens)
+    device = next(encoder.parameters()).device
+    states = encoder(**{name: ids.to(device) for name, ids in tokens.items()}).states.float().cpu()
+    starts = [row.text.index(row.words) for row in rows]
+    spans = torch.tensor([[[start, start + len(row.words)]] for start, row in zip(starts, rows, strict=True)])
+    return mean_states(states, overlaps(spans, offsets))[:, 0]
+
+
+def _accuracy(name: str, fit: tuple[Sequence[_Row], Tensor], asked: tuple[Sequence[_Row], Tensor]) -> float:
+    """Share of the asked rows whose label a probe fitted to the others tells."""
+    labels, wanted = (torch.tensor([getattr(row, name) for row in rows]) for rows, _ in (fit, asked))
+    told = _fit_and_tell(fit[1], functional.one_hot(labels).float() * 2 - 1, asked[1]).argmax(1)
+    return float((told == wanted).float().mean())
 
 
 def _fit_and_tell(states: Tensor, labels: Tensor, others: Tensor) -> Tensor:
-    """Ridge regression of labels (-1 or 1) on standardised states, applied to others (M, D); returns (M,)."""
+    """Ridge regression of labels (N, K) on standardised states (N, D), applied to others (M, D); returns (M, K)."""
     mean, spread = states.mean(0), states.std(0).clamp_min(1e-6)
     x, y = (states - mean) / spread, (others - mean) / spread
     kernel = x @ x.T / x.shape[1]

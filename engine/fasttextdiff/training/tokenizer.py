@@ -55,15 +55,17 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     )
 
 
-def learned_tokenizer(folder: Path, text: Path, vocabulary: int) -> Any:
+def learned_tokenizer(folder: Path, text: Path | None, vocabulary: int) -> Any:
     """The tokenizer in a folder; learned from the text folder and kept there if there is none yet.
 
     Raises:
-        UsageError: the folder's tokenizer was learned for another vocabulary.
+        UsageError: the folder's tokenizer was learned for another vocabulary, or there is nothing to learn one from.
     """
     from transformers import AutoTokenizer
 
     if not folder.is_dir():
+        if text is None:
+            raise UsageError(f"there is no tokenizer in {folder}, and no folder of 'text' to learn one from")
         train_tokenizer(read_texts(text), vocabulary).save_pretrained(folder)
         (folder / WANTED).write_text(f"{vocabulary}\n", encoding="utf-8")
     wanted = folder / WANTED  # a small corpus gives fewer tokens than wanted, so their number does not tell

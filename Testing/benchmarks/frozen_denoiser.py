@@ -1,0 +1,76 @@
+"""Whether the denoiser should stay frozen, as published, or be trained jointly: both at equal steps, from equal starts.
+
+    python Testing/benchmarks/frozen_denoiser.py CONFIG.yaml DATASET_DIR... -o FOLDER
+
+trains the configuration twice, with `train_denoiser` false and true, and scores both on the validation splits. A run
+that was stopped goes on from its checkpoints. Frozen steps are cheaper; seconds a step are reported beside the scores.
+Give the configuration a `denoiser:` made by `pretrain-denoiser`: frozen and untrained features would prove nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from fasttextdiff import FastTextDiffPipeline, Segmenter
+from fasttextdiff.datasets import load_targets
+from fasttextdiff.evaluation import choose_texts, evaluate, protocol_i
+from fasttextdiff.pipeline import quiet_libraries
+from fasttextdiff.training.config import TrainingConfig, read_config
+from fasttextdiff.training.loop import train
+from fasttextdiff.training.progress import TrainingProgress
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("datasets", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--every", type=int, default=1, help="score only every so manieth target")
+    options = parser.parse_args()
+    quiet_libraries()
+    config = read_config(options.config)
+    if config.denoiser is None and config.start is None:
+        parser.error("the configuration has neither denoiser nor start: a frozen denoiser would be random")
+    results = {}
+    for name, joint in (("frozen", False), ("joint", True)):
+        run = replace(config, name=f"{config.name}-{name}", output=options.output / name, train_denoiser=joint)
+        results[name] = trained(run) | scores(run.output / "model", options.datasets, options.every)
+        (options.output / "frozen_denoiser.json").write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1))
+
+
+def trained(run: TrainingConfig) -> dict[str, float]:
+    """Train, and say how long a step took."""
+    steps = []
+    started = time.perf_counter()
+    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
+
+        def note(step: int, losses: dict[str, float]) -> None:
+            steps.append(step)
+            progress.report(step, losses)
+
+        train(run, note, progress.stopped)
+    if progress.stopped():
+        raise SystemExit(f"stopped; the same command goes on from {run.output}")
+    seconds = (time.perf_counter() - started) / len(steps) if steps else float("nan")
+    return {"steps": run.total_steps, "seconds_a_step": round(seconds, 3)}
+
+
+def scores(model: Path, datasets: list[Path], every: int) -> dict[str, dict[str, float]]:
+    """Dice and IoU of the validation splits (protocol I, native resolution), with the data's texts and without."""
+    segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
+    found = {}
+    for dataset in datasets:
+        targets = load_targets(dataset, "val")[::every]
+        for text in ("true", "none"):
+            done = list(evaluate(segmenter, targets, texts=choose_texts(targets, text)))
+            found[f"{dataset.name}, text {text}"] = {"n": len(done), **protocol_i(done)}
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What is measured is the same computation as its reference, and every figure names what it is compared with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from tiny_models import compact_head, one_line, tiny_pipeline
+
+from fasttextdiff.benchmarks.inputs import chest_phantom
+from fasttextdiff.benchmarks.measuring import as_json, medians
+from fasttextdiff.benchmarks.references import PlainSegmenter, plain_head
+from fasttextdiff.benchmarks.suites import SUITES, Bench, compared
+from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.fusion import FusionHead
+from fasttextdiff.pipeline import FastTextDiffPipeline
+from fasttextdiff.reading import read_volume
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.text_encoder import TextStates
+
+
+@pytest.mark.parametrize("size", [(40, 24), (33, 47), (16, 12)])
+@pytest.mark.parametrize("kind", ["compact", "published"])
+def test_the_head_gives_what_its_plain_form_gives_on_any_grid(kind, size):
+    torch.manual_seed(0)
+    channels = (48, 32, 24)
+    head = compact_head(channels) if kind == "compact" else FusionHead(channels, text_dim=32, width=32).eval()
+    maps = [torch.randn(2, c, 4 * 2**k, 3 * 2**k) for k, c in enumerate(channels)]
+    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    text = TextStates(torch.randn(2, 7, 32) * mask[..., None], mask)
+    with torch.no_grad():
+        ours, plain = head(maps, text.states, mask, size), plain_head(head, maps, text, size)
+    assert (ours.logits - plain.logits).norm() < 1e-5 * plain.logits.norm()
+    if kind == "compact":
+        assert (ours.presence - plain.presence).abs().max() < 1e-5
+
+
+def test_savings_change_nothing_and_their_absence_is_the_reference():
+    image = chest_phantom(2, side=64)
+    fast, plain = Segmenter(tiny_pipeline(), "cpu"), PlainSegmenter(tiny_pipeline(), "cpu")
+    passes = []
+    plain.pipeline.denoiser.unet.conv_in.register_forward_hook(lambda _, x, y: passes.append(len(y)))
+    request = fast.describe(image)
+    for _ in range(2):
+        assert compared(fast, plain, request)["error_to_reference"] < 1e-3  # features are kept in 16 bits
+    assert passes == [1] * 8  # two answers on two slices at two timesteps, one by one
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_bundled_models_masks_are_those_of_its_plain_form(samples, dtype):
+    model = FastTextDiffPipeline.from_pretrained()
+    fast, plain = Segmenter(model, "cpu", dtype), PlainSegmenter(model, "cpu")
+    for path, slices in (("chest_ct/chest_ct_cropped.nii.gz", (55, 57)), ("cxr_hannover/18017511.png", None)):
+        request = fast.describe(read_volume(samples / path), slices=slices)
+        answers = [s.decode_slices(request, ["left lung", "right lung"]).findings for s in (fast, plain)]
+        for ours, theirs in zip(*answers, strict=True):
+            assert theirs.mask.sum() > 300
+            assert 2 * (ours.mask & theirs.mask).sum() >= 0.995 * (ours.mask.sum() + theirs.mask.sum()), ours.finding
+
+
+def test_work_is_timed_in_turns():
+    order = []
+    medians(lambda: order.append("a"), lambda: order.append("b"), repeats=2, warmup=1)
+    assert order == ["a", "b"] * 3
+
+
+def test_every_figure_is_complete(tmp_path):
+    bench = Bench(Segmenter(tiny_pipeline(), "cpu"), chest_phantom(1, side=64), repeats=1, slices=1)
+    figures = [*SUITES["training"](bench), *SUITES["volume"](bench)]
+    about = json.loads(json.dumps(as_json(figures)))
+    assert about["machine"]["cores"] == os.cpu_count()
+    assert about["versions"]["torch"] == torch.__version__
+    assert len(about["results"]) == 5
+    for result in about["results"]:
+        assert result["median"] > 0
+        assert bool(result["reference"]) == (result["reference_median"] is not None)
+        if result["reference"]:
+            assert result["ratio"] == pytest.approx(result["reference_median"] / result["median"])
+
+
+def test_the_verb_writes_what_it_shows(tmp_path):
+    path = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "fasttextdiff", "benchmark", "--suite", "training", "--repeats", "1"]
+    done = subprocess.run([*command, "--json", path], capture_output=True, text=True, check=True)
+    (result,) = json.loads(path.read_text())["results"]
+    assert f"{result['name']}: {result['median']:.4g} ms" in done.stdout
+    wrong = subprocess.run([*command[:-4], "--suite", "speed"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.strip() == ("error: 'speed' is not a suite: use interactive, volume, text, memory, training")
+
+
+def test_a_measured_process_that_fails_is_one_line():
+    from fasttextdiff.benchmarks.suites import _run
+
+    with pytest.raises(FastTextDiffError) as caught:
+        _run("-c", "raise SystemExit('no memory')")
+    one_line(caught, "no memory")

@@ -1,0 +1,168 @@
+"""From an input to the list of cases that a batch has, and the list of what was left out with the reasons.
+
+Knows folders, tables, headers and which series count; reads no voxels, knows no model and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from fasttextdiff.batch.contents import Progress, contents_of, report
+from fasttextdiff.batch.headers import DicomFile, ImageFile
+from fasttextdiff.batch.plan import Case, CaseOptions, Plan, Skipped, common_folder
+from fasttextdiff.batch.selection import Choice, Series, choose_series
+from fasttextdiff.batch.table import TABLE_ENDINGS, Request, checked_findings, pattern_of, read_table
+from fasttextdiff.errors import UsageError
+from fasttextdiff.volume import Modality
+from fasttextdiff.worker_fields import modality_of
+
+__all__ = ["Case", "CaseOptions", "Plan", "Skipped", "find_cases"]
+
+
+def find_cases(
+    source: Path,
+    findings: Sequence[str],
+    defaults: CaseOptions,
+    *,
+    modality: str | None = None,
+    series: str | None = None,
+    largest_series: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
+    """List the images to be segmented.
+
+    DICOM files are grouped into series wherever they lie. Localizers, dose reports, secondary captures, reformatted
+    views, copies, and series of which a file is damaged are left out; a DICOM file named itself is taken as it is.
+
+    Args:
+        source: a folder tree, a job table (`.csv`, `.json`), a DICOMDIR, or one image.
+        findings: what to look for; of table rows, where they have none of their own.
+        defaults: how; so for table rows.
+        modality: take DICOM series of this kind only, and what does not say its kind as this.
+        series: take DICOM series only, whose description or UID this regular expression is found in.
+        largest_series: take the DICOM series with most images of each study only.
+        progress: asked after every file, or every row of a table.
+
+    Returns:
+        Cases sorted by study, series and path; those of a table in the order of its rows.
+
+    Raises:
+        UsageError: there is nothing to segment, the table is wrong, or a finding or option cannot be served.
+        Cancelled: `progress` returned False.
+    """
+    if not source.exists():
+        raise UsageError(f"{source}: no such file or folder")
+    choice = Choice(modality_of({"modality": modality}), pattern_of(series), largest_series)
+    root = source if source.is_dir() else source.parent
+    if source.suffix.lower() in TABLE_ENDINGS and source.is_file():
+        plan = _plan_of_table(read_table(source, findings, defaults, choice), root, progress)
+    else:
+        request = Request("", source, checked_findings(findings), defaults, choice)
+        plan = Plan(*_cases_of(request, root, progress))
+    plan = replace(plan, cases=tuple(_with_unique_names(plan.cases, root)))
+    if not plan.cases:
+        raise UsageError(f"{source}: no image to be segmented here{_reasons(plan.skipped)}")
+    return plan
+
+
+def _plan_of_table(requests: Sequence[Request], root: Path, progress: Progress | None) -> Plan:
+    cases: dict[tuple[object, ...], Case] = {}
+    skipped: list[Skipped] = []
+    for n, request in enumerate(requests, start=1):
+        found, left_out = _cases_of(request, root, None) if request.path.exists() else _not_there(request)
+        skipped += [replace(one, reason=f"{request.where}: {one.reason}") for one in left_out]
+        for case in found:
+            asked = (case.path, case.files, case.findings, case.options)
+            if asked in cases:
+                skipped.append(Skipped(case.path, case.series_uid, f"{request.where}: an earlier row asks the same"))
+            cases.setdefault(asked, case)
+        report(progress, n, len(requests))
+    return Plan(tuple(cases.values()), tuple(skipped))
+
+
+def _not_there(request: Request) -> tuple[tuple[Case, ...], tuple[Skipped, ...]]:
+    return (), (Skipped(request.path, "", "no such file or folder"),)
+
+
+def _cases_of(request: Request, root: Path, progress: Progress | None) -> tuple[tuple[Case, ...], tuple[Skipped, ...]]:
+    """What one request comes to; `root` is the folder that names of other files than DICOM are derived from."""
+    contents = contents_of(request.path, progress)
+    choice = replace(request.choice, any_kind=[file.path for file in contents.dicom] == [request.path])
+    series, left_out = choose_series(contents.dicom, choice)
+    asked = request.options.modality or choice.modality
+    blank = Case("", root, "", request.findings, replace(request.options, modality=asked))
+    cases = [case for one in series for case in _series_cases(blank, one, choice, root)]
+    skipped = [*contents.skipped, *left_out]
+    if choice.series is None:
+        cases += [_file_case(blank, file, root) for file in contents.others]
+    else:
+        skipped += [Skipped(file.path, "", "no DICOM, so not the series asked for") for file in contents.others]
+    return tuple(cases), tuple(skipped)
+
+
+def _series_cases(blank: Case, series: Series, choice: Choice, root: Path) -> Iterator[Case]:
+    """One case; or one for each X-ray, as no two of them make up a volume, and for a file that was named itself."""
+    first = series.files[0]
+    is_projections = first.modality is Modality.XRAY and not any(file.is_placed for file in series.files)
+    if not is_projections and not choice.any_kind:
+        yield _dicom_case(blank, first.series if first.series_uid else (), series.files, root)
+        return
+    for file in series.files:
+        yield _dicom_case(blank, (*first.series, file.instance_uid) if file.instance_uid else (), (file,), root)
+
+
+def _dicom_case(blank: Case, uids: tuple[str, ...], files: tuple[DicomFile, ...], root: Path) -> Case:
+    """A case named after the UIDs; where there are none, after its first file's place."""
+    paths = tuple(file.path for file in files)
+    first = files[0]
+    identity = "\n".join(uids) if uids else _place(first.path, root)
+    return replace(
+        blank,
+        name=f"{first.modality.value if first.modality else 'image'}-{_hash(identity, 12)}",
+        path=paths[0] if len(paths) == 1 else common_folder(list(paths)),
+        series_uid=first.series_uid,
+        files=paths,
+        modality=first.modality,
+        images=sum(file.images for file in files),
+        description=first.description,
+    )
+
+
+def _file_case(blank: Case, file: ImageFile, root: Path) -> Case:
+    identity = f"{_place(file.path, root)}\n{file.path.stat().st_size}"
+    return replace(blank, name=f"image-{_hash(identity, 12)}", path=file.path, images=file.images)
+
+
+def _place(path: Path, root: Path) -> str:
+    """A path as it is within the input, so that a moved input gives the same names."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _hash(text: str, digits: int) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:digits]
+
+
+def _with_unique_names(cases: Iterable[Case], root: Path) -> Iterator[Case]:
+    """An image that is asked about twice keeps its name once; the others' get a hash of what is asked."""
+    taken: set[str] = set()
+    for case in cases:
+        name = case.name
+        if name in taken:
+            place = _place(case.files[0] if case.files else case.path, root)
+            name += "-" + _hash(json.dumps([place, case.findings, asdict(case.options)]), 6)
+        taken.add(name)
+        yield replace(case, name=name)
+
+
+def _reasons(skipped: Sequence[Skipped]) -> str:
+    """Why there is nothing, the most frequent reasons first."""
+    if not skipped:
+        return ": it holds no DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF file"
+    counts = Counter(one.reason for one in skipped).most_common(3)
+    return "; skipped: " + ", ".join(f"{reason} ({count})" for reason, count in counts)

@@ -1,0 +1,143 @@
+"""Finds everything at a place: a folder tree, a DICOMDIR, or one file. Knows where files are; judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fasttextdiff.batch.headers import FOREIGN, DicomFile, ImageFile, look_at
+from fasttextdiff.batch.plan import Skipped, merged
+from fasttextdiff.batch.tree import files_below, reason_of
+from fasttextdiff.errors import Cancelled, UsageError
+
+Progress = Callable[[int, int], bool]
+"""`progress(done, total)` in files or rows; False cancels."""
+
+DICOMDIR = "DICOMDIR"
+_MISSING = "the DICOMDIR names it, but it is not there"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies at a place, in the order of the paths.
+
+    Attributes:
+        dicom: all DICOM files whose series may matter, unusable ones included.
+        others: images of other formats.
+        skipped: everything else.
+    """
+
+    dicom: tuple[DicomFile, ...]
+    others: tuple[ImageFile, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def contents_of(place: Path, progress: Progress | None) -> Contents:
+    """Look at every file of a folder tree, of those that a DICOMDIR names, or at one file.
+
+    Raises:
+        UsageError: the place is not there, or the DICOMDIR names no files.
+        Cancelled: `progress` returned False.
+    """
+    missing: list[DicomFile] = []
+    skipped: list[Skipped] = []
+    if place.is_dir():
+        files, skipped = files_below(place)
+        files = [file for file in files if file.name.upper() != DICOMDIR]
+    elif place.name.upper() == DICOMDIR:
+        files, missing = _files_named_in(place)
+    else:
+        files = [place]
+    seen = [_told(look_at(file), n, len(files), progress) for n, file in enumerate(files, start=1)]
+    left_out = [one for one in seen if isinstance(one, Skipped)]
+    return Contents(
+        dicom=(*(one for one in seen if isinstance(one, DicomFile)), *missing),
+        others=tuple(one for one in seen if isinstance(one, ImageFile)),
+        skipped=(*skipped, *_without_crowds(left_out)),
+    )
+
+
+def report(progress: Progress | None, done: int, total: int) -> None:
+    """Tell how far it is.
+
+    Raises:
+        Cancelled: the answer was False.
+    """
+    if progress is not None and not progress(done, total):
+        raise Cancelled("stopped; nothing was written")
+
+
+def _told(
+    seen: DicomFile | ImageFile | Skipped, done: int, total: int, progress: Progress | None
+) -> DicomFile | ImageFile | Skipped:
+    report(progress, done, total)
+    return seen
+
+
+def _without_crowds(skipped: Sequence[Skipped]) -> list[Skipped]:
+    """Damaged files each by itself; files that never were images as one entry a folder."""
+    damaged = [one for one in skipped if one.reason != FOREIGN]
+    return damaged + merged(one for one in skipped if one.reason == FOREIGN)
+
+
+# --- DICOMDIR (PS3.3 annex F) ----------------------------------------------------------------------------------------
+
+
+def _files_named_in(dicomdir: Path) -> tuple[list[Path], list[DicomFile]]:
+    """The files that are there, and an unusable one for each that is not."""
+    there: list[Path] = []
+    missing = []
+    for record, study_uid, series_uid in _records(dicomdir):
+        path = _find(dicomdir.parent, _parts(record))
+        if path.is_file():
+            there.append(path)
+        else:
+            is_image = record.get("DirectoryRecordType") == "IMAGE"
+            uid = str(record.get("ReferencedSOPInstanceUIDInFile") or "")
+            missing.append(DicomFile(path, study_uid, series_uid, uid, images=int(is_image), problem=_MISSING))
+    if not there and not missing:
+        raise UsageError(f"{dicomdir}: this DICOMDIR names no files; give the folder instead")
+    return sorted(set(there)), missing
+
+
+def _records(dicomdir: Path) -> list[tuple[Any, str, str]]:
+    """Records that name a file, each with the UIDs of its study and series."""
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(dicomdir)
+        records = {record.seq_item_tell: record for record in dataset.DirectoryRecordSequence}
+        first = dataset.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity
+        return list(_below(records, first, "", ""))
+    except OSError as error:
+        raise UsageError(f"{dicomdir}: {reason_of(error)}") from error
+    except Exception as problem:  # pydicom raises whatever its parsers raise
+        raise UsageError(f"{dicomdir}: the DICOMDIR is damaged; give the folder instead") from problem
+
+
+def _below(records: dict[int, Any], first: int, study_uid: str, series_uid: str) -> Iterator[tuple[Any, str, str]]:
+    """Records of a chain and of all chains below it. A record is taken once, so that no loop of offsets holds us."""
+    record = records.pop(first, None)
+    while record is not None:
+        study = str(record.get("StudyInstanceUID") or study_uid)
+        series = str(record.get("SeriesInstanceUID") or series_uid)
+        if record.get("ReferencedFileID"):
+            yield record, study, series
+        yield from _below(records, record.get("OffsetOfReferencedLowerLevelDirectoryEntity") or 0, study, series)
+        record = records.pop(record.get("OffsetOfTheNextDirectoryRecord") or 0, None)
+
+
+def _parts(record: Any) -> list[str]:
+    """The components of a Referenced File ID (0004,1500), none of which may lead upwards."""
+    value = record.ReferencedFileID
+    parts = [value] if isinstance(value, str) else list(value)
+    return [part for part in parts if part not in ("", ".", "..")]
+
+
+def _find(folder: Path, parts: list[str]) -> Path:
+    """A file by its capital name, or by the small one that some systems show for it."""
+    path = folder.joinpath(*parts)
+    lowered = folder.joinpath(*(part.lower() for part in parts))
+    return lowered if not path.exists() and lowered.exists() else path

@@ -1,0 +1,245 @@
+"""Looks at one file as quickly as its format allows: what image it holds, or why none can be read from it.
+
+Knows headers; reads no voxels and does not judge whether an image is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fasttextdiff.batch.plan import Skipped
+from fasttextdiff.batch.tree import reason_of
+from fasttextdiff.dicom_reading import modality_of, starts_like_dicom
+from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.preview import SOFTWARE
+from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS, no_stderr, quiet
+from fasttextdiff.segment_tags import PREFIX
+from fasttextdiff.volume import Modality
+from fasttextdiff.writing import NIFTI_DESCRIPTION
+
+_TAGS = [
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "SeriesDescription",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "ImagePositionPatient",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+]
+_DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+
+CUT_SHORT = "the file is cut short; copy or export it again"
+DAMAGED = "the file is damaged or not what its name says"
+RESULT = "a segmentation or a result of FastTextDiff, not an image"
+FOREIGN = "neither DICOM nor an image by its name"
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """What the header of a DICOM file says.
+
+    Attributes:
+        path: of the file.
+        study_uid: Study Instance UID (0020,000D); this and all others are empty where they are not given.
+        series_uid: Series Instance UID (0020,000E).
+        instance_uid: SOP Instance UID (0008,0018).
+        kind: name of the SOP class (PS3.4 B.5), or the modality.
+        modality: what the Modality (0008,0060) says; None if it says nothing.
+        image_type: the values of Image Type (0008,0008), in capital letters.
+        description: Series Description (0008,103E).
+        images: frames; 0 for reports and other objects without any.
+        is_color: more than one sample a pixel.
+        is_placed: whether the file itself has an Image Position (0020,0032).
+        problem: why the file cannot be used; empty if it can.
+    """
+
+    path: Path
+    study_uid: str = ""
+    series_uid: str = ""
+    instance_uid: str = ""
+    kind: str = ""
+    modality: Modality | None = None
+    image_type: tuple[str, ...] = ()
+    description: str = ""
+    images: int = 0
+    is_color: bool = False
+    is_placed: bool = False
+    problem: str = ""
+
+    @property
+    def series(self) -> tuple[str, str]:
+        """What files of one series have in common: study and series, or the folder where no series is named."""
+        return self.study_uid, self.series_uid or str(self.path.parent)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file of another format than DICOM, whose header is in order.
+
+    Attributes:
+        path: of the file.
+        images: slices.
+    """
+
+    path: Path
+    images: int
+
+
+def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
+    """Read a file's header; a file that cannot be read is told, never raised."""
+    try:
+        with path.open("rb") as file:
+            if starts_like_dicom(file):
+                return _read_dicom(path, file)
+        with quiet():
+            return ImageFile(path, _count_slices(path))
+    except OSError as error:
+        return Skipped(path, "", reason_of(error))
+    except FastTextDiffError as error:
+        return Skipped(path, "", str(error))
+    except Exception:  # the libraries raise whatever their parsers raise
+        return Skipped(path, "", DAMAGED)
+
+
+# --- DICOM -----------------------------------------------------------------------------------------------------------
+
+
+def _read_dicom(path: Path, file: BinaryIO) -> DicomFile:
+    import pydicom
+
+    try:
+        with quiet():
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+            return _parse(path, dataset, _pixel_bytes(file, dataset))
+    except OSError as error:
+        return DicomFile(path, problem=reason_of(error))
+    except Exception:  # pydicom raises whatever its parsers raise
+        return DicomFile(path, problem="the DICOM header is damaged; copy or export the file again")
+
+
+def _pixel_bytes(file: BinaryIO, dataset: Any) -> int | None:
+    """How much of the file lies behind the header; None where that tells nothing: deflated, or a private syntax."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is not None and (not syntax.is_transfer_syntax or syntax.is_deflated):
+        return None
+    header = file.tell()
+    return file.seek(0, 2) - header
+
+
+def _parse(path: Path, dataset: Any, pixel_bytes: int | None) -> DicomFile:
+    sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    modality = str(dataset.get("Modality") or "")
+    kind = sop_class.name if sop_class else modality
+    is_image = "Image Storage" in kind or bool(dataset.get("Rows"))
+    return DicomFile(
+        path=path,
+        study_uid=str(dataset.get("StudyInstanceUID") or ""),
+        series_uid=str(dataset.get("SeriesInstanceUID") or ""),
+        instance_uid=str(dataset.get("SOPInstanceUID") or ""),
+        kind=kind,
+        modality=modality_of(modality),
+        image_type=_values(dataset.get("ImageType")),
+        description=" ".join(str(dataset.get("SeriesDescription") or "").split()),
+        images=int(dataset.get("NumberOfFrames") or 1) if is_image else 0,
+        is_color=int(dataset.get("SamplesPerPixel") or 1) > 1,
+        is_placed=bool(dataset.get("ImagePositionPatient")),
+        problem=CUT_SHORT if not kind or _is_cut_short(dataset, is_image, pixel_bytes) else "",
+    )
+
+
+def _values(value: Any) -> tuple[str, ...]:
+    """A text of one or several values."""
+    values = [value] if isinstance(value, str) else value or ()
+    return tuple(str(one).strip().upper() for one in values)
+
+
+def _is_cut_short(dataset: Any, is_image: bool, pixel_bytes: int | None) -> bool:
+    """Whether the file ends in its header, or too early for its pixels, if they are not compressed."""
+    if is_image and not (dataset.get("Rows") and dataset.get("Columns")):
+        return True
+    if pixel_bytes is None:
+        return False
+    if not is_image:
+        return pixel_bytes < 0
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    return pixel_bytes < (1 if syntax is not None and syntax.is_compressed else _announced_bytes(dataset))
+
+
+def _announced_bytes(dataset: Any) -> int:
+    """Size of uncompressed pixel data (PS3.5 8.1.1)."""
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+        samples = 2  # two colour samples serve two pixels
+    pixels = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
+    return pixels * samples * int(dataset.get("BitsAllocated") or 1) // 8
+
+
+# --- other formats ---------------------------------------------------------------------------------------------------
+
+
+def _count_slices(path: Path) -> int:
+    """What a header announces; raises FastTextDiffError with the reason if there is no image."""
+    if path.stat().st_size == 0:
+        raise FastTextDiffError("the file is empty")
+    name = path.name.lower()
+    for endings, counter in _COUNTERS.items():
+        if name.endswith(endings):
+            return counter(path)
+    raise FastTextDiffError("named like DICOM, but is not" if name.endswith(_DICOM_ENDINGS) else FOREIGN)
+
+
+def _count_nifti(path: Path) -> int:
+    import nibabel
+
+    header: Any = nibabel.load(path).header
+    if bytes(header["descrip"]).startswith(NIFTI_DESCRIPTION):
+        raise FastTextDiffError(RESULT)
+    return _one_stack(header.get_data_shape())
+
+
+def _count_itk(path: Path) -> int:
+    import SimpleITK as sitk  # noqa: N813
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with no_stderr():
+        reader.ReadImageInformation()
+    if any(key == "Segment0_ID" or key.startswith(PREFIX) for key in reader.GetMetaDataKeys()):
+        raise FastTextDiffError(RESULT)
+    return _one_stack(reader.GetSize())
+
+
+def _one_stack(shape: tuple[int, ...]) -> int:
+    """The length of the third axis, if there is only one volume."""
+    if any(length != 1 for length in shape[3:]):
+        raise FastTextDiffError(f"several volumes in one file ({' x '.join(map(str, shape))}); extract one time point")
+    return int((*shape, 1, 1)[2])
+
+
+def _count_picture(path: Path) -> int:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
+            if picture.info.get("Software") == SOFTWARE:
+                raise FastTextDiffError(RESULT)
+    except Image.DecompressionBombError:
+        raise FastTextDiffError("the picture is too large; crop it into tiles") from None
+    return 1
+
+
+_COUNTERS: dict[tuple[str, ...], Callable[[Path], int]] = {
+    NIFTI_ENDINGS: _count_nifti,
+    ITK_ENDINGS: _count_itk,
+    PICTURE_ENDINGS: _count_picture,
+}

@@ -1,0 +1,120 @@
+"""What a batch is to do: its cases, and what was left out with the reason. Knows nothing about how they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from os.path import commonpath
+from pathlib import Path
+
+from fasttextdiff.volume import Modality, Volume
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """How a case is read and segmented; the meaning and the defaults are those of `Segmenter.segment`.
+
+    Attributes:
+        slices: (first, last + 1) along the plane's slice axis, from 0; all if None.
+        plane: "acquisition", "axial", "coronal" or "sagittal".
+        samples: noise samples.
+        seed: of the noise.
+        threshold: of the probability; the model's own if None.
+        window: (level, width); the one the model was trained with if None.
+        modality: what the image is; None takes it from the header or guesses, as `read_volume` does.
+    """
+
+    slices: tuple[int, int] | None = None
+    plane: str = "acquisition"
+    samples: int = 1
+    seed: int = 0
+    threshold: float | None = None
+    window: tuple[float, float] | None = None
+    modality: Modality | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and what is asked about it.
+
+    Attributes:
+        name: unique in the plan and equal from run to run; made of hashes, so that it tells nothing about a patient.
+        path: the file, or the folder that all files of the series lie in. May name a patient.
+        series_uid: DICOM Series Instance UID (0020,000E); empty where there is none.
+        findings: what to look for, at least one.
+        options: how.
+        files: the DICOM files of the image; empty for other formats.
+        modality: what the header says the image is; None if it says nothing.
+        images: slices, or frames, that the headers announce.
+        description: DICOM Series Description (0008,103E). Free text, which may name a patient; for showing only.
+    """
+
+    name: str
+    path: Path
+    series_uid: str
+    findings: tuple[str, ...]
+    options: CaseOptions = field(default_factory=CaseOptions)
+    files: tuple[Path, ...] = ()
+    modality: Modality | None = None
+    images: int = 1
+    description: str = ""
+
+    def read(self) -> Volume:
+        """Read the image.
+
+        Raises:
+            FastTextDiffError: as `read_volume`.
+        """
+        from fasttextdiff.reading import read_volume
+
+        return read_volume(
+            self.path,
+            modality=self.options.modality,
+            series_uid=self.series_uid or None,
+            files=self.files or None,
+        )
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was found and is no case.
+
+    Attributes:
+        path: the file, or the folder that several such files lie in. May name a patient.
+        series_uid: DICOM Series Instance UID, if known.
+        reason: why, in one line that names neither files nor patients.
+    """
+
+    path: Path
+    series_uid: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole batch, in an order that depends on the input alone."""
+
+    cases: tuple[Case, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def merged(skipped: Iterable[Skipped]) -> list[Skipped]:
+    """One entry in place of many: files of a series, or of a folder where there is no series, with the same reason."""
+    groups: dict[tuple[str, str], list[Skipped]] = {}
+    for one in skipped:
+        groups.setdefault((one.series_uid or str(one.path.parent), one.reason), []).append(one)
+    return [_merge(group) for group in groups.values()]
+
+
+def _merge(group: list[Skipped]) -> Skipped:
+    first = group[0]
+    if len(group) == 1:
+        return first
+    return replace(
+        first, path=common_folder([one.path for one in group]), reason=f"{first.reason} ({len(group)} files)"
+    )
+
+
+def common_folder(files: list[Path]) -> Path:
+    """The deepest folder that all files lie in."""
+    return Path(commonpath([file.parent for file in files]))

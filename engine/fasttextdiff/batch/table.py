@@ -1,0 +1,215 @@
+"""Reads a job table: one image a row, with its own findings and options. Knows text; does not look for the images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fasttextdiff.batch.plan import CaseOptions
+from fasttextdiff.batch.selection import Choice
+from fasttextdiff.batch.tree import reason_of
+from fasttextdiff.errors import UsageError
+from fasttextdiff.model_info import require_words
+from fasttextdiff.orientation import PLANES
+from fasttextdiff.worker_fields import findings_of, modality_of, numbers, optional, required
+
+TABLE_ENDINGS = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One row, or the whole input where there is no table.
+
+    Attributes:
+        where: row number for messages; empty where there is no table.
+        path: a file, folder or DICOMDIR.
+        findings: what to look for.
+        options: how.
+        choice: which of the DICOM series.
+    """
+
+    where: str
+    path: Path
+    findings: tuple[str, ...]
+    options: CaseOptions
+    choice: Choice
+
+
+def checked_findings(findings: Sequence[str]) -> tuple[str, ...]:
+    """Findings as the model reads them, each once.
+
+    Raises:
+        UsageError: there are none, or one holds no words.
+    """
+    texts = findings_of({"findings": list(findings)})
+    for text in texts:
+        require_words(text)
+    return tuple(dict.fromkeys(texts))
+
+
+def pattern_of(text: str | None) -> re.Pattern[str] | None:
+    """A regular expression for series, whatever the capital letters.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return None if text is None else re.compile(text, re.IGNORECASE)
+    except re.error as problem:
+        raise UsageError(f"the series '{text}' is not a regular expression: {problem}") from None
+
+
+def read_table(path: Path, findings: Sequence[str], options: CaseOptions, choice: Choice) -> list[Request]:
+    """Read the rows of a CSV file with a header, or of a JSON list of objects.
+
+    Args:
+        path: `.csv` or `.json`; image paths in it are relative to its folder. In CSV, findings are separated by `;`,
+            and the header is row 1; in JSON they are a list, and the first object is row 1.
+        findings: of rows that have none.
+        options: of rows that do not say otherwise; so is `choice`.
+        choice: see there.
+
+    Raises:
+        UsageError: the table cannot be read, or a row is wrong; the message names the row.
+    """
+    numbered = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
+    requests = []
+    for number, row in numbered:
+        try:
+            _require_known(row)
+            requests.append(_request(f"row {number}", row, path.parent, findings, options, choice))
+        except UsageError as problem:
+            raise UsageError(f"{path}, row {number}: {problem}") from None
+    if not requests:
+        raise UsageError(f"{path}: the table has no rows")
+    return requests
+
+
+def _require_known(row: Mapping[str, Any]) -> None:
+    unknown = [str(name) for name in row if name not in _COLUMNS]
+    if unknown:
+        raise UsageError(f"unknown column '{unknown[0]}': use {', '.join(_COLUMNS)}, in CSV separated by commas")
+
+
+def _request(
+    where: str, row: Mapping[str, Any], folder: Path, findings: Sequence[str], options: CaseOptions, choice: Choice
+) -> Request:
+    values = {name: value for name, value in row.items() if value is not None}
+    modality = modality_of(values)
+    series = pattern_of(optional(values, "series", str))
+    return Request(
+        where=where,
+        path=folder / required(values, "path", str),
+        findings=checked_findings(values.get("findings", findings)),
+        options=replace(options, **_options(values), modality=modality or options.modality),
+        choice=replace(choice, modality=modality or choice.modality, series=series or choice.series),
+    )
+
+
+def _options(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a row gives, in the range that the segmenter takes."""
+    given = {
+        "slices": _pair(row, "slices", int),
+        "window": _pair(row, "window", float),
+        "plane": optional(row, "plane", str),
+        "samples": optional(row, "samples", int),
+        "seed": optional(row, "seed", int),
+        "threshold": optional(row, "threshold", float),
+    }
+    for name, is_right, rule in _RULES:
+        if given[name] is not None and not is_right(given[name]):
+            raise UsageError(f"'{name}' must be {rule}, got {row[name]!r}")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _pair(row: Mapping[str, Any], name: str, kind: type[int] | type[float]) -> tuple[Any, Any] | None:
+    values = numbers(row, name, kind)
+    if values is not None and len(values) != 2:
+        raise UsageError(f"'{name}' takes two numbers, got {len(values)}")
+    return None if values is None else (values[0], values[1])
+
+
+_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("slices", lambda slices: 0 <= slices[0] < slices[1], "A:B with A below B, from 0"),
+    ("window", lambda window: window[1] > 0, "LEVEL,WIDTH with a width above 0"),
+    ("plane", lambda plane: plane in PLANES, " or ".join(PLANES)),
+    ("samples", lambda samples: samples >= 1, "1 or more"),
+    ("seed", lambda seed: seed >= 0, "0 or more"),
+    ("threshold", lambda threshold: 0 < threshold < 1, "between 0 and 1"),
+)
+
+
+# --- formats ---------------------------------------------------------------------------------------------------------
+
+
+def _read_json(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        rows = json.loads(_text(path))
+    except ValueError as problem:
+        raise UsageError(f"{path}: this is not JSON: {problem}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f'{path}: a job table is a list of objects, for example [{{"path": "a.nii.gz"}}]')
+    return list(enumerate(rows, start=1))
+
+
+def _read_csv(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Rows with their numbers as a spreadsheet shows them; empty cells and empty rows are left out."""
+    rows = []
+    lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+    try:
+        header = [name.strip() for name in next(lines, [])]
+        for number, cells in enumerate(lines, start=2):
+            if any(cell.strip() for cell in cells):
+                rows.append((number, _typed(f"{path}, row {number}", header, cells)))
+    except csv.Error as problem:
+        raise UsageError(f"{path}, line {lines.line_num}: {problem}") from None
+    return rows
+
+
+def _typed(where: str, header: list[str], cells: list[str]) -> dict[str, Any]:
+    """The cells that hold something, as the types that JSON would have."""
+    if len(cells) > len(header):
+        raise UsageError(f"{where}: {len(cells)} cells under {len(header)} columns; put cells with commas into quotes")
+    row: dict[str, Any] = {}
+    for name, cell in zip(header, cells, strict=False):
+        text = cell.strip()
+        if name not in _COLUMNS:
+            row[name] = text
+        elif text:
+            try:
+                row[name] = _COLUMNS[name](text)
+            except ValueError:
+                raise UsageError(f"{where}: '{name}' cannot be '{text}'") from None
+    return row
+
+
+def _split(separator: str, kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    return lambda text: [kind(part.strip()) for part in text.split(separator)]
+
+
+_COLUMNS: dict[str, Callable[[str], Any]] = {
+    "path": str,
+    "findings": lambda text: [part for part in text.split(";") if part.strip()],
+    "slices": _split(":", int),
+    "plane": str,
+    "samples": int,
+    "seed": int,
+    "threshold": float,
+    "window": _split(",", float),
+    "modality": str,
+    "series": str,
+}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: the table is not UTF-8; save it as 'CSV UTF-8'") from None
+    except OSError as problem:
+        raise UsageError(f"{path}: {reason_of(problem)}") from problem

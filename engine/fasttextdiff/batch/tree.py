@@ -1,0 +1,112 @@
+"""Finds the files of a folder tree, each once, whatever links and unreadable folders there are.
+
+Knows names and links; knows nothing about what is in the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from pathlib import Path
+
+from fasttextdiff.batch.plan import Skipped
+
+_OUTPUT_FILE = "batch.json"
+_OUTPUT_KEY = "weights_sha256"
+"""A batch's output folder holds this file with this key; a job table may have the same name."""
+
+
+def files_below(folder: Path) -> tuple[list[Path], list[Skipped]]:
+    """All files of a tree, in the order of their paths, and what could not be entered.
+
+    Hidden files and folders, those of macOS archives, and output folders of batches are passed over. Links are followed
+    after everything else, and lead nowhere if their target has been found without them.
+    """
+    walk = _Walk()
+    walk.enter(folder)
+    while walk.links:
+        walk.follow(walk.links.popleft())
+    return sorted(walk.files), walk.skipped
+
+
+def reason_of(error: OSError) -> str:
+    """Why the system refused, without naming the file."""
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    return (error.strerror or type(error).__name__).lower()
+
+
+class _Walk:
+    """A search in progress.
+
+    Attributes:
+        files: found so far.
+        skipped: what could not be looked at.
+        links: symbolic links still to be followed.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[Path] = []
+        self.skipped: list[Skipped] = []
+        self.links: deque[Path] = deque()
+        self._seen: set[str] = set()  # folders searched, and files found through links, by their real paths
+
+    def enter(self, folder: Path) -> None:
+        """Search a folder and all below it, except through links."""
+        pending = [folder]
+        while pending:
+            here = pending.pop()
+            try:
+                if not self._is_new(here):
+                    continue
+                with os.scandir(here) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                self.skipped.append(Skipped(here, "", reason_of(error)))
+                continue
+            if not _is_batch_output(found):
+                pending += [Path(entry.path) for entry in found if self._is_folder(entry)]
+
+    def follow(self, link: Path) -> None:
+        """Take what a link leads to, unless it has been found already."""
+        target = Path(os.path.realpath(link))
+        if target.is_dir():
+            self.enter(link)
+        elif not target.is_file():
+            self.skipped.append(Skipped(link, "", "a link to nothing"))
+        elif str(target.parent) not in self._seen and self._is_new(target):
+            self.files.append(link)
+
+    def _is_new(self, path: Path) -> bool:
+        """Whether the place has not been met before; it has from now on."""
+        real = os.path.realpath(path)
+        known = real in self._seen
+        self._seen.add(real)
+        return not known
+
+    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
+        """Sort an entry into files, links and other things; True for a folder that is to be searched."""
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            return False
+        if entry.is_symlink():
+            self.links.append(Path(entry.path))
+        elif entry.is_dir():
+            return True
+        elif entry.is_file():
+            self.files.append(Path(entry.path))
+        else:
+            self.skipped.append(Skipped(Path(entry.path), "", "a device or pipe, not a file"))
+        return False
+
+
+def _is_batch_output(entries: list[os.DirEntry[str]]) -> bool:
+    """Whether the folder was written by a batch: what is in it are results, and more of them after every run."""
+    record = next((entry.path for entry in entries if entry.name == _OUTPUT_FILE), None)
+    if record is None:
+        return False
+    try:
+        content = json.loads(Path(record).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and _OUTPUT_KEY in content

@@ -1,0 +1,142 @@
+"""What our speed is compared with: the same computation as the published code does it, and the published network.
+
+Knows the networks; the savings of the rest of the package are avoided on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fasttextdiff import published
+from fasttextdiff.denoiser import FeatureDenoiser, seeded_noise
+from fasttextdiff.fusion import CrossAttention, FusionHead, FusionOutput, positional_code
+from fasttextdiff.model_info import ModelInfo
+from fasttextdiff.pipeline import FastTextDiffPipeline
+from fasttextdiff.preprocessing import Fit, ImageSettings, Preprocessing, to_model_range
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.text_encoder import TextEncoder, TextStates
+from fasttextdiff.volume import Modality
+
+MODERNBERT_VOCABULARY = 50368
+
+
+class PlainPipeline(FastTextDiffPipeline):
+    """A model whose every answer is computed anew, step by step: the modules of another one without our savings.
+
+    One full denoiser pass a timestep, one after another; features upsampled, joined and
+    convolved at full width.
+
+    Args:
+        fast: the model whose modules and weights are used.
+    """
+
+    def __init__(self, fast: FastTextDiffPipeline) -> None:
+        super().__init__(fast.text_encoder, fast.denoiser, fast.fusion, fast.preprocessing, fast.info)
+
+    def features(self, image: Tensor, noise: Tensor) -> list[Tensor]:
+        """As of any pipeline."""
+        denoiser = self.denoiser
+        by_timestep = []
+        for timestep in denoiser.plan.timesteps:
+            t = torch.full((len(image),), timestep, device=image.device)
+            maps, _ = denoiser.run(denoiser.add_noise(image, noise.expand_as(image), t), t, full=True)
+            by_timestep.append(maps)
+        return [torch.cat(scale, dim=1) for scale in zip(*by_timestep, strict=True)]
+
+    def decode(self, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
+        """As of any pipeline."""
+        patch = self.denoiser.plan.patch_size
+        return plain_head(self.fusion, features, text, (size[0] // patch, size[1] // patch))
+
+
+class PlainSegmenter(Segmenter):
+    """Segments with a :class:`PlainPipeline`, in float32, one image at a time; nothing is kept or rounded.
+
+    Args:
+        pipeline: the model whose weights are used.
+        device: as for any segmenter.
+    """
+
+    def __init__(self, pipeline: FastTextDiffPipeline, device: str) -> None:
+        super().__init__(PlainPipeline(pipeline), device, "float32", cache_bytes=0)
+        self._batch = 1
+
+    def _encode_views(self, views: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[list[Tensor]]:
+        images = fit.forward(to_model_range(np.stack(views), self.pipeline.preprocessing.channel_order))
+        noise = seeded_noise((1, *images.shape[1:]), seed, self.device)
+        return [self.pipeline.features(images.to(self.device), noise)]
+
+    def _encode_text(self, findings: Sequence[str]) -> TextStates:
+        self.pipeline.text_encoder.clear_cache()
+        return super()._encode_text(findings)
+
+
+def plain_head(head: FusionHead, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
+    """The fusion head as the paper's figure 2 draws it; arguments as of :meth:`FusionHead.forward`."""
+    fused = []
+    for feature, index in zip(features, head.projection_of_scale, strict=True):
+        x = feature if index is None else head.projections[index](feature)
+        height, width = x.shape[2:]
+        x = x.flatten(2).transpose(1, 2)
+        if head.position is not None:
+            x = x + head.position(positional_code(height, width, x.device, x.dtype))
+        block = head.block
+        x = x + _plain_attention(block.attention1, block.norm1(x), text)
+        x = x + _plain_attention(block.attention2, block.norm2(x), text)
+        x = x + block.linear(functional.gelu(block.norm3(x)))
+        fused.append(x.transpose(1, 2).unflatten(2, (height, width)))
+    upsampled = [functional.interpolate(f, size, mode="bilinear", align_corners=False) for f in fused]
+    hidden = functional.relu(head.norm1(head.conv1(torch.cat(upsampled, dim=1))))
+    hidden = functional.relu(head.norm2(head.conv2(hidden)))
+    return FusionOutput(head.conv3(hidden), head.presence(fused[0], hidden))
+
+
+def _plain_attention(attention: CrossAttention, image: Tensor, text: TextStates) -> Tensor:
+    q, k, v = (
+        projection(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+        for projection, x in ((attention.to_q, image), (attention.to_k, text.states), (attention.to_v, text.states))
+    )
+    out = functional.scaled_dot_product_attention(q, k, v, attn_mask=text.mask[:, None, None, :])
+    return attention.norm_out(attention.to_out(out.transpose(1, 2).flatten(2)))
+
+
+def paper_model(tokenizer: Any, plan: str = "qata", seed: int = 0) -> FastTextDiffPipeline:
+    """The published network at full size with random weights: ModernBERT-base, the 552.8M U-Net, the published head.
+
+    Args:
+        tokenizer: any; the number of tokens is all that matters for speed.
+        plan: "qata" or "monuseg", the decoder blocks that are read.
+        seed: of the weights.
+    """
+    from transformers import ModernBertConfig, ModernBertModel
+
+    torch.manual_seed(seed)
+    unet = _with_random_weights(published.build_unet(published.PUBLISHED_UNET))
+    denoiser = FeatureDenoiser(unet, published.linear_schedule(), published.PUBLISHED_PLANS[plan])
+    head = _with_random_weights(published.build_head(denoiser.feature_channels()))
+    text = TextEncoder(ModernBertModel(ModernBertConfig(vocab_size=MODERNBERT_VOCABULARY)), tokenizer)
+    side = int(published.PUBLISHED_UNET["image_size"])
+    preprocessing = Preprocessing({Modality.OTHER: ImageSettings(side), Modality.CT: ImageSettings(side)})
+    pipeline = FastTextDiffPipeline(text, denoiser, head, preprocessing, ModelInfo(name="paper (random weights)"))
+    return pipeline.eval()
+
+
+def _with_random_weights(module: Any) -> Any:
+    """A module made on the meta device, with weights that keep activations near one."""
+    module.to_empty(device="cpu")
+    for tensor in module.parameters():
+        if tensor.ndim > 1:
+            nn.init.normal_(tensor, std=tensor[0].numel() ** -0.5)
+    for layer in module.modules():
+        if isinstance(layer, (nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d)):
+            layer.reset_parameters()
+        elif getattr(layer, "bias", None) is not None:
+            nn.init.zeros_(layer.bias)
+    return module

@@ -1,0 +1,20 @@
+"""Prints tables to the terminal, or as plain text where there is none. Knows nothing about what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def show_table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table; a header of empty texts is left out."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, box=box.SIMPLE, title_justify="left", show_header=any(header))
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,357 @@
+"""One's own labelled data as training items: folders of pictures, read when they are drawn, and tables of volumes.
+
+Knows files, windows and sizes; knows nothing about wording, augmentation or networks.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.datasets import Target, load_targets
+from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
+from fasttextdiff.evaluation import picture_volume
+from fasttextdiff.orientation import display_plane
+from fasttextdiff.preprocessing import Fit, ImageSettings, apply_window, body_box, choose_window
+from fasttextdiff.reading import read_volume
+from fasttextdiff.training.compact import compact_preprocessing
+from fasttextdiff.training.samples import LONGEST_SIDE, Region, Sample, resize
+from fasttextdiff.volume import Modality, Volume
+
+SPLIT = "Train"
+COLUMNS = ("image", "mask", "text")
+EMPTY_SLICES = 16
+"""Slices that are taken of a volume whose masks are empty."""
+OFF_GRID = 0.05
+"""Share of the smallest voxel side; a mask whose matrix differs by more is not on the image's grid."""
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class OwnPicture:
+    """A picture with the findings that its rows name.
+
+    Attributes:
+        targets: one a row; all of the same image.
+    """
+
+    targets: tuple[Target, ...]
+
+    @property
+    def source(self) -> str:
+        """The image's file name."""
+        return self.targets[0].image.name
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Texts with the patient's sides."""
+        return tuple(target.text for target in self.targets)
+
+    @property
+    def modality(self) -> Modality:
+        """Of the image."""
+        return self.targets[0].modality
+
+    def load(self) -> Sample:
+        """Read image and masks, window and shrink them as in use.
+
+        Raises:
+            FastTextDiffError: a file is missing, damaged, or a mask has another size than its image.
+        """
+        pixels = self.targets[0].load_image()
+        masks = []
+        for target in self.targets:
+            mask = target.load_mask()
+            if mask.shape != pixels.shape[:2]:
+                raise FastTextDiffError(f"{target.mask} has another size than its image {target.image}")
+            masks.append(mask)
+        volume = picture_volume(pixels, self.modality)
+        settings = compact_preprocessing().of(self.modality)
+        windowed = _bytes(apply_window(pixels, choose_window(volume, settings)))
+        image, shrunk = _fitted(windowed, np.stack(masks), (1.0, 1.0), settings)
+        return _sample(image, shrunk, self.modality, self.source, self.findings)
+
+
+@dataclass(frozen=True)
+class OwnSlice:
+    """A slice of a volume, prepared on disk.
+
+    Attributes:
+        folder: holds `images.npy` (slices, h, w[, 3]) and `masks.npy` (slices, findings, h, w), both uint8.
+        index: of the slice in these.
+        number: of the slice in the volume.
+        source: the volume's name in its table.
+        findings: texts, one a mask.
+        modality: of the volume.
+        mirrored: see :class:`Sample`.
+    """
+
+    folder: Path
+    index: int
+    number: int
+    source: str
+    findings: tuple[str, ...]
+    modality: Modality
+    mirrored: bool
+
+    def load(self) -> Sample:
+        """Read the slice.
+
+        Raises:
+            FastTextDiffError: the prepared files are missing or damaged.
+        """
+        try:
+            image, masks = (np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
+            pair = np.array(image[self.index]), np.array(masks[self.index])
+        except (OSError, ValueError, IndexError) as error:
+            raise FastTextDiffError(f"{self.folder} cannot be read: {one_line(error)}; delete it") from error
+        name = f"{self.source} slice {self.number}"
+        return _sample(*pair, self.modality, name, self.findings, mirrored=self.mirrored)
+
+
+OwnItem = OwnPicture | OwnSlice
+
+
+@dataclass(frozen=True)
+class VolumeRow:
+    """One row of a table of volumes.
+
+    Attributes:
+        name: of the image, as the table has it.
+        image: path.
+        mask: path.
+        text: the finding; sides are the patient's, by geometry.
+        modality: of the image; None for the reader's guess.
+        label: value of the finding's voxels in the mask; None for everything above 0.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+    text: str
+    modality: Modality | None
+    label: int | None
+
+    def read_mask(self, volume: Volume) -> NDArray[np.bool_]:
+        """The mask (k, j, i) on the grid of its image.
+
+        Raises:
+            FastTextDiffError: it cannot be read, or lies on another grid.
+        """
+        mask = read_volume(self.mask, modality=Modality.OTHER)
+        tolerance = OFF_GRID * min(volume.spacing)
+        if mask.array.shape != volume.shape or not np.allclose(mask.ijk_to_ras, volume.ijk_to_ras, atol=tolerance):
+            raise OffGridError(
+                f"{self.mask} is not on the grid of {self.image}: resample it with the image as reference"
+            )
+        found: NDArray[np.bool_] = np.greater(mask.array, 0) if self.label is None else np.equal(mask.array, self.label)
+        return found
+
+
+class OffGridError(FastTextDiffError):
+    """A mask and its image have different shapes or positions."""
+
+
+class CannotKeepError(FastTextDiffError):
+    """Prepared slices cannot be written, e.g. because the disk is full."""
+
+
+def read_table(path: Path) -> list[VolumeRow]:
+    """The rows of a table of volumes; paths in it are relative to it. Whether files are there is not looked at.
+
+    Raises:
+        UsageError: there is no such table.
+        FastTextDiffError: columns are missing, or a value cannot be used.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no table {path}")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            columns = [name.strip().lower() for name in table.fieldnames or ()]
+            table.fieldnames = columns
+            if not set(COLUMNS) <= set(columns):
+                has = ", ".join(columns) or "none"
+                raise FastTextDiffError(f"{path} must have the columns {', '.join(COLUMNS)}; it has {has}")
+            rows = [_row(path, table.line_num, {k: (v or "").strip() for k, v in line.items() if k}) for line in table]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FastTextDiffError(f"{path} cannot be read as a CSV table in UTF-8: {one_line(error)}") from error
+    if not rows:
+        raise FastTextDiffError(f"the table {path} has no rows")
+    return rows
+
+
+def _row(path: Path, number: int, cells: dict[str, str]) -> VolumeRow:
+    try:
+        modality = Modality(cells["modality"].lower()) if cells.get("modality") else None
+        label = int(cells["label"]) if cells.get("label") else None
+    except ValueError as error:
+        known = ", ".join(m.value for m in Modality)
+        reason = f"modality is one of {known}, label a whole number"
+        raise FastTextDiffError(f"{path}, line {number}: {one_line(error)}; {reason}") from error
+    folder, name = path.parent, cells["image"]
+    return VolumeRow(name, folder / name, folder / cells["mask"], cells["text"], modality, label)
+
+
+def load_dataset(path: Path, prepared: Path, note: Note) -> list[OwnItem]:
+    """The training items of a dataset.
+
+    Args:
+        path: a folder of pictures, or a table of volumes.
+        prepared: folder for the slices of volumes; made once, and used again.
+        note: told of every volume that cannot be read; it is left out.
+
+    Raises:
+        FastTextDiffError: nothing in it can be used.
+    """
+    items: list[OwnItem] = []
+    if path.is_dir():
+        pictures: dict[Path, dict[Target, None]] = {}
+        for target in load_targets(path, SPLIT):
+            pictures.setdefault(target.image, {})[target] = None  # a row that is there twice counts once
+        items += [OwnPicture(tuple(targets)) for targets in pictures.values()]
+    else:
+        items += _slices(read_table(path), prepared, note)
+    if not items:
+        raise FastTextDiffError(f"{path}: nothing in it can be trained on")
+    return items
+
+
+def by_image(rows: Sequence[VolumeRow]) -> list[tuple[VolumeRow, ...]]:
+    """Rows of the same image together; one that is there twice counts once."""
+    images: dict[Path, dict[VolumeRow, None]] = {}
+    for row in rows:
+        images.setdefault(row.image, {})[row] = None
+    return [tuple(group) for group in images.values()]
+
+
+def _slices(rows: Sequence[VolumeRow], prepared: Path, note: Note) -> Iterator[OwnSlice]:
+    for group in by_image(rows):
+        try:
+            yield from _prepared_slices(group, prepared)
+        except CannotKeepError:
+            raise
+        except FastTextDiffError as error:
+            note(f"left out: {error}")
+
+
+def _prepared_slices(group: tuple[VolumeRow, ...], prepared: Path) -> Iterator[OwnSlice]:
+    """The slices of a volume with their masks; prepared on disk if they are not yet: volumes could fill the memory."""
+    folder = prepared / _digest(group)
+    if not folder.is_dir():
+        _prepare(group, folder)
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        modality = Modality(about["modality"])
+        texts = tuple(row.text for row in group)
+        for index, number in enumerate(about["slices"]):
+            yield OwnSlice(folder, index, number, group[0].name, texts, modality, about["mirrored"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FastTextDiffError(f"{folder} cannot be read: {one_line(error)}; delete it") from error
+
+
+def _digest(group: tuple[VolumeRow, ...]) -> str:
+    """A name that changes with the files, the labels and the modality, but not with the texts."""
+    parts: list[object] = []
+    try:
+        for row in group:
+            for path in (row.image, row.mask):
+                status = path.stat()
+                parts.append((str(path), status.st_size, status.st_mtime_ns))
+            parts.append((row.label, row.modality and row.modality.value))
+    except OSError as error:
+        raise FastTextDiffError(f"{error.filename} cannot be read: {one_line(error)}") from error
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _prepare(group: tuple[VolumeRow, ...], folder: Path) -> None:
+    """Write the slices of a volume as they reach the model; the folder appears whole or not at all."""
+    volume = read_volume(group[0].image, modality=group[0].modality)
+    masks = [row.read_mask(volume) for row in group]
+    display = display_plane(volume, "acquisition")
+    settings = compact_preprocessing().of(volume.modality)
+    stack, shown = _cropped(display.to_display(volume.array), [display.to_display(m) for m in masks], volume, settings)
+    window, chosen = choose_window(volume, settings), _worth_showing(shown)
+    pairs = [_fitted(_bytes(apply_window(stack[n], window)), shown[n], display.pixel_spacing, settings) for n in chosen]
+    about = {"modality": volume.modality.value, "slices": chosen, "mirrored": display.anatomical != "sagittal"}
+    temporary = folder.with_suffix(".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    try:
+        temporary.mkdir(parents=True)
+        np.save(temporary / "images.npy", np.stack([image for image, _ in pairs]))
+        np.save(temporary / "masks.npy", np.stack([mask for _, mask in pairs]).astype(np.uint8))
+        (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        temporary.replace(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CannotKeepError(
+            f"the slices of {group[0].image} cannot be kept in {folder}: {one_line(error)}"
+        ) from error
+
+
+def _cropped(
+    stack: NDArray[np.generic], masks: Sequence[NDArray[np.bool_]], volume: Volume, settings: ImageSettings
+) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+    """Displayed slices and masks (slices, n, h, w), cut to the body where this is done in use."""
+    together = np.stack(masks, axis=1)
+    if not settings.crop_to_body or volume.is_planar or volume.is_color:
+        return stack, together
+    box = body_box(stack)
+    rows, columns = slice(box.row, box.row + box.height), slice(box.column, box.column + box.width)
+    return stack[:, rows, columns], together[:, :, rows, columns]
+
+
+def _worth_showing(masks: NDArray[np.bool_]) -> list[int]:
+    """Numbers of the slices with a finding, and of as many without, evenly spread; masks are (slices, n, h, w)."""
+    filled = masks.any(axis=(1, 2, 3))
+    with_finding, without = np.nonzero(filled)[0], np.nonzero(~filled)[0]
+    count = min(len(without), len(with_finding) or EMPTY_SLICES)
+    spread = without[np.linspace(0, len(without) - 1, count).round().astype(int)] if count else without[:0]
+    return sorted(int(n) for n in (*with_finding, *spread))
+
+
+def _bytes(windowed: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.round(windowed * 255).astype(np.uint8)
+
+
+def _fitted(
+    image: NDArray[np.uint8], masks: NDArray[np.bool_], spacing: tuple[float, float], settings: ImageSettings
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Image and masks (n, h, w) with square pixels; tiled images as large as in use, others of at most 256 pixels."""
+    rows, columns = masks.shape[1:]
+    longest = max(rows, columns)
+    size = max(longest, settings.enlarge_to) if settings.tiled else min(longest, LONGEST_SIDE)
+    fit = Fit.of((rows, columns), (1.0, 1.0) if settings.tiled else spacing, size, 1)
+    return (image, masks) if fit.resized == (rows, columns) else resize(image, masks, fit.resized)
+
+
+def _sample(
+    image: NDArray[np.uint8],
+    masks: NDArray[np.generic],
+    modality: Modality,
+    name: str,
+    findings: tuple[str, ...],
+    *,
+    mirrored: bool = True,
+) -> Sample:
+    """A sample of which nothing is known but its findings."""
+    regions = np.zeros(image.shape[:2], np.uint8)
+    return Sample(
+        image,
+        regions,
+        modality,
+        Region(0),
+        name=name,
+        findings=findings,
+        masks=masks.astype(np.uint8),
+        mirrored=mirrored,
+    )

@@ -1,0 +1,101 @@
+"""Unlabelled pictures of any folder, as a denoiser is trained on them.
+
+Knows files, windows and sizes; knows nothing about findings or networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.orientation import display_plane
+from fasttextdiff.preprocessing import apply_window, choose_window
+from fasttextdiff.reading import read_volume
+from fasttextdiff.training.compact import compact_preprocessing
+from fasttextdiff.training.samples import Region, Sample
+from fasttextdiff.volume import Modality, Volume
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+ROOM = 1.25
+"""Pictures of a patient are kept this many times as large as they are trained on, so that zooming stays sharp."""
+TISSUE = 4
+"""Colour pictures, from which parts are cut, are kept up to this many times as large."""
+FLAT = 2.0
+"""Grey levels; a slice whose spread is smaller shows nothing (air, the border of a volume)."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What was found in a folder.
+
+    Attributes:
+        samples: pictures and slices with something to be seen, without any labels.
+        files: how many files they come from.
+        skipped: a line for every file that could not be read: which, and why.
+    """
+
+    samples: list[Sample]
+    files: int
+    skipped: list[str]
+
+
+def read_pictures(folder: Path, size: int) -> Pictures:
+    """Read every picture and every slice of every volume below a folder, into memory.
+
+    Args:
+        folder: with PNG, JPEG, TIFF, NIfTI, NRRD and MetaImage files at any depth.
+        size: pixels of the side that will be trained on.
+
+    Raises:
+        UsageError: there is no such folder, or not one readable image in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no image folder {folder}")
+    paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(ENDINGS) and path.is_file())
+    samples: list[Sample] = []
+    skipped: list[str] = []
+    for path in paths:
+        try:
+            samples += _slices(read_volume(path), size)
+        except FastTextDiffError as error:
+            skipped.append(str(error))
+    if not samples:
+        raise UsageError(f"there is no image to learn from in {folder}: {len(paths)} files, {len(skipped)} unreadable")
+    return Pictures(samples, len(paths) - len(skipped), skipped)
+
+
+def _slices(volume: Volume, size: int) -> Iterator[Sample]:
+    """The slices as the model is shown them: upright, windowed, no larger than useful."""
+    window = choose_window(volume, compact_preprocessing().of(volume.modality))
+    modality = _trained_as(volume)
+    longest = round(size * (TISSUE if modality is Modality.HISTOLOGY else ROOM))
+    for pixels in display_plane(volume, "acquisition").to_display(volume.array):
+        image = _shrink(np.round(apply_window(pixels, window) * 255).astype(np.uint8), longest)
+        if image.std() >= FLAT:
+            yield Sample(image, np.zeros(image.shape[:2], np.uint8), modality, Region(0))
+
+
+def _trained_as(volume: Volume) -> Modality:
+    """The modality whose augmentation fits: tissue has no up, and Hounsfield units bear other zooms than a picture."""
+    if volume.is_color:
+        return Modality.HISTOLOGY
+    return Modality.CT if volume.modality is Modality.CT else Modality.XRAY
+
+
+def _shrink(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """The picture, (h, w) or (h, w, 3), with its longer side at most `longest` pixels."""
+    factor = longest / max(image.shape[:2])
+    if factor >= 1:
+        return np.ascontiguousarray(image)
+    size = tuple(max(1, round(side * factor)) for side in image.shape[:2])
+    pixels = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image))).permute(2, 0, 1)[None].float()
+    shrunk = functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    whole = shrunk.round().clamp(0, 255).to(torch.uint8).numpy()
+    return whole if image.ndim == 3 else whole[..., 0]

@@ -1,0 +1,174 @@
+"""Pre-training of a denoiser on unlabelled images: noise is predicted at every timestep (Ho et al. 2020, algorithm 1).
+
+Knows pictures, noise and networks; knows nothing about text, findings or masks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.errors import UsageError
+from fasttextdiff.preprocessing import to_model_range
+from fasttextdiff.training.augment import augment
+from fasttextdiff.training.compact import build_denoiser, read_denoiser
+from fasttextdiff.training.config import CompactModelConfig
+from fasttextdiff.training.losses import denoising_loss
+from fasttextdiff.training.pictures import read_pictures
+from fasttextdiff.training.pretraining import Pretraining, Report, Schedule, Tensors
+from fasttextdiff.training.samples import Sample
+
+HELD_OUT = 20
+"""The last of so many parts of the pictures is kept for measuring: neighbours in a folder are often of one patient."""
+HELD_OUT_BATCHES = 8
+MEASURED_SEED = 2**31
+"""Seed of the held-out batches: views and noise are the same before and after, and none that training draws."""
+
+
+@dataclass(frozen=True)
+class DenoiserPretraining:
+    """One run.
+
+    Attributes:
+        images: folder of pictures and volumes, at any depth.
+        output: gets `unet`, `scheduler`, a checkpoint and a summary.
+        start: folder with `unet` and `scheduler` (a model, or an output of this) that is trained further; None makes a
+            new one.
+        model: sizes of a new one, ignored with `start`.
+        schedule: how long and how fast.
+        size: pixels of the side of a training image.
+        batch: images a step.
+        ema: decay of the averaged weights that are saved.
+        seed: of weights, order, views and noise.
+    """
+
+    images: Path
+    output: Path
+    start: Path | None = None
+    model: CompactModelConfig = field(default_factory=CompactModelConfig)
+    schedule: Schedule = field(default_factory=lambda: Schedule(5000, 4e-4))
+    size: int = 128
+    batch: int = 16
+    ema: float = 0.999
+    seed: int = 0
+
+
+def pretrain_denoiser(
+    run: DenoiserPretraining,
+    report: Report,
+    stop: Callable[[], bool] = lambda: False,
+    note: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Train, or go on from the checkpoint in the output folder.
+
+    Args:
+        run: the run.
+        report: called after every step with the number of steps done and the loss.
+        stop: asked after every step; True saves a checkpoint and ends early.
+        note: told in one line of every file that is skipped, and of their number.
+
+    Returns:
+        the output folder; its `unet` and `scheduler` are written when the run is complete.
+
+    Raises:
+        UsageError: nothing can be learned from, or the size does not fit the network.
+        ModelError: `start` cannot be loaded.
+    """
+    model = NoisePrediction(_start(run))
+    if run.size % model.denoiser.multiple:
+        raise UsageError(f"the image side must be a multiple of {model.denoiser.multiple} pixels, not {run.size}")
+    learned, held_out = _split(_read(run, note))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    training = Pretraining(model, run.schedule, run.output, run.ema)
+    timesteps = int(model.denoiser.scheduler.config.num_train_timesteps)
+    measured = NoisedBatches(held_out, replace(run, seed=MEASURED_SEED), timesteps)
+    if training.done == 0:
+        training.note(before=training.mean_loss(measured, HELD_OUT_BATCHES))
+    if training.run(NoisedBatches(learned, run, timesteps), report, stop, workers=1):
+        training.average.copy_to(model.parameters())
+        training.note(steps=run.schedule.steps, after=training.mean_loss(measured, HELD_OUT_BATCHES))
+        model.denoiser.unet.save_pretrained(run.output / "unet")
+        model.denoiser.scheduler.save_pretrained(run.output / "scheduler")
+    return run.output
+
+
+def _start(run: DenoiserPretraining) -> FeatureDenoiser:
+    """A new denoiser, or the one of `start`; which features would be read from it does not count here."""
+    if run.start is None:
+        torch.manual_seed(run.seed)
+        return build_denoiser(run.model)
+    unet, scheduler = read_denoiser(run.start)
+    patch_size = math.isqrt(unet.config.in_channels // 3)
+    return FeatureDenoiser(unet, scheduler, FeaturePlan(timesteps=(0,), blocks=(0,), patch_size=patch_size))
+
+
+class NoisePrediction(nn.Module):
+    """A denoiser with its loss as the forward pass."""
+
+    def __init__(self, denoiser: FeatureDenoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, images: Tensor, noise: Tensor, timesteps: Tensor) -> Tensors:
+        """Mean squared error of the predicted noise, of a batch of :class:`NoisedBatches`."""
+        noised = self.denoiser.add_noise(images, noise, timesteps)
+        _, predicted = self.denoiser.run(noised, timesteps, full=True)
+        assert predicted is not None
+        return {"loss": denoising_loss(predicted, noise)}
+
+
+class NoisedBatches(Dataset[Tensors]):
+    """Item `step` is that step's batch, the same for the same seed and step.
+
+    Args:
+        samples: pictures.
+        run: seed, sizes and steps.
+        timesteps: of the noise schedule.
+    """
+
+    def __init__(self, samples: Sequence[Sample], run: DenoiserPretraining, timesteps: int) -> None:
+        self.samples, self.run, self.timesteps = samples, run, timesteps
+
+    def __len__(self) -> int:
+        return self.run.schedule.steps
+
+    def __getitem__(self, step: int) -> Tensors:
+        """`images` (B, 3, S, S) in [-1, 1], `noise` of the same shape, `timesteps` (B,) uniform in the schedule."""
+        rng = np.random.default_rng((self.run.seed, step))
+        views = []
+        for _ in range(self.run.batch):
+            image = augment(self.samples[int(rng.integers(len(self.samples)))], self.run.size, rng).image
+            views.append(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
+        images = to_model_range(np.stack(views).astype(np.float32) / np.float32(255), "rgb")
+        noise = torch.from_numpy(rng.standard_normal(images.shape, dtype=np.float32))
+        drawn = torch.from_numpy(rng.integers(0, self.timesteps, len(images)))
+        return {"images": images, "noise": noise, "timesteps": drawn}
+
+
+def _read(run: DenoiserPretraining, note: Callable[[str], None]) -> list[Sample]:
+    found = read_pictures(run.images, run.size)
+    for line in found.skipped:
+        note(f"skipped {line}")
+    if found.skipped:
+        note(f"{len(found.skipped)} of {found.files + len(found.skipped)} files skipped")
+    return found.samples
+
+
+def _split(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Pictures to learn from, and those that are held out.
+
+    Raises:
+        UsageError: there are too few to hold any out.
+    """
+    count = len(samples) // HELD_OUT
+    if count == 0:
+        raise UsageError(f"{len(samples)} pictures are too few to learn from: at least {HELD_OUT} are needed")
+    return list(samples[:-count]), list(samples[-count:])

@@ -1,0 +1,147 @@
+"""Prompts without images, with what they mean, and beside each what is nearly the same words and means something else.
+
+A prompt whose side was swapped, whose finding was denied or was put in another's place must not look like the prompt
+itself to a text encoder. Knows the wordings of training; knows nothing about images, tokens or networks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from numpy.random import Generator
+
+from fasttextdiff.training.prompts import EVERYWHERE, FINDINGS, IN_ZONE, LUNGS_WORDS, NEGATED, NEVER_TAUGHT, ON_SIDE
+from fasttextdiff.training.prompts import PULMONARY as PULMONARY_REGIONS
+
+PULMONARY = {str(region.name): words for region, words in FINDINGS.items() if region & PULMONARY_REGIONS}
+CLASSES: dict[str, Sequence[str]] = {
+    **{str(region.name): words for region, words in FINDINGS.items()},
+    "LUNGS": LUNGS_WORDS,
+    **{word: (word,) for word in NEVER_TAUGHT},
+}
+"""Finding classes and their synonyms."""
+LVIT_IN_ZONE = ("Unilateral {finding}, one infected area, {zone} {side} lung.",)
+LVIT_BILATERAL = tuple(
+    f"Bilateral {{finding}}, {count} infected areas, all left lung and all right lung."
+    for count in ("two", "three", "four")
+)
+"""Sentences in LViT's form (Li et al. 2024)."""
+BILATERAL = (*LVIT_BILATERAL, *(t for t in EVERYWHERE if "both" in t or "bilateral" in t), "{finding} on both sides")
+ANYWHERE = tuple(t for t in EVERYWHERE if t not in BILATERAL)
+ZONES = ("upper", "middle", "lower", "upper middle", "middle lower", "anterior", "posterior")
+ONE_SIDE = ("left", "right")
+SIDE_WORDS = re.compile(r"\b(left|right|both|bilateral)\b", re.IGNORECASE)
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A prompt and what it means; two with the same finding, side, zone and denial mean the same.
+
+    Attributes:
+        template: with `{finding}`, `{side}` if that is left or right, and `{zone}` if there is one.
+        word: one of the finding's synonyms.
+        finding: name of a class in :data:`CLASSES`.
+        side: the patient's left, right, both, or empty if no side is named.
+        zone: of the lung on that side, or empty.
+        denied: whether it says that the finding is absent.
+    """
+
+    template: str
+    word: str
+    finding: str
+    side: str
+    zone: str
+    denied: bool
+
+    @property
+    def text(self) -> str:
+        """The prompt."""
+        return self.template.format(finding=self.word, side=self.side, zone=self.zone)
+
+    @property
+    def meaning(self) -> tuple[str, str, str, bool]:
+        """What has to be equal for two prompts to mean the same."""
+        return self.finding, self.side, self.zone, self.denied
+
+    @property
+    def finding_span(self) -> Span:
+        """Characters (first, last + 1) of the finding's words."""
+        start = self.text.index(self.word)
+        return start, start + len(self.word)
+
+    @property
+    def side_span(self) -> Span | None:
+        """Characters of the word that names the side."""
+        found = SIDE_WORDS.search(self.text) if self.side else None
+        return found.span() if found else None
+
+
+def family(rng: Generator) -> list[Statement]:
+    """A prompt, another wording of it, and hard negatives: denied or affirmed, another finding, side and zone."""
+    base = _drawn(rng)
+    paraphrase = _worded(replace(base, word=_pick(CLASSES[base.finding], rng)), rng)
+    members = [base, paraphrase, _turned(base, rng), _with_another_finding(base, rng)]
+    if base.finding in PULMONARY:
+        members.append(_on_another_side(base, rng))
+    if base.zone:
+        members.append(replace(base, zone=_pick([zone for zone in ZONES if zone != base.zone], rng)))
+    return members
+
+
+def _drawn(rng: Generator) -> Statement:
+    """Any statement; most are about a lesion on one side, because that is where words have to steer."""
+    side = zone = ""
+    if rng.random() < 0.2:
+        finding = _pick([name for name in CLASSES if name not in PULMONARY], rng)
+    else:
+        finding, side = _pick(list(PULMONARY), rng), _pick(("left", "left", "right", "right", "both", ""), rng)
+    if side in ONE_SIDE and rng.random() < 0.4:
+        zone = _pick(ZONES, rng)
+    word = _pick(CLASSES[finding], rng)
+    return _worded(Statement("", word, finding, side, zone, denied=bool(rng.random() < 0.25)), rng)
+
+
+def _worded(statement: Statement, rng: Generator) -> Statement:
+    """The statement in a template drawn anew."""
+    templates: tuple[str, ...]
+    if statement.zone:
+        templates = (*IN_ZONE, *LVIT_IN_ZONE)
+    else:
+        templates = {"": ANYWHERE, "both": BILATERAL}.get(statement.side, ON_SIDE)
+    if statement.denied:
+        template = _pick(NEGATED, rng).replace("{finding}", _pick([t for t in templates if _is_noun_phrase(t)], rng))
+    else:
+        template = _pick(templates, rng)
+    return replace(statement, template=template)
+
+
+def _turned(base: Statement, rng: Generator) -> Statement:
+    """Denied if it was affirmed; in the same template if that can be denied."""
+    if not base.denied and _is_noun_phrase(base.template):
+        return replace(base, template=_pick(NEGATED, rng).replace("{finding}", base.template), denied=True)
+    return _worded(replace(base, denied=not base.denied), rng)
+
+
+def _with_another_finding(base: Statement, rng: Generator) -> Statement:
+    names = PULMONARY if base.finding in PULMONARY else CLASSES
+    finding = _pick([name for name in names if name != base.finding], rng)
+    return replace(base, finding=finding, word=_pick(CLASSES[finding], rng))
+
+
+def _on_another_side(base: Statement, rng: Generator) -> Statement:
+    if base.side in ONE_SIDE:
+        return replace(base, side="left" if base.side == "right" else "right")
+    return _worded(replace(base, side=_pick(ONE_SIDE, rng)), rng)
+
+
+def _is_noun_phrase(template: str) -> bool:
+    """Whether "no ..." can stand before it."""
+    return template.startswith("{") and ":" not in template and "?" not in template
+
+
+def _pick(words: Sequence[str], rng: Generator) -> str:
+    return words[int(rng.integers(len(words)))]
