@@ -16,8 +16,8 @@ LAYERS = (
     {"text_encoder", "worker_fields"},
     {"pipeline", "datasets", "reading", "dicom_reading", "terminology", "segment_tags", "captions", "nrrd"},
     {"segmenter", "worker_questions", "seg_nrrd", "preview_tiles", "published"},
-    {"batch", "writing", "preview", "golden", "convert", "evaluation", "control", "training", "worker_jobs"},
-    {"worker", "benchmarks"},
+    {"dicom_seg", "writing", "preview", "golden", "convert", "evaluation", "control", "training", "worker_jobs"},
+    {"batch", "worker", "benchmarks"},
     {"cli"},
     {"__main__"},
 )

@@ -75,12 +75,15 @@ def segment(
         Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, NIfTI, NRRD, MHA, PNG, JPEG, TIFF.")
     ],
     finding: Annotated[list[str], typer.Option("--finding", "-f", help="What to look for; repeat for several.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Result: .seg.nrrd (3D Slicer) or .nii.gz.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Result: .seg.nrrd (3D Slicer), .nii.gz, .dcm (DICOM SEG).")
+    ],
     preview: Annotated[Path | None, typer.Option(help="PNG picture of the result.")] = None,
     uncertainty: Annotated[
         Path | None,
         typer.Option(help="Disagreement of the samples, .nii.gz or .nrrd; needs --samples 2 or more."),
     ] = None,
+    fractional: Annotated[bool, typer.Option("--fractional", help="Probabilities instead of masks, in .dcm.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     slices: Annotated[
@@ -109,14 +112,15 @@ def segment(
     Sides are the patient's: "left lung" is on the right of a radiological picture.
     """
     from fasttextdiff.preview import DISCLAIMER
-    from fasttextdiff.writing import segmentation_notes, write_segmentation
+    from fasttextdiff.writing import check_segmentation_source, segmentation_notes, write_segmentation
 
-    _check_outputs(output, preview, uncertainty, samples)
+    _check_outputs(output, fractional, preview, uncertainty, samples)
     findings = [" ".join(f.split()) for f in finding]
     if not all(findings):
         raise UsageError("a finding is empty: type what to look for, for example -f 'left lung'")
     options = {"slices": _pair(slices, ":", int, "--slices"), "window": _pair(window, ",", float, "--window")}
     volume = _read(image, modality, series)
+    check_segmentation_source(volume, output)
     segmenter = _load(model, device, dtype)
     segmenter.check_findings(findings)
     with _progress("segmenting") as progress:
@@ -124,7 +128,7 @@ def segment(
             volume, findings, plane=plane, samples=samples, seed=seed, threshold=threshold, progress=progress, **options
         )
     _write_extras(result, preview, uncertainty)
-    written = write_segmentation(result, output)
+    written = write_segmentation(result, output, fractional=fractional)
     _show_result(result)
     for note in segmentation_notes(result, output):
         _note(note)
@@ -602,12 +606,14 @@ def _fail(error: BaseException, message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _check_outputs(output: Path, preview: Path | None, uncertainty: Path | None, samples: int) -> None:
+def _check_outputs(
+    output: Path, fractional: bool, preview: Path | None, uncertainty: Path | None, samples: int
+) -> None:
     """Find out about impossible outputs before time is spent."""
     from fasttextdiff.output_files import check_writable
     from fasttextdiff.writing import check_segmentation_path, check_uncertainty_path
 
-    check_segmentation_path(output)
+    check_segmentation_path(output, fractional)
     if preview is not None and preview.suffix.lower() != ".png":
         raise UsageError(f"a preview is a .png file, not {preview.name}")
     if uncertainty is not None:

@@ -58,6 +58,8 @@ class Plane:
 
     Attributes:
         name: file name, with the frame number in multi-frame objects: what an error calls this slice.
+        file: path of the file.
+        frame: number of the frame in the file, from 1.
         instance_uid: SOP Instance UID (0008,0018) of the file.
         size: Rows and Columns.
         position: Image Position (0020,0032), LPS millimetres; None for projections and films.
@@ -68,6 +70,8 @@ class Plane:
     """
 
     name: str
+    file: str
+    frame: int
     instance_uid: str
     size: tuple[int, int]
     position: tuple[float, ...] | None
@@ -140,6 +144,7 @@ def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None 
         series_uid=first.series_uid,
         frame_of_reference_uid=first.frame_of_reference_uid,
         instance_uids=uids if all(uids) else (),
+        frames=tuple((plane.file, plane.frame) for plane in planes),
         notes=(*notes, *repairs),
     )
     return Decoded(array, ijk_to_ras, modality_of(first.modality), not planes[0].is_placed, source)
@@ -235,7 +240,7 @@ def _parse_planes(path: Path, dataset: Any) -> tuple[Plane, ...]:
     else:
         flat = [dataset]
     names = [path.name] if len(flat) == 1 else [f"{path.name} frame {n + 1}" for n in range(len(flat))]
-    return tuple(_parse_plane(name, dataset, place) for name, place in zip(names, flat, strict=True))
+    return tuple(_parse_plane(path, n + 1, names[n], dataset, place) for n, place in enumerate(flat))
 
 
 def _flatten(frame: Any, shared: Any) -> dict[str, Any]:
@@ -253,9 +258,11 @@ def _flatten(frame: Any, shared: Any) -> dict[str, Any]:
     return flat
 
 
-def _parse_plane(name: str, dataset: Any, place: Any) -> Plane:
+def _parse_plane(path: Path, frame: int, name: str, dataset: Any, place: Any) -> Plane:
     return Plane(
         name=name,
+        file=str(path),
+        frame=frame,
         instance_uid=str(dataset.get("SOPInstanceUID") or ""),
         size=(int(dataset.Rows), int(dataset.Columns)),
         position=_numbers(place.get("ImagePositionPatient"), 3),

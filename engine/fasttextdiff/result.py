@@ -80,6 +80,16 @@ class SegmentationResult:
     provenance: Provenance
 
     @property
+    def overlapping(self) -> bool:
+        """Whether any voxel belongs to two findings."""
+        seen = np.zeros(self.volume.shape, bool)
+        for finding in self.findings:
+            if (seen & finding.mask).any():
+                return True
+            seen |= finding.mask
+        return False
+
+    @property
     def probability(self) -> dict[str, NDArray[np.float32]]:
         """Mean probability (k, j, i) by finding."""
         return {f.finding: f.probability for f in self.findings}

@@ -18,19 +18,20 @@ from fasttextdiff.result import FindingResult, Provenance
 from fasttextdiff.terminology import code_finding
 
 PREFIX = "FastTextDiff."
-# Segment Label (0062,0005) is an LO: 64 characters and no backslash (DICOM PS3.5 section 6.2).
-_NAME_LENGTH = 64
+# Segment Label (0062,0005) is an LO: 64 characters and no backslash (DICOM PS3.5 section 6.2). Counted in bytes of
+# UTF-8, as validators (dciodvfy) and older readers do.
+NAME_LENGTH = 64
 
 
 def segment_names(findings: Sequence[str]) -> list[str]:
-    """Names to show for findings: one line, at most 64 characters, no two alike.
+    """Names to show for findings: one line, at most 64 bytes, no two alike.
 
     Args:
         findings: texts in the order typed; the full text belongs in the tag `FastTextDiff.Finding`.
     """
     names: list[str] = []
     for finding in findings:
-        text = _one_line(finding) or "finding"
+        text = plain_line(finding) or "finding"
         name, count = _shortened(text, ""), 1
         while name in names:
             count += 1
@@ -39,16 +40,23 @@ def segment_names(findings: Sequence[str]) -> list[str]:
     return names
 
 
-def _one_line(text: str) -> str:
-    """Without line breaks, control characters and backslashes, which names in DICOM cannot have."""
+def plain_line(text: str) -> str:
+    """Text without line breaks, control characters and backslashes, which names in DICOM cannot have."""
     printable = "".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
     return " ".join(printable.replace("\\", "/").split())
 
 
 def _shortened(text: str, suffix: str) -> str:
     """The text cut so that it ends in the suffix within the length allowed."""
-    room = _NAME_LENGTH - len(suffix)
-    return (text if len(text) <= room else text[: room - 1].rstrip() + "…") + suffix
+    return shorten(text, NAME_LENGTH - len(suffix)) + suffix
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, cut with an ellipsis where it takes up more bytes of UTF-8 than allowed."""
+    encoded, ellipsis = text.encode("utf-8", "replace"), "…"
+    if len(encoded) <= length:
+        return text
+    return encoded[: length - len(ellipsis.encode())].decode("utf-8", "ignore").rstrip() + ellipsis
 
 
 def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, str]:
@@ -65,14 +73,23 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
     tags = {
         "TerminologyEntry": code_finding(finding.finding).slicer_entry,
         "DICOM.SegmentAlgorithmType": "AUTOMATIC",
-        "DICOM.SegmentAlgorithmName": _one_line(f"FastTextDiff {provenance.model}")[:_NAME_LENGTH].replace("|", "/"),
+        "DICOM.SegmentAlgorithmName": algorithm_name(provenance).replace("|", "/"),
         PREFIX + "Finding": escape_tag(finding.finding),
         PREFIX + "Presence": presence_text(finding.presence),
     }
-    for field in fields(provenance):
-        name = field.name.title().replace("_", "")
-        tags[PREFIX + name] = escape_tag(_value_text(getattr(provenance, field.name)))
+    for name, text in provenance_texts(provenance).items():
+        tags[PREFIX + name.title().replace("_", "")] = escape_tag(text)
     return tags
+
+
+def algorithm_name(provenance: Provenance) -> str:
+    """What made a segment, as Segment Algorithm Name (0062,0009)."""
+    return shorten(plain_line(f"FastTextDiff {provenance.model}"), NAME_LENGTH)
+
+
+def provenance_texts(provenance: Provenance) -> dict[str, str]:
+    """Every field of the provenance by its name, as text."""
+    return {field.name: _value_text(getattr(provenance, field.name)) for field in fields(provenance)}
 
 
 def presence_text(presence: NDArray[np.float32]) -> str:
@@ -93,8 +110,21 @@ def escape_tag(text: str) -> str:
 
     Percent-encodes `|`, `%`, line breaks and other control characters, and nothing else, so that tags stay readable.
     """
+    return _escape(text, "|")
+
+
+def escape_parameter(text: str) -> str:
+    """Make text safe as a value in Algorithm Parameters (0066,0032), which readers split at `,` and `=`.
+
+    Percent-encodes these two, the backslash, `%` and control characters; undone by :func:`unescape_tag`.
+    """
+    return _escape(text, ",=\\")
+
+
+def _escape(text: str, special: str) -> str:
+    """Percent-encode the special characters, `%` and control characters."""
     safe = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be written to any file
-    return re.sub(r"[|%\x00-\x1f\x7f\x85\u2028\u2029]", lambda match: _percent(match.group()), safe)
+    return re.sub(rf"[{re.escape(special)}%\x00-\x1f\x7f\x85\u2028\u2029]", lambda match: _percent(match.group()), safe)
 
 
 def _percent(char: str) -> str:

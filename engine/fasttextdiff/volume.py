@@ -32,6 +32,8 @@ class Source:
         series_uid: DICOM Series Instance UID (0020,000E).
         frame_of_reference_uid: DICOM Frame of Reference UID (0020,0052).
         instance_uids: DICOM SOP Instance UID (0008,0018) of each slice k.
+        frames: DICOM file of each slice k and the frame's number in it, from 1; names may tell who the patient is, so
+            never to be logged or written.
         notes: what the reader had to assume or repair, one line each, to be shown and recorded.
     """
 
@@ -40,6 +42,7 @@ class Source:
     series_uid: str = ""
     frame_of_reference_uid: str = ""
     instance_uids: tuple[str, ...] = ()
+    frames: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff import dicom_seg
 from fasttextdiff.errors import UsageError
 from fasttextdiff.nrrd import write_nrrd
 from fasttextdiff.output_files import whole_files
@@ -23,7 +24,7 @@ from fasttextdiff.segment_tags import PREFIX
 from fasttextdiff.terminology import assign_colors, code_finding
 from fasttextdiff.volume import Volume
 
-SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii")
+SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 NIFTI_DESCRIPTION = b"FastTextDiff, research use only"
 """The `descrip` of every NIfTI file written here, by which it is told from an image."""
 UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
@@ -31,13 +32,31 @@ UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
 _NIFTI_AXIS = 32767
 
 
-def check_segmentation_path(path: Path) -> None:
-    """Refuse a file name whose format is not supported.
+def check_segmentation_path(path: Path, fractional: bool = False) -> None:
+    """Refuse a file name whose format is not supported, before any work.
+
+    Args:
+        path: file to write later.
+        fractional: whether it shall hold probabilities.
 
     Raises:
-        UsageError: the name does not end in one of `SEGMENTATION_FORMATS`.
+        UsageError: the name does not end in one of `SEGMENTATION_FORMATS`, or the format holds masks only.
+        MissingPackagesError: the format needs a package that is not installed.
     """
-    _extension(path, SEGMENTATION_FORMATS, "a segmentation")
+    if _extension(path, SEGMENTATION_FORMATS, "a segmentation") == ".dcm":
+        dicom_seg.check_packages()
+    elif fractional:
+        raise UsageError(f"only DICOM SEG (.dcm) holds probabilities, not {path.name!r}")
+
+
+def check_segmentation_source(volume: Volume, path: Path) -> None:
+    """Refuse a volume whose segmentation the format cannot express, before time is spent on segmenting it.
+
+    Raises:
+        UsageError: `path` is a DICOM SEG, and the volume has not the DICOM images that it must refer to.
+    """
+    if path.name.lower().endswith(".dcm"):
+        dicom_seg.check_source(volume)
 
 
 def check_uncertainty_path(path: Path) -> None:
@@ -49,27 +68,36 @@ def check_uncertainty_path(path: Path) -> None:
     _extension(path, UNCERTAINTY_FORMATS, "a disagreement map")
 
 
-def write_segmentation(result: SegmentationResult, path: Path) -> list[Path]:
+def write_segmentation(result: SegmentationResult, path: Path, *, fractional: bool = False) -> list[Path]:
     """Write the masks on the grid of the volume, in the format that the name ends in.
 
     `.seg.nrrd` is a Slicer segmentation whose segments carry names, codes and provenance as tags. `.nii.gz` and `.nii`
     are label maps, finding n as value n, or, where findings overlap, 4D with one 0/1 volume a finding; a `.json` of the
-    same name beside them says what is what. Files appear whole or not at all.
+    same name beside them says what is what. `.dcm` is a DICOM Segmentation that refers to the DICOM images it was made
+    from. Files appear whole or not at all.
 
     Args:
         result: at least one finding.
         path: file to write; an existing one is replaced.
+        fractional: probabilities in place of masks, `.dcm` only; 3D Slicer reads them as labels.
 
     Returns:
         The files written, the segmentation first.
 
     Raises:
-        UsageError: another extension, a folder that is missing or may not be written to, an image too large for NIfTI.
-        FastTextDiffError: the system refused to write.
+        UsageError: another extension, a folder that is missing or may not be written to, an image too large for NIfTI,
+            one that is not DICOM for `.dcm`.
+        MissingPackagesError: `.dcm` without highdicom.
+        FastTextDiffError: the system refused to write, or see :func:`fasttextdiff.dicom_seg.write_dicom_seg`.
     """
-    if _extension(path, SEGMENTATION_FORMATS, "a segmentation") == ".seg.nrrd":
+    check_segmentation_path(path, fractional)
+    extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
+    if extension in (".seg.nrrd", ".dcm"):
         with whole_files(path) as (temporary,):
-            write_seg_nrrd(result, temporary)
+            if extension == ".dcm":
+                dicom_seg.write_dicom_seg(result, temporary, fractional=fractional)
+            else:
+                write_seg_nrrd(result, temporary)
         return [path]
     record = _record_path(path)
     with whole_files(path, record) as (temporary, temporary_record):
@@ -81,10 +109,13 @@ def write_segmentation(result: SegmentationResult, path: Path) -> list[Path]:
 
 def segmentation_notes(result: SegmentationResult, path: Path) -> list[str]:
     """What a user should be told about a segmentation file, one line each; also in the `.json` of NIfTI files."""
-    if path.name.lower().endswith(".seg.nrrd"):
+    extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
+    if extension == ".seg.nrrd":
         return []
+    if extension == ".dcm":
+        return _dicom_notes(result.volume, path)
     notes = []
-    if _overlapping(result):
+    if result.overlapping:
         notes.append(
             f"findings overlap, so {path.name} is 4D with one volume of 0 and 1 for each finding, in the order typed; "
             "write .seg.nrrd to have overlapping segments in Slicer"
@@ -95,6 +126,20 @@ def segmentation_notes(result: SegmentationResult, path: Path) -> list[str]:
             "them: write .seg.nrrd instead"
         )
     return notes
+
+
+def _dicom_notes(volume: Volume, path: Path) -> list[str]:
+    """What 3D Slicer 5, whose DICOM SEG reader is dcmqi, makes of a valid object."""
+    if volume.is_planar:
+        return [
+            f"3D Slicer cannot open {path.name}, since a projection has no place in the patient: use .seg.nrrd there"
+        ]
+    if not _right_angled(volume.ijk_to_ras):
+        return [
+            f"this stack is sheared (gantry tilt): 3D Slicer shows {path.name} straightened and thus out of place, use "
+            ".seg.nrrd there; viewers that lay it over the source images are right"
+        ]
+    return []
 
 
 def write_uncertainty(result: SegmentationResult, path: Path) -> None:
@@ -140,22 +185,12 @@ def _record_path(path: Path) -> Path:
 def _labels(result: SegmentationResult) -> list[NDArray[np.unsignedinteger]]:
     """One label map with value n for finding n, or one 0/1 map a finding where they overlap."""
     masks = [finding.mask for finding in result.findings]
-    if _overlapping(result):
+    if result.overlapping:
         return [mask.astype(np.uint8) for mask in masks]
     labels = np.zeros(result.volume.shape, label_type(len(masks)))
     for label, mask in enumerate(masks, start=1):
         labels[mask] = label
     return [labels]
-
-
-def _overlapping(result: SegmentationResult) -> bool:
-    """Whether any voxel belongs to two findings."""
-    seen = np.zeros(result.volume.shape, bool)
-    for finding in result.findings:
-        if (seen & finding.mask).any():
-            return True
-        seen |= finding.mask
-    return False
 
 
 def _right_angled(ijk_to_ras: NDArray[np.float64]) -> bool:
@@ -183,10 +218,10 @@ def _write_nifti(path: Path, volume: Volume, maps: Sequence[NDArray[Any]]) -> No
 def _record(result: SegmentationResult, path: Path) -> dict[str, Any]:
     """What the values of a NIfTI file mean and how they came about; NIfTI itself has no place for it."""
     source = asdict(result.volume.source)
-    del source["instance_uids"]
+    del source["instance_uids"], source["frames"]
     return {
         "image": path.name,
-        "layout": "one volume per finding" if _overlapping(result) else "label map",
+        "layout": "one volume per finding" if result.overlapping else "label map",
         "findings": _finding_records(result),
         "provenance": asdict(result.provenance),
         "source": source,

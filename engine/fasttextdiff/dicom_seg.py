@@ -1,0 +1,392 @@
+"""Write findings as a DICOM Segmentation (PS3.3 A.51) that refers to the images they were found in.
+
+The frames lie where the source images lie, in their frame of reference. Nothing in the object is random and no clock is
+read: the same result gives the same bytes. Knows nothing about how the file comes to be on disk.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import re
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError, one_line
+from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
+from fasttextdiff.segment_tags import (
+    NAME_LENGTH,
+    algorithm_name,
+    escape_parameter,
+    plain_line,
+    presence_text,
+    provenance_texts,
+    segment_names,
+    shorten,
+)
+from fasttextdiff.terminology import Code, Rgb, assign_colors, code_finding
+from fasttextdiff.volume import Source, Volume
+
+_PACKAGE = "highdicom>=0.27"
+_USE_INSTEAD = "write .seg.nrrd or .nii.gz instead"
+# A namespace of our own, so that no other software derives the same UIDs from the same series (RFC 9562, section 5.5).
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "fasttextdiff")
+# Series are listed by number: segmentations come behind the images, in the same order.
+_SERIES_OFFSET = 1000
+_FULL = 255  # Maximum Fractional Value (0062,000E)
+# Segment Description (0062,0006) is an ST; Algorithm Parameters (0066,0032) are an LT of 10,240 characters, of which a
+# byte of a finding may take up three.
+_DESCRIPTION_LENGTH = 1024
+_PARAMETER_LENGTH = 3000
+# What must be in the header of an image, empty or not (PS3.3 C.7.1.1, C.7.2.1), and which values are valid; anonymisers
+# remove them or leave others.
+_PATIENT_AND_STUDY = {
+    "PatientID": ".*",
+    "PatientName": ".*",
+    "PatientBirthDate": r"\d{8}",
+    "PatientSex": "[MFO]",
+    "AccessionNumber": ".*",
+    "StudyID": ".*",
+    "StudyDate": r"\d{8}",
+    "StudyTime": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?",
+}
+
+
+def check_packages() -> None:
+    """Refuse before any work where the optional package is missing.
+
+    Raises:
+        MissingPackagesError: highdicom is not installed.
+    """
+    if importlib.util.find_spec("highdicom") is None:
+        raise MissingPackagesError(f'DICOM SEG needs one more package: pip install "{_PACKAGE}"; or {_USE_INSTEAD}')
+
+
+def check_source(volume: Volume) -> None:
+    """Refuse a volume whose segmentation could not refer to images, before time is spent on it.
+
+    Raises:
+        UsageError: not read from DICOM, without UIDs or frame of reference, or from several multi-frame objects.
+    """
+    source = volume.source
+    if not source.frames:
+        raise UsageError(
+            f"{source.path or 'the image'}: DICOM SEG refers to DICOM images, this is none; {_USE_INSTEAD}"
+        )
+    if not (source.instance_uids and source.series_uid and source.study_uid):
+        raise UsageError(f"{source.path}: the images lack UIDs that DICOM SEG must refer to; {_USE_INSTEAD}")
+    if not (volume.is_planar or source.frame_of_reference_uid):
+        raise UsageError(
+            f"{source.path}: the images have no Frame of Reference UID, needed by DICOM SEG; {_USE_INSTEAD}"
+        )
+    files = {file for file, _ in source.frames}
+    if len(files) > 1 and len(files) < len(source.frames):
+        raise UsageError(f"{source.path}: DICOM SEG cannot refer to {len(files)} multi-frame objects; {_USE_INSTEAD}")
+
+
+def write_dicom_seg(result: SegmentationResult, path: Path, *, fractional: bool = False) -> None:
+    """Write all findings as one Segmentation object, one segment each, on the grid of the source images.
+
+    Binary segments hold the masks, overlaps included. Frames without a voxel are left out, except that a finding that
+    is nowhere keeps one, so that readers that go by frames list it too. UIDs follow from the source, the findings, the
+    model and the options; dates are `provenance.created` in local time, which is what DICOM means without a time zone.
+
+    Args:
+        result: at least one finding; its source images are read again for their headers.
+        path: file to write; the caller makes it appear whole or not at all.
+        fractional: store the probabilities, in steps of 1/255, instead of the masks; 3D Slicer reads them as labels.
+
+    Raises:
+        UsageError: see :func:`check_source`.
+        MissingPackagesError: see :func:`check_packages`.
+        FastTextDiffError: the source images are gone or changed, or their headers do not allow a valid object.
+        OSError: the file cannot be written.
+    """
+    check_packages()
+    check_source(result.volume)
+    from pydicom import config
+
+    # Values of the source are passed on as they are; a warning would show them, and they may name the patient.
+    with config.disable_value_validation():
+        try:
+            _segmentation(result, _source_images(result.volume), fractional).save_as(path, enforce_file_format=True)
+        except (FastTextDiffError, OSError, MemoryError):
+            raise
+        except Exception as problem:  # highdicom raises whatever a header makes it stumble over
+            raise FastTextDiffError(
+                f"{result.volume.source.path}: the DICOM headers do not allow a DICOM SEG ({one_line(problem)}); "
+                f"{_USE_INSTEAD}"
+            ) from problem
+
+
+# --- source images ---------------------------------------------------------------------------------------------------
+
+
+def _source_images(volume: Volume) -> list[Any]:
+    """Headers that stand for the source images in slice order, completed and evened out where highdicom is strict.
+
+    Returns:
+        One dataset a slice, or a single one with as many frames as slices if the source is a multi-frame object.
+    """
+    source = volume.source
+    uid_of = {file: uid for (file, _), uid in zip(source.frames, source.instance_uids, strict=True)}
+    images = [_read_header(source, file, uid) for file, uid in uid_of.items()]
+    for image in images:
+        _complete(image)
+        if volume.is_planar:
+            _take_out_of_space(image)
+        elif "PerFrameFunctionalGroupsSequence" in image:
+            _keep_frames(image, volume)
+        else:
+            # The reader took them for parallel; written with other digits they would not be.
+            image.ImageOrientationPatient = images[0].ImageOrientationPatient
+            _measure(image, image.get("PixelSpacing"), image.get("SliceThickness"), volume)
+    return images
+
+
+def _read_header(source: Source, file: str, uid: str) -> Any:
+    import pydicom
+
+    try:
+        image = pydicom.dcmread(file, stop_before_pixels=True)
+    except (OSError, pydicom.errors.InvalidDicomError):
+        image = None
+    if image is None or image.get("SOPInstanceUID") != uid:
+        raise FastTextDiffError(f"{source.path}: the images were moved or changed since they were read; start again")
+    return image
+
+
+def _complete(image: Any) -> None:
+    """Give attributes that an image must have an empty value where they are missing or not valid."""
+    for keyword, valid in _PATIENT_AND_STUDY.items():
+        if keyword not in image or not re.fullmatch(valid, str(image[keyword].value or ""), re.DOTALL):
+            setattr(image, keyword, "")
+
+
+def _take_out_of_space(image: Any) -> None:
+    """A projection has no place in the patient: its segmentation matches it pixel by pixel (PS3.3 A.51.5)."""
+    from pydicom import Dataset
+
+    if "FrameOfReferenceUID" in image:
+        del image.FrameOfReferenceUID
+    # Kinds of images that may be films (XA, RF) are asked for these, even for a single picture.
+    measures, shared = Dataset(), Dataset()
+    measures.PixelSpacing = image.get("PixelSpacing") or [1, 1]
+    shared.PixelMeasuresSequence = [measures]
+    image.SharedFunctionalGroupsSequence, image.NumberOfFrames = [shared], 1
+
+
+def _keep_frames(image: Any, volume: Volume) -> None:
+    """Reduce the functional groups to the place of the frames that are slices of the volume, in slice order."""
+    from pydicom import Dataset
+
+    frames = [frame for _, frame in volume.source.frames]
+    measures = _functional_group(image, frames[0], "PixelMeasuresSequence")[0]
+    shared, places = Dataset(), []
+    shared.PlaneOrientationSequence = _functional_group(image, frames[0], "PlaneOrientationSequence")
+    shared.PixelMeasuresSequence = [Dataset()]
+    _measure(shared.PixelMeasuresSequence[0], measures.get("PixelSpacing"), measures.get("SliceThickness"), volume)
+    for frame in frames:
+        place = Dataset()
+        place.PlanePositionSequence = _functional_group(image, frame, "PlanePositionSequence")
+        places.append(place)
+    image.SharedFunctionalGroupsSequence = [shared]
+    image.PerFrameFunctionalGroupsSequence = places
+    image.NumberOfFrames = len(frames)
+
+
+def _functional_group(image: Any, frame: int, macro: str) -> Any:
+    """A frame's own functional group, else the shared one (PS3.3 C.7.6.16.1)."""
+    own = image.PerFrameFunctionalGroupsSequence[frame - 1]
+    return own[macro].value if macro in own else image.SharedFunctionalGroupsSequence[0][macro].value
+
+
+def _measure(item: Any, spacing: Any, thickness: Any, volume: Volume) -> None:
+    """Set Pixel Measures (PS3.3 C.7.6.16.2.1): as the source says, but slices as far apart as they really are."""
+    axes = volume.ijk_to_ras[:3, :3]
+    normal = np.cross(axes[:, 0], axes[:, 1])
+    distance = round(float(abs(axes[:, 2] @ normal) / np.linalg.norm(normal)), 6)
+    item.PixelSpacing = spacing or [volume.spacing[1], volume.spacing[0]]
+    item.SliceThickness = thickness or distance
+    item.SpacingBetweenSlices = distance
+
+
+# --- the object ------------------------------------------------------------------------------------------------------
+
+
+def _segmentation(result: SegmentationResult, images: Sequence[Any], fractional: bool) -> Any:
+    """The Segmentation object (a pydicom dataset)."""
+    from highdicom.seg import Segmentation
+
+    logging.getLogger("highdicom").setLevel(logging.ERROR)  # its warnings tell the patient's name
+    provenance, created = result.provenance, _created(result.provenance)
+    stored = _stored_frames(result, fractional)
+    segmentation = Segmentation(
+        source_images=images,
+        # Tells which frames there are; the pixels come later, so that there is never a second copy of all masks.
+        pixel_array=np.broadcast_to(stored[:, None, None, :], (*result.volume.shape, len(result.findings))),
+        segmentation_type="FRACTIONAL" if fractional else "BINARY",
+        max_fractional_value=_FULL,
+        segment_descriptions=_describe_segments(result),
+        series_instance_uid=_derived_uid("series", result, fractional),
+        series_number=_SERIES_OFFSET + max(0, int(images[0].get("SeriesNumber") or 0)),
+        sop_instance_uid=_derived_uid("instance", result, fractional),
+        instance_number=1,
+        manufacturer="FastTextDiff",
+        manufacturer_model_name=_long_string(provenance.model),
+        software_versions=_long_string(provenance.software),
+        device_serial_number=_long_string(provenance.weights_sha256),
+        content_label="SEGMENTATION",
+        content_description="Automatic result for research, not for diagnosis",
+        series_description="FastTextDiff segmentation, research use only",
+        specific_character_set="ISO_IR 192",  # findings are typed in any language
+        content_date=created.date(),
+        content_time=created.time(),
+        series_date=created.date(),
+        series_time=created.time(),
+    )
+    _settle(segmentation, result, fractional)
+    if result.volume.is_planar:
+        segmentation.PatientOrientation = images[0].get("PatientOrientation") or ""
+        del segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    _fill_frames(segmentation, result, fractional)
+    return segmentation
+
+
+def _created(provenance: Provenance) -> datetime:
+    """When the run was, in local time without a zone."""
+    return datetime.fromisoformat(provenance.created).astimezone().replace(tzinfo=None)
+
+
+def _settle(segmentation: Any, result: SegmentationResult, fractional: bool) -> None:
+    """Overwrite what highdicom takes from the clock or at random, and what it cannot know."""
+    created = _created(result.provenance)
+    segmentation.InstanceCreationDate, segmentation.InstanceCreationTime = created.date(), created.time()
+    segmentation.ContributingEquipmentSequence[-1].ContributionDateTime = created  # of highdicom itself
+    for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+        item.DimensionOrganizationUID = _derived_uid("dimensions", result, fractional)
+    segmentation.ContentCreatorName = ""
+    segmentation.SegmentsOverlap = "UNDEFINED" if fractional else "YES" if result.overlapping else "NO"
+
+
+def _stored_frames(result: SegmentationResult, fractional: bool) -> NDArray[np.bool_]:
+    """Which frames are stored: (k, finding)."""
+    slices = range(result.volume.shape[0])
+    stored = np.array([[_frame(finding, k, fractional).any() for finding in result.findings] for k in slices])
+    nowhere = ~stored.any(axis=0)
+    stored[stored.any(axis=1).argmax(), nowhere] = True
+    return stored
+
+
+def _frame(finding: FindingResult, k: int, fractional: bool) -> NDArray[Any]:
+    """The pixels (j, i) that are stored of a finding in one slice."""
+    if fractional:
+        return np.rint(finding.probability[k] * np.float32(_FULL)).astype(np.uint8)
+    return finding.mask[k]
+
+
+def _fill_frames(segmentation: Any, result: SegmentationResult, fractional: bool) -> None:
+    """Put the pixels in, frame by frame as the object lists them, and name the frames of a multi-frame source."""
+    source, frames = result.volume.source, []
+    slice_of = {uid: k for k, uid in enumerate(source.instance_uids)}
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        origin = group.DerivationImageSequence[0].SourceImageSequence[0]
+        k = slice_of[origin.ReferencedSOPInstanceUID]
+        if "ReferencedFrameNumber" in origin:
+            k = int(origin.ReferencedFrameNumber) - 1
+            origin.ReferencedFrameNumber = source.frames[k][1]
+        # A lone segment is identified once for all frames.
+        owner = group if "SegmentIdentificationSequence" in group else segmentation.SharedFunctionalGroupsSequence[0]
+        number = owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        frames.append(_frame(result.findings[number - 1], k, fractional).ravel())
+    pixels = np.concatenate(frames)
+    data = pixels.tobytes() if fractional else np.packbits(pixels, bitorder="little").tobytes()
+    segmentation.PixelData = data + b"\0" * (len(data) % 2)
+
+
+def _derived_uid(what: str, result: SegmentationResult, fractional: bool) -> str:
+    """A UID of the UUID kind (PS3.5 annex B.2) that follows from what the object was made from."""
+    source, options = result.volume.source, _options(result.provenance)
+    findings = [finding.finding for finding in result.findings]
+    made_from = [what, source.series_uid, source.instance_uids, findings, options, fractional]
+    return f"2.25.{uuid.uuid5(_NAMESPACE, json.dumps(made_from)).int}"
+
+
+def _options(provenance: Provenance) -> dict[str, str]:
+    """All that decides over the outcome; of the device its kind, because any of its number computes the same."""
+    texts = provenance_texts(provenance)
+    del texts["created"]
+    return {**texts, "device": provenance.device.partition(":")[0]}
+
+
+def _long_string(text: str) -> str:
+    """As an LO (PS3.5 section 6.2) that must not be empty."""
+    return shorten(plain_line(text), NAME_LENGTH) or "unknown"
+
+
+# --- segments --------------------------------------------------------------------------------------------------------
+
+
+def _describe_segments(result: SegmentationResult) -> list[Any]:
+    """One Segment Description a finding (PS3.3 C.8.20.4)."""
+    findings = [finding.finding for finding in result.findings]
+    looks = zip(result.findings, segment_names(findings), assign_colors(findings), strict=True)
+    return [_describe(number, *look, result) for number, look in enumerate(looks, start=1)]
+
+
+def _describe(number: int, finding: FindingResult, name: str, color: Rgb, result: SegmentationResult) -> Any:
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+
+    codes, text = code_finding(finding.finding), plain_line(finding.finding) or name
+    followed = json.dumps([result.volume.source.series_uid, finding.finding])
+    described = SegmentDescription(
+        segment_number=number,
+        segment_label=name,
+        segmented_property_category=_concept(codes.category),
+        segmented_property_type=_concept(codes.type),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=_identify_algorithm(finding, result.provenance),
+        tracking_uid=f"2.25.{uuid.uuid5(_NAMESPACE, followed).int}",
+        tracking_id=text,
+        anatomic_regions=None if codes.region is None else [_concept(codes.region)],
+        display_color=CIELabColor.from_rgb(*color),
+    )
+    described.SegmentDescription = shorten(text, _DESCRIPTION_LENGTH)
+    if codes.modifier is not None:
+        kind = described.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(codes.modifier)]
+    if codes.region_modifier is not None:
+        described.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [_concept(codes.region_modifier)]
+    return described
+
+
+def _concept(code: Code) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _identify_algorithm(finding: FindingResult, provenance: Provenance) -> Any:
+    """Algorithm Identification (PS3.3 10.16): everything needed to make the segment again."""
+    from highdicom import AlgorithmIdentificationSequence
+    from pydicom.sr.codedict import codes
+
+    parameters = {
+        **_options(provenance),
+        "presence": presence_text(finding.presence),
+        "finding": shorten(finding.finding, _PARAMETER_LENGTH),
+    }
+    return AlgorithmIdentificationSequence(
+        name=algorithm_name(provenance),
+        family=codes.cid7162.ArtificialIntelligence,
+        version=_long_string(provenance.software),
+        parameters={name: escape_parameter(text) for name, text in parameters.items()},
+    )
