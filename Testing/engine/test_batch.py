@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from PIL import Image
 
 from fasttextdiff.batch.cases import CaseOptions, find_cases
@@ -33,10 +33,10 @@ def studies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studies")
     rng = np.random.default_rng(0)
     for n in range(4):
-        image = sitk.GetImageFromArray(rng.integers(-1000, 300, (3 + n, 48, 40)).astype(np.int16))
+        image = SimpleITK.GetImageFromArray(rng.integers(-1000, 300, (3 + n, 48, 40)).astype(np.int16))
         image.SetSpacing((0.8, 0.8, 2.0))
         (folder / f"study {n}").mkdir()
-        sitk.WriteImage(image, folder / f"study {n}" / "DOE^JANE.nrrd")
+        SimpleITK.WriteImage(image, folder / f"study {n}" / "DOE^JANE.nrrd")
     Image.fromarray(rng.integers(0, 255, (60, 50), dtype=np.uint8)).save(folder / "film.png")
     whole = (folder / "study 0" / "DOE^JANE.nrrd").read_bytes()
     (folder / "cut.nrrd").write_bytes(whole[: len(whole) * 3 // 4])
@@ -172,4 +172,4 @@ def test_a_full_disk_stops_the_batch_and_fails_no_case(studies, tmp_path):
 
 def test_shards_are_all_cases_once():
     cases = list(range(10))
-    assert sorted(sum((shard_of(cases, (k, 3)) for k in (1, 2, 3)), [])) == cases
+    assert sorted(case for k in (1, 2, 3) for case in shard_of(cases, (k, 3))) == cases

@@ -138,9 +138,7 @@ def segment(
 
 @app.command(no_args_is_help=True)
 def batch(
-    source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Folder tree, job table (.csv, .json), or DICOMDIR.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder tree, job table (.csv, .json), or DICOMDIR.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results; the same one goes on.")],
     finding: Annotated[
         list[str] | None, typer.Option("--finding", "-f", help="What to look for; job tables may say it by row.")
@@ -173,9 +171,7 @@ def batch(
     Names of outputs come from series UIDs or hashes; which is which stands in names.local.csv alone.
     """
     from fasttextdiff.batch.cases import CaseOptions, find_cases
-    from fasttextdiff.batch.folder import BatchFolder, start_time
     from fasttextdiff.batch.listing import show_plan
-    from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary
 
     part = _pair(shard, "/", int, "--shard")
     if part is None or not 1 <= part[0] <= part[1]:
@@ -183,12 +179,20 @@ def batch(
     defaults = CaseOptions(plane=plane, samples=samples, seed=seed, threshold=threshold)
     with _progress("looking", "files") as looking:
         plan = find_cases(
-            source, finding or [], defaults, modality=modality, series=series, largest_series=largest_series,
+            source,
+            finding or [],
+            defaults,
+            modality=modality,
+            series=series,
+            largest_series=largest_series,
             progress=looking,
         )
     if dry_run:
         show_plan(plan)
         return
+    from fasttextdiff.batch.folder import BatchFolder, start_time
+    from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary
+
     run = define_run(model, formats or [".seg.nrrd"], device, dtype, fractional, start_time())
     folder = BatchFolder(output)
     with folder.locked(part):
@@ -196,11 +200,20 @@ def batch(
         write_names(plan, folder)
         with _batch_progress() as progress:
             tally = run_batch(
-                plan, folder, run, _workers(output, run, workers, scheduler), shard=part, retry_failed=retry_failed,
+                plan,
+                folder,
+                run,
+                _workers(output, run, workers, scheduler),
+                shard=part,
+                retry_failed=retry_failed,
                 progress=progress,
             )
         write_summary(plan, folder, run)
-    rows = [("done", str(tally.earlier + tally.done)), ("failed", str(tally.failed)), ("skipped", str(len(plan.skipped)))]
+    rows = [
+        ("done", str(tally.earlier + tally.done)),
+        ("failed", str(tally.failed)),
+        ("skipped", str(len(plan.skipped))),
+    ]
     _table(f"{output}, shard {shard}", ("", "cases"), rows)
     for name, reason in failures(plan, folder):
         _note(f"{name}: {reason}")
@@ -670,12 +683,24 @@ def _workers(output: Path, run: Run, count: int, scheduler: str | None) -> Worke
 def _batch_progress() -> Iterator[Callable[[Tally], None]]:
     """A bar with rate and time left on a terminal; elsewhere a line for every case."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("cases"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]} failed"),
-        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("cases"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("cases", total=None, failed=0, rate="")

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fasttextdiff.batch.plan import Case
 from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.plan import Case
 from fasttextdiff.batch.processes import Outcome, failure, in_three_steps
 from fasttextdiff.batch.work import load_segmenter
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
@@ -50,7 +50,13 @@ class ClusterWorkers:
         resources = {GPU: 1} if self.run.device.startswith("cuda") else {}
         futures = [
             self.client.submit(
-                run_case, case, self.run, str(self.folder), key=f"fasttextdiff-{case.name}", pure=False, retries=0,
+                run_case,
+                case,
+                self.run,
+                str(self.folder),
+                key=f"fasttextdiff-{case.name}",
+                pure=False,
+                retries=0,
                 resources=resources,
             )
             for case in cases

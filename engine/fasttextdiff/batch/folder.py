@@ -1,7 +1,7 @@
 """The output folder of a batch: what was asked, what is done, what failed; true however the run ended.
 
-A case is done when its record is in place. The record is written last and renamed, so whatever ends a run, every case is
-either whole or begun anew. Knows files; knows nothing about images or models.
+A case is done when its record is in place. The record is written last and renamed, so whatever ends a run, every case
+is either whole or begun anew. Knows files; knows nothing about images or models.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ class BatchFolder:
         place = self.path / RUN
         if place.is_file():
             stored = _read_run(place)
-            differing = [name for name, value in asdict(stored).items()
-                         if name != "started" and value != getattr(run, name)]
+            differing = [
+                name for name, value in asdict(stored).items() if name != "started" and value != getattr(run, name)
+            ]
             if differing:
                 raise UsageError(
                     f"{self.path} holds a batch with another {differing[0]} ({getattr(stored, differing[0])}): choose "

@@ -18,14 +18,17 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import Queue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fasttextdiff.batch.plan import Case
+import torch
+
+from fasttextdiff.batch import work
 from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.plan import Case
 from fasttextdiff.errors import FastTextDiffError, one_line
-
-if TYPE_CHECKING:
-    from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.result import SegmentationResult
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.volume import Volume
 
 AHEAD = 3
 """Cases that a worker holds at once: one being read, one in the model, one being written."""
@@ -70,9 +73,7 @@ class LocalWorkers:
         serve: what a worker process runs; tests give another one.
     """
 
-    def __init__(
-        self, folder: Path, run: Run, count: int, serve: Callable[..., None] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, run: Run, count: int, serve: Callable[..., None] | None = None) -> None:
         self.folder, self.run, self.count = folder, run, count
         self.serve = serve or serve_cases
         self._workers: list[_Worker] = []
@@ -175,12 +176,12 @@ class _Job:
     seconds: list[float] = field(default_factory=list)
     error: BaseException | None = None
 
-    def step(self, work: Callable[[Any], Any]) -> _Job:
-        """Do the next step, unless an earlier one failed."""
+    def step(self, work: Callable[[Case, Any], Any]) -> _Job:
+        """Do the next step with what the one before left, unless that failed."""
         start = time.perf_counter()
         if self.error is None:
             try:
-                self.value = work(self.value)
+                self.value = work(self.case, self.value)
             except Exception as error:
                 self.value, self.error = None, error
         self.seconds.append(time.perf_counter() - start)
@@ -202,29 +203,37 @@ def failure(name: str, error: BaseException) -> Outcome:
     return Outcome(name, message, details, hopeless=isinstance(cause, OSError) and cause.errno in FULL)
 
 
+class _Steps:
+    """Reading, inference and writing of one case each, as :class:`_Job` takes them."""
+
+    def __init__(self, run: Run, outputs: BatchFolder, segmenter: Segmenter) -> None:
+        self.run, self.outputs, self.segmenter = run, outputs, segmenter
+
+    def read(self, case: Case, _: None) -> Volume:
+        return work.read_case(case)
+
+    def infer(self, case: Case, volume: Volume) -> SegmentationResult:
+        return work.segment_case(self.segmenter, volume, case, self.run)
+
+    def write(self, case: Case, result: SegmentationResult) -> None:
+        work.write_case(result, case, self.run, self.outputs)
+
+
 def in_three_steps(case: Case, run: Run, segmenter: Segmenter, outputs: BatchFolder) -> Outcome:
     """One case from file to record."""
-    from fasttextdiff.batch.work import read_case, segment_case, write_case
-
-    job = _Job(case).step(lambda _: read_case(case))
-    job.step(lambda volume: segment_case(segmenter, volume, case, run))
-    return job.step(lambda result: write_case(result, case, run, outputs)).outcome()
+    steps = _Steps(run, outputs, segmenter)
+    return _Job(case).step(steps.read).step(steps.infer).step(steps.write).outcome()
 
 
 def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int) -> None:
-    """A worker process: cases come through the pipe, outcomes go back; reading and writing have threads of their own."""
+    """A worker process: cases come through the pipe, outcomes go back; reading and writing have their own threads."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
-    import torch
-
-    from fasttextdiff.batch.work import load_segmenter, read_case, segment_case, write_case
-
     torch.set_num_threads(threads)
     try:
-        segmenter = load_segmenter(run)
+        steps = _Steps(run, BatchFolder(folder), work.load_segmenter(run))
     except FastTextDiffError as error:
         pipe.send(str(error))
         return
-    outputs = BatchFolder(folder)
     read: Queue[_Job] = Queue(1)
     segmented: Queue[_Job] = Queue(1)
 
@@ -234,15 +243,13 @@ def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int) -> None:
                 case = pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)  # the parent is gone: what is begun here will be begun anew
-            read.put(_Job(case).step(lambda _, case=case: read_case(case)))
+            read.put(_Job(case).step(steps.read))
 
     def writing() -> None:
         while True:
-            job = segmented.get()
-            pipe.send(job.step(lambda result, job=job: write_case(result, job.case, run, outputs)).outcome())
+            pipe.send(segmented.get().step(steps.write).outcome())
 
     for target in (reading, writing):
         threading.Thread(target=target, daemon=True).start()
     while True:
-        job = read.get()
-        segmented.put(job.step(lambda volume, job=job: segment_case(segmenter, volume, job.case, run)))
+        segmented.put(read.get().step(steps.infer))

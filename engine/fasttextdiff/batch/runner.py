@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.batch.processes import Outcome
 from fasttextdiff.batch.work import FORMATS, request_of
 from fasttextdiff.errors import FastTextDiffError, UsageError
@@ -207,7 +207,7 @@ def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, A
 
 
 def write_names(plan: Plan, folder: BatchFolder) -> None:
-    """Write `names.local.csv`: which case is which file or series, and what was skipped. It may name patients: keep it."""
+    """Write `names.local.csv`: which case is which file or series, and what was skipped; may name patients."""
     path = folder.path / "names.local.csv"
     with whole_files(path) as (temporary,), temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

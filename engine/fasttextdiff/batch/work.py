@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fasttextdiff.batch.plan import Case
 from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.plan import Case
 from fasttextdiff.dicom_seg import write_dicom_seg
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.preview import write_preview
@@ -52,7 +52,13 @@ def segment_case(segmenter: Segmenter, volume: Volume, case: Case, run: Run) -> 
     segmenter.check_findings(case.findings)
     o = case.options
     result = segmenter.segment(
-        volume, case.findings, slices=o.slices, plane=o.plane, samples=o.samples, seed=o.seed, threshold=o.threshold,
+        volume,
+        case.findings,
+        slices=o.slices,
+        plane=o.plane,
+        samples=o.samples,
+        seed=o.seed,
+        threshold=o.threshold,
         window=o.window,
     )
     return replace(result, provenance=replace(result.provenance, created=run.started))
