@@ -11,13 +11,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up; a module may import from its own row or from below.
 LAYERS = (
     {"version", "errors"},
-    {"volume", "environment", "tables"},
+    {"volume", "environment", "tables", "bootstrap", "calibration"},
     {"model_info", "result", "orientation", "preprocessing", "output_files", "denoiser", "fusion", "feature_cache"},
     {"text_encoder", "worker_fields"},
     {"pipeline", "datasets", "reading", "dicom_reading", "terminology", "segment_tags", "captions", "nrrd"},
-    {"segmenter", "worker_questions", "seg_nrrd", "preview_tiles", "published"},
+    {"evaluation_texts", "segmenter", "worker_questions", "seg_nrrd", "preview_tiles", "published"},
     {"dicom_seg", "writing", "preview", "golden", "convert", "evaluation", "control", "training", "worker_jobs"},
-    {"batch", "worker", "benchmarks"},
+    {"reporting", "batch", "worker", "benchmarks"},
     {"cli"},
     {"__main__"},
 )

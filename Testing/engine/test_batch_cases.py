@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import SERIES, slice_dataset, write_multiframe, write_segmentation, write_slice
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from pydicom.fileset import FileSet
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -330,7 +330,7 @@ def test_unicode_bytes_that_are_no_text_and_very_long_paths_are_read(tmp_path, c
     assert [case.read().shape for case in plan.cases] == [(5, 3, 4), (5, 3, 4)]
 
 
-def test_hidden_files_and_our_own_results_are_no_input(tmp_path, samples):
+def test_hidden_files_and_our_own_results_are_no_input(tmp_path):
     from fasttextdiff.nrrd import write_nrrd
     from fasttextdiff.preview import SOFTWARE
     from fasttextdiff.writing import NIFTI_DESCRIPTION
@@ -343,7 +343,7 @@ def test_hidden_files_and_our_own_results_are_no_input(tmp_path, samples):
     nibabel.save(mask, tmp_path / "mask.nii.gz")
     write_nrrd(tmp_path / "s.seg.nrrd", [np.zeros((2, 2, 2), np.uint8)], np.eye(4), {"Segment0_ID": "Segment_1"})
     write_nrrd(tmp_path / "u.nrrd", [np.zeros((2, 2, 2), np.float32)], np.eye(4), {"FastTextDiff.Finding1": "lung"})
-    information = __import__("PIL.PngImagePlugin", fromlist=["PngInfo"]).PngInfo()
+    information = PngImagePlugin.PngInfo()
     information.add_text("Software", SOFTWARE)
     Image.new("RGB", (4, 4)).save(tmp_path / "p.png", pnginfo=information)
     write_nifti(tmp_path / "out" / "ct-1" / "ct-1.nii.gz")
@@ -453,22 +453,34 @@ def test_a_wrong_table_names_the_row(images, name):
         plan_of(table)
     assert words in str(caught.value)
     assert str(caught.value).startswith(str(table))
-    table.write_text("path\nMüller", encoding="latin-1")
-    with pytest.raises(UsageError, match="not UTF-8" if table.suffix == ".csv" else "not UTF-8"):
-        plan_of(table)
+
+
+def test_a_table_in_another_encoding_says_so(images):
+    (images / "jobs.csv").write_text("path\nMüller", encoding="latin-1")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        plan_of(images / "jobs.csv")
 
 
 def test_rows_without_an_image_and_repeated_rows_are_listed_by_number(images):
-    rows = ["path,findings", "gone.nii,", "scans/v.nii,heart", "scans/v.nii,", "scans/v.nii,heart", "jobs.csv,"]
+    rows = [
+        "path,findings",
+        "gone.nii,",
+        "scans/v.nii,heart",
+        "scans/v.nii,",
+        "scans/v.nii,heart",
+        "jobs.csv,",
+        "n" * 300 + ".nii,",
+    ]
     (images / "jobs.csv").write_text("\n".join(rows))
     plan = plan_of(images / "jobs.csv")
     assert [case.findings for case in plan.cases] == [("heart",), ("left lung",)]
     first, second = (case.name for case in plan.cases)
     assert second.startswith(first + "-")
     assert [one.reason for one in plan.skipped] == [
-        "row 2: no such file or folder",
+        "row 2: no such file or directory",
         "row 5: an earlier row asks the same",
         "row 6: neither DICOM nor an image by its name",
+        "row 7: file name too long",
     ]
 
 

@@ -11,8 +11,10 @@ import time
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
+from dicom_files import write_stack
 from PIL import Image
 from tiny_models import save_text_encoder, tiny_pipeline
 
@@ -97,6 +99,7 @@ BAD_OPTIONS = {
     "device": (["-f", "lung", "--device", "cuda:7"], "cuda:7"),
     "uncertainty of one sample": (["-f", "lung", "--uncertainty", "u.nrrd"], "--samples"),
     "unknown option": (["-f", "lung", "--colour", "red"], "--colour"),
+    "probabilities in a label map": (["-f", "lung", "--fractional"], "DICOM SEG"),
 }
 
 
@@ -111,6 +114,29 @@ def test_a_wrong_option_is_one_line_and_leaves_no_file(run, volume, tmp_path, ca
     assert code == 2
     assert words in error_line(err)
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+def test_a_dicom_series_is_segmented_into_a_dicom_segmentation(run, tmp_path, kind):
+    pytest.importorskip("highdicom")
+    voxels = np.random.default_rng(0).integers(-1000, 300, (3, 30, 40)).astype(np.int16)
+    write_stack(tmp_path / "series", voxels, np.diag([-1.0, -1.0, 2.5, 1.0]))
+    out = tmp_path / "result.dcm"
+    options = ["--threshold", 0.2, *(["--fractional"] if kind == "FRACTIONAL" else [])]
+    code, printed, err = run("segment", tmp_path / "series", "-f", "left lung", "-f", "heart", "-o", out, *options)
+    assert code == 0, err
+    assert f"wrote {out}" in printed
+    dataset = pydicom.dcmread(out)
+    assert (dataset.SegmentationType, dataset.Rows, dataset.Columns) == (kind, 30, 40)
+    assert [segment.SegmentLabel for segment in dataset.SegmentSequence] == ["left lung", "heart"]
+
+
+def test_a_dicom_segmentation_of_another_format_is_one_line(run, volume, tmp_path):
+    pytest.importorskip("highdicom")
+    code, _, err = run("segment", volume, "-f", "lung", "-o", tmp_path / "result.dcm")
+    assert code == 2
+    assert "this is none" in error_line(err)
+    assert not (tmp_path / "result.dcm").exists()
 
 
 def bad_inputs(folder):

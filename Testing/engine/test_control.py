@@ -42,8 +42,13 @@ class Answers:
 
     def decode(self, _, findings, *, threshold):
         self.asked += findings
-        sides = [re.search("left|right", text).group() for text in findings]
-        return SimpleNamespace(findings=[SimpleNamespace(mask=self.answer(side)[None]) for side in sides])
+        masks = [self.answer(re.search("left|right", text).group()) for text in findings]
+        return SimpleNamespace(
+            findings=[
+                SimpleNamespace(finding=text, mask=mask[None], presence=[float(mask.any())])
+                for text, mask in zip(findings, masks, strict=True)
+            ]
+        )
 
 
 def painted(*places):
@@ -70,8 +75,13 @@ def test_a_side_without_lesions_wants_an_empty_mask():
     one_sided = [target(LEFT)]
     assert summary(list(ask_sides(DEAF, one_sided)))["absent_empty"] == 0
     knows = Answers(lambda side: painted(LEFT) if side == "left" else painted(np.s_[0:1, 0:15]))  # 0.15 %
-    found = summary(list(ask_sides(knows, one_sided)))
+    answers = list(ask_sides(knows, one_sided))
+    found = summary(answers)
     assert (found["absent_empty"], found["n_absent"], found["n_there"]) == (1, 1, 1)
+    assert [(answer.text.count("left"), answer.there, answer.presence) for answer in answers] == [
+        (1, True, 1),
+        (0, False, 1),
+    ]
 
 
 def test_a_speck_is_not_asked_for():

@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_nothing_behind(files, tmp_path, monkeypatch):
     monkeypatch.setattr(FastTextDiffPipeline, "save_pretrained", fail)
     with pytest.raises(FastTextDiffError) as caught:
         convert(*arguments)
-    one_line(caught, "No space left")
+    one_line(caught, "no space left")
     assert set(tmp_path.iterdir()) == before
 
 

@@ -12,7 +12,7 @@ from tiny_models import one_line
 
 from fasttextdiff.datasets import Target
 from fasttextdiff.errors import UsageError
-from fasttextdiff.evaluation import by_text, choose_texts, evaluate, protocol_i, protocol_p, report, save_mask, score
+from fasttextdiff.evaluation import PROTOCOLS, by_text, evaluate, protocol_i, protocol_p, report, save_mask, score
 from fasttextdiff.volume import Modality
 
 
@@ -82,32 +82,6 @@ def test_protocol_i_means_images_and_protocol_p_pools_pixels():
     assert protocol_p(scores[2:]) == {"dice": 1.0, "iou": 1.0}
 
 
-def test_text_modes_change_what_is_asked_as_they_say():
-    targets = texts_of("left lung", "Right lung", "heart", "heart")
-    assert choose_texts(targets, "true") == ["left lung", "Right lung", "heart", "heart"]
-    assert choose_texts(targets, "none") == [""] * 4
-    assert choose_texts(targets, "flipped") == ["right lung", "Left lung", "heart", "heart"]
-
-
-def test_shuffled_texts_are_other_texts_of_the_split_and_repeatable():
-    targets = texts_of(*(["left lung"] * 20 + ["heart"] * 20 + ["nuclei"] * 2))
-    shuffled = choose_texts(targets, "shuffled")
-    true = choose_texts(targets, "true")
-    assert all(text != own for text, own in zip(shuffled, true, strict=True))
-    assert set(shuffled) == set(true)
-    assert shuffled == choose_texts(targets, "shuffled")
-    assert shuffled != choose_texts(targets, "shuffled", seed=1)
-
-
-def test_unknown_text_modes_and_splits_with_one_text_are_refused():
-    with pytest.raises(UsageError) as caught:
-        choose_texts(texts_of("a", "b"), "wrong")
-    one_line(caught, "wrong", "shuffled")
-    with pytest.raises(UsageError) as caught:
-        choose_texts(texts_of("a", "a"), "shuffled")
-    one_line(caught, "same text")
-
-
 def test_each_target_is_shown_whole_and_asked_its_text(tmp_path):
     segmenter = FakeSegmenter()
     targets = [target(tmp_path, "a", image=TWENTY, truth=THIRTY), target(tmp_path, "b", truth=NOTHING)]
@@ -144,6 +118,7 @@ def test_the_published_protocol_keeps_colours(tmp_path):
     colours = np.zeros((300, 200, 3), np.uint8)
     colours[..., 0], colours[..., 2] = 150, 30
     Image.fromarray(colours).save(item.image)
+    Image.fromarray(np.zeros((300, 200), np.uint8)).save(item.mask)
     segmenter = FakeSegmenter()
     list(evaluate(segmenter, [item], texts=["x"], protocol="published"))
     shown = segmenter.volumes[0].array
@@ -151,11 +126,12 @@ def test_the_published_protocol_keeps_colours(tmp_path):
     assert shown[0, 100, 100].tolist() == [150, 0, 30]
 
 
-def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path):
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path, protocol):
     item = target(tmp_path)
     Image.fromarray(np.zeros((9, 10), np.uint8)).save(item.mask)
     with pytest.raises(UsageError) as caught:
-        list(evaluate(FakeSegmenter(), [item], texts=["x"]))
+        list(evaluate(FakeSegmenter(), [item], texts=["x"], protocol=protocol))
     one_line(caught, str(item.mask), "(9, 10)", "(10, 10)")
 
 

@@ -48,6 +48,14 @@ def half(state, file):
 torch.save = half
 cli.main()
 """
+# in half precision a batch of two rounds otherwise than one of three, and Adam makes steps of what is left of nothing
+SINGLE_PRECISION = """
+import accelerate
+from fasttextdiff import cli
+Accelerator = accelerate.Accelerator
+accelerate.Accelerator = lambda mixed_precision, **options: Accelerator(mixed_precision="no", **options)
+cli.main()
+"""
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -126,18 +134,22 @@ def test_a_run_killed_at_any_time_and_again_while_saving_ends_with_the_bits_of_o
     assert weights(folder, "killed") == weights(folder, whole)
 
 
-def test_two_processes_share_every_batch_and_end_where_one_does(folder, whole):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "fasttextdiff")
-    done = run(folder, "shared", *launcher)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("wrote") == 1
-    assert checkpoint(folder, "shared")["step"] == STEPS
+def test_two_processes_share_every_batch_and_end_where_one_does(folder):
+    """Three images a batch: one process has two of them, the other one."""
+    script = folder / "single_precision.py"
+    script.write_text(SINGLE_PRECISION)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script))
+    for name, how in (("alone", [str(script)]), ("shared", launcher)):
+        done = run(folder, name, *how)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("wrote") == 1
+        assert checkpoint(folder, name)["step"] == STEPS
     start = torch.nn.utils.parameters_to_vector(tiny_pipeline().parameters()).detach()
-    alone, shared = (flat(checkpoint(folder, name)["model"]) for name in (whole, "shared"))
+    alone, shared = (flat(checkpoint(folder, name)["model"]) for name in ("alone", "shared"))
     moved, apart = (alone - start).norm(), (alone - shared).norm()
     print(f"moved {moved:.4f}, apart {apart:.6f}")
     assert moved > 0.1
-    assert apart < 0.1 * moved
+    assert apart < 0.01 * moved
 
 
 def test_a_budget_of_labels_is_in_the_log_and_another_one_is_no_continuation(folder):

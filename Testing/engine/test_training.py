@@ -367,6 +367,8 @@ def test_a_configuration_is_read_with_paths_relative_to_its_file(tmp_path):
     assert [config.stage_at(step).size for step in range(6)] == [32, 32, 32, 48, 48, 48]
     assert config.model == CompactModelConfig(vocabulary=300, channels=(16, 32))
     assert config.learning_rate == 0.002
+    (tmp_path / "configs" / "run.yaml").write_text(YAML.replace("0.002", "2e-3"))  # a text to YAML
+    assert read_config(tmp_path / "configs" / "run.yaml") == config
 
 
 @pytest.mark.parametrize(
@@ -378,6 +380,7 @@ def test_a_configuration_is_read_with_paths_relative_to_its_file(tmp_path):
         (lambda text: text.replace("licence: CC0-1.0\n", ""), "licence"),
         (lambda text: text.replace("stages:", "stags:"), "stages"),
         (lambda text: text.replace("]}", ""), "line"),
+        (lambda text: text.replace("0.002", "fast"), "fast"),
         (lambda _: "", "cannot be used"),
         (lambda _: "- 3\n", "cannot be used"),
     ],

@@ -387,12 +387,20 @@ def evaluate(
     ],
     split: Annotated[str, typer.Option(help="Name of the split, e.g. val.")] = "val",
     model: ModelOption = None,
-    text: Annotated[str, typer.Option(help="true, none, shuffled or flipped.")] = "true",
+    text: Annotated[str, typer.Option(help="true, none, shuffled, flipped, typos or paraphrase.")] = "true",
     protocol: Annotated[str, typer.Option(help="native or published (256 px, dilated masks).")] = "native",
     threshold: Annotated[float | None, typer.Option(help="Of the probability; the model's own if not given.")] = None,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder for the predicted masks, as PNG.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Score only every so manieth target.")] = 1,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="New folder for a page on every text, both protocols, intervals and calibration."),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Noise samples whose disagreement the report judges; 8 if not given.")
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="Show the worst and best cases in the report.")] = True,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     verbose: Verbose = False,
@@ -400,14 +408,26 @@ def evaluate(
     """Score a model on a labelled folder: Dice and IoU, as the mean of images and over all pixels."""
     from fasttextdiff import evaluation
     from fasttextdiff.datasets import load_targets
+    from fasttextdiff.evaluation_texts import choose_texts
     from fasttextdiff.output_files import check_writable
 
+    if report is not None:
+        if text != "true" or protocol != "native" or json_output or masks:
+            raise UsageError(
+                "--report measures all texts and both protocols and writes report.json: leave out --text, --protocol, "
+                "--json and --masks"
+            )
+        options = {"every": every, "samples": samples or 8, "threshold": threshold, "pictures": pictures}
+        _make_report(lambda: _load(model, device, dtype), report, dataset, split, **options)
+        return
+    if samples is not None or not pictures:
+        raise UsageError("--samples and --no-pictures are about a report: add --report DIR")
     if protocol not in evaluation.PROTOCOLS:
         raise UsageError(f"'{protocol}' is not a protocol: use {' or '.join(evaluation.PROTOCOLS)}")
     if json_output:
         check_writable(json_output)
     targets = load_targets(dataset, split)
-    texts = evaluation.choose_texts(targets, text)[::every]
+    texts = choose_texts([t.text for t in targets], text)[::every]
     targets = targets[::every]
     segmenter = _load(model, device, dtype)
     keep = None if masks is None else lambda target, mask: evaluation.save_mask(masks, target, mask)
@@ -419,7 +439,7 @@ def evaluate(
             scores.append(done)
             progress(len(scores), len(targets))
     info = segmenter.pipeline.info
-    report = evaluation.report(
+    numbers = evaluation.report(
         scores,
         dataset=dataset.resolve().name,
         split=split,
@@ -428,9 +448,9 @@ def evaluate(
         protocol=protocol,
         threshold=info.threshold if threshold is None else threshold,
     )
-    _show_scores(report, evaluation.by_text(scores, targets))
+    _show_scores(numbers, evaluation.by_text(scores, targets))
     if json_output:
-        _write_json(json_output, report)
+        _write_json(json_output, numbers)
 
 
 @app.command(name="evaluate-control", no_args_is_help=True)
@@ -747,6 +767,16 @@ def _show_result(result: SegmentationResult) -> None:
         for warning in found.warnings:
             _note(warning)
     _table(result.provenance.model, ("finding", unit, "presence"), rows)
+
+
+def _make_report(load: Callable[[], Segmenter], folder: Path, dataset: Path, split: str, **options: Any) -> None:
+    import shlex
+
+    from fasttextdiff.reporting.make import ReportRequest, make_report
+
+    command = shlex.join(["fasttextdiff", *sys.argv[1:]])
+    make_report(load, ReportRequest(dataset, split, command, **options), folder, _progress)
+    _say(f"wrote {folder / 'report.html'}, with report.md and report.json beside it")
 
 
 def _show_scores(report: dict[str, Any], texts: dict[str, dict[str, float]]) -> None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from fasttextdiff.datasets import Target, right_half
 from fasttextdiff.errors import UsageError
-from fasttextdiff.evaluation import picture_volume, score
-from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.evaluation import score, shown
+from fasttextdiff.result import FindingResult
+from fasttextdiff.segmenter import EncodedImage, Segmenter
 from fasttextdiff.volume import Modality
 
 WORDINGS = (
@@ -44,6 +45,7 @@ class Answer:
         mask_px: pixels of the mask.
         wrong_px: pixels of the mask on the other side.
         area: the mask's share of the image.
+        presence: the model's probability that the lesions asked for are there.
     """
 
     image: str
@@ -53,6 +55,7 @@ class Answer:
     mask_px: int
     wrong_px: int
     area: float
+    presence: float
 
 
 def ask_sides(segmenter: Segmenter, targets: Sequence[Target], threshold: float | None = None) -> Iterator[Answer]:
@@ -68,31 +71,49 @@ def ask_sides(segmenter: Segmenter, targets: Sequence[Target], threshold: float 
     """
     if any(target.modality is not Modality.XRAY for target in targets):
         raise UsageError("control prompts are measured on chest X-rays with masks of all lesions")
-    for n, target in enumerate(targets):
-        truth = target.load_mask()
-        halves = {"left": right_half(truth), "right": ~right_half(truth)}
-        texts = {side: WORDINGS[(2 * n + k) % len(WORDINGS)].format(side=side) for k, side in enumerate(halves)}
-        asked = {side: half for side, half in halves.items() if not 0 < (truth & half).mean() < SPECK}
-        if not asked:
-            continue
-        volume = picture_volume(target.load_image(), target.modality, str(target.image))
-        found = segmenter.decode(segmenter.describe(volume), [texts[side] for side in asked], threshold=threshold)
-        for (side, half), finding in zip(asked.items(), found.findings, strict=True):
-            yield _answer(target.image.name, texts[side], finding.mask[0], truth, half)
+    for turn, target in enumerate(targets):
+        volume, truth = shown(target)
+        yield from answers_for(segmenter, segmenter.describe(volume), truth, turn, target.image.name, threshold)
 
 
-def _answer(
-    image: str, text: str, mask: NDArray[np.bool_], truth: NDArray[np.bool_], half: NDArray[np.bool_]
-) -> Answer:
-    wanted = truth & half
+def answers_for(
+    segmenter: Segmenter,
+    image: EncodedImage,
+    truth: NDArray[np.bool_],
+    turn: int,
+    name: str,
+    threshold: float | None = None,
+) -> list[Answer]:
+    """Ask for the lesions of both sides of one image.
+
+    Args:
+        segmenter: the model.
+        image: a chest X-ray as the segmenter described it.
+        truth: mask (h, w) of all its lesions.
+        turn: the image's number; decides which wordings are used.
+        name: file name of the image.
+        threshold: of the probability; the model's own if None.
+    """
+    halves = {"left": right_half(truth), "right": ~right_half(truth)}
+    texts = {side: WORDINGS[(2 * turn + k) % len(WORDINGS)].format(side=side) for k, side in enumerate(halves)}
+    asked = {side: half for side, half in halves.items() if not 0 < (truth & half).mean() < SPECK}
+    if not asked:
+        return []
+    found = segmenter.decode(image, [texts[side] for side in asked], threshold=threshold).findings
+    return [_answer(name, finding, truth, half) for half, finding in zip(asked.values(), found, strict=True)]
+
+
+def _answer(image: str, found: FindingResult, truth: NDArray[np.bool_], half: NDArray[np.bool_]) -> Answer:
+    mask, wanted = found.mask[0], truth & half
     return Answer(
         image=image,
-        text=text,
+        text=found.finding,
         there=bool(wanted.any()),
-        dice=score(image, text, mask, wanted).dice,
+        dice=score(image, found.finding, mask, wanted).dice,
         mask_px=int(mask.sum()),
         wrong_px=int((mask & ~half).sum()),
         area=float(mask.mean()),
+        presence=float(found.presence[0]),
     )
 
 

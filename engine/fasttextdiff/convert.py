@@ -6,8 +6,6 @@ Knows files and folders; knows nothing about how the published tensors are named
 from __future__ import annotations
 
 import pickle
-import secrets
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +17,7 @@ from fasttextdiff import published
 from fasttextdiff.denoiser import FeatureDenoiser
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.model_info import ModelInfo
+from fasttextdiff.output_files import check_new_folder, whole_folder
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.text_encoder import TextEncoder
@@ -52,7 +51,7 @@ def convert(denoiser: Path, head: Path, text_encoder: str, output: Path, *, name
         UsageError: a file is missing, or `output` is in the way.
         FastTextDiffError: a file cannot be read, needs code to be read, or is not the published network.
     """
-    _check_output(output)
+    check_new_folder(output)
     head_state = read_checkpoint(head)
     text = TextEncoder.from_pretrained(text_encoder)
     unet = published.build_unet(published.PUBLISHED_UNET)
@@ -67,7 +66,8 @@ def convert(denoiser: Path, head: Path, text_encoder: str, output: Path, *, name
         pipeline = FastTextDiffPipeline(text, features, fusion, published_preprocessing(), info)
     except ValueError as error:
         raise FastTextDiffError(f"the text encoder {text_encoder} does not fit: {error}") from error
-    _save_whole(pipeline, output)
+    with whole_folder(output) as temporary:
+        pipeline.save_pretrained(temporary)
     return output
 
 
@@ -115,28 +115,3 @@ def _state_dict(content: Any, path: Path) -> dict[str, Any]:
     if all(key.startswith("module.") for key in content):
         return {key.removeprefix("module."): value for key, value in content.items()}
     return dict(content)
-
-
-def _check_output(output: Path) -> None:
-    try:
-        in_the_way = output.exists() and (not output.is_dir() or any(output.iterdir()))
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {one_line(error)}") from error
-    if in_the_way:
-        raise UsageError(f"{output} is there already and not empty: choose another folder")
-
-
-def _save_whole(pipeline: FastTextDiffPipeline, output: Path) -> None:
-    """Save beside `output` and rename, so that no half-written model is ever taken for one."""
-    output = output.absolute()  # gives "." a name
-    temporary = output.with_name(f".{output.name[-24:]}-{secrets.token_hex(4)}")
-    try:
-        temporary.mkdir(parents=True)
-        pipeline.save_pretrained(temporary)
-        if output.exists():
-            output.rmdir()
-        temporary.rename(output)
-    except OSError as error:
-        raise FastTextDiffError(f"cannot write {output}: {one_line(error)}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -43,6 +43,11 @@ class Target:
     text: str
     modality: Modality
 
+    @property
+    def of_finding(self) -> bool:
+        """Whether the mask is that of one finding among several, and not all that LViT's sentence tells of."""
+        return self.mask.parent.name != "labelcol"
+
     def load_image(self) -> NDArray[np.uint8]:
         """(h, w) or (h, w, 3)."""
         return load_image(self.image)

@@ -6,11 +6,11 @@ read: the same result gives the same bytes. Knows nothing about how the file com
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import re
 import uuid
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.environment import Requirement, check_package
 from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError, one_line
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
 from fasttextdiff.segment_tags import (
@@ -34,7 +35,7 @@ from fasttextdiff.segment_tags import (
 from fasttextdiff.terminology import Code, Rgb, assign_colors, code_finding
 from fasttextdiff.volume import Source, Volume
 
-_PACKAGE = "highdicom>=0.27"
+_HIGHDICOM = Requirement("highdicom", "0.28", "highdicom")
 _USE_INSTEAD = "write .seg.nrrd or .nii.gz instead"
 # A namespace of our own, so that no other software derives the same UIDs from the same series (RFC 9562, section 5.5).
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "fasttextdiff")
@@ -63,10 +64,13 @@ def check_packages() -> None:
     """Refuse before any work where the optional package is missing.
 
     Raises:
-        MissingPackagesError: highdicom is not installed.
+        MissingPackagesError: highdicom is not installed, or too old.
     """
-    if importlib.util.find_spec("highdicom") is None:
-        raise MissingPackagesError(f'DICOM SEG needs one more package: pip install "{_PACKAGE}"; or {_USE_INSTEAD}')
+    problem = check_package(_HIGHDICOM).problem
+    if problem:
+        raise MissingPackagesError(
+            f'DICOM SEG needs {_HIGHDICOM.name}: {problem}; pip install "{_HIGHDICOM}", or {_USE_INSTEAD}'
+        )
 
 
 def check_source(volume: Volume) -> None:
@@ -114,7 +118,8 @@ def write_dicom_seg(result: SegmentationResult, path: Path, *, fractional: bool 
     from pydicom import config
 
     # Values of the source are passed on as they are; a warning would show them, and they may name the patient.
-    with config.disable_value_validation():
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             _segmentation(result, _source_images(result.volume), fractional).save_as(path, enforce_file_format=True)
         except (FastTextDiffError, OSError, MemoryError):
@@ -225,7 +230,7 @@ def _segmentation(result: SegmentationResult, images: Sequence[Any], fractional:
     """The Segmentation object (a pydicom dataset)."""
     from highdicom.seg import Segmentation
 
-    logging.getLogger("highdicom").setLevel(logging.ERROR)  # its warnings tell the patient's name
+    logging.getLogger("highdicom").setLevel(logging.ERROR)  # here, too, it tells the patient's name
     provenance, created = result.provenance, _created(result.provenance)
     stored = _stored_frames(result, fractional)
     segmentation = Segmentation(
@@ -294,21 +299,29 @@ def _frame(finding: FindingResult, k: int, fractional: bool) -> NDArray[Any]:
 
 def _fill_frames(segmentation: Any, result: SegmentationResult, fractional: bool) -> None:
     """Put the pixels in, frame by frame as the object lists them, and name the frames of a multi-frame source."""
-    source, frames = result.volume.source, []
+    source, groups = result.volume.source, segmentation.PerFrameFunctionalGroupsSequence
+    origins = [group.DerivationImageSequence[0].SourceImageSequence[0] for group in groups]
     slice_of = {uid: k for k, uid in enumerate(source.instance_uids)}
-    for group in segmentation.PerFrameFunctionalGroupsSequence:
-        origin = group.DerivationImageSequence[0].SourceImageSequence[0]
-        k = slice_of[origin.ReferencedSOPInstanceUID]
+    slices = [
+        int(origin.ReferencedFrameNumber) - 1
+        if "ReferencedFrameNumber" in origin
+        else slice_of[origin.ReferencedSOPInstanceUID]
+        for origin in origins
+    ]
+    for origin, k in zip(origins, slices, strict=True):  # only now: segments share one item for a slice
         if "ReferencedFrameNumber" in origin:
-            k = int(origin.ReferencedFrameNumber) - 1
             origin.ReferencedFrameNumber = source.frames[k][1]
-        # A lone segment is identified once for all frames.
-        owner = group if "SegmentIdentificationSequence" in group else segmentation.SharedFunctionalGroupsSequence[0]
-        number = owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        frames.append(_frame(result.findings[number - 1], k, fractional).ravel())
+    findings = [result.findings[_segment_number(segmentation, group) - 1] for group in groups]
+    frames = [_frame(finding, k, fractional).ravel() for finding, k in zip(findings, slices, strict=True)]
     pixels = np.concatenate(frames)
     data = pixels.tobytes() if fractional else np.packbits(pixels, bitorder="little").tobytes()
     segmentation.PixelData = data + b"\0" * (len(data) % 2)
+
+
+def _segment_number(segmentation: Any, group: Any) -> int:
+    """Which segment a frame belongs to; a lone segment is named once for all frames."""
+    owner = group if "SegmentIdentificationSequence" in group else segmentation.SharedFunctionalGroupsSequence[0]
+    return int(owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
 def _derived_uid(what: str, result: SegmentationResult, fractional: bool) -> str:

@@ -97,7 +97,7 @@ class Device:
 def check_packages() -> list[Package]:
     """Every requirement beside what is installed; torch is tried out too, for a half-installed one looks complete."""
     importlib.invalidate_caches()  # something may have been installed since the process started
-    packages = [_checked(requirement) for requirement in REQUIREMENTS]
+    packages = [check_package(requirement) for requirement in REQUIREMENTS]
     return [_tried(package) if package.requirement.name == "torch" else package for package in packages]
 
 
@@ -114,7 +114,8 @@ def require_packages() -> None:
         raise MissingPackagesError(f"{told}. Install {needed} with the module's set-up panel or with pip")
 
 
-def _checked(requirement: Requirement) -> Package:
+def check_package(requirement: Requirement) -> Package:
+    """One requirement beside what is installed."""
     installed = _installed_version(requirement)
     if installed is None:
         return Package(requirement, None, "not installed")

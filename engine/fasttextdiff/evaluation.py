@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from fasttextdiff.datasets import Target, swap_sides
+from fasttextdiff.datasets import Target
 from fasttextdiff.errors import UsageError
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.volume import Modality, Source, Volume
 
-TEXTS = ("true", "none", "shuffled", "flipped")
 PROTOCOLS = ("native", "published")
 PUBLISHED_SIDE = 256
 """Pixels of images and masks in the published protocol."""
@@ -74,41 +73,6 @@ def protocol_p(scores: Sequence[Score]) -> dict[str, float]:
     return {"dice": 2 * overlap / (truth + mask), "iou": overlap / union}
 
 
-def choose_texts(targets: Sequence[Target], mode: str, seed: int = 0) -> list[str]:
-    """What the model is asked for, target by target.
-
-    Args:
-        targets: the split.
-        mode: "true" as written, "none" the empty text, "shuffled" another target's text that differs, "flipped" the
-            true text with left and right exchanged.
-        seed: of the shuffling.
-
-    Raises:
-        UsageError: no such mode, or there is only one text to shuffle.
-    """
-    true = [t.text for t in targets]
-    if mode == "true":
-        return true
-    if mode == "none":
-        return [""] * len(true)
-    if mode == "flipped":
-        return [swap_sides(text) for text in true]
-    if mode != "shuffled":
-        raise UsageError(f"'{mode}' is not a text mode: use {', '.join(TEXTS)}")
-    if len(set(true)) < 2:
-        raise UsageError("all targets of this split have the same text: there is nothing to shuffle")
-    rng = np.random.default_rng(seed)
-    return [_another(true, text, rng) for text in true]
-
-
-def _another(texts: Sequence[str], own: str, rng: np.random.Generator) -> str:
-    """A text of the split, as often as it occurs there, that is not `own`."""
-    while True:
-        text = texts[int(rng.integers(len(texts)))]
-        if text != own:
-            return text
-
-
 def evaluate(
     segmenter: Segmenter,
     targets: Sequence[Target],
@@ -131,17 +95,27 @@ def evaluate(
         keep: called with each target and its mask.
     """
     for target, text in zip(targets, texts, strict=True):
-        image, truth = target.load_image(), target.load_mask()
-        if protocol == "published":
-            image, truth = _published_image(image), _published_mask(truth)
-        volume = picture_volume(image, target.modality, str(target.image))
+        volume, truth = shown(target, protocol)
         found = segmenter.decode(segmenter.describe(volume), [text], threshold=threshold).findings[0]
         mask = found.mask[0]
-        if mask.shape != truth.shape:
-            raise UsageError(f"{target.mask} has {truth.shape} pixels, but its image has {mask.shape}")
         if keep is not None:
             keep(target, mask)
         yield score(target.image.name, text, mask, truth)
+
+
+def shown(target: Target, protocol: str = "native") -> tuple[Volume, NDArray[np.bool_]]:
+    """What a protocol shows to the model, and the true mask (h, w) that it compares with.
+
+    Raises:
+        FastTextDiffError: the image or the mask cannot be read.
+        UsageError: they differ in size.
+    """
+    image, truth = target.load_image(), target.load_mask()
+    if image.shape[:2] != truth.shape:
+        raise UsageError(f"{target.mask} has {truth.shape} pixels, but its image has {image.shape[:2]}")
+    if protocol == "published":
+        image, truth = _published_image(image), _published_mask(truth)
+    return picture_volume(image, target.modality, str(target.image)), truth
 
 
 def report(scores: Sequence[Score], **run: Any) -> dict[str, Any]:
@@ -168,12 +142,15 @@ def report(scores: Sequence[Score], **run: Any) -> dict[str, Any]:
 
 def by_text(scores: Sequence[Score], targets: Sequence[Target]) -> dict[str, dict[str, float]]:
     """Protocol I of each true text and its n; empty where every image has its own sentence."""
+    return {text: {"n": len(group), **protocol_i(group)} for text, group in groups_by_text(scores, targets).items()}
+
+
+def groups_by_text(scores: Sequence[Score], targets: Sequence[Target]) -> dict[str, list[Score]]:
+    """Scores by true text; empty where there are too many texts for a table, as every image has its own sentence."""
     groups: dict[str, list[Score]] = {}
     for result, target in zip(scores, targets, strict=True):
         groups.setdefault(target.text, []).append(result)
-    if len(groups) > 12:
-        return {}
-    return {text: {"n": len(group), **protocol_i(group)} for text, group in groups.items()}
+    return groups if len(groups) <= 12 else {}
 
 
 def picture_volume(image: NDArray[np.uint8], modality: Modality, path: str = "") -> Volume:
@@ -199,7 +176,6 @@ def save_mask(folder: Path, target: Target, mask: NDArray[np.bool_]) -> None:
     """Write a predicted mask, 0 or 255, under the true mask's file name; targets by finding keep their subfolder."""
     from PIL import Image
 
-    of_finding = target.mask.parent.name != "labelcol"
-    path = folder / (target.mask.parent.name if of_finding else "") / target.mask.name
+    path = folder / (target.mask.parent.name if target.of_finding else "") / target.mask.name
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask.astype(np.uint8) * 255).save(path.with_suffix(".png"))

@@ -1,4 +1,4 @@
-"""Make output files appear whole or not at all, and find out beforehand whether they can.
+"""Make output files and folders appear whole or not at all, and find out beforehand whether they can.
 
 Knows nothing about what is in the files.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,45 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
         if isinstance(error, OSError):
             raise FastTextDiffError(f"cannot write {paths[0]}: {_reason(error)}") from error
         raise
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuse a place for a folder of results that is taken: what lies there is never mixed with new files.
+
+    Raises:
+        UsageError: a file is there, or a folder that is not empty.
+    """
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {_reason(error)}; choose another folder") from error
+    if taken:
+        raise UsageError(f"{folder} is there already and not empty: choose another folder")
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder` to write to, and rename it when the block ends.
+
+    Whatever ends the block early leaves nothing behind, so that a half-written folder is never taken for a whole one.
+
+    Raises:
+        UsageError: as :func:`check_new_folder`.
+        FastTextDiffError: the system refused to write or rename.
+    """
+    check_new_folder(folder)
+    folder = folder.absolute()  # gives "." a name
+    temporary = folder.with_name(f".{folder.name[-24:]}-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise FastTextDiffError(f"cannot write {folder}: {_reason(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _reason(error: OSError) -> str:

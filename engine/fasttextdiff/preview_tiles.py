@@ -64,16 +64,31 @@ def draw_slice(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
 
 def overlay_mask(tile: Image.Image, mask: NDArray[np.bool_], color: Rgb) -> Image.Image:
     """The tile with a mask (row, column) as a translucent area with a crisp outline; the tile itself stays as it is."""
-    from PIL import Image, ImageFilter
+    from PIL import Image
 
     inside = _scaled(mask, tile.size)
-    shrunk = Image.fromarray(inside.astype(np.uint8)).filter(ImageFilter.MinFilter(5))
-    outline = inside & (np.asarray(shrunk) == 0)
     pixels = np.asarray(tile).astype(np.float32)
     paint = np.array(color, np.float32)
     pixels[inside] = (1 - _FILL) * pixels[inside] + _FILL * paint
-    pixels[outline] = paint
+    pixels[_outline(inside)] = paint
     return Image.fromarray((pixels + 0.5).astype(np.uint8))
+
+
+def draw_outline(tile: Image.Image, mask: NDArray[np.bool_], color: Rgb) -> Image.Image:
+    """The tile with a mask's (row, column) outline alone, which leaves what lies inside to be seen."""
+    from PIL import Image
+
+    pixels = np.array(tile)
+    pixels[_outline(_scaled(mask, tile.size))] = color
+    return Image.fromarray(pixels)
+
+
+def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The outermost two pixels of a mask."""
+    from PIL import Image, ImageFilter
+
+    shrunk = Image.fromarray(inside.astype(np.uint8)).filter(ImageFilter.MinFilter(5))
+    return inside & (np.asarray(shrunk) == 0)
 
 
 def _scaled(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -71,6 +71,12 @@ class FindingResult:
     warnings: tuple[str, ...] = ()
 
 
+def entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Uncertainty of each pixel's probability in bits, any shape: 0 where it is 0 or 1, and 1 where it is a half."""
+    inside = np.clip(probability, 1e-7, 1 - 1e-7)
+    return -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
+
+
 @dataclass(frozen=True)
 class SegmentationResult:
     """All findings of one run; iterate over `findings` in the order they were typed."""

@@ -18,6 +18,7 @@ from fasttextdiff.batch.headers import DicomFile, ImageFile
 from fasttextdiff.batch.plan import Case, CaseOptions, Plan, Skipped, common_folder
 from fasttextdiff.batch.selection import Choice, Series, choose_series
 from fasttextdiff.batch.table import TABLE_ENDINGS, Request, checked_findings, pattern_of, read_table
+from fasttextdiff.batch.tree import is_file, is_folder
 from fasttextdiff.errors import UsageError
 from fasttextdiff.volume import Modality
 from fasttextdiff.worker_fields import modality_of
@@ -56,11 +57,11 @@ def find_cases(
         UsageError: there is nothing to segment, the table is wrong, or a finding or option cannot be served.
         Cancelled: `progress` returned False.
     """
-    if not source.exists():
+    if not is_folder(source) and not is_file(source):
         raise UsageError(f"{source}: no such file or folder")
     choice = Choice(modality_of({"modality": modality}), pattern_of(series), largest_series)
-    root = source if source.is_dir() else source.parent
-    if source.suffix.lower() in TABLE_ENDINGS and source.is_file():
+    root = source if is_folder(source) else source.parent
+    if source.suffix.lower() in TABLE_ENDINGS and is_file(source):
         plan = _plan_of_table(read_table(source, findings, defaults, choice), root, progress)
     else:
         request = Request("", source, checked_findings(findings), defaults, choice)
@@ -75,7 +76,7 @@ def _plan_of_table(requests: Sequence[Request], root: Path, progress: Progress |
     cases: dict[tuple[object, ...], Case] = {}
     skipped: list[Skipped] = []
     for n, request in enumerate(requests, start=1):
-        found, left_out = _cases_of(request, root, None) if request.path.exists() else _not_there(request)
+        found, left_out = _cases_of(request, root, None)
         skipped += [replace(one, reason=f"{request.where}: {one.reason}") for one in left_out]
         for case in found:
             asked = (case.path, case.files, case.findings, case.options)
@@ -84,10 +85,6 @@ def _plan_of_table(requests: Sequence[Request], root: Path, progress: Progress |
             cases.setdefault(asked, case)
         report(progress, n, len(requests))
     return Plan(tuple(cases.values()), tuple(skipped))
-
-
-def _not_there(request: Request) -> tuple[tuple[Case, ...], tuple[Skipped, ...]]:
-    return (), (Skipped(request.path, "", "no such file or folder"),)
 
 
 def _cases_of(request: Request, root: Path, progress: Progress | None) -> tuple[tuple[Case, ...], tuple[Skipped, ...]]:
@@ -135,13 +132,16 @@ def _dicom_case(blank: Case, uids: tuple[str, ...], files: tuple[DicomFile, ...]
 
 
 def _file_case(blank: Case, file: ImageFile, root: Path) -> Case:
-    identity = f"{_place(file.path, root)}\n{file.path.stat().st_size}"
+    identity = f"{_place(file.path, root)}\n{file.size}"
     return replace(blank, name=f"image-{_hash(identity, 12)}", path=file.path, images=file.images)
 
 
 def _place(path: Path, root: Path) -> str:
     """A path as it is within the input, so that a moved input gives the same names."""
-    return Path(os.path.relpath(path, root)).as_posix()
+    try:
+        return Path(os.path.relpath(path, root)).as_posix()
+    except ValueError:  # another drive of Windows
+        return path.as_posix()
 
 
 def _hash(text: str, digits: int) -> str:

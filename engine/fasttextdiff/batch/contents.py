@@ -9,8 +9,9 @@ from typing import Any
 
 from fasttextdiff.batch.headers import FOREIGN, DicomFile, ImageFile, look_at
 from fasttextdiff.batch.plan import Skipped, merged
-from fasttextdiff.batch.tree import files_below, reason_of
+from fasttextdiff.batch.tree import files_below, is_file, is_folder, reason_of
 from fasttextdiff.errors import Cancelled, UsageError
+from fasttextdiff.reading import quiet
 
 Progress = Callable[[int, int], bool]
 """`progress(done, total)` in files or rows; False cancels."""
@@ -38,19 +39,20 @@ def contents_of(place: Path, progress: Progress | None) -> Contents:
     """Look at every file of a folder tree, of those that a DICOMDIR names, or at one file.
 
     Raises:
-        UsageError: the place is not there, or the DICOMDIR names no files.
+        UsageError: the DICOMDIR is damaged, or names no files.
         Cancelled: `progress` returned False.
     """
     missing: list[DicomFile] = []
     skipped: list[Skipped] = []
-    if place.is_dir():
+    if is_folder(place):
         files, skipped = files_below(place)
         files = [file for file in files if file.name.upper() != DICOMDIR]
     elif place.name.upper() == DICOMDIR:
         files, missing = _files_named_in(place)
     else:
         files = [place]
-    seen = [_told(look_at(file), n, len(files), progress) for n, file in enumerate(files, start=1)]
+    with quiet():
+        seen = list(_look_at_all(files, progress))
     left_out = [one for one in seen if isinstance(one, Skipped)]
     return Contents(
         dicom=(*(one for one in seen if isinstance(one, DicomFile)), *missing),
@@ -69,11 +71,10 @@ def report(progress: Progress | None, done: int, total: int) -> None:
         raise Cancelled("stopped; nothing was written")
 
 
-def _told(
-    seen: DicomFile | ImageFile | Skipped, done: int, total: int, progress: Progress | None
-) -> DicomFile | ImageFile | Skipped:
-    report(progress, done, total)
-    return seen
+def _look_at_all(files: Sequence[Path], progress: Progress | None) -> Iterator[DicomFile | ImageFile | Skipped]:
+    for done, file in enumerate(files, start=1):
+        yield look_at(file)
+        report(progress, done, len(files))
 
 
 def _without_crowds(skipped: Sequence[Skipped]) -> list[Skipped]:
@@ -91,7 +92,7 @@ def _files_named_in(dicomdir: Path) -> tuple[list[Path], list[DicomFile]]:
     missing = []
     for record, study_uid, series_uid in _records(dicomdir):
         path = _find(dicomdir.parent, _parts(record))
-        if path.is_file():
+        if is_file(path):
             there.append(path)
         else:
             is_image = record.get("DirectoryRecordType") == "IMAGE"
@@ -140,4 +141,4 @@ def _find(folder: Path, parts: list[str]) -> Path:
     """A file by its capital name, or by the small one that some systems show for it."""
     path = folder.joinpath(*parts)
     lowered = folder.joinpath(*(part.lower() for part in parts))
-    return lowered if not path.exists() and lowered.exists() else path
+    return lowered if not is_file(path) and is_file(lowered) else path

@@ -5,6 +5,7 @@ Knows headers; reads no voxels and does not judge whether an image is wanted.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.dicom_reading import modality_of, starts_like_dicom
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.preview import SOFTWARE
-from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS, no_stderr, quiet
+from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS, no_stderr
 from fasttextdiff.segment_tags import PREFIX
 from fasttextdiff.volume import Modality
 from fasttextdiff.writing import NIFTI_DESCRIPTION
@@ -44,7 +45,7 @@ RESULT = "a segmentation or a result of FastTextDiff, not an image"
 FOREIGN = "neither DICOM nor an image by its name"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DicomFile:
     """What the header of a DICOM file says.
 
@@ -89,26 +90,28 @@ class ImageFile:
     Attributes:
         path: of the file.
         images: slices.
+        size: in bytes.
     """
 
     path: Path
     images: int
+    size: int
 
 
 def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
-    """Read a file's header; a file that cannot be read is told, never raised."""
+    """Read a file's header; a file that cannot be read is told, never raised.
+
+    The libraries may warn; the caller keeps them quiet, once for many files.
+    """
     try:
         with path.open("rb") as file:
             if starts_like_dicom(file):
                 return _read_dicom(path, file)
-        with quiet():
-            return ImageFile(path, _count_slices(path))
-    except OSError as error:
-        return Skipped(path, "", reason_of(error))
+        return ImageFile(path, _count_slices(path), path.stat().st_size)
     except FastTextDiffError as error:
         return Skipped(path, "", str(error))
-    except Exception:  # the libraries raise whatever their parsers raise
-        return Skipped(path, "", DAMAGED)
+    except Exception as error:  # the libraries raise whatever their parsers raise, OSError included
+        return Skipped(path, "", reason_of(error) if isinstance(error, OSError) and error.errno else DAMAGED)
 
 
 # --- DICOM -----------------------------------------------------------------------------------------------------------
@@ -118,11 +121,10 @@ def _read_dicom(path: Path, file: BinaryIO) -> DicomFile:
     import pydicom
 
     try:
-        with quiet():
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-            return _parse(path, dataset, _pixel_bytes(file, dataset))
-    except OSError as error:
-        return DicomFile(path, problem=reason_of(error))
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        return _parse(path, dataset, _pixel_bytes(file, dataset))
+    except OSError:  # the disk's fault, not the file's
+        raise
     except Exception:  # pydicom raises whatever its parsers raise
         return DicomFile(path, problem="the DICOM header is damaged; copy or export the file again")
 
@@ -138,23 +140,28 @@ def _pixel_bytes(file: BinaryIO, dataset: Any) -> int | None:
 
 def _parse(path: Path, dataset: Any, pixel_bytes: int | None) -> DicomFile:
     sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-    modality = str(dataset.get("Modality") or "")
+    modality = _text(dataset, "Modality")
     kind = sop_class.name if sop_class else modality
     is_image = "Image Storage" in kind or bool(dataset.get("Rows"))
     return DicomFile(
         path=path,
-        study_uid=str(dataset.get("StudyInstanceUID") or ""),
-        series_uid=str(dataset.get("SeriesInstanceUID") or ""),
-        instance_uid=str(dataset.get("SOPInstanceUID") or ""),
+        study_uid=_text(dataset, "StudyInstanceUID"),
+        series_uid=_text(dataset, "SeriesInstanceUID"),
+        instance_uid=_text(dataset, "SOPInstanceUID"),
         kind=kind,
         modality=modality_of(modality),
         image_type=_values(dataset.get("ImageType")),
-        description=" ".join(str(dataset.get("SeriesDescription") or "").split()),
+        description=_text(dataset, "SeriesDescription"),
         images=int(dataset.get("NumberOfFrames") or 1) if is_image else 0,
         is_color=int(dataset.get("SamplesPerPixel") or 1) > 1,
         is_placed=bool(dataset.get("ImagePositionPatient")),
         problem=CUT_SHORT if not kind or _is_cut_short(dataset, is_image, pixel_bytes) else "",
     )
+
+
+def _text(dataset: Any, keyword: str) -> str:
+    """A text on one line; kept once however many files have it."""
+    return sys.intern(" ".join(str(dataset.get(keyword) or "").split()))
 
 
 def _values(value: Any) -> tuple[str, ...]:
@@ -172,7 +179,10 @@ def _is_cut_short(dataset: Any, is_image: bool, pixel_bytes: int | None) -> bool
     if not is_image:
         return pixel_bytes < 0
     syntax = dataset.file_meta.get("TransferSyntaxUID")
-    return pixel_bytes < (1 if syntax is not None and syntax.is_compressed else _announced_bytes(dataset))
+    if syntax is not None and syntax.is_compressed:
+        return pixel_bytes <= 0
+    element_header = 8 if syntax is None or syntax.is_implicit_VR else 12  # PS3.5 7.1.2, 7.1.3
+    return pixel_bytes < element_header + _announced_bytes(dataset)
 
 
 def _announced_bytes(dataset: Any) -> int:

@@ -88,7 +88,7 @@ def choose_series(files: Sequence[DicomFile], choice: Choice) -> tuple[list[Seri
 
 
 def _why_not(file: DicomFile, choice: Choice) -> str:
-    """Why a file that could be read is no image to be segmented; empty if it is one."""
+    """Why a file is no image to be segmented, as far as its header says; empty if it is one."""
     words = {*file.image_type, *(word for value in file.image_type for word in value.split())}
     if not file.images or not shows_a_patient(file.kind):
         return f"no image: {file.kind or 'DICOM of unknown kind'}"
@@ -132,7 +132,7 @@ def _each_once(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[DicomF
 
 def _spoilt(damaged: Sequence[DicomFile], whole: Sequence[DicomFile]) -> Counter[tuple[str, str]]:
     """How many images each series lacks: those that are damaged and of which there is no whole copy."""
-    there = {(file.series, file.instance_uid) for file in whole}
+    there = {(file.series, file.instance_uid) for file in whole if file.instance_uid}
     return Counter(file.series for file in damaged if (file.series, file.instance_uid) not in there)
 
 

@@ -37,6 +37,22 @@ def reason_of(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False where pathlib would raise, e.g. for a name that is too long."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False where pathlib would raise."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 class _Walk:
     """A search in progress.
 
@@ -58,22 +74,24 @@ class _Walk:
         while pending:
             here = pending.pop()
             try:
-                if not self._is_new(here):
-                    continue
-                with os.scandir(here) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
+                if self._is_new(here):
+                    pending += self._subfolders(here)
             except OSError as error:
                 self.skipped.append(Skipped(here, "", reason_of(error)))
-                continue
-            if not _is_batch_output(found):
-                pending += [Path(entry.path) for entry in found if self._is_folder(entry)]
+
+    def _subfolders(self, folder: Path) -> list[Path]:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        if _is_batch_output(found):
+            return []
+        return [Path(entry.path) for entry in found if self._is_folder(entry)]
 
     def follow(self, link: Path) -> None:
         """Take what a link leads to, unless it has been found already."""
         target = Path(os.path.realpath(link))
-        if target.is_dir():
+        if is_folder(target):
             self.enter(link)
-        elif not target.is_file():
+        elif not is_file(target):
             self.skipped.append(Skipped(link, "", "a link to nothing"))
         elif str(target.parent) not in self._seen and self._is_new(target):
             self.files.append(link)

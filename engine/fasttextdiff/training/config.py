@@ -183,4 +183,12 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
     unknown = set(values) - {f.name for f in fields(kind)}
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    kinds = {f.name: f.type for f in fields(kind)}
+    return kind(**{name: _value(v, kinds[name]) for name, v in values.items()})
+
+
+def _value(value: Any, kind: Any) -> Any:
+    """Lists as tuples; and numbers that YAML takes for texts, as it does with 1e-4, which has no point."""
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if kind == "float" and isinstance(value, str) else value

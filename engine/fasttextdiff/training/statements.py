@@ -107,11 +107,8 @@ def _drawn(rng: Generator) -> Statement:
 
 def _worded(statement: Statement, rng: Generator) -> Statement:
     """The statement in a template drawn anew."""
-    templates: tuple[str, ...]
-    if statement.zone:
-        templates = (*IN_ZONE, *LVIT_IN_ZONE)
-    else:
-        templates = {"": ANYWHERE, "both": BILATERAL}.get(statement.side, ON_SIDE)
+    unzoned: dict[str, Sequence[str]] = {"": ANYWHERE, "both": BILATERAL}
+    templates = (*IN_ZONE, *LVIT_IN_ZONE) if statement.zone else unzoned.get(statement.side, ON_SIDE)
     if statement.denied:
         template = _pick(NEGATED, rng).replace("{finding}", _pick([t for t in templates if _is_noun_phrase(t)], rng))
     else:

@@ -1,0 +1,379 @@
+"""DICOM SEG as others read it: dciodvfy finds no error, dcmqi (what 3D Slicer runs) and highdicom find every voxel."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from dicom_files import write_multiframe, write_slice, write_stack
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    XRayAngiographicImageStorage,
+)
+
+from fasttextdiff.environment import Requirement
+from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError
+from fasttextdiff.reading import read_volume
+from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
+from fasttextdiff.segment_tags import segment_names, unescape_tag
+from fasttextdiff.writing import (
+    check_segmentation_path,
+    check_segmentation_source,
+    segmentation_notes,
+    write_segmentation,
+)
+
+highdicom = pytest.importorskip("highdicom", reason="needs highdicom")
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LONG = "ground-glass opacity, density=50% in the right lung " + "and again " * 8 + "肺炎"
+FINDINGS = ("left lung", LONG, "heart")
+PROVENANCE = Provenance(
+    model="compact",
+    weights_sha256="0123456789abcdef",
+    software="fasttextdiff 0.1.0",
+    seed=7,
+    samples=3,
+    timesteps=(50, 150, 250),
+    plane="axial",
+    slices=(0, 5),
+    window=(-600.0, 1500.0),
+    threshold=0.5,
+    device="cuda:1",
+    dtype="float32",
+    created="2026-11-24T08:30:00+00:00",
+)
+PROJECTION = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID"))
+PATIENT = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jörg", "PatientID": "4711", "PatientSex": "X"}
+
+
+def turned(x: float, y: float, z: float) -> np.ndarray:
+    degrees = sitk.Euler3DTransform((0, 0, 0), *np.deg2rad([x, y, z]).tolist())
+    return np.reshape(degrees.GetMatrix(), (3, 3))
+
+
+def grid(axes: np.ndarray, spacing: tuple[float, float, float] = (0.7, 0.9, 2.5)) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * spacing
+    matrix[:3, 3] = (3, -4, 5)
+    return matrix
+
+
+GRIDS = {
+    "axial": grid(np.diag([-1.0, -1.0, 1.0])),
+    "feet first": grid(np.diag([1.0, -1.0, -1.0])),
+    "sagittal": grid(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])),
+    "oblique": grid(turned(10, -20, 30)),
+}
+
+
+def stack(folder, matrix=GRIDS["axial"], slices=5, **attributes):
+    voxels = np.random.default_rng(0).integers(-1000, 300, (slices, 6, 7)).astype(np.int16)
+    return read_volume(write_stack(folder / "source", voxels, matrix, **{**PATIENT, **attributes}))
+
+
+def multiframe(folder, heights=(9.0, 5.0, 1.0, 13.0, 9.0)):
+    """Frames in no order; the last repeats the first."""
+    voxels = np.random.default_rng(0).integers(-1000, 300, (len(heights), 6, 7)).astype(np.int16)
+    voxels[-1] = voxels[0]
+    return read_volume(write_multiframe(folder / "multiframe.dcm", voxels, list(heights), **PATIENT))
+
+
+def projection(folder, sop_class=ComputedRadiographyImageStorage, **attributes):
+    pixels = np.random.default_rng(0).integers(0, 4000, (16, 17)).astype(np.uint16)
+    described = {**PROJECTION, **PATIENT, "SOPClassUID": sop_class, "Modality": "CR", **attributes}
+    return read_volume(write_slice(folder / "source.dcm", pixels, **described))
+
+
+def result_of(volume, masks=None, findings=FINDINGS, **changes):
+    """Overlapping findings in some slices only, of which the last is nowhere."""
+    if masks is None:
+        random = np.random.default_rng(1).random((2, *volume.shape)) > 0.6
+        random[1, 1:-2] = False
+        masks = (*random, np.zeros(volume.shape, bool))
+    noise = np.random.default_rng(2).random((len(masks), *volume.shape)).astype(np.float32)
+    noise *= noise > 0.3
+    presence = np.array([0.25, 0.875, np.nan], np.float32)
+    found = (FindingResult(*each, None, presence) for each in zip(findings, noise, masks, strict=True))
+    return SegmentationResult(volume, tuple(found), replace(PROVENANCE, **changes))
+
+
+def write(folder, result, **options):
+    (path,) = write_segmentation(result, folder / "result.dcm", **options)
+    return path
+
+
+def world(voxels, matrix):
+    points = np.argwhere(voxels)[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3]
+    return points[np.lexsort(np.round(points, 2).T)]
+
+
+def read_with_dcmqi(path, folder):
+    """Where the voxels of each segment lie in LPS, by segment label, as 3D Slicer's reader places them."""
+    pytest.importorskip("dcmqi", reason="needs dcmqi")
+    program = Path(sys.executable).with_name("segimage2itkimage")
+    folder.mkdir()
+    command = [program, "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nrrd", "--mergeSegments"]
+    subprocess.run(command, check=True, capture_output=True)
+    groups = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["segmentAttributes"]
+    found = {}
+    for number, group in enumerate(groups, start=1):
+        image = sitk.ReadImage(str(folder / f"{number}.nrrd"))
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+        matrix[:3, 3] = image.GetOrigin()
+        for segment in group:
+            found[segment["SegmentLabel"]] = world(sitk.GetArrayFromImage(image) == segment["labelID"], matrix)
+    return found
+
+
+def read_frames(path):
+    """(segment number, SOP Instance UID, frame number of the source) and pixels of each frame."""
+    segmentation = highdicom.seg.segread(path)
+    pixels = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
+    for group, frame in zip(segmentation.PerFrameFunctionalGroupsSequence, pixels, strict=True):
+        origin = group.DerivationImageSequence[0].SourceImageSequence[0]
+        number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        yield (number, origin.ReferencedSOPInstanceUID, int(origin.get("ReferencedFrameNumber", 1))), group, frame
+
+
+VARIANTS = {
+    **{name: lambda folder, name=name: write(folder, result_of(stack(folder, GRIDS[name]))) for name in GRIDS},
+    "one slice": lambda folder: write(folder, result_of(stack(folder, slices=1))),
+    "multi-frame": lambda folder: write(folder, result_of(multiframe(folder))),
+    "fractional": lambda folder: write(folder, result_of(stack(folder)), fractional=True),
+    "computed radiography": lambda folder: write(folder, result_of(projection(folder))),
+    "digital X-ray with a frame of reference": lambda folder: write(
+        folder, result_of(projection(folder, DigitalXRayImageStorageForPresentation, FrameOfReferenceUID="1.2.3"))
+    ),
+    "single angiographic frame": lambda folder: write(
+        folder, result_of(projection(folder, XRayAngiographicImageStorage, PixelSpacing=None))
+    ),
+    "nothing found": lambda folder: write(folder, result_of(stack(folder), masks=[np.zeros((5, 6, 7), bool)] * 3)),
+}
+
+
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs dciodvfy (Debian: dicom3tools)")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_validator_finds_no_error(tmp_path, name):
+    checked = subprocess.run(["dciodvfy", VARIANTS[name](tmp_path)], capture_output=True, text=True)
+    report = (checked.stdout + checked.stderr).splitlines()
+    assert "Segmentation" in report
+    assert [line for line in report if line.startswith(("Error", "Abort"))] == []
+
+
+@pytest.mark.parametrize("name", [*GRIDS, "multi-frame", "one slice"])
+def test_slicers_reader_finds_every_voxel_where_the_source_has_it(tmp_path, name):
+    sources = {"multi-frame": multiframe, "one slice": lambda folder: stack(folder, slices=1)}
+    volume = sources.get(name, lambda folder: stack(folder, GRIDS[name]))(tmp_path)
+    written = result_of(volume)
+    found = read_with_dcmqi(write(tmp_path, written), tmp_path / "read")
+    assert len(found) == len(written.findings)
+    for label, finding in zip(segment_names(FINDINGS), written.findings, strict=True):
+        np.testing.assert_allclose(found[label], world(finding.mask, LPS @ volume.ijk_to_ras), atol=1e-3)
+    assert segmentation_notes(written, tmp_path / "result.dcm") == []
+
+
+@pytest.mark.parametrize("source", [stack, multiframe, projection])
+def test_each_frame_is_the_slice_that_it_refers_to_and_lies_there(tmp_path, source):
+    volume = source(tmp_path)
+    written = result_of(volume)
+    path = write(tmp_path, written)
+    names = [(uid, frame) for uid, (_, frame) in zip(volume.source.instance_uids, volume.source.frames, strict=True)]
+    stored = set()
+    for (number, *name), group, pixels in read_frames(path):
+        k = names.index(tuple(name))
+        stored.add((number, k))
+        assert np.array_equal(pixels, written.findings[number - 1].mask[k])
+        if not volume.is_planar:
+            position = group.PlanePositionSequence[0].ImagePositionPatient
+            np.testing.assert_allclose(position, (LPS @ volume.ijk_to_ras @ [0, 0, k, 1])[:3], atol=1e-4)
+    wanted = {(n, k) for n, f in enumerate(written.findings, 1) for k in range(volume.shape[0]) if f.mask[k].any()}
+    assert stored - wanted == {(3, 0)}  # the finding that is nowhere keeps one empty frame
+    dataset = pydicom.dcmread(path)
+    assert dataset.get("FrameOfReferenceUID", "") == volume.source.frame_of_reference_uid
+    assert (dataset.StudyInstanceUID, str(dataset.PatientName)) == (volume.source.study_uid, "Müller^Jörg")
+    referenced = dataset.ReferencedSeriesSequence[0]
+    assert referenced.SeriesInstanceUID == volume.source.series_uid
+    assert "research use" in dataset.SeriesDescription
+
+
+def test_segments_say_what_they_are_and_how_they_were_made(tmp_path):
+    dataset = pydicom.dcmread(write(tmp_path, result_of(stack(tmp_path))))
+    lung, opacity, heart = dataset.SegmentSequence
+    kind = lung.SegmentedPropertyTypeCodeSequence[0]
+    assert (kind.CodeValue, kind.CodingSchemeDesignator) == ("39607008", "SCT")
+    assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Left"
+    region = opacity.AnatomicRegionSequence[0]
+    assert (region.CodeMeaning, region.AnatomicRegionModifierSequence[0].CodeMeaning) == ("Lung", "Right")
+    assert len(opacity.SegmentLabel.encode()) <= 64
+    assert opacity.SegmentLabel.endswith("…")
+    assert (opacity.SegmentDescription, opacity.TrackingID, heart.SegmentLabel) == (LONG, LONG, "heart")
+    assert (dataset.SegmentationType, dataset.SegmentsOverlap) == ("BINARY", "YES")
+    assert opacity.SegmentAlgorithmType == "AUTOMATIC"
+    algorithm = opacity.SegmentationAlgorithmIdentificationSequence[0]
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("FastTextDiff compact", "fasttextdiff 0.1.0")
+    parameters = dict(pair.split("=") for pair in algorithm.AlgorithmParameters.split(","))
+    assert unescape_tag(parameters["finding"]) == LONG
+    assert (parameters["weights_sha256"], parameters["seed"]) == ("0123456789abcdef", "7")
+    assert (parameters["device"], parameters["presence"]) == ("cuda", "0.88")
+
+
+def test_the_same_result_gives_the_same_bytes_and_another_one_another_object(tmp_path):
+    volume = stack(tmp_path)
+    first = write(tmp_path, result_of(volume)).read_bytes()
+    again = result_of(read_volume(tmp_path / "source"), device="cuda:0")
+    assert write(tmp_path, again).read_bytes() == first
+    others = [
+        write_segmentation(result_of(volume, **changes), tmp_path / f"{n}.dcm", fractional=n == 0)[0]
+        for n, changes in enumerate(
+            ({}, {"seed": 8}, {"weights_sha256": "f" * 16}, {"findings": ("right lung", LONG, "heart")})
+        )
+    ]
+    datasets = [pydicom.dcmread(path) for path in (tmp_path / "result.dcm", *others)]
+    assert len({dataset.SOPInstanceUID for dataset in datasets}) == len(datasets)
+    assert len({dataset.SeriesInstanceUID for dataset in datasets}) == len(datasets)
+
+
+def test_probabilities_come_back_on_request(tmp_path):
+    volume = stack(tmp_path)
+    written = result_of(volume)
+    path = write(tmp_path, written, fractional=True)
+    dataset = pydicom.dcmread(path)
+    assert (dataset.SegmentationType, dataset.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
+    for (number, uid, _), _, pixels in read_frames(path):
+        expected = written.findings[number - 1].probability[volume.source.instance_uids.index(uid)]
+        np.testing.assert_allclose(pixels / dataset.MaximumFractionalValue, expected, atol=0.5 / 255 + 1e-6)
+    assert len(dataset.PerFrameFunctionalGroupsSequence) == 3 * 5
+
+
+def test_slicers_limits_are_told(tmp_path):
+    (note,) = segmentation_notes(result_of(projection(tmp_path)), tmp_path / "result.dcm")
+    assert "Slicer cannot open result.dcm" in note
+    tilted = grid(np.array([[-1.0, 0, 0], [0, -1, 0.2], [0, 0, 1]]))
+    (note,) = segmentation_notes(result_of(stack(tmp_path, tilted)), tmp_path / "result.dcm")
+    assert "sheared" in note
+
+
+def test_headers_that_anonymisers_leave_behind_are_no_hindrance_and_nothing_of_them_is_shown(tmp_path, capfd):
+    odd = {"PatientSex": "UNKNOWN", "StudyDate": "REMOVED", "PatientName": "Secret Person", "StudyID": "x" * 40}
+    odd |= {"SeriesNumber": None, "PixelSpacing": None, "SliceThickness": None, "PatientAge": "seventy"}
+    with pydicom.config.disable_value_validation():
+        written = result_of(stack(tmp_path, **odd))
+    capfd.readouterr()
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        path = write(tmp_path, written)
+    assert (*capfd.readouterr(), shown) == ("", "", [])
+    dataset = pydicom.dcmread(path)
+    assert (dataset.PatientSex, dataset.StudyDate, dataset.PatientName) == ("", "", "Secret Person")
+    assert len(list(read_frames(path))) == 5 + 3 + 1
+
+
+# --- the real thing --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def abdomen(samples, tmp_path):
+    """The real series, whose anonymiser emptied the UIDs, with UIDs."""
+    for file in (samples / "abdominal_ct_dicom").iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.826.0.1.1", "1.2.826.0.1.2"
+        (tmp_path / "abdomen").mkdir(exist_ok=True)
+        dataset.save_as(tmp_path / "abdomen" / file.name)
+    return read_volume(tmp_path / "abdomen")
+
+
+def test_a_real_compressed_series_gets_its_lungs_laid_over_it(abdomen, tmp_path):
+    air = (abdomen.array > -950) & (abdomen.array < -600)
+    bone = abdomen.array > 300
+    written = result_of(abdomen, (air, bone), ("lungs", "bone"))
+    found = read_with_dcmqi(write(tmp_path, written), tmp_path / "read")
+    for label, mask in (("lungs", air), ("bone", bone)):
+        np.testing.assert_allclose(found[label], world(mask, LPS @ abdomen.ijk_to_ras), atol=1e-3)
+
+
+@pytest.mark.shared
+def test_another_writers_segmentation_is_reproduced_with_all_that_it_says(shared, tmp_path):
+    folder = shared / "samples" / "ct_liver_dcmqi"
+    volume = read_volume(folder)
+    theirs, mask = highdicom.seg.segread(folder / "liver.dcm"), np.zeros(volume.shape, bool)
+    for group, pixels in zip(theirs.PerFrameFunctionalGroupsSequence, theirs.pixel_array, strict=True):
+        origin = group.DerivationImageSequence[0].SourceImageSequence[0]
+        mask[volume.source.instance_uids.index(origin.ReferencedSOPInstanceUID)] = pixels
+    path = write(tmp_path, result_of(volume, [mask], ["liver"]))
+    (liver,) = read_with_dcmqi(folder / "liver.dcm", tmp_path / "theirs").values()
+    (ours,) = read_with_dcmqi(path, tmp_path / "ours").values()
+    np.testing.assert_allclose(ours, liver, atol=1e-3)
+    missing = {e.keyword for e in theirs} - {e.keyword for e in pydicom.dcmread(path)}
+    assert {keyword for keyword in missing if not keyword.startswith("ClinicalTrial")} == set()
+
+
+# --- what cannot be done ---------------------------------------------------------------------------------------------
+
+
+def refused(volume, path):
+    with pytest.raises(UsageError) as caught:
+        check_segmentation_source(volume, path)
+    with pytest.raises(UsageError):
+        write_segmentation(result_of(volume), path)
+    assert not path.exists()
+    return str(caught.value)
+
+
+def test_a_source_that_cannot_be_referred_to_is_one_line_before_the_work(samples, tmp_path):
+    path = tmp_path / "result.dcm"
+    assert "this is none" in refused(read_volume(next((samples / "chest_ct").glob("*.nii.gz"))), path)
+    assert "lack UIDs" in refused(read_volume(samples / "abdominal_ct_dicom"), path)
+    assert "Frame of Reference" in refused(stack(tmp_path / "a", FrameOfReferenceUID=None), path)
+    for n, heights in enumerate(([1.0, 5.0], [9.0, 13.0])):
+        (tmp_path / "two").mkdir(exist_ok=True)
+        voxels = np.random.default_rng(n).integers(-1000, 300, (2, 6, 7)).astype(np.int16)
+        write_multiframe(tmp_path / "two" / f"{n}.dcm", voxels, heights)
+    assert "2 multi-frame objects" in refused(read_volume(tmp_path / "two"), path)
+
+
+def test_source_images_that_are_gone_are_one_line_and_leave_no_file(tmp_path):
+    volume = stack(tmp_path)
+    shutil.rmtree(tmp_path / "source")
+    with pytest.raises(FastTextDiffError, match="moved or changed") as caught:
+        write(tmp_path, result_of(volume))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_allows_no_valid_object_is_one_line(tmp_path):
+    volume = stack(tmp_path)
+    dataset = pydicom.dcmread(volume.source.frames[3][0])
+    dataset.FrameOfReferenceUID = "1.2.3"
+    dataset.save_as(volume.source.frames[3][0])
+    with pytest.raises(FastTextDiffError, match="headers do not allow a DICOM SEG") as caught:
+        write(tmp_path, result_of(volume))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "result.dcm").exists()
+
+
+@pytest.mark.parametrize(("name", "minimum"), [("highdicom", "99.0"), ("not-highdicom", "0.28")])
+def test_without_the_optional_package_one_line_says_what_to_install(tmp_path, monkeypatch, name, minimum):
+    needed = Requirement(name, minimum, name.replace("-", "_"))
+    monkeypatch.setattr("fasttextdiff.dicom_seg._HIGHDICOM", needed)
+    with pytest.raises(MissingPackagesError, match=f'pip install "{needed}"'):
+        check_segmentation_path(tmp_path / "result.dcm")
+    check_segmentation_path(tmp_path / "result.seg.nrrd")
+
+
+def test_only_dicom_holds_probabilities(tmp_path):
+    with pytest.raises(UsageError, match="only DICOM SEG"):
+        check_segmentation_path(tmp_path / "result.seg.nrrd", fractional=True)

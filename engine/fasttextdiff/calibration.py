@@ -1,0 +1,136 @@
+"""How well probabilities and uncertainties tell where and when a model is wrong.
+
+Knows arrays of numbers; knows nothing about models, files or findings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
+
+BORDER_PX = 8
+BINS = 10
+_RANKS = 1 << 15
+"""More than there are float16 numbers from 0 up."""
+
+
+def slice_score(uncertainty: Floats, probability: Floats) -> float:
+    """One number for a slice: its summed uncertainty for every pixel that the model expects in the mask.
+
+    Args:
+        uncertainty: of each pixel, any shape.
+        probability: of each pixel. Its sum is the area expected; one pixel is added, for slices without any.
+    """
+    return float(uncertainty.sum(dtype=np.float64) / (probability.sum(dtype=np.float64) + 1))
+
+
+def spearman(first: Floats, second: Floats) -> float:
+    """Spearman's rank correlation of two rows of numbers, tied ones at their mean rank; NaN if either is constant."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(row) - (len(row) + 1) / 2 for row in (first, second)]
+    norm = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
+    return float(ranks[0] @ ranks[1]) / norm if norm else float("nan")
+
+
+def auroc(scores: Floats, positive: Flags) -> float:
+    """Area under the ROC curve: how often a positive scores above a negative, ties half (Mann and Whitney).
+
+    Args:
+        scores: one a case.
+        positive: what they are to tell.
+
+    Returns:
+        0 to 1; NaN without positives or without negatives.
+    """
+    from scipy.stats import rankdata
+
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if not n_positive or not n_negative:
+        return float("nan")
+    above = rankdata(scores)[positive].sum() - n_positive * (n_positive + 1) / 2
+    return float(above / (n_positive * n_negative))
+
+
+def near_border(mask: Flags, distance: float = BORDER_PX) -> Flags:
+    """Pixels (h, w) within `distance` pixels of a mask's border, on both sides of it; none if the mask has no border.
+
+    A pixel beside the border is half a pixel away from it; the image's own edge is no border.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if mask.all() or not mask.any():
+        return np.zeros_like(mask)
+    to_other = np.where(mask, distance_transform_edt(mask), distance_transform_edt(~mask))
+    near: Flags = to_other - 0.5 <= distance
+    return near
+
+
+@dataclass
+class PooledAuroc:
+    """AUROC over the pixels of many images, in the memory of two histograms.
+
+    Scores are rounded to float16, whose bits, read as whole numbers, have the order of the numbers: one bin a value.
+    """
+
+    _counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, _RANKS), np.int64))
+
+    def add(self, scores: Floats, positive: Flags) -> None:
+        """Add pixels; scores are 0 or above."""
+        bins = scores.astype(np.float16).view(np.uint16).astype(np.int64)
+        for row, chosen in enumerate((~positive, positive)):
+            self._counts[row] += np.bincount(bins[chosen], minlength=_RANKS)
+
+    def value(self) -> float:
+        """As :func:`auroc` of all pixels."""
+        negative, positive = self._counts
+        pairs = int(negative.sum()) * int(positive.sum())
+        below = np.cumsum(negative) - negative
+        return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
+
+
+@dataclass
+class Reliability:
+    """Reliability curve: how often what was given a probability came true, in ten bins of equal width.
+
+    Attributes:
+        n: cases in each bin.
+        predicted: sum of their probabilities.
+        observed: how many came true.
+    """
+
+    n: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    predicted: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    observed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+
+    def add(self, probability: Floats, true: Flags) -> None:
+        """Add cases, any shape."""
+        flat, hits = probability.ravel(), true.ravel()
+        bins = np.minimum((flat * BINS).astype(np.int64), BINS - 1)
+        self.n += np.bincount(bins, minlength=BINS)
+        self.predicted += np.bincount(bins, weights=flat, minlength=BINS)
+        self.observed += np.bincount(bins[hits], minlength=BINS)
+
+    def expected_error(self) -> float:
+        """Expected calibration error: |mean probability - share that came true|, weighted by cases (Guo 2017)."""
+        total = int(self.n.sum())
+        return float(np.abs(self.predicted - self.observed).sum() / total) if total else float("nan")
+
+    def rows(self) -> list[dict[str, float]]:
+        """Bins that hold cases: from, to, n, mean predicted probability, observed share."""
+        return [
+            {
+                "from": index / BINS,
+                "to": (index + 1) / BINS,
+                "n": int(self.n[index]),
+                "predicted": float(self.predicted[index] / self.n[index]),
+                "observed": float(self.observed[index] / self.n[index]),
+            }
+            for index in np.flatnonzero(self.n)
+        ]
