@@ -67,7 +67,7 @@ class ClusterWorkers:
                 if future.status == "finished":
                     yield future.result()
                 else:
-                    yield failure(by_key[future.key].name, future.exception())
+                    yield failure(by_key[future.key], future.exception())
         finally:
             self.client.cancel(futures, force=True)
             self.client.close()
@@ -79,7 +79,7 @@ def run_case(case: Case, run: Run, folder: str) -> Outcome:
     try:
         segmenter = _segmenter(run)
     except FastTextDiffError as error:
-        return failure(case.name, error)
+        return failure(case, error)
     first = in_three_steps(case, run, segmenter, outputs)
     return first if not first.message or first.hopeless else in_three_steps(case, run, segmenter, outputs)
 

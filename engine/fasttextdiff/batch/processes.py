@@ -191,16 +191,24 @@ class _Job:
         read, infer, write = self.seconds
         if self.error is None:
             return Outcome(self.case.name, seconds=(read, infer, write))
-        return failure(self.case.name, self.error)
+        return failure(self.case, self.error)
 
 
-def failure(name: str, error: BaseException) -> Outcome:
-    """The outcome of a case that an exception ended."""
+def failure(case: Case, error: BaseException) -> Outcome:
+    """The outcome of a case that an exception ended, without the names of its files, which may tell who it is."""
     known = isinstance(error, FastTextDiffError)
     message = str(error) if known else f"internal error, {type(error).__name__}: {one_line(error)}"
     details = "".join(traceback.format_exception(error))
     cause = error if isinstance(error, OSError) else error.__cause__
-    return Outcome(name, message, details, hopeless=isinstance(cause, OSError) and cause.errno in FULL)
+    hopeless = isinstance(cause, OSError) and cause.errno in FULL
+    return Outcome(case.name, _nameless(message, case), _nameless(details, case), hopeless)
+
+
+def _nameless(text: str, case: Case) -> str:
+    """The text with the case's name in place of its paths."""
+    for path in (*case.files, case.path):
+        text = text.replace(str(path), case.name)
+    return text
 
 
 class _Steps:

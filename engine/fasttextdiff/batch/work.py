@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import numpy as np
 
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case
-from fasttextdiff.dicom_seg import write_dicom_seg
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.preview import write_preview
 from fasttextdiff.result import FindingResult, SegmentationResult
@@ -24,8 +22,8 @@ from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.volume import Volume
 from fasttextdiff.writing import write_segmentation
 
-SEGMENTATIONS = (".seg.nrrd", ".nii.gz")
-FORMATS: tuple[str, ...] = (*SEGMENTATIONS, ".dcm", ".png")
+DICOM, PICTURE = ".dcm", ".png"
+FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE)
 """Segmentations that Slicer and others read, DICOM SEG, and a picture of the result."""
 
 
@@ -68,7 +66,11 @@ def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFo
     """Outputs, then the record."""
     place = folder.clean(case.name)
     for suffix in run.formats:
-        _WRITERS[suffix](result, place / (case.name + suffix), run)
+        path = place / (case.name + suffix)
+        if suffix == PICTURE:
+            write_preview(result, path)
+        else:
+            write_segmentation(result, path, fractional=run.fractional and suffix == DICOM)
     outputs = {path.name: _sha256(path) for path in sorted(place.iterdir())}
     folder.finish(
         case.name,
@@ -105,22 +107,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _write_plain(result: SegmentationResult, path: Path, run: Run) -> None:
-    write_segmentation(result, path)
-
-
-def _write_picture(result: SegmentationResult, path: Path, run: Run) -> None:
-    write_preview(result, path)
-
-
-def _write_dicom(result: SegmentationResult, path: Path, run: Run) -> None:
-    write_dicom_seg(result, path, fractional=run.fractional)
-
-
-_WRITERS: dict[str, Callable[[SegmentationResult, Path, Run], None]] = {
-    **dict.fromkeys(SEGMENTATIONS, _write_plain),
-    ".dcm": _write_dicom,
-    ".png": _write_picture,
-}
