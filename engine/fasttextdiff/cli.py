@@ -19,6 +19,8 @@ from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.tables import show_table as _table
 
 if TYPE_CHECKING:
+    from fasttextdiff.batch.folder import Run
+    from fasttextdiff.batch.runner import Tally, Workers
     from fasttextdiff.benchmarks.measuring import Figure
     from fasttextdiff.result import SegmentationResult
     from fasttextdiff.segmenter import Segmenter
@@ -132,6 +134,93 @@ def segment(
         _note(note)
     _say(f"wrote {', '.join(str(p) for p in [*written, *filter(None, (preview, uncertainty))])}")
     _say(DISCLAIMER)
+
+
+@app.command(no_args_is_help=True)
+def batch(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder tree, job table (.csv, .json), or DICOMDIR.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results; the same one goes on.")],
+    finding: Annotated[
+        list[str] | None, typer.Option("--finding", "-f", help="What to look for; job tables may say it by row.")
+    ] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help=".seg.nrrd (if not given), .nii.gz, .dcm (DICOM SEG), .png.")
+    ] = None,
+    fractional: Annotated[bool, typer.Option("--fractional", help="DICOM SEG with probabilities.")] = False,
+    modality: Annotated[str | None, typer.Option(help="Only ct, mr, xray, histology or other.")] = None,
+    series: Annotated[str | None, typer.Option(metavar="REGEX", help="Only series whose description fits.")] = None,
+    largest_series: Annotated[bool, typer.Option("--largest-series", help="Of a study, the one with most slices.")] = (
+        False
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what not, and why.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, one model each.")] = 1,
+    shard: Annotated[str, typer.Option(metavar="K/N", help="Only every N-th case from the K-th on.")] = "1/1",
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, instead of --workers.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed earlier.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    threshold: Annotated[float | None, typer.Option(help="Of the probability; the model's own if not given.")] = None,
+    plane: Annotated[str, typer.Option(help="acquisition, axial, coronal or sagittal.")] = "acquisition",
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Segment many studies unattended; an interrupted batch goes on with the same command.
+
+    Names of outputs come from series UIDs or hashes; which is which stands in names.local.csv alone.
+    """
+    from fasttextdiff.batch.cases import CaseOptions, find_cases
+    from fasttextdiff.batch.listing import show_plan
+
+    part = _pair(shard, "/", int, "--shard")
+    if part is None or not 1 <= part[0] <= part[1]:
+        raise UsageError(f"--shard takes K/N with K from 1 to N, not '{shard}'")
+    defaults = CaseOptions(plane=plane, samples=samples, seed=seed, threshold=threshold)
+    with _progress("looking", "files") as looking:
+        plan = find_cases(
+            source,
+            finding or [],
+            defaults,
+            modality=modality,
+            series=series,
+            largest_series=largest_series,
+            progress=looking,
+        )
+    if dry_run:
+        show_plan(plan)
+        return
+    from fasttextdiff.batch.folder import BatchFolder, start_time
+    from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary
+
+    run = define_run(model, formats or [".seg.nrrd"], device, dtype, fractional, start_time())
+    folder = BatchFolder(output)
+    with folder.locked(part):
+        run = folder.begin(run)
+        write_names(plan, folder)
+        with _batch_progress() as progress:
+            tally = run_batch(
+                plan,
+                folder,
+                run,
+                _workers(output, run, workers, scheduler),
+                shard=part,
+                retry_failed=retry_failed,
+                progress=progress,
+            )
+        write_summary(plan, folder, run)
+    rows = [
+        ("done", str(tally.earlier + tally.done)),
+        ("failed", str(tally.failed)),
+        ("skipped", str(len(plan.skipped))),
+    ]
+    _table(f"{output}, shard {shard}", ("", "cases"), rows)
+    for name, reason in failures(plan, folder):
+        _note(f"{name}: {reason}")
+    _say(f"wrote {output / 'summary.csv'}")
+    _say("Research use only. Not for diagnosis.")
+    if tally.failed:
+        raise FastTextDiffError(f"{tally.failed} of {tally.total} cases failed: see their failed.log; --retry-failed")
 
 
 @app.command(no_args_is_help=True)
@@ -598,6 +687,52 @@ def _load(model: str | None, device: str, dtype: str) -> Segmenter:
 
     quiet_libraries()
     return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
+
+
+def _workers(output: Path, run: Run, count: int, scheduler: str | None) -> Workers:
+    if scheduler is not None:
+        from fasttextdiff.batch.cluster import ClusterWorkers
+
+        return ClusterWorkers(output, run, scheduler)
+    from fasttextdiff.batch.processes import LocalWorkers
+
+    return LocalWorkers(output, run, count)
+
+
+@contextmanager
+def _batch_progress() -> Iterator[Callable[[Tally], None]]:
+    """A bar with rate and time left on a terminal; elsewhere a line for every case."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("cases"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("cases", total=None, failed=0, rate="")
+
+        def advance(tally: Tally) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed * 3600:.0f} an hour" if speed else ""
+            bar.update(task, completed=tally.ended, total=tally.total, failed=tally.failed, rate=rate)
+            if not console.is_terminal:
+                typer.echo(f"{tally.ended} of {tally.total} cases, {tally.failed} failed", err=True)
+
+        yield advance
 
 
 def _write_extras(result: SegmentationResult, preview: Path | None, uncertainty: Path | None) -> None:

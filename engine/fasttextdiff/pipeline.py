@@ -150,6 +150,13 @@ class FastTextDiffPipeline(nn.Module):
         return pipeline.eval()
 
 
+def weights_hash(name_or_folder: str | Path | None = None) -> str:
+    """The hash that a model's results carry, without loading it; arguments and errors as of `from_pretrained`."""
+    folder = _resolve(name_or_folder)
+    read_index(folder)
+    return _hash_weights(folder)
+
+
 def quiet_libraries() -> None:
     """Errors of ours are one line; the libraries' advice and progress bars would bury it."""
     import diffusers.utils.logging

@@ -1,0 +1,180 @@
+"""A batch as it is run at night: real processes, killed at random, resumed, and compared to the last byte."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+
+from fasttextdiff.batch.cases import CaseOptions, find_cases
+from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.processes import LocalWorkers, Outcome
+from fasttextdiff.batch.runner import run_batch, shard_of
+
+LOOSE = ("timings-", "summary.", ".lock-", "failed.log")
+"""What may differ from run to run: seconds, locks, and addresses in a library's messages."""
+DATE = {"SOURCE_DATE_EPOCH": "1700000000"}
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """Four small CT volumes, a picture, and a file that cannot be read although its header is whole."""
+    folder = tmp_path_factory.mktemp("studies")
+    rng = np.random.default_rng(0)
+    for n in range(4):
+        image = SimpleITK.GetImageFromArray(rng.integers(-1000, 300, (3 + n, 48, 40)).astype(np.int16))
+        image.SetSpacing((0.8, 0.8, 2.0))
+        (folder / f"study {n}").mkdir()
+        SimpleITK.WriteImage(image, folder / f"study {n}" / "DOE^JANE.nrrd")
+    Image.fromarray(rng.integers(0, 255, (60, 50), dtype=np.uint8)).save(folder / "film.png")
+    whole = (folder / "study 0" / "DOE^JANE.nrrd").read_bytes()
+    (folder / "DOE cut.nrrd").write_bytes(whole[: len(whole) * 3 // 4])
+    return folder
+
+
+def batch(source, output, *options, **more):
+    command = [sys.executable, "-m", "fasttextdiff", "batch", source, "-o", output, *options]
+    return subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **DATE}, start_new_session=True, **more,
+    )  # fmt: skip
+
+
+FINDINGS = ("-f", "left lung", "-f", "opacity in the right lung", "--format", ".seg.nrrd", "--format", ".nii.gz",
+            "--format", ".png")  # fmt: skip
+
+
+def content(output):
+    """Every file that counts, by its hash."""
+    return {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(output.rglob("*"))
+        if path.is_file() and not path.name.startswith(LOOSE)
+    }
+
+
+def table(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(studies, tmp_path_factory):
+    output = tmp_path_factory.mktemp("whole")
+    process = batch(studies, output, *FINDINGS)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1  # the cut file failed
+    assert "1 of 6 cases failed" in errors
+    return output
+
+
+def test_every_case_is_answered_and_no_name_of_a_file_gets_out(undisturbed):
+    rows = table(undisturbed / "summary.csv")
+    assert sorted(row["state"] for row in rows) == ["done"] * 10 + ["failed"]
+    for path in undisturbed.rglob("*"):
+        assert "DOE" not in path.name
+        if path.is_file() and path.name != "names.local.csv" and path.suffix != ".gz":
+            assert b"DOE" not in path.read_bytes(), path
+    names = table(undisturbed / "names.local.csv")
+    assert sum("DOE" in row["path"] for row in names) == 5
+    done = next(row for row in rows if row["state"] == "done" and row["ml"])
+    record = json.loads((undisturbed / done["case"] / "case.json").read_text())
+    assert record["provenance"]["created"] == "2023-11-14T22:13:20+00:00"
+    for name, digest in record["outputs"].items():
+        assert hashlib.sha256((undisturbed / done["case"] / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_batch_killed_again_and_again_ends_as_if_nothing_had_happened(studies, undisturbed, tmp_path):
+    rng = random.Random(4)
+    for delay in (rng.uniform(5, 9) for _ in range(3)):
+        process = batch(studies, tmp_path / "out", *FINDINGS)
+        time.sleep(delay)  # loading takes about five seconds: some kills hit it, some the work
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    process = batch(studies, tmp_path / "out", *FINDINGS)
+    process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert content(tmp_path / "out") == content(undisturbed)
+
+
+def test_two_workers_and_two_shards_give_what_one_gives(studies, undisturbed, tmp_path):
+    for shard in ("1/2", "2/2"):
+        process = batch(studies, tmp_path / "out", *FINDINGS, "--workers", "2", "--shard", shard)
+        process.communicate(timeout=300)
+    assert content(tmp_path / "out") == content(undisturbed)
+
+
+def test_a_second_run_is_refused_while_one_runs_and_so_is_another_request(studies, undisturbed, tmp_path):
+    first = batch(studies, tmp_path / "out", *FINDINGS)
+    while not (tmp_path / "out" / "batch.json").is_file():
+        assert first.poll() is None
+        time.sleep(0.05)
+    second = batch(studies, tmp_path / "out", *FINDINGS)
+    _, errors = second.communicate(timeout=120)
+    assert second.returncode == 2
+    assert "a batch is running" in errors
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    other = batch(studies, undisturbed, "-f", "left lung", "--format", ".png")
+    _, errors = other.communicate(timeout=120)
+    assert other.returncode == 2
+    assert "another formats" in errors
+
+
+def test_a_dry_run_writes_nothing(studies, tmp_path):
+    process = batch(studies, tmp_path / "out", *FINDINGS, "--dry-run")
+    shown, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "left lung" in shown
+    assert not (tmp_path / "out").exists()
+
+
+RUN = Run("", "0" * 16, (".png",), "cpu", "float32", False, "2026-01-01T00:00:00+00:00")
+
+
+def deadly(pipe, folder, run, threads):
+    """A worker that dies of the case whose name ends in the run's model, and does nothing else."""
+    while True:
+        case = pipe.recv()
+        if case.name == run.model:
+            os.kill(os.getpid(), signal.SIGKILL)
+        pipe.send(Outcome(case.name))
+
+
+def full_disk(pipe, folder, run, threads):
+    while True:
+        pipe.send(Outcome(pipe.recv().name, "cannot write: no space left on device", hopeless=True))
+
+
+def test_a_case_that_kills_its_worker_is_found_out_and_the_others_are_done(studies, tmp_path):
+    plan = find_cases(studies, ["left lung"], CaseOptions())
+    culprit = plan.cases[2].name
+    run = Run(culprit, *[getattr(RUN, name) for name in list(Run.__dataclass_fields__)[1:]])
+    outcomes = list(LocalWorkers(tmp_path, run, 2, serve=deadly).outcomes(plan.cases))
+    assert sorted(o.name for o in outcomes) == sorted(case.name for case in plan.cases)
+    assert [o.name for o in outcomes if o.message] == [culprit]
+    assert "died" in next(o.message for o in outcomes if o.message)
+
+
+def test_a_full_disk_stops_the_batch_and_fails_no_case(studies, tmp_path):
+    plan = find_cases(studies, ["left lung"], CaseOptions())
+    folder = BatchFolder(tmp_path / "out")
+    with pytest.raises(Exception, match="the same command goes on"):
+        run_batch(plan, folder, RUN, LocalWorkers(folder.path, RUN, 1, serve=full_disk))
+    assert not any(folder.failure(case.name) for case in plan.cases)
+
+
+def test_shards_are_all_cases_once():
+    cases = list(range(10))
+    assert sorted(case for k in (1, 2, 3) for case in shard_of(cases, (k, 3))) == cases

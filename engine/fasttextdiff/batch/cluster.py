@@ -1,0 +1,90 @@
+"""Cases on a Dask cluster: every worker loads the model once, and a lost worker's cases are run again by others.
+
+Knows Dask; the outputs go to a folder that all workers share, and are those of a local run.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.plan import Case
+from fasttextdiff.batch.processes import Outcome, failure, in_three_steps
+from fasttextdiff.batch.work import load_segmenter
+from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
+
+GPU = "GPU"
+"""Name of the resource that a worker with a GPU is started with: `dask worker ... --resources GPU=1`."""
+
+
+class ClusterWorkers:
+    """Runs cases on the workers of a Dask scheduler.
+
+    Args:
+        folder: of the outputs; all workers see it under the same path.
+        run: what all cases have in common.
+        scheduler: address, e.g. "tcp://host:8786" or "tls://host:8786" (certificates as configured for Dask).
+
+    Raises:
+        UsageError: Dask is not installed, or there is no scheduler.
+    """
+
+    def __init__(self, folder: Path, run: Run, scheduler: str) -> None:
+        try:
+            from dask.distributed import Client
+        except ImportError:
+            raise UsageError("--scheduler needs Dask: pip install 'fasttextdiff[cluster]'") from None
+        self.folder, self.run = folder.resolve(), run
+        try:
+            self.client: Any = Client(scheduler, timeout=20)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise UsageError(f"there is no Dask scheduler at {scheduler}: {one_line(error)}") from error
+
+    def outcomes(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """As of any workers. A case whose worker is lost goes to another one; Dask gives it up after four losses."""
+        from dask.distributed import as_completed
+
+        resources = {GPU: 1} if self.run.device.startswith("cuda") else {}
+        futures = [
+            self.client.submit(
+                run_case,
+                case,
+                self.run,
+                str(self.folder),
+                key=f"fasttextdiff-{case.name}",
+                pure=False,
+                retries=0,
+                resources=resources,
+            )
+            for case in cases
+        ]
+        by_key = {future.key: case for future, case in zip(futures, cases, strict=True)}
+        try:
+            for future in as_completed(futures):
+                if future.status == "finished":
+                    yield future.result()
+                else:
+                    yield failure(by_key[future.key], future.exception())
+        finally:
+            self.client.cancel(futures, force=True)
+            self.client.close()
+
+
+def run_case(case: Case, run: Run, folder: str) -> Outcome:
+    """One case from file to record, on whatever worker this is; tried twice like a local one."""
+    outputs = BatchFolder(Path(folder))
+    try:
+        segmenter = _segmenter(run)
+    except FastTextDiffError as error:
+        return failure(case, error)
+    first = in_three_steps(case, run, segmenter, outputs)
+    return first if not first.message or first.hopeless else in_three_steps(case, run, segmenter, outputs)
+
+
+@functools.cache
+def _segmenter(run: Run) -> Any:
+    """This process's model."""
+    return load_segmenter(run)

@@ -1,0 +1,263 @@
+"""Worker processes on this machine: one warm model each, reading, inference and writing overlapping.
+
+Knows processes and who works on what; the work itself is `work`'s. A worker that dies takes nothing with it but time.
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import torch
+
+from fasttextdiff.batch import work
+from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.plan import Case
+from fasttextdiff.errors import FastTextDiffError, one_line
+from fasttextdiff.result import SegmentationResult
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.volume import Volume
+
+AHEAD = 3
+"""Cases that a worker holds at once: one being read, one in the model, one being written."""
+ATTEMPTS = 2
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors of the output folder that no other case would escape."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a case.
+
+    Attributes:
+        name: of the case.
+        message: why it failed; empty if it is done.
+        details: the traceback.
+        hopeless: whether the next case would fail in the same way, e.g. on a full disk.
+        seconds: of reading, inference and writing.
+    """
+
+    name: str
+    message: str = ""
+    details: str = ""
+    hopeless: bool = False
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    cases: list[Case] = field(default_factory=list)
+
+
+class LocalWorkers:
+    """Runs cases in processes of their own.
+
+    Args:
+        folder: of the outputs.
+        run: what all cases have in common.
+        count: worker processes.
+        serve: what a worker process runs; tests give another one.
+    """
+
+    def __init__(self, folder: Path, run: Run, count: int, serve: Callable[..., None] | None = None) -> None:
+        self.folder, self.run, self.count = folder, run, count
+        self.serve = serve or serve_cases
+        self._workers: list[_Worker] = []
+
+    def outcomes(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """Work on all cases, and tell of each when it is done or has failed for good.
+
+        Closing the iterator early kills the workers; what they were at is begun anew the next time.
+
+        Raises:
+            FastTextDiffError: the model cannot be loaded.
+        """
+        waiting = deque(cases)
+        attempts = dict.fromkeys((case.name for case in cases), 0)
+        suspects: set[str] = set()  # a worker died with them: they go one by one, so that the culprit is found
+        try:
+            while waiting or any(worker.cases for worker in self._workers):
+                self._hand_out(waiting, suspects)
+                for worker in self._ready():
+                    if (told := self._receive(worker)) is None:
+                        told = self._bury(worker)
+                        if told is None:
+                            suspects.update(case.name for case in worker.cases)
+                            waiting.extendleft(reversed(worker.cases))
+                            continue
+                    case, outcome = told
+                    attempts[case.name] += 1
+                    if outcome.message and not outcome.hopeless and attempts[case.name] < ATTEMPTS:
+                        waiting.append(case)
+                    else:
+                        yield outcome
+        finally:
+            self._stop()
+
+    def _hand_out(self, waiting: deque[Case], suspects: set[str]) -> None:
+        """Give idle hands work: a suspect only to a worker that has nothing else."""
+        while waiting and len(self._workers) < min(self.count, len(waiting)):
+            self._workers.append(self._started())
+        for worker in self._workers:
+            while waiting and self._may_take(worker, waiting[0], suspects):
+                case = waiting.popleft()
+                worker.cases.append(case)
+                worker.pipe.send(case)
+
+    @staticmethod
+    def _may_take(worker: _Worker, case: Case, suspects: set[str]) -> bool:
+        careful = case.name in suspects or any(held.name in suspects for held in worker.cases)
+        return len(worker.cases) < (1 if careful else AHEAD)
+
+    def _started(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        threads = max(1, (os.cpu_count() or 1) // self.count)
+        process = context.Process(target=self.serve, args=(theirs, self.folder, self.run, threads), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _ready(self) -> list[_Worker]:
+        """Workers that said something or died."""
+        heard = wait([worker.pipe for worker in self._workers])
+        return [worker for worker in self._workers if worker.pipe in heard]
+
+    def _receive(self, worker: _Worker) -> tuple[Case, Outcome] | None:
+        """What a worker has to say of one of its cases; None if it is dead."""
+        try:
+            outcome: Outcome | str = worker.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        if isinstance(outcome, str):
+            raise FastTextDiffError(outcome)
+        case = next(case for case in worker.cases if case.name == outcome.name)
+        worker.cases.remove(case)
+        return case, outcome
+
+    def _bury(self, worker: _Worker) -> tuple[Case, Outcome] | None:
+        """Give a dead worker up; if it held a single case, that one is to blame. None if nobody can tell."""
+        worker.process.join()
+        self._workers.remove(worker)
+        if len(worker.cases) != 1:
+            return None
+        code = worker.process.exitcode
+        message = f"the worker process died (exit code {code}), perhaps because there was too little memory"
+        return worker.cases[0], Outcome(worker.cases[0].name, message)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.pipe.close()
+            worker.process.kill()
+            worker.process.join()
+        self._workers.clear()
+
+
+@dataclass
+class _Job:
+    """A case on its way through the three steps."""
+
+    case: Case
+    value: Any = None
+    seconds: list[float] = field(default_factory=list)
+    error: BaseException | None = None
+
+    def step(self, work: Callable[[Case, Any], Any]) -> _Job:
+        """Do the next step with what the one before left, unless that failed."""
+        start = time.perf_counter()
+        if self.error is None:
+            try:
+                self.value = work(self.case, self.value)
+            except Exception as error:
+                self.value, self.error = None, error
+        self.seconds.append(time.perf_counter() - start)
+        return self
+
+    def outcome(self) -> Outcome:
+        read, infer, write = self.seconds
+        if self.error is None:
+            return Outcome(self.case.name, seconds=(read, infer, write))
+        return failure(self.case, self.error)
+
+
+def failure(case: Case, error: BaseException) -> Outcome:
+    """The outcome of a case that an exception ended, without the names of its files, which may tell who it is."""
+    known = isinstance(error, FastTextDiffError)
+    message = str(error) if known else f"internal error, {type(error).__name__}: {one_line(error)}"
+    details = "".join(traceback.format_exception(error))
+    cause = error if isinstance(error, OSError) else error.__cause__
+    hopeless = isinstance(cause, OSError) and cause.errno in FULL
+    return Outcome(case.name, _nameless(message, case), _nameless(details, case), hopeless)
+
+
+def _nameless(text: str, case: Case) -> str:
+    """The text with the case's name in place of its paths."""
+    for path in (*case.files, case.path):
+        text = text.replace(str(path), case.name)
+    return text
+
+
+class _Steps:
+    """Reading, inference and writing of one case each, as :class:`_Job` takes them."""
+
+    def __init__(self, run: Run, outputs: BatchFolder, segmenter: Segmenter) -> None:
+        self.run, self.outputs, self.segmenter = run, outputs, segmenter
+
+    def read(self, case: Case, _: None) -> Volume:
+        return work.read_case(case)
+
+    def infer(self, case: Case, volume: Volume) -> SegmentationResult:
+        return work.segment_case(self.segmenter, volume, case, self.run)
+
+    def write(self, case: Case, result: SegmentationResult) -> None:
+        work.write_case(result, case, self.run, self.outputs)
+
+
+def in_three_steps(case: Case, run: Run, segmenter: Segmenter, outputs: BatchFolder) -> Outcome:
+    """One case from file to record."""
+    steps = _Steps(run, outputs, segmenter)
+    return _Job(case).step(steps.read).step(steps.infer).step(steps.write).outcome()
+
+
+def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int) -> None:
+    """A worker process: cases come through the pipe, outcomes go back; reading and writing have their own threads."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+    torch.set_num_threads(threads)
+    try:
+        steps = _Steps(run, BatchFolder(folder), work.load_segmenter(run))
+    except FastTextDiffError as error:
+        pipe.send(str(error))
+        return
+    read: Queue[_Job] = Queue(1)
+    segmented: Queue[_Job] = Queue(1)
+
+    def reading() -> None:
+        while True:
+            try:
+                case = pipe.recv()
+            except (EOFError, OSError):
+                os._exit(0)  # the parent is gone: what is begun here will be begun anew
+            read.put(_Job(case).step(steps.read))
+
+    def writing() -> None:
+        while True:
+            pipe.send(segmented.get().step(steps.write).outcome())
+
+    for target in (reading, writing):
+        threading.Thread(target=target, daemon=True).start()
+    while True:
+        segmented.put(read.get().step(steps.infer))

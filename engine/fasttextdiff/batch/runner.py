@@ -1,0 +1,216 @@
+"""Runs a batch: what is left of the plan, by whatever workers, with everything recorded.
+
+Knows the plan, the folder and the workers' outcomes; knows nothing about processes or models.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.plan import Case, Plan
+from fasttextdiff.batch.processes import Outcome
+from fasttextdiff.batch.work import FORMATS, request_of
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.output_files import whole_files
+
+SUMMARY_COLUMNS = (
+    "case", "state", "finding", "ml", "voxels", "presence", "disagreement", "read_s", "inference_s", "write_s",
+    "warnings",
+)  # fmt: skip
+
+
+def define_run(
+    model: str | None, formats: Sequence[str], device: str, dtype: str, fractional: bool, started: str
+) -> Run:
+    """What a batch is, checked before anything is started.
+
+    Raises:
+        UsageError: a format, device or dtype that is not known, or no such model.
+    """
+    from fasttextdiff.pipeline import weights_hash
+    from fasttextdiff.segmenter import choose_device, choose_dtype
+
+    endings = tuple(name if name.startswith(".") else f".{name}" for name in dict.fromkeys(formats))
+    if unknown := [ending for ending in endings if ending not in FORMATS]:
+        raise UsageError(f"'{unknown[0]}' is not a format: use {', '.join(FORMATS)}")
+    choose_dtype(dtype, choose_device(device))
+    name = str(Path(model).resolve()) if model and Path(model).is_dir() else model or ""
+    return Run(name, weights_hash(model), endings, device, dtype, fractional, started)
+
+
+class Workers(Protocol):
+    """Whoever works on cases: processes of this machine, or a cluster."""
+
+    def outcomes(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """Work on all cases and tell of each when it has ended; closing the iterator stops the work."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a run stands.
+
+    Attributes:
+        total: cases of this shard.
+        earlier: done in earlier runs.
+        done: in this one.
+        failed: for good, in this run or an earlier one.
+    """
+
+    total: int
+    earlier: int
+    done: int
+    failed: int
+
+    @property
+    def ended(self) -> int:
+        """Cases that need no more work."""
+        return self.earlier + self.done + self.failed
+
+
+def shard_of(cases: Sequence[Case], shard: tuple[int, int]) -> list[Case]:
+    """Every N-th case, beginning with the K-th of (K, N), K from 1."""
+    number, count = shard
+    return list(cases[number - 1 :: count])
+
+
+def run_batch(
+    plan: Plan,
+    folder: BatchFolder,
+    run: Run,
+    workers: Workers,
+    *,
+    shard: tuple[int, int] = (1, 1),
+    retry_failed: bool = False,
+    progress: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Work on what is not done yet, then write `summary.csv` and `summary.json`.
+
+    Args:
+        plan: all cases of the batch.
+        folder: locked by the caller.
+        run: as stored in the folder.
+        workers: who works.
+        shard: (K, N), the part of the plan that is this run's.
+        retry_failed: whether cases that failed for good in an earlier run are tried again.
+        progress: called at first and after every case.
+
+    Raises:
+        FastTextDiffError: no case can be written any more, e.g. on a full disk; the same command goes on.
+    """
+    cases = shard_of(plan.cases, shard)
+    left = [case for case in cases if folder.record(case.name, request_of(case)) is None]
+    skipped = [] if retry_failed else [case for case in left if folder.failure(case.name) is not None]
+    todo = [case for case in left if case not in skipped]
+    tally = Tally(len(cases), len(cases) - len(left), 0, len(skipped))
+    progress(tally)
+    timings = Timings(folder.path / f"timings-{shard[0]}-of-{shard[1]}.csv")
+    for outcome in workers.outcomes(todo):
+        if outcome.hopeless:
+            raise FastTextDiffError(
+                f"{outcome.message}; {tally.ended} of {tally.total} cases are done or failed, the same command goes on"
+            )
+        if outcome.message:
+            folder.fail(outcome.name, outcome.message, outcome.details)
+            tally = Tally(tally.total, tally.earlier, tally.done, tally.failed + 1)
+        else:
+            timings.add(outcome)
+            tally = Tally(tally.total, tally.earlier, tally.done + 1, tally.failed)
+        progress(tally)
+    return tally
+
+
+class Timings:
+    """Seconds of each case, one line as it ends; apart from the records, which are equal from run to run.
+
+    Args:
+        path: a CSV file, gone on with if it is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep what a case took."""
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerow([outcome.name, *(f"{seconds:.3f}" for seconds in outcome.seconds)])
+
+
+def read_timings(folder: Path) -> dict[str, tuple[float, float, float]]:
+    """Seconds of reading, inference and writing by case, of all shards; a line cut short by a crash is left out."""
+    seconds = {}
+    for path in sorted(folder.glob("timings-*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.reader(file):
+                try:
+                    name, read, infer, write = row
+                    seconds[name] = float(read), float(infer), float(write)
+                except ValueError:
+                    continue
+    return seconds
+
+
+def summary_rows(plan: Plan, folder: BatchFolder) -> list[dict[str, Any]]:
+    """One row a case and finding, of all shards; a case that is not done has one row."""
+    timings = read_timings(folder.path)
+    rows: list[dict[str, Any]] = []
+    for case in plan.cases:
+        read, infer, write = timings.get(case.name, ("", "", ""))
+        taken = {"read_s": read, "inference_s": infer, "write_s": write}
+        record = folder.record(case.name, request_of(case))
+        if record is None:
+            failure = folder.failure(case.name)
+            state = "waiting" if failure is None else "failed"
+            rows.append({"case": case.name, "state": state, "warnings": failure or ""})
+            continue
+        rows += [_row(case.name, found, taken) for found in record["findings"]]
+    return rows
+
+
+def _row(name: str, found: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
+    shared = {key: found[key] for key in ("finding", "ml", "voxels", "presence", "disagreement")}
+    return {"case": name, "state": "done", **shared, **taken, "warnings": "; ".join(found["warnings"])}
+
+
+def failures(plan: Plan, folder: BatchFolder) -> list[tuple[str, str]]:
+    """Cases that failed for good, with the reason."""
+    told = [(case.name, folder.failure(case.name)) for case in plan.cases]
+    return [(name, reason) for name, reason in told if reason is not None]
+
+
+def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, Any]]:
+    """Write `summary.csv` (one row a case and finding) and `summary.json` (with what was skipped, and the run).
+
+    Returns:
+        the rows.
+    """
+    rows = summary_rows(plan, folder)
+    content = {
+        "run": asdict(run),
+        "cases": rows,
+        "skipped": [{"series_uid": s.series_uid, "reason": s.reason} for s in plan.skipped],
+        "use": "Research use only. Not for diagnosis.",
+    }
+    table, everything = folder.path / "summary.csv", folder.path / "summary.json"
+    with whole_files(table, everything) as (csv_file, json_file):
+        with csv_file.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, SUMMARY_COLUMNS, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        json_file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return rows
+
+
+def write_names(plan: Plan, folder: BatchFolder) -> None:
+    """Write `names.local.csv`: which case is which file or series, and what was skipped; may name patients."""
+    path = folder.path / "names.local.csv"
+    with whole_files(path) as (temporary,), temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "path", "series_uid", "skipped_because"])
+        writer.writerows([case.name, case.path, case.series_uid, ""] for case in plan.cases)
+        writer.writerows(["", skipped.path, skipped.series_uid, skipped.reason] for skipped in plan.skipped)

@@ -1,0 +1,109 @@
+"""What is done with one case, in three steps that can overlap: read, segment, write.
+
+Knows the engine; knows nothing about processes or schedulers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.plan import Case
+from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
+from fasttextdiff.preview import write_preview
+from fasttextdiff.result import FindingResult, SegmentationResult
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.volume import Volume
+from fasttextdiff.writing import write_segmentation
+
+DICOM, PICTURE = ".dcm", ".png"
+FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE)
+"""Segmentations that Slicer and others read, DICOM SEG, and a picture of the result."""
+
+
+def load_segmenter(run: Run) -> Segmenter:
+    """The batch's model."""
+    quiet_libraries()
+    return Segmenter(FastTextDiffPipeline.from_pretrained(run.model or None), run.device, run.dtype)
+
+
+def request_of(case: Case) -> dict[str, Any]:
+    """What was asked for, as it stands in the record."""
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(case.options).items()}
+    return {"series_uid": case.series_uid, "findings": list(case.findings), **options}
+
+
+def read_case(case: Case) -> Volume:
+    """The case's image. Its path, which may name a patient, stays out of everything that is written."""
+    volume = case.read()
+    return replace(volume, source=replace(volume.source, path=case.name))
+
+
+def segment_case(segmenter: Segmenter, volume: Volume, case: Case, run: Run) -> SegmentationResult:
+    """The case's result, dated with the start of the run."""
+    segmenter.check_findings(case.findings)
+    o = case.options
+    result = segmenter.segment(
+        volume,
+        case.findings,
+        slices=o.slices,
+        plane=o.plane,
+        samples=o.samples,
+        seed=o.seed,
+        threshold=o.threshold,
+        window=o.window,
+    )
+    return replace(result, provenance=replace(result.provenance, created=run.started))
+
+
+def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFolder) -> None:
+    """Outputs, then the record."""
+    place = folder.clean(case.name)
+    for suffix in run.formats:
+        path = place / (case.name + suffix)
+        if suffix == PICTURE:
+            write_preview(result, path)
+        else:
+            write_segmentation(result, path, fractional=run.fractional and suffix == DICOM)
+    outputs = {path.name: _sha256(path) for path in sorted(place.iterdir())}
+    folder.finish(
+        case.name,
+        {
+            "case": case.name,
+            "request": request_of(case),
+            "findings": [_summary(found, result.volume) for found in result.findings],
+            "notes": list(result.volume.source.notes),
+            "provenance": asdict(result.provenance),
+            "outputs": outputs,
+            "use": "Research use only. Not for diagnosis.",
+        },
+    )
+
+
+def _summary(found: FindingResult, volume: Volume) -> dict[str, Any]:
+    """One finding's numbers; NaN is None, which JSON knows."""
+    voxels = int(np.count_nonzero(found.mask))
+    presence = float(np.nanmax(found.presence))
+    spread = None if found.disagreement is None or not voxels else float(found.disagreement[found.mask].mean())
+    return {
+        "finding": found.finding,
+        "voxels": voxels,
+        "ml": None if volume.is_planar else round(voxels * volume.voxel_ml, 6),
+        "presence": None if math.isnan(presence) else round(presence, 4),
+        "disagreement": None if spread is None else round(spread, 6),
+        "warnings": list(found.warnings),
+    }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
