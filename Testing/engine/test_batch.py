@@ -178,3 +178,23 @@ def test_a_full_disk_stops_the_batch_and_fails_no_case(studies, tmp_path):
 def test_shards_are_all_cases_once():
     cases = list(range(10))
     assert sorted(case for k in (1, 2, 3) for case in shard_of(cases, (k, 3))) == cases
+
+
+def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_worker(studies, undisturbed, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50,
+            local_directory=tmp_path / "dask",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        victim, _ = client.run(os.getpid).values()
+        process = batch(studies, tmp_path / "out", *FINDINGS, "--scheduler", cluster.scheduler_address)
+        while not list((tmp_path / "out").glob("*/case.json")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.kill(victim, signal.SIGKILL)
+        process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert content(tmp_path / "out") == content(undisturbed)
