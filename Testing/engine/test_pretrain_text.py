@@ -159,9 +159,9 @@ def test_training_starts_from_a_model_and_from_a_pretrained_encoder(run, config)
     folder = train(config, Notes())
     pretrain_text(replace(run, start=folder), Notes())
     renamed = replace(config, name="next", start=folder, text_encoder=run.output)
-    pipeline = starting_model(renamed)
+    pipeline = starting_model(renamed, {})
     assert pipeline.info.name == "next"
-    old = dict(starting_model(replace(config, start=folder)).named_parameters())
+    old = dict(starting_model(replace(config, start=folder), {}).named_parameters())
     pretrained = dict(encoder(run.output).named_parameters())
     for name, tensor in pipeline.named_parameters():
         expected = pretrained[name.removeprefix("text_encoder.")] if name.startswith("text_encoder.") else old[name]
@@ -171,7 +171,7 @@ def test_training_starts_from_a_model_and_from_a_pretrained_encoder(run, config)
 def test_a_text_encoder_of_another_width_is_refused(run, config):  # noqa: F811
     pretrain_text(replace(run, model=replace(TINY, text_dim=64)), Notes())
     with pytest.raises(FastTextDiffError) as caught:
-        starting_model(replace(config, text_encoder=run.output, model=TINY))
+        starting_model(replace(config, text_encoder=run.output, model=TINY), {})
     one_line(caught, "64 channels")
 
 
