@@ -92,7 +92,7 @@ def test_training_starts_from_a_pretrained_denoiser_and_can_leave_it_as_it_is(ru
     unet = UNet2DModel.from_pretrained(run.output / "unet", use_safetensors=True)
     pretrained = {f"denoiser.unet.{name}": tensor for name, tensor in unet.state_dict().items()}
     frozen = replace(config, denoiser=run.output, train_denoiser=False)
-    start = starting_model(frozen).state_dict()
+    start = starting_model(frozen, {}).state_dict()
     train(frozen, notes := Notes())
     assert all("denoising" not in losses for losses in notes.losses.values())
     end = checkpoint(frozen.output)["model"]
@@ -109,10 +109,10 @@ def test_what_does_not_fit_is_told_in_one_line(run, config, tmp_path):  # noqa: 
     tiny_denoiser().unet.save_pretrained(tmp_path / "other" / "unet")
     tiny_denoiser().scheduler.save_pretrained(tmp_path / "other" / "scheduler")
     with pytest.raises(FastTextDiffError) as caught:
-        starting_model(replace(config, denoiser=tmp_path / "other"))
+        starting_model(replace(config, denoiser=tmp_path / "other"), {})
     one_line(caught, "other", "(16, 16, 32)", "(16, 32)")
     with pytest.raises(UsageError) as caught:
-        starting_model(replace(config, denoiser=run.images))
+        starting_model(replace(config, denoiser=run.images), {})
     one_line(caught, "images", "unet")
     with pytest.raises(UsageError) as caught:
         pretrain_denoiser(replace(run, size=30), Notes())
