@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -183,6 +184,7 @@ def test_shards_are_all_cases_once():
 def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_worker(studies, undisturbed, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
+        mock.patch.dict(os.environ),  # Dask sets OMP_NUM_THREADS here, and leaves it
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50,
             local_directory=tmp_path / "dask",

@@ -80,7 +80,7 @@ def files_in(*folders):
         for folder in folders
         for path in folder.rglob("*")
         if path.is_file()
-        and path.name != "CMakeLists.txt"
+        and path.name not in ("CMakeLists.txt", "PERFORMANCE.md")  # for developers
         and not {"__pycache__", "fasttextdiff.egg-info"} & set(path.parts)
     }
 
