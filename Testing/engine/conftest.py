@@ -1,4 +1,4 @@
-"""What several test files need: the bundled samples, and the folder of research data if it is there."""
+"""What several test files need: bundled samples, a tiny model's folder, and the research data if they are there."""
 
 from pathlib import Path
 
@@ -18,3 +18,13 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip("the research data is not here")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The folder of a random model."""
+    from tiny_models import tiny_pipeline
+
+    folder = tmp_path_factory.mktemp("model")
+    tiny_pipeline().save_pretrained(folder)
+    return folder

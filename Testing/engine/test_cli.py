@@ -16,16 +16,9 @@ import pytest
 import torch
 from dicom_files import write_stack
 from PIL import Image
-from tiny_models import save_text_encoder, tiny_pipeline
+from tiny_models import save_text_encoder
 
 from fasttextdiff import cli
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny_pipeline().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

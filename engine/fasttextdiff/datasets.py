@@ -54,8 +54,7 @@ class Target:
 
     def load_mask(self) -> NDArray[np.bool_]:
         """(h, w)."""
-        limit = 127 if self.mask.suffix.lower() in LOSSY_SUFFIXES else 0
-        return load_image(self.mask, grey=True) > limit
+        return mask_of(load_image(self.mask, grey=True), self.mask)
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,11 @@ class Split:
     rows: tuple[Row, ...]
     images: tuple[Path, ...]
     laterality: str | None
+
+
+def mask_of(levels: NDArray[np.uint8], path: Path) -> NDArray[np.bool_]:
+    """Where the finding is, by the grey levels (h, w) of the mask in a file, see :class:`Target`."""
+    return levels > (127 if path.suffix.lower() in LOSSY_SUFFIXES else 0)
 
 
 def load_image(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:

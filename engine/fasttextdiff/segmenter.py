@@ -138,6 +138,11 @@ class Segmenter:
         self.cache = FeatureCache(cache_bytes)
         self._batch = BATCH_IMAGES.get(self.device.type, 4)
 
+    @property
+    def dtype_name(self) -> str:
+        """The computing dtype as users name it, e.g. "float32"."""
+        return str(self.dtype).removeprefix("torch.")
+
     def segment(
         self,
         volume: Volume,
@@ -343,8 +348,13 @@ class Segmenter:
         images = fit.forward(to_model_range(np.stack(views), self.pipeline.preprocessing.channel_order))
         noise = seeded_noise((1, *images.shape[1:]), seed, self.device)
         with torch.inference_mode(), self._autocast():
-            features = rounded(self.pipeline.features(images.to(self.device), noise))
+            features = self._kept(self.pipeline.features(images.to(self.device), noise))
         return [[f[n : n + 1] for f in features] for n in range(len(views))]
+
+    @staticmethod
+    def _kept(features: Sequence[Tensor]) -> list[Tensor]:
+        """Features as the cache holds them, whether it does or not."""
+        return rounded(features)
 
     def _halving(self, work: Callable[[Any], list[Any]], items: Sequence[Any]) -> list[Any]:
         """Do work on a batch; one that does not fit the GPU's memory is halved, and later batches stay small."""
@@ -398,7 +408,7 @@ class Segmenter:
             window=image.window,
             threshold=threshold,
             device=str(self.device),
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=self.dtype_name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 

@@ -88,7 +88,7 @@ class Jobs:
         return {
             "device": str(self._segmenter.device),
             "deviceName": _device_name(self._segmenter.device),
-            "dtype": str(self._segmenter.dtype).removeprefix("torch."),
+            "dtype": self._segmenter.dtype_name,
             "model": {**model_fields(folder, pipeline.info), "weightsSha256": pipeline.info.weights_sha256},
             "versions": _versions(),
             "seconds": round(time.perf_counter() - started, 3),

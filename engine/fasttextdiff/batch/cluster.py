@@ -12,7 +12,7 @@ from typing import Any
 
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case
-from fasttextdiff.batch.processes import Outcome, failure, in_three_steps
+from fasttextdiff.batch.processes import ATTEMPTS, Outcome, failure, in_three_steps
 from fasttextdiff.batch.work import load_segmenter
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 
@@ -74,14 +74,17 @@ class ClusterWorkers:
 
 
 def run_case(case: Case, run: Run, folder: str) -> Outcome:
-    """One case from file to record, on whatever worker this is; tried twice like a local one."""
+    """One case from file to record, on whatever worker this is; tried as often as a local one."""
     outputs = BatchFolder(Path(folder))
     try:
         segmenter = _segmenter(run)
     except FastTextDiffError as error:
         return failure(case, error)
-    first = in_three_steps(case, run, segmenter, outputs)
-    return first if not first.message or first.hopeless else in_three_steps(case, run, segmenter, outputs)
+    for _ in range(ATTEMPTS):
+        outcome = in_three_steps(case, run, segmenter, outputs)
+        if not outcome.message or outcome.hopeless:
+            break
+    return outcome
 
 
 @functools.cache

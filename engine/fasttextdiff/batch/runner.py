@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,7 +89,7 @@ def run_batch(
     retry_failed: bool = False,
     progress: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
-    """Work on what is not done yet, then write `summary.csv` and `summary.json`.
+    """Work on what is not done yet.
 
     Args:
         plan: all cases of the batch.
@@ -105,11 +105,10 @@ def run_batch(
     """
     cases = shard_of(plan.cases, shard)
     left = [case for case in cases if folder.record(case.name, request_of(case)) is None]
-    skipped = [] if retry_failed else [case for case in left if folder.failure(case.name) is not None]
-    todo = [case for case in left if case not in skipped]
-    tally = Tally(len(cases), len(cases) - len(left), 0, len(skipped))
+    todo = [case for case in left if retry_failed or folder.failure(case.name) is None]
+    tally = Tally(len(cases), earlier=len(cases) - len(left), done=0, failed=len(left) - len(todo))
     progress(tally)
-    timings = Timings(folder.path / f"timings-{shard[0]}-of-{shard[1]}.csv")
+    timings = folder.path / f"timings-{shard[0]}-of-{shard[1]}.csv"
     for outcome in workers.outcomes(todo):
         if outcome.hopeless:
             raise FastTextDiffError(
@@ -117,28 +116,18 @@ def run_batch(
             )
         if outcome.message:
             folder.fail(outcome.name, outcome.message, outcome.details)
-            tally = Tally(tally.total, tally.earlier, tally.done, tally.failed + 1)
+            tally = replace(tally, failed=tally.failed + 1)
         else:
-            timings.add(outcome)
-            tally = Tally(tally.total, tally.earlier, tally.done + 1, tally.failed)
+            add_timing(timings, outcome)
+            tally = replace(tally, done=tally.done + 1)
         progress(tally)
     return tally
 
 
-class Timings:
-    """Seconds of each case, one line as it ends; apart from the records, which are equal from run to run.
-
-    Args:
-        path: a CSV file, gone on with if it is there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def add(self, outcome: Outcome) -> None:
-        """Keep what a case took."""
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerow([outcome.name, *(f"{seconds:.3f}" for seconds in outcome.seconds)])
+def add_timing(path: Path, outcome: Outcome) -> None:
+    """Keep what a case took, as a line of a CSV file; apart from the records, which are equal from run to run."""
+    with path.open("a", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerow([outcome.name, *(f"{seconds:.3f}" for seconds in outcome.seconds)])
 
 
 def read_timings(folder: Path) -> dict[str, tuple[float, float, float]]:

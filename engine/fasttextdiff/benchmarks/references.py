@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fasttextdiff import published
-from fasttextdiff.denoiser import FeatureDenoiser, seeded_noise
+from fasttextdiff.denoiser import FeatureDenoiser
 from fasttextdiff.fusion import CrossAttention, FusionHead, FusionOutput, positional_code
 from fasttextdiff.model_info import ModelInfo
 from fasttextdiff.pipeline import FastTextDiffPipeline
-from fasttextdiff.preprocessing import Fit, ImageSettings, Preprocessing, to_model_range
+from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.text_encoder import TextEncoder, TextStates
 from fasttextdiff.volume import Modality
@@ -68,10 +66,9 @@ class PlainSegmenter(Segmenter):
         super().__init__(PlainPipeline(pipeline), device, "float32", cache_bytes=0)
         self._batch = 1
 
-    def _encode_views(self, views: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[list[Tensor]]:
-        images = fit.forward(to_model_range(np.stack(views), self.pipeline.preprocessing.channel_order))
-        noise = seeded_noise((1, *images.shape[1:]), seed, self.device)
-        return [self.pipeline.features(images.to(self.device), noise)]
+    @staticmethod
+    def _kept(features: Sequence[Tensor]) -> list[Tensor]:
+        return list(features)
 
     def _encode_text(self, findings: Sequence[str]) -> TextStates:
         self.pipeline.text_encoder.clear_cache()

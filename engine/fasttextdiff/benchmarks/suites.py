@@ -55,14 +55,9 @@ class Bench:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
-    def dtype(self) -> str:
-        """Name of the computing dtype."""
-        return str(self.segmenter.dtype).removeprefix("torch.")
-
-    @property
     def device(self) -> str:
         """Device and dtype, as figures name them."""
-        return f"{self.segmenter.device} {self.dtype}"
+        return f"{self.segmenter.device} {self.segmenter.dtype_name}"
 
     @property
     def model(self) -> str:
@@ -99,7 +94,7 @@ def interactive(bench: Bench) -> Iterator[Figure]:
     if bench.full_size:
         paper = paper_model(bench.segmenter.pipeline.text_encoder.tokenizer)
         device = str(bench.segmenter.device)
-        ours = Bench(Segmenter(paper, device, bench.dtype), bench.volume, max(1, bench.repeats // 4))
+        ours = Bench(Segmenter(paper, device, bench.segmenter.dtype_name), bench.volume, max(1, bench.repeats // 4))
         yield from _slice_figures(ours, PlainSegmenter(paper, device), PUBLISHED)
     yield from _start_figures(bench)
 
@@ -221,7 +216,7 @@ def memory(bench: Bench) -> Iterator[Figure]:
         "from fasttextdiff import FastTextDiffPipeline, Segmenter\n"
         "from fasttextdiff.benchmarks.inputs import chest_phantom\n"
         f"segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(), {str(bench.segmenter.device)!r},"
-        f" {bench.dtype!r})\n"
+        f" {bench.segmenter.dtype_name!r})\n"
         f"segmenter.segment(chest_phantom({slices}, {side}), ['left lung'])\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)\n"
         "print(peak, torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)"

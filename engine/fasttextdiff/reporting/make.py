@@ -132,7 +132,7 @@ def _run(segmenter: Segmenter, request: ReportRequest) -> dict[str, Any]:
         "seed": SEED,
         "draws": DRAWS,
         "device": f"{segmenter.device}{gpu}",
-        "dtype": str(segmenter.dtype).removeprefix("torch."),
+        "dtype": segmenter.dtype_name,
         "versions": {
             "fasttextdiff": __version__,
             "python": platform.python_version(),

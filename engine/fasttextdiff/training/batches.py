@@ -102,10 +102,9 @@ class StepBatches(Dataset[Batch]):
             self._view(self.groups[groups[place]], stage.size, np.random.default_rng((seed, step, 1 + place)))
             for place in places
         ]
-        pixels = np.stack([_colour(view.sample.image) for view in views]).astype(np.float32)
         prompts = [prompt for view in views for prompt in view.prompts]
         return Batch(
-            images=to_model_range(pixels / np.float32(255), "rgb"),
+            images=as_images([view.sample.image for view in views]),
             noise=torch.from_numpy(np.stack([view.noise for view in views])),
             texts=[prompt.text for prompt in prompts],
             masks=torch.from_numpy(np.stack([prompt.mask for prompt in prompts]).astype(np.float32)),
@@ -131,8 +130,10 @@ class StepBatches(Dataset[Batch]):
         )
 
 
-def _colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+def as_images(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Pictures (S, S) or (S, S, 3) as the model takes them: (B, 3, S, S) in [-1, 1]."""
+    colour = [picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1) for picture in pictures]
+    return to_model_range(np.stack(colour).astype(np.float32) / np.float32(255), "rgb")
 
 
 def _allot(shares: NDArray[np.float64], count: int, rng: np.random.Generator) -> list[int]:

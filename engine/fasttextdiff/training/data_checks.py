@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.datasets import Row, Target, load_image, read_split
+from fasttextdiff.datasets import Row, load_image, mask_of, read_split
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.model_info import require_words, shortened
 from fasttextdiff.reading import read_volume
@@ -205,7 +205,7 @@ def _check_pair(row: Row, sizes: dict[Path, tuple[int, ...] | None], notes: _Not
     levels = _picture(row.mask, notes, grey=True)
     if levels is None:
         return
-    mask = Target(row.mask, row.mask, row.text, row.modality).load_mask()
+    mask = mask_of(levels, row.mask)
     _check_mask(row.name, levels, mask, notes)
     size = sizes.get(row.image) if row.image is not None else None
     if size is not None and mask.shape != size:
@@ -256,15 +256,15 @@ def _check_volume_row(row: VolumeRow, volume: Volume | None, notes: _Notes) -> N
     if volume.is_planar and volume.modality is not Modality.HISTOLOGY and _SIDE.search(row.text):
         notes.add(Kind.FLAT, row.name)
     try:
-        mask = row.read_mask(volume)
-        levels = read_volume(row.mask, modality=Modality.OTHER).array if row.label is None else mask
+        levels = row.read_levels(volume)
     except OffGridError:
         notes.add(Kind.SIZE, row.mask.name)
         return
     except FastTextDiffError as error:
         notes.add(Kind.UNREADABLE, str(error))
         return
-    _check_mask(row.mask.name, levels, mask, notes)
+    mask = row.mask_of(levels)
+    _check_mask(row.mask.name, levels if row.label is None else mask, mask, notes)
 
 
 # --- what both share -------------------------------------------------------------------------------------------------

@@ -142,7 +142,16 @@ class VolumeRow:
     label: int | None
 
     def read_mask(self, volume: Volume) -> NDArray[np.bool_]:
-        """The mask (k, j, i) on the grid of its image.
+        """The mask (k, j, i) on the grid of its image; errors as of :meth:`read_levels`."""
+        return self.mask_of(self.read_levels(volume))
+
+    def mask_of(self, levels: NDArray[np.generic]) -> NDArray[np.bool_]:
+        """Where the finding is, by the values of the mask's file."""
+        found: NDArray[np.bool_] = np.greater(levels, 0) if self.label is None else np.equal(levels, self.label)
+        return found
+
+    def read_levels(self, volume: Volume) -> NDArray[np.generic]:
+        """The values (k, j, i) of the mask's file, on the grid of its image.
 
         Raises:
             FastTextDiffError: it cannot be read, or lies on another grid.
@@ -153,8 +162,7 @@ class VolumeRow:
             raise OffGridError(
                 f"{self.mask} is not on the grid of {self.image}: resample it with the image as reference"
             )
-        found: NDArray[np.bool_] = np.greater(mask.array, 0) if self.label is None else np.equal(mask.array, self.label)
-        return found
+        return mask.array
 
 
 class OffGridError(FastTextDiffError):

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.orientation import display_plane
 from fasttextdiff.preprocessing import apply_window, choose_window
-from fasttextdiff.reading import read_volume
+from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS, read_volume
 from fasttextdiff.training.compact import compact_preprocessing
-from fasttextdiff.training.samples import Region, Sample
+from fasttextdiff.training.samples import Region, Sample, resize_image
 from fasttextdiff.volume import Modality, Volume
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+ENDINGS = (*PICTURE_ENDINGS, *NIFTI_ENDINGS, *ITK_ENDINGS)
 ROOM = 1.25
 """Pictures of a patient are kept this many times as large as they are trained on, so that zooming stays sharp."""
 TISSUE = 4
@@ -94,8 +92,5 @@ def _shrink(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     factor = longest / max(image.shape[:2])
     if factor >= 1:
         return np.ascontiguousarray(image)
-    size = tuple(max(1, round(side * factor)) for side in image.shape[:2])
-    pixels = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image))).permute(2, 0, 1)[None].float()
-    shrunk = functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
-    whole = shrunk.round().clamp(0, 255).to(torch.uint8).numpy()
-    return whole if image.ndim == 3 else whole[..., 0]
+    height, width = image.shape[:2]
+    return resize_image(image, (max(1, round(height * factor)), max(1, round(width * factor))))

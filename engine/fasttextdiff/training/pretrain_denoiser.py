@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.errors import UsageError
-from fasttextdiff.preprocessing import to_model_range
 from fasttextdiff.training.augment import augment
+from fasttextdiff.training.batches import as_images
 from fasttextdiff.training.compact import build_denoiser, read_denoiser
 from fasttextdiff.training.config import CompactModelConfig
 from fasttextdiff.training.losses import denoising_loss
@@ -143,11 +143,12 @@ class NoisedBatches(Dataset[Tensors]):
     def __getitem__(self, step: int) -> Tensors:
         """`images` (B, 3, S, S) in [-1, 1], `noise` of the same shape, `timesteps` (B,) uniform in the schedule."""
         rng = np.random.default_rng((self.run.seed, step))
-        views = []
-        for _ in range(self.run.batch):
-            image = augment(self.samples[int(rng.integers(len(self.samples)))], self.run.size, rng).image
-            views.append(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
-        images = to_model_range(np.stack(views).astype(np.float32) / np.float32(255), "rgb")
+        images = as_images(
+            [
+                augment(self.samples[int(rng.integers(len(self.samples)))], self.run.size, rng).image
+                for _ in range(self.run.batch)
+            ]
+        )
         noise = torch.from_numpy(rng.standard_normal(images.shape, dtype=np.float32))
         drawn = torch.from_numpy(rng.integers(0, self.timesteps, len(images)))
         return {"images": images, "noise": noise, "timesteps": drawn}

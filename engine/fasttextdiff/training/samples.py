@@ -339,9 +339,14 @@ def _shrink(sample: Sample, longest: int = LONGEST_SIDE) -> Sample:
 def resize(
     image: NDArray[np.uint8], masks: NDArray[np.bool_], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """An image (h, w) or (h, w, 3), bilinear and anti-aliased, and its masks (n, h, w), by majority, as `size`."""
+    """An image as :func:`resize_image` does it, and its masks (n, h, w), by majority, as `size`."""
+    areas = functional.interpolate(torch.from_numpy(masks)[None].float(), size, mode="area")[0].numpy()
+    return resize_image(image, size), areas >= 0.5
+
+
+def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image (h, w) or (h, w, 3), bilinear and anti-aliased, as `size`."""
     colour = torch.from_numpy(np.atleast_3d(image).copy()).permute(2, 0, 1)[None].float()
     resized = functional.interpolate(colour, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     pixels = resized.round().clamp(0, 255).to(torch.uint8).numpy()
-    areas = functional.interpolate(torch.from_numpy(masks)[None].float(), size, mode="area")[0].numpy()
-    return pixels if image.ndim == 3 else pixels[..., 0], areas >= 0.5
+    return pixels if image.ndim == 3 else pixels[..., 0]
