@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fasttextdiff.training.augment import augment
+from fasttextdiff.training.augment import SOFT_TISSUE, augment, with_contrast
 from fasttextdiff.training.samples import LUNGS, Region, Sample, single_zones
 from fasttextdiff.volume import Modality
 
@@ -112,3 +112,14 @@ def test_the_same_seed_gives_the_same_bits(sample):
     assert np.array_equal(first.regions, second.regions)
     assert (first.sentence, first.zones) == (second.sentence, second.zones)
     assert not np.array_equal(first.image, other.image)
+
+
+def test_contrast_agent_brightens_patches_of_soft_tissue_and_nothing_else():
+    slice_ = np.full((96, 128), 0.8, np.float32)
+    slice_[20:70, 20:100] = 0.2  # lung
+    changed = [with_contrast(slice_, np.random.default_rng(seed)) != slice_ for seed in SEEDS]
+    brighter = [with_contrast(slice_, np.random.default_rng(seed)) >= slice_ for seed in SEEDS]
+    assert not any(where[slice_ < SOFT_TISSUE].any() for where in changed)
+    assert all(where.all() for where in brighter)
+    shares = [where[slice_ > SOFT_TISSUE].mean() for where in changed]
+    assert 0.1 < np.mean(shares) < 0.6

@@ -18,6 +18,7 @@ LEFT, RIGHT = slice(52, 90), slice(6, 44)  # columns of the patient's lungs: the
 SENTENCE = "Bilateral pulmonary infection, three infected areas, upper right lung and middle lower left lung."
 GENERIC = re.compile(
     r"infect|pneumonia|opacit(y|ies)|infiltrat|airspace (disease|opacif)|lesion|inflam|shadowing|diseased"
+    r"|affected|abnormal|sick|what is wrong"
 )
 GROUND_GLASS = re.compile(r"ground.glass|ggo")
 

@@ -24,7 +24,7 @@ from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.training import samples as loaders
 from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches, _allot
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
-from fasttextdiff.training.compact import build_compact
+from fasttextdiff.training.compact import build_compact, starting_model
 from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConfig, read_config
 from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, training_losses
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
@@ -189,6 +189,16 @@ def test_training_moves_weights_and_another_seed_trains_another_model(config):
     moved = sum(not torch.equal(trained[name], untrained[name]) for name in weights)
     assert moved > 0.95 * len(weights)
     assert not same(trained, different)
+
+
+def test_a_start_is_read_at_other_timesteps_only_if_its_head_fits_them(config):
+    train(config, Notes())
+    onwards = replace(config, start=config.output / "model", output=config.output.with_name("onwards"))
+    assert starting_model(replace(onwards, timesteps=(20,)), {}).denoiser.plan.timesteps == (20,)
+    for timesteps in ((20, 50), (1000,)):
+        with pytest.raises(FastTextDiffError, match="timestep") as caught:
+            starting_model(replace(onwards, timesteps=timesteps), {})
+        assert "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_of_another_model_is_refused_in_one_line(config):

@@ -18,6 +18,9 @@ from fasttextdiff.datasets import swap_sides
 from fasttextdiff.training.samples import Region, Sample
 from fasttextdiff.volume import Modality
 
+SOFT_TISSUE = 0.6
+"""Grey level in 0..1 of a CT slice in its lung window above which there is neither air nor lung."""
+
 _MIRRORED_BITS = ((Region.LEFT_LUNG, Region.RIGHT_LUNG), (Region.RIGHT_LUNG, Region.LEFT_LUNG))
 
 
@@ -110,6 +113,17 @@ def _swap(sample: Sample) -> Sample:
     return replace(sample, regions=kept, sentence=swap_sides(sample.sentence), zones=zones, findings=findings)
 
 
+def with_contrast(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+    """A CT slice with patches of its soft tissue as bright as blood that carries contrast agent.
+
+    The slices of the research data have none, and a bright heart is nothing that a model should find strange.
+    """
+    coarse = torch.from_numpy(rng.normal(size=(1, 1, 6, 6)).astype(np.float32))
+    field = functional.interpolate(coarse, image.shape[:2], mode="bicubic", align_corners=False)[0, 0].numpy()
+    patches = (field > rng.uniform(0.0, 0.8)) & (image > SOFT_TISSUE)
+    return np.where(patches, image + (1 - image) * np.float32(rng.uniform(0.4, 1.0)), image)
+
+
 def _grey_levels(image: NDArray[np.uint8], modality: Modality, rng: Generator) -> NDArray[np.uint8]:
     """Random gamma, contrast and brightness, colour for stains, and some blur or noise."""
     x = image.astype(np.float32) / 255
@@ -119,6 +133,8 @@ def _grey_levels(image: NDArray[np.uint8], modality: Modality, rng: Generator) -
         x = x * rng.uniform(0.85, 1.1, 3).astype(np.float32)
     if modality is Modality.CT and rng.random() < 0.4:
         x = np.minimum(x * np.float32(rng.uniform(1.0, 1.8)), 1)  # contrast-filled vessels saturate, soft tissue may
+    elif modality is Modality.CT and rng.random() < 0.5:
+        x = with_contrast(x, rng)
     x = x ** np.float32(math.exp(rng.uniform(-spread, spread)))
     x = (x - 0.5) * np.float32(rng.uniform(0.8, 1.2)) + np.float32(0.5 + rng.uniform(-0.1, 0.1))
     if rng.random() < 0.3:

@@ -56,6 +56,8 @@ def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]
         pipeline.text_encoder = encoder
     if config.denoiser is not None:
         pipeline.denoiser = _pretrained_denoiser(config.denoiser, pipeline.denoiser)
+    if config.timesteps is not None:
+        pipeline.denoiser = _read_at(config.timesteps, pipeline.denoiser)
     pipeline.denoiser.requires_grad_(config.train_denoiser)
     return pipeline
 
@@ -98,6 +100,21 @@ def _pretrained_denoiser(folder: Path, old: FeatureDenoiser) -> FeatureDenoiser:
     if sizes[0] != sizes[1]:
         raise FastTextDiffError(f"the denoiser in {folder} has {sizes[0]}, the model takes {sizes[1]}")
     return FeatureDenoiser(unet, scheduler, old.plan)
+
+
+def _read_at(timesteps: tuple[int, ...], old: FeatureDenoiser) -> FeatureDenoiser:
+    """A denoiser read at other timesteps.
+
+    Raises:
+        FastTextDiffError: they are not in its schedule, or not as many as before, which the fusion head cannot take.
+    """
+    before = old.plan.timesteps
+    if len(timesteps) != len(before):
+        raise FastTextDiffError(f"the model is read at {len(before)} timesteps, the configuration names {timesteps}")
+    try:
+        return FeatureDenoiser(old.unet, old.scheduler, replace(old.plan, timesteps=timesteps))
+    except ValueError as error:
+        raise FastTextDiffError(f"the configured timesteps cannot be used: {error}") from error
 
 
 def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipeline:

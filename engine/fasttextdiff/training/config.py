@@ -85,6 +85,7 @@ class TrainingConfig:
         text_encoder: folder made by `pretrain-text` or `distil-text`, whose text encoder and tokenizer are used; None
             for the start's.
         denoiser: folder made by `pretrain-denoiser`, whose denoiser is used; None for the start's.
+        timesteps: diffusion steps that features are read at; None for the start's, or those of `model`.
         train_denoiser: whether the denoiser is trained jointly; False leaves it as it is, as published.
         text: folder of text for the tokenizer, needed without `start` and `text_encoder`.
         model: sizes.
@@ -112,6 +113,7 @@ class TrainingConfig:
     text_encoder: Path | None = None
     text: Path | None = None
     denoiser: Path | None = None
+    timesteps: tuple[int, ...] | None = None
     train_denoiser: bool = True
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
     seed: int = 0

@@ -23,7 +23,8 @@ LESION_WORDS = (
     "infection", "pneumonia", "opacity", "opacities", "infiltrate", "infiltrates", "airspace disease", "lung infection",
     "pulmonary infection", "COVID-19 pneumonia", "airspace opacity", "lung opacity", "infected area", "infected areas",
     "pulmonary infiltrate", "lesion", "lung lesions", "inflammation", "lung inflammation", "infiltration",
-    "airspace opacification", "patchy opacities", "shadowing", "diseased area",
+    "airspace opacification", "patchy opacities", "shadowing", "diseased area", "inflamed area", "affected area",
+    "abnormal area", "abnormality",
 )  # fmt: skip
 GROUND_GLASS_WORDS = (
     "ground-glass opacity", "ground-glass opacities", "ground glass opacity", "ground-glass", "GGO",
@@ -44,6 +45,12 @@ ON_SIDE = (
     "{finding} in the {side} hemithorax", "{side} hemithorax: {finding}", "any {finding} on the {side}?",
     "segment {finding}, {side} side",
 )  # fmt: skip
+SICK_SIDE = (
+    "affected part of the {side} lung", "diseased part of the {side} lung", "what is wrong in the {side} lung?",
+    "is the {side} lung affected?", "inflamed parts of the patient's {side} lung", "abnormal {side} lung",
+    "the {side} lung is diseased here", "sick areas, {side} lung",
+)  # fmt: skip
+"""Sides whose lesions are asked for without naming them: an adjective is all that tells them from the lung itself."""
 IN_ZONE = (
     "{finding} in the {zone} zone of the {side} lung", "{zone} {side} lung {finding}",
     "{finding} in the {zone} {side} lung",
@@ -189,7 +196,8 @@ def _side_lung(sample: Sample, rng: Generator) -> Prompt:
 def _on_side(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
     side = _pick(list(SIDES), rng)
     mask = on_side(sample, region, side)
-    text = _pick(ON_SIDE, rng).format(finding=_pick(FINDINGS[region], rng), side=side)
+    templates = (*ON_SIDE, *SICK_SIDE) if region is Region.LESION else ON_SIDE
+    text = _pick(templates, rng).format(finding=_pick(FINDINGS[region], rng), side=side)
     return _seldom_empty(Prompt(text, mask), region, rng)
 
 
