@@ -30,6 +30,7 @@ from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, 
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
 from fasttextdiff.training.progress import TrainingProgress
 from fasttextdiff.training.samples import LUNGS, Region, Sample
+from fasttextdiff.training.temperature import temperature
 from fasttextdiff.training.tokenizer import read_texts, train_tokenizer
 from fasttextdiff.volume import Modality
 
@@ -176,6 +177,26 @@ def test_the_finished_model_holds_the_averaged_weights_in_half_precision(config)
     assert not same(last, averaged)
     assert loaded.info.name == "tiny"
     assert loaded.info.knows("infection in the left lung", Modality.CT)
+
+
+def test_a_calibrated_model_has_the_same_masks_and_other_probabilities(config):
+    train(config, Notes()).rename(plain := config.output.with_name("plain"))
+    calibrated = train(replace(config, calibration_batches=3), Notes())  # nothing is left to train
+    found = json.loads((config.output / "log.jsonl").read_text().splitlines()[-1])["temperature"]
+    assert not 0.99 < found < 1.01
+    before, after = (load_file(next((folder / "fusion").glob("*.safetensors"))) for folder in (plain, calibrated))
+    for name, weights in before.items():
+        factor = found if name.startswith("conv3.") else 1
+        assert torch.allclose(after[name].float() * factor, weights.float(), rtol=2e-3, atol=1e-6), name
+
+
+def test_the_temperature_is_the_factor_by_which_log_odds_are_too_large():
+    generator = torch.Generator().manual_seed(0)
+    odds = 2 * torch.randn(40_000, generator=generator)
+    truth = (torch.rand(40_000, generator=generator) < odds.sigmoid()).float()
+    assert temperature(odds, truth) == pytest.approx(1, abs=0.05)
+    assert temperature(2.5 * odds, truth) == pytest.approx(2.5, abs=0.12)
+    assert temperature(100 * odds, truth) == pytest.approx(4, abs=0.01)  # more than is believed
 
 
 def test_training_moves_weights_and_another_seed_trains_another_model(config):

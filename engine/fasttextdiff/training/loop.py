@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fasttextdiff.errors import FastTextDiffError, one_line
+from fasttextdiff.fusion import FusionOutput
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.text_encoder import TextStates
 from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, Share, StepBatches
@@ -25,6 +26,7 @@ from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.groups import TrainingData, load_groups
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
 from fasttextdiff.training.progress import log_line
+from fasttextdiff.training.temperature import calibrate
 
 CHECKPOINT = "checkpoint.pt"
 FINAL_SHARE = 0.02
@@ -84,7 +86,7 @@ def train(
             return config.output
     if skipped:
         note(f"{len(skipped)} files could not be read in training and were skipped")
-    return run.finish()
+    return run.finish(StepBatches(data.groups, config))
 
 
 def _require_readable(pipeline: FastTextDiffPipeline, data: TrainingData) -> None:
@@ -205,8 +207,11 @@ class _Run:
             states = {name: part.state_dict() for name, part in self._parts().items()}
             save_checkpoint(self.config.output / CHECKPOINT, {"step": step, "choices": self.choices, **states})
 
-    def finish(self) -> Path:
-        """Write the finished model, with averaged weights.
+    def finish(self, batches: StepBatches) -> Path:
+        """Write the finished model, with averaged weights, calibrated if so configured.
+
+        Args:
+            batches: of the run; those after its last step serve the calibration.
 
         Raises:
             FastTextDiffError: it cannot be written; the checkpoint is kept.
@@ -214,7 +219,7 @@ class _Run:
         folder = self.config.output / "model"
         if self.accelerator.is_main_process:
             try:
-                _save_averaged(folder, self.pipeline, self.average)
+                self._save_averaged(folder, batches)
             except (OSError, RuntimeError, SafetensorError) as error:
                 raise FastTextDiffError(
                     f"the model cannot be written to {folder}: {one_line(error)}; the checkpoint is kept: "
@@ -223,6 +228,26 @@ class _Run:
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return folder
+
+    def _save_averaged(self, folder: Path, batches: StepBatches) -> None:
+        parameters = list(self.pipeline.parameters())
+        self.average.store(parameters)
+        self.average.copy_to(parameters)
+        if self.config.calibration_batches:
+            self.pipeline.eval()
+            self._calibrate(batches)
+            self.pipeline.train()
+        self.pipeline.save_pretrained(folder, dtype=torch.float16)
+        self.average.restore(parameters)
+
+    @torch.no_grad()
+    def _calibrate(self, batches: StepBatches) -> None:
+        """Scale the probabilities on batches that training would have drawn next."""
+        first, device = self.config.total_steps, self.accelerator.device
+        drawn = (batches[first + k] for k in range(self.config.calibration_batches))
+        pairs = ((predict(self.pipeline, batch, device)[0].logits, batch.masks) for batch in drawn)
+        found = calibrate(self.pipeline.fusion, pairs, self.config.seed)
+        log_line(self.config.output, {"temperature": round(found, 4)})
 
 
 def _seed(seed: int, step: int, process: int) -> None:
@@ -234,12 +259,8 @@ def training_losses(
     pipeline: FastTextDiffPipeline, batch: Batch, config: TrainingConfig, device: torch.device
 ) -> dict[str, Tensor]:
     """Forward pass and all losses of one batch; `loss` is the weighted sum, `dice` is only to look at."""
-    images, noise, truth = (t.to(device) for t in (batch.images, batch.noise, batch.masks))
-    features, denoising = image_features(pipeline, images, noise)
-    tokens = pipeline.text_encoder.tokenize(batch.texts)
-    states, mask = pipeline.text_encoder(**{name: ids.to(device) for name, ids in tokens.items()})
-    shared = [f.repeat_interleave(PROMPTS_PER_IMAGE, dim=0) for f in features]
-    output = pipeline.decode(shared, TextStates(states, mask), (images.shape[2], images.shape[3]))
+    output, denoising = predict(pipeline, batch, device)
+    truth = batch.masks.to(device)
     segmentation = segmentation_loss(output.logits, truth)
     losses = {"segmentation": segmentation}
     total = segmentation
@@ -250,6 +271,16 @@ def training_losses(
         losses["presence"] = presence_loss(output.presence, truth)
         total = total + config.presence_weight * losses["presence"]
     return {"loss": total, "dice": foreground_dice(output.logits.detach(), truth), **losses}
+
+
+def predict(pipeline: FastTextDiffPipeline, batch: Batch, device: torch.device) -> tuple[FusionOutput, Tensor | None]:
+    """What the model says about every (image, prompt) pair, and the denoiser's own loss, if it is trained."""
+    images, noise = batch.images.to(device), batch.noise.to(device)
+    features, denoising = image_features(pipeline, images, noise)
+    tokens = pipeline.text_encoder.tokenize(batch.texts)
+    states, mask = pipeline.text_encoder(**{name: ids.to(device) for name, ids in tokens.items()})
+    shared = [f.repeat_interleave(PROMPTS_PER_IMAGE, dim=0) for f in features]
+    return pipeline.decode(shared, TextStates(states, mask), (images.shape[2], images.shape[3])), denoising
 
 
 def image_features(pipeline: FastTextDiffPipeline, images: Tensor, noise: Tensor) -> tuple[list[Tensor], Tensor | None]:
@@ -279,13 +310,6 @@ def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) ->
         {"params": p, "lr": rates[text], "peak": rates[text], "weight_decay": config.weight_decay if decay else 0.0}
         for (text, decay), p in groups.items()
     ]
-
-
-def _save_averaged(folder: Path, model: FastTextDiffPipeline, average: Any) -> None:
-    average.store(model.parameters())
-    average.copy_to(model.parameters())
-    model.save_pretrained(folder, dtype=torch.float16)
-    average.restore(model.parameters())
 
 
 def _one_thread(_: int) -> None:

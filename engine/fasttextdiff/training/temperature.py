@@ -1,0 +1,64 @@
+"""Temperature scaling (Guo et al. 2017, section 4.2) of a finished model: its probabilities, not its masks, change.
+
+Knows log-odds and truths; knows nothing about where they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fasttextdiff.fusion import FusionHead, foreground_logit
+
+PIXELS = 2000
+"""Pixels of each (image, finding) pair that are looked at: neighbours tell the same."""
+RANGE = (0.5, 4.0)
+"""Temperatures that are believed; beyond them the data are too few to tell."""
+
+
+def calibrate(head: FusionHead, pairs: Iterable[tuple[Tensor, Tensor]], seed: int) -> float:
+    """Divide a head's log-odds by the temperature at which they predict the truth best. Masks at 0.5 stay as they are.
+
+    The temperature goes into the weights of the last convolution: at inference nothing is added, and nothing forgotten.
+
+    Args:
+        head: changed in place.
+        pairs: its logits (N, 1 or 2, h, w) and the truth (N, H, W), 0 or 1, of images as in training.
+        seed: of the choice of pixels.
+
+    Returns:
+        the temperature; above 1, the model was too sure.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [_some_pixels(logits, truth, generator) for logits, truth in pairs]
+    odds, truth = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    found = temperature(odds, truth)
+    with torch.no_grad():
+        for parameter in head.conv3.parameters():
+            parameter /= found
+    return found
+
+
+def temperature(odds: Tensor, truth: Tensor) -> float:
+    """The T that minimises the cross-entropy of sigmoid(odds / T), both (N,)."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        scaled = odds * torch.tensor(-log_temperature).exp()
+        return float(functional.binary_cross_entropy_with_logits(scaled, truth))
+
+    bounds = tuple(torch.tensor(RANGE, dtype=torch.float64).log().tolist())
+    best = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-3})
+    return float(torch.tensor(best.x, dtype=torch.float64).exp())
+
+
+def _some_pixels(logits: Tensor, truth: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Log-odds and truth of the same random pixels of every pair, on the truth's grid."""
+    size = (truth.shape[1], truth.shape[2])
+    odds = functional.interpolate(foreground_logit(logits.float())[:, None], size, mode="bilinear")[:, 0]
+    chosen = torch.randint(truth[0].numel(), (len(truth), PIXELS), generator=generator)
+    picked = [maps.flatten(1).cpu().gather(1, chosen).flatten() for maps in (odds, truth.float())]
+    return picked[0], picked[1]
