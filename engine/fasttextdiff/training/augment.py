@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def _swap(sample: Sample) -> Sample:
     return replace(sample, regions=kept, sentence=swap_sides(sample.sentence), zones=zones, findings=findings)
 
 
-def with_contrast(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+def with_contrast(image: NDArray[np.floating[Any]], rng: Generator) -> NDArray[np.floating[Any]]:
     """A CT slice with patches of its soft tissue as bright as blood that carries contrast agent.
 
     The slices of the research data have none, and a bright heart is nothing that a model should find strange.
@@ -126,7 +127,7 @@ def with_contrast(image: NDArray[np.float32], rng: Generator) -> NDArray[np.floa
 
 def _grey_levels(image: NDArray[np.uint8], modality: Modality, rng: Generator) -> NDArray[np.uint8]:
     """Random gamma, contrast and brightness, colour for stains, and some blur or noise."""
-    x = image.astype(np.float32) / 255
+    x: NDArray[np.floating[Any]] = image.astype(np.float32) / 255
     spread = 0.5 if modality is Modality.CT else 0.3
     if modality is Modality.HISTOLOGY:
         x = x ** np.exp(rng.uniform(-0.25, 0.25, 3).astype(np.float32))

@@ -38,7 +38,7 @@ def calibrate(head: FusionHead, pairs: Iterable[tuple[Tensor, Tensor]], seed: in
     found = temperature(odds, truth)
     with torch.no_grad():
         for parameter in head.conv3.parameters():
-            parameter /= found
+            parameter.div_(found)
     return found
 
 
