@@ -15,7 +15,7 @@ import pytest
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.output_files import check_writable, whole_files
-from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
+from fasttextdiff.result import FindingResult, Provenance, SegmentationResult, entropy
 from fasttextdiff.segment_tags import escape_tag, segment_names, unescape_tag
 from fasttextdiff.terminology import assign_colors, code_finding
 from fasttextdiff.volume import Modality, Source, Volume
@@ -341,7 +341,7 @@ def test_equal_results_are_equal_files(tmp_path):
 
 @pytest.mark.parametrize("name", ["u.nii.gz", "u.nrrd"])
 @pytest.mark.parametrize("texts", [("heart",), ("heart", "nodule")])
-def test_disagreement_keeps_every_digit_and_its_place(tmp_path, name, texts):
+def test_uncertainty_keeps_every_digit_and_its_place(tmp_path, name, texts):
     sitk = pytest.importorskip("SimpleITK")
     written = result(texts=texts)
     write_uncertainty(written, tmp_path / name)
@@ -356,14 +356,7 @@ def test_disagreement_keeps_every_digit_and_its_place(tmp_path, name, texts):
     elif name.endswith(".nii.gz"):
         array = np.moveaxis(array, 0, -1)
     for n, found in enumerate(written.findings):
-        np.testing.assert_array_equal(array[..., n], found.disagreement)
-
-
-def test_one_sample_has_no_disagreement_to_write(tmp_path):
-    one = finding("heart", np.ones(SHAPE, bool), disagreement=None)
-    with pytest.raises(UsageError, match="2 samples or more"):
-        write_uncertainty(SegmentationResult(result().volume, (one,), provenance()), tmp_path / "u.nii.gz")
-    assert list(tmp_path.iterdir()) == []
+        np.testing.assert_array_equal(array[..., n], entropy(found.probability))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.nrrd", "a", ".nii.gz", "a.gz", "seg.nrrd"])

@@ -81,7 +81,7 @@ def segment(
     preview: Annotated[Path | None, typer.Option(help="PNG picture of the result.")] = None,
     uncertainty: Annotated[
         Path | None,
-        typer.Option(help="Disagreement of the samples, .nii.gz or .nrrd; needs --samples 2 or more."),
+        typer.Option(help="Map of how unsure the model is (entropy, bits), .nii.gz or .nrrd."),
     ] = None,
     fractional: Annotated[bool, typer.Option("--fractional", help="Probabilities instead of masks, in .dcm.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
@@ -114,7 +114,7 @@ def segment(
     from fasttextdiff.preview import DISCLAIMER
     from fasttextdiff.writing import check_segmentation_source, segmentation_notes, write_segmentation
 
-    _check_outputs(output, fractional, preview, uncertainty, samples)
+    _check_outputs(output, fractional, preview, uncertainty)
     findings = [" ".join(f.split()) for f in finding]
     if not all(findings):
         raise UsageError("a finding is empty: type what to look for, for example -f 'left lung'")
@@ -639,9 +639,7 @@ def _fail(error: BaseException, message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _check_outputs(
-    output: Path, fractional: bool, preview: Path | None, uncertainty: Path | None, samples: int
-) -> None:
+def _check_outputs(output: Path, fractional: bool, preview: Path | None, uncertainty: Path | None) -> None:
     """Find out about impossible outputs before time is spent."""
     from fasttextdiff.output_files import check_writable
     from fasttextdiff.writing import check_segmentation_path, check_uncertainty_path
@@ -651,8 +649,6 @@ def _check_outputs(
         raise UsageError(f"a preview is a .png file, not {preview.name}")
     if uncertainty is not None:
         check_uncertainty_path(uncertainty)
-        if samples < 2:
-            raise UsageError("--uncertainty compares noise samples: add --samples 4 or more")
     for path in filter(None, (output, preview, uncertainty)):
         check_writable(path)
 

@@ -73,8 +73,10 @@ class FindingResult:
 
 def entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     """Uncertainty of each pixel's probability in bits, any shape: 0 where it is 0 or 1, and 1 where it is a half."""
-    inside = np.clip(probability, 1e-7, 1 - 1e-7)
-    return -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
+    from scipy.special import entr
+
+    bits: NDArray[np.float32] = (entr(probability) + entr(1 - probability)) * np.float32(1 / np.log(2))
+    return bits
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Write a result to files that other programs read: segmentations with their record, and maps of disagreement.
+"""Write a result to files that other programs read: segmentations with their record, and maps of uncertainty.
 
 Knows nothing about models, and nothing about pictures (see `preview`).
 """
@@ -18,7 +18,7 @@ from fasttextdiff import dicom_seg
 from fasttextdiff.errors import UsageError
 from fasttextdiff.nrrd import write_nrrd
 from fasttextdiff.output_files import whole_files
-from fasttextdiff.result import SegmentationResult
+from fasttextdiff.result import SegmentationResult, entropy
 from fasttextdiff.seg_nrrd import label_type, write_seg_nrrd
 from fasttextdiff.segment_tags import PREFIX
 from fasttextdiff.terminology import assign_colors, code_finding
@@ -65,7 +65,7 @@ def check_uncertainty_path(path: Path) -> None:
     Raises:
         UsageError: the name does not end in one of `UNCERTAINTY_FORMATS`.
     """
-    _extension(path, UNCERTAINTY_FORMATS, "a disagreement map")
+    _extension(path, UNCERTAINTY_FORMATS, "an uncertainty map")
 
 
 def write_segmentation(result: SegmentationResult, path: Path, *, fractional: bool = False) -> list[Path]:
@@ -143,20 +143,21 @@ def _dicom_notes(volume: Volume, path: Path) -> list[str]:
 
 
 def write_uncertainty(result: SegmentationResult, path: Path) -> None:
-    """Write the disagreement between noise samples, standard deviation of the probability, as float32.
+    """Write the entropy of the probability, averaged over the noise samples, in bits as float32.
+
+    It ranks wrong pixels and wrong slices better than the samples' disagreement does (`evaluate --report` compares
+    them), and needs one sample only. Slices that were not asked for are 0.
 
     Args:
-        result: a run with at least two samples.
+        result: of any number of samples.
         path: `.nii.gz`, `.nii` or `.nrrd`; 3D for one finding, else 4D with one volume a finding in the order typed.
 
     Raises:
-        UsageError: one sample only, another extension, or a place that cannot be written to.
+        UsageError: another extension, or a place that cannot be written to.
         FastTextDiffError: the system refused to write.
     """
-    extension = _extension(path, UNCERTAINTY_FORMATS, "a disagreement map")
-    maps = [finding.disagreement for finding in result.findings if finding.disagreement is not None]
-    if len(maps) < len(result.findings):
-        raise UsageError("one noise sample cannot disagree with itself: ask for 2 samples or more to get a map")
+    extension = _extension(path, UNCERTAINTY_FORMATS, "an uncertainty map")
+    maps = [entropy(finding.probability) for finding in result.findings]
     with whole_files(path) as (temporary,):
         if extension == ".nrrd":
             fields = {f"{PREFIX}Finding{n}": finding.finding for n, finding in enumerate(result.findings, start=1)}
