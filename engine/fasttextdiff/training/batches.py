@@ -22,8 +22,11 @@ from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.own_prompts import own_prompts
 from fasttextdiff.training.prompts import Prompt, steered_prompt, whole_prompt
 from fasttextdiff.training.samples import Item, Sample
+from fasttextdiff.training.slips import with_slips
 
 PROMPTS_PER_IMAGE = 2
+MISTYPED = 0.08
+"""Share of the prompts that have slips of the fingers, so that a model need not be asked in perfect spelling."""
 MOST_DRAWS = 50
 """Images that are tried for one place in a batch; if none of them can be read, the data are gone."""
 
@@ -61,10 +64,14 @@ class Share:
 
 @dataclass(frozen=True)
 class View:
-    """One augmented image of a batch with its prompts and noise (3, S, S); `skipped` as in :class:`Batch`."""
+    """One augmented image of a batch with its prompts, the texts as typed, and noise (3, S, S).
+
+    `skipped` is as in :class:`Batch`.
+    """
 
     sample: Sample
     prompts: tuple[Prompt, Prompt]
+    texts: list[str]
     noise: NDArray[np.float32]
     skipped: list[str]
 
@@ -106,7 +113,7 @@ class StepBatches(Dataset[Batch]):
         return Batch(
             images=as_images([view.sample.image for view in views]),
             noise=torch.from_numpy(np.stack([view.noise for view in views])),
-            texts=[prompt.text for prompt in prompts],
+            texts=[text for view in views for text in view.texts],
             masks=torch.from_numpy(np.stack([prompt.mask for prompt in prompts]).astype(np.float32)),
             names=tuple(view.sample.name for view in views),
             skipped=tuple(line for view in views for line in view.skipped),
@@ -124,10 +131,16 @@ class StepBatches(Dataset[Batch]):
                 continue
             view = augment(sample, size, rng)
             prompts = own_prompts(view, rng) if view.findings else (whole_prompt(view, rng), steered_prompt(view, rng))
-            return View(view, prompts, rng.standard_normal((3, size, size), dtype=np.float32), skipped)
+            noise = rng.standard_normal((3, size, size), dtype=np.float32)
+            return View(view, prompts, [_typed(prompt.text, rng) for prompt in prompts], noise, skipped)
         raise FastTextDiffError(
             f"{MOST_DRAWS} images of '{group}' in a row cannot be read, the last one: {skipped[-1]}"
         )
+
+
+def _typed(text: str, rng: Generator) -> str:
+    """A text as a hurried user types it, now and then."""
+    return with_slips(text, rng) if rng.random() < MISTYPED else text
 
 
 def as_images(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:

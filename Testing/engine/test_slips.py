@@ -1,0 +1,29 @@
+"""Slips of the fingers that training prompts are given."""
+
+import numpy as np
+
+from fasttextdiff.training.slips import with_slips
+
+SENTENCE = "Bilateral pulmonary infection, two infected areas, upper left lung and lower right lung."
+
+
+def test_a_few_letters_of_long_words_slip_and_nothing_else():
+    made = [with_slips(SENTENCE, np.random.default_rng(seed)) for seed in range(50)]
+    assert len(set(made)) == 50
+    assert SENTENCE not in made
+    for text in made:
+        assert abs(len(text) - len(SENTENCE)) <= 7  # one slip in ten letters of longer words
+        assert set(text) <= set(SENTENCE)
+        assert text.count(" ") == SENTENCE.count(" ")
+        assert " two " in text
+        assert " and " in text
+
+
+def test_short_words_which_turn_a_meaning_stay():
+    for text in ("", "no GGO", "is it?"):
+        assert with_slips(text, np.random.default_rng(0)) == text
+    assert all(with_slips("no lung", np.random.default_rng(seed)).startswith("no ") for seed in range(20))
+
+
+def test_the_same_generator_gives_the_same_slips():
+    assert with_slips(SENTENCE, np.random.default_rng(3)) == with_slips(SENTENCE, np.random.default_rng(3))
