@@ -167,19 +167,27 @@ def test_an_incomplete_or_broken_folder_is_told_in_one_line(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("installed", "cuda", "capability", "expected"),
+    ("installed", "device", "dtype", "capability", "expected"),
     [
-        (True, True, (8, 0), "flash_attention_2"),
-        (True, True, (9, 0), "flash_attention_2"),
-        (True, True, (7, 5), "sdpa"),
-        (True, False, (8, 0), "sdpa"),
-        (False, True, (8, 0), "sdpa"),
+        (True, "cuda", torch.float16, (8, 0), "flash_attention_2"),
+        (True, "cuda:1", torch.bfloat16, (9, 0), "flash_attention_2"),
+        (True, "cuda", torch.float32, (8, 0), "sdpa"),
+        (True, "cuda", torch.float16, (7, 5), "sdpa"),
+        (True, "cpu", torch.bfloat16, (8, 0), "sdpa"),
+        (False, "cuda", torch.float16, (8, 0), "sdpa"),
     ],
 )
-def test_flash_attention_is_chosen_where_it_is_installed_and_the_gpu_can_run_it(
-    monkeypatch, installed, cuda, capability, expected
+def test_flash_attention_is_chosen_where_it_is_installed_and_can_run(
+    monkeypatch, installed, device, dtype, capability, expected
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert attention_implementation() == expected
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert attention_implementation(torch.device(device), dtype) == expected
+
+
+def test_on_a_cpu_an_installed_flash_attention_is_not_used(monkeypatch, encoder):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with torch.autocast("cpu", torch.bfloat16):
+        states = encoder.encode(["left lung"]).states
+    assert encoder.model.config._attn_implementation == "sdpa"
+    assert states.isfinite().all()

@@ -573,6 +573,7 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
 
     from fasttextdiff.model_info import BUNDLED_MODEL
     from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
+    from fasttextdiff.segmenter import choose_device, choose_dtype
     from fasttextdiff.text_encoder import attention_implementation
     from fasttextdiff.version import __version__
 
@@ -580,6 +581,7 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
     pipeline = FastTextDiffPipeline.from_pretrained(model)
     about = pipeline.info
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    device = choose_device("auto")
     rows = [
         ("model", f"{about.name} (weights {about.weights_sha256})"),
         ("folder", str(model or BUNDLED_MODEL)),
@@ -592,7 +594,7 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
         ("python, torch", f"{platform.python_version()}, {torch.__version__}"),
         ("transformers, diffusers", f"{transformers.__version__}, {diffusers.__version__}"),
         ("GPU", gpu),
-        ("text attention", attention_implementation()),
+        ("text attention", attention_implementation(device, choose_dtype("auto", device))),
     ]
     _table("fasttextdiff", ("", ""), rows)
 

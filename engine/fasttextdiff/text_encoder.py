@@ -110,9 +110,15 @@ class TextEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextStates:
         """Token states with gradients: (B, L) ids and mask to (B, L, D)."""
+        self.model.config._attn_implementation = attention_implementation(input_ids.device, self._dtype(input_ids))
         states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.bool()
         return TextStates(states * mask[..., None].to(states.dtype), mask)
+
+    def _dtype(self, ids: Tensor) -> torch.dtype:
+        """What attention will be computed in: under autocast not the weights' dtype."""
+        kind = ids.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.model.dtype
 
     @torch.no_grad()
     def encode(self, findings: Sequence[str]) -> TextStates:
@@ -153,7 +159,7 @@ def _load_model(name_or_folder: str) -> Any:
     model, report = AutoModel.from_pretrained(
         name_or_folder,
         use_safetensors=True,
-        attn_implementation=attention_implementation(),
+        attn_implementation="sdpa",  # until it is known where it runs
         output_loading_info=True,
     )
     # a BERT's pooler is often not stored, and never used here
@@ -165,11 +171,12 @@ def _load_model(name_or_folder: str) -> Any:
     return model
 
 
-def attention_implementation() -> str:
-    """`flash_attention_2` where it is installed and a GPU can run it (Ampere or newer), otherwise `sdpa`."""
+def attention_implementation(device: torch.device, dtype: torch.dtype) -> str:
+    """`flash_attention_2` where it is installed and can run, on a GPU from Ampere on in 16 bits, otherwise `sdpa`."""
     usable = (
-        importlib.util.find_spec("flash_attn") is not None
-        and torch.cuda.is_available()
-        and torch.cuda.get_device_capability()[0] >= 8
+        device.type == "cuda"
+        and dtype in (torch.float16, torch.bfloat16)
+        and importlib.util.find_spec("flash_attn") is not None
+        and torch.cuda.get_device_capability(device)[0] >= 8
     )
     return "flash_attention_2" if usable else "sdpa"

@@ -16,7 +16,7 @@ from fasttextdiff.fusion import FusionHead
 from fasttextdiff.model_info import ModelInfo
 from fasttextdiff.pipeline import FastTextDiffPipeline, load_component
 from fasttextdiff.preprocessing import ImageSettings, Preprocessing
-from fasttextdiff.text_encoder import TextEncoder, attention_implementation
+from fasttextdiff.text_encoder import TextEncoder
 from fasttextdiff.training.config import CompactModelConfig, TrainingConfig
 from fasttextdiff.training.prompts import TAUGHT
 from fasttextdiff.training.tokenizer import learned_tokenizer
@@ -186,5 +186,5 @@ def build_modernbert(model: CompactModelConfig, tokenizer: Any) -> Any:
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
     )
-    config._attn_implementation = attention_implementation()
+    config._attn_implementation = "sdpa"
     return ModernBertModel(config)
