@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -19,12 +20,13 @@ import SimpleITK
 from PIL import Image
 
 from fasttextdiff.batch.cases import CaseOptions, find_cases
+from fasttextdiff.batch.events import Outcome
 from fasttextdiff.batch.folder import BatchFolder, Run
-from fasttextdiff.batch.processes import LocalWorkers, Outcome
+from fasttextdiff.batch.processes import LocalWorkers
 from fasttextdiff.batch.runner import run_batch, shard_of
 
-LOOSE = ("timings-", "summary.", ".lock-", "failed.log")
-"""What may differ from run to run: seconds, locks, and addresses in a library's messages."""
+LOOSE = ("timings-", "summary.", ".lock-", "failed.log", "request.local")
+"""What may differ from run to run: seconds, locks, addresses in a library's messages, and the place of the output."""
 DATE = {"SOURCE_DATE_EPOCH": "1700000000"}
 
 
@@ -85,7 +87,7 @@ def test_every_case_is_answered_and_no_name_of_a_file_gets_out(undisturbed):
     assert sorted(row["state"] for row in rows) == ["done"] * 10 + ["failed"]
     for path in undisturbed.rglob("*"):
         assert "DOE" not in path.name
-        if path.is_file() and path.name != "names.local.csv" and path.suffix != ".gz":
+        if path.is_file() and ".local." not in path.name and path.suffix != ".gz":
             assert b"DOE" not in path.read_bytes(), path
     names = table(undisturbed / "names.local.csv")
     assert sum("DOE" in row["path"] for row in names) == 5
@@ -133,12 +135,107 @@ def test_a_second_run_is_refused_while_one_runs_and_so_is_another_request(studie
     assert "another formats" in errors
 
 
-def test_a_dry_run_writes_nothing(studies, tmp_path):
-    process = batch(studies, tmp_path / "out", *FINDINGS, "--dry-run")
+def events(lines):
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_dry_run_writes_nothing(studies, tmp_path, options):
+    process = batch(studies, tmp_path / "out", *FINDINGS, "--dry-run", *options)
     shown, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "left lung" in shown
     assert not (tmp_path / "out").exists()
+    if options:
+        *looking, plan = events(shown.splitlines())
+        assert {told["event"] for told in looking} == {"looking"}
+        assert (plan["event"], len(plan["cases"]), plan["skipped"]) == ("plan", 6, [])
+
+
+def test_another_program_hears_of_everything_on_standard_output(studies, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("study 0/DOE^JANE.nrrd", "DOE cut.nrrd"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes((studies / name).read_bytes())
+    (tmp_path / "in" / "empty.dcm").touch()
+    process = batch(tmp_path / "in", tmp_path / "out", *FINDINGS, "--json")
+    shown, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors
+    told = [event for event in events(shown.splitlines()) if event["event"] != "looking"]
+    plan, end = told[0], told[-1]
+    assert plan["skipped"] == [{"path": f"{tmp_path}/in/empty.dcm", "series_uid": "", "reason": "the file is empty"}]
+    cut, whole = (case["case"] for case in plan["cases"])
+    assert [case["state"] for case in plan["cases"]] == ["waiting", "waiting"]
+    assert plan["cases"][1]["findings"] == ["left lung", "opacity in the right lung"]
+    states = {name: [e["state"] for e in told if e.get("case") == name] for name in (cut, whole)}
+    assert states == {cut: ["started", "started", "failed"], whole: ["started", "done"]}
+    done = next(event for event in told if event.get("state") == "done")
+    assert done["findings"] == json.loads((tmp_path / "out" / whole / "case.json").read_text())["findings"]
+    assert done["seconds"]["inference"] > 0
+    paces = [event for event in told if event["event"] == "progress"]
+    assert [(pace["done"] + pace["failed"], pace["left"]) for pace in paces] == [(0, 2), (1, 1), (2, 0)]
+    assert paces[0]["per_hour"] is None
+    assert paces[1]["per_hour"] > 0
+    assert paces[1]["seconds_left"] > 0
+    assert (end["event"], end["state"], end["done"], end["failed"], end["skipped"]) == ("end", "complete", 1, 1, 1)
+    assert table(Path(end["summary_csv"]))
+    request = json.loads((tmp_path / "out" / "request.local.json").read_text())
+    assert request["source"] == str(tmp_path / "in")
+    assert request["findings"] == ["left lung", "opacity in the right lung"]
+
+    other = batch(tmp_path / "in", tmp_path / "out", "-f", "heart", *FINDINGS[4:], "--json")
+    shown, errors = other.communicate(timeout=120)
+    assert other.returncode == 2
+    error = events(shown.splitlines())[-1]
+    assert (error["event"], error["exit_code"]) == ("error", 2)
+    assert "was done with other findings" in error["message"]
+    assert error["message"] in errors
+
+
+def wait_for(process, what):
+    """Read the process's lines up to the event."""
+    for line in process.stdout:
+        if what.items() <= json.loads(line).items():
+            return
+    raise AssertionError(f"never heard of {what}")
+
+
+def ends(group):
+    """Whether all processes of a group end soon."""
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_batch_ends_with_the_program_that_started_it_and_goes_on_as_if_nothing_had_happened(
+    studies, undisturbed, tmp_path
+):
+    process = batch(studies, tmp_path / "out", *FINDINGS, "--json", "--until-eof", stdin=subprocess.PIPE)
+    wait_for(process, {"event": "case", "state": "done"})
+    shown, errors = process.communicate(timeout=60)  # closes its input
+    assert process.returncode == 130, errors
+    assert "the same command goes on" in errors
+    end = events(shown.splitlines())[-1]
+    assert (end["event"], end["state"]) == ("end", "stopped")
+    assert end["left"] > 0
+    cases = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    assert cases
+    assert all((case / "case.json").exists() or (case / "failed.log").exists() for case in cases)
+    assert ends(process.pid)
+
+    process = batch(studies, tmp_path / "out", *FINDINGS, "--json", stdin=subprocess.PIPE)
+    wait_for(process, {"event": "case", "state": "started"})
+    process.kill()  # it alone, not its workers
+    process.communicate()
+    assert ends(process.pid)
+
+    process = batch(studies, tmp_path / "out", *FINDINGS)
+    process.communicate(timeout=300)
+    assert content(tmp_path / "out") == content(undisturbed)
 
 
 RUN = Run("", "0" * 16, (".png",), "cpu", "float32", False, "2026-01-01T00:00:00+00:00")

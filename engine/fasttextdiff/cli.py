@@ -19,8 +19,8 @@ from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.tables import show_table as _table
 
 if TYPE_CHECKING:
-    from fasttextdiff.batch.folder import Run
-    from fasttextdiff.batch.runner import Tally, Workers
+    from fasttextdiff.batch.events import Listener
+    from fasttextdiff.batch.stopping import Stop
     from fasttextdiff.benchmarks.measuring import Figure
     from fasttextdiff.result import SegmentationResult
     from fasttextdiff.segmenter import Segmenter
@@ -164,61 +164,45 @@ def batch(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="For another program: one JSON object a line on standard output.")
+    ] = False,
+    until_eof: Annotated[
+        bool,
+        typer.Option("--until-eof", help="Stop early when standard input is closed; exit code 130, the same goes on."),
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Segment many studies unattended; an interrupted batch goes on with the same command.
 
     Names of outputs come from series UIDs or hashes; which is which stands in names.local.csv alone.
+    Exit code 0: all is done, 1: some cases failed, 2: wrong use, 130: stopped early.
     """
-    from fasttextdiff.batch.cases import CaseOptions, find_cases
-    from fasttextdiff.batch.listing import show_plan
+    from fasttextdiff.batch.request import BatchRequest, perform, show_dry_run
+    from fasttextdiff.batch.stopping import Stop
 
     part = _pair(shard, "/", int, "--shard")
     if part is None or not 1 <= part[0] <= part[1]:
         raise UsageError(f"--shard takes K/N with K from 1 to N, not '{shard}'")
-    defaults = CaseOptions(plane=plane, samples=samples, seed=seed, threshold=threshold)
-    with _progress("looking", "files") as looking:
-        plan = find_cases(
-            source,
-            finding or [],
-            defaults,
-            modality=modality,
-            series=series,
-            largest_series=largest_series,
-            progress=looking,
+    request = BatchRequest(
+        source, output, tuple(finding or ()), tuple(formats or [".seg.nrrd"]), fractional, modality, series,
+        largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
+    )  # fmt: skip
+    stop = Stop()
+    if until_eof:
+        stop.at_end_of(0)
+    with _batch_listener(stop, json_lines=json_lines, shows_plan=dry_run) as listener:
+        try:
+            if dry_run:
+                show_dry_run(request, listener, stop)
+                return
+            tally = perform(request, listener, stop, shard=part, retry_failed=retry_failed)
+        except KeyboardInterrupt:
+            raise Cancelled("stopped: what is done is kept, and the same command goes on") from None
+    if tally.ended < tally.total:
+        raise Cancelled(
+            f"stopped: {tally.total - tally.ended} of {tally.total} cases are left; the same command goes on"
         )
-    if dry_run:
-        show_plan(plan)
-        return
-    from fasttextdiff.batch.folder import BatchFolder, start_time
-    from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary
-
-    run = define_run(model, formats or [".seg.nrrd"], device, dtype, fractional, start_time())
-    folder = BatchFolder(output)
-    with folder.locked(part):
-        run = folder.begin(run)
-        write_names(plan, folder)
-        with _batch_progress() as progress:
-            tally = run_batch(
-                plan,
-                folder,
-                run,
-                _workers(output, run, workers, scheduler),
-                shard=part,
-                retry_failed=retry_failed,
-                progress=progress,
-            )
-        write_summary(plan, folder, run)
-    rows = [
-        ("done", str(tally.earlier + tally.done)),
-        ("failed", str(tally.failed)),
-        ("skipped", str(len(plan.skipped))),
-    ]
-    _table(f"{output}, shard {shard}", ("", "cases"), rows)
-    for name, reason in failures(plan, folder):
-        _note(f"{name}: {reason}")
-    _say(f"wrote {output / 'summary.csv'}")
-    _say("Research use only. Not for diagnosis.")
     if tally.failed:
         raise FastTextDiffError(f"{tally.failed} of {tally.total} cases failed: see their failed.log; --retry-failed")
 
@@ -687,50 +671,16 @@ def _load(model: str | None, device: str, dtype: str) -> Segmenter:
     return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
 
 
-def _workers(output: Path, run: Run, count: int, scheduler: str | None) -> Workers:
-    if scheduler is not None:
-        from fasttextdiff.batch.cluster import ClusterWorkers
+def _batch_listener(stop: Stop, *, json_lines: bool, shows_plan: bool) -> Listener:
+    """Whoever is to hear of a batch. For another program, standard output is kept from everybody else."""
+    if not json_lines:
+        from fasttextdiff.batch.listing import Terminal
 
-        return ClusterWorkers(output, run, scheduler)
-    from fasttextdiff.batch.processes import LocalWorkers
+        return Terminal(shows_plan=shows_plan)
+    from fasttextdiff.batch.events import JsonLines
+    from fasttextdiff.worker import Channel
 
-    return LocalWorkers(output, run, count)
-
-
-@contextmanager
-def _batch_progress() -> Iterator[Callable[[Tally], None]]:
-    """A bar with rate and time left on a terminal; elsewhere a line for every case."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("cases"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]} failed"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("cases", total=None, failed=0, rate="")
-
-        def advance(tally: Tally) -> None:
-            speed = bar.tasks[0].speed
-            rate = f"{speed * 3600:.0f} an hour" if speed else ""
-            bar.update(task, completed=tally.ended, total=tally.total, failed=tally.failed, rate=rate)
-            if not console.is_terminal:
-                typer.echo(f"{tally.ended} of {tally.total} cases, {tally.failed} failed", err=True)
-
-        yield advance
+    return JsonLines(Channel.take_over_stdout().write, stop.set)
 
 
 def _write_extras(result: SegmentationResult, preview: Path | None, uncertainty: Path | None) -> None:

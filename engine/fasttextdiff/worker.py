@@ -70,13 +70,21 @@ class Channel:
 
     def send(self, message: Answer) -> None:
         """Write one line; without a parent that reads it, the process ends."""
+        try:
+            self.write(message)
+        except OSError:
+            os._exit(0)
+
+    def write(self, message: Answer) -> None:
+        """Write one line.
+
+        Raises:
+            OSError: nobody reads it.
+        """
         data = json.dumps(message, allow_nan=False).encode("utf-8") + b"\n"
         with self._lock:
-            try:
-                while data:
-                    data = data[os.write(self._descriptor, data) :]
-            except OSError:
-                os._exit(0)
+            while data:
+                data = data[os.write(self._descriptor, data) :]
 
 
 class Worker:

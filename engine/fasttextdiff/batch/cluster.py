@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fasttextdiff.batch.events import Outcome
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case
-from fasttextdiff.batch.processes import ATTEMPTS, Outcome, failure, in_three_steps
+from fasttextdiff.batch.processes import ATTEMPTS, failure, in_three_steps
+from fasttextdiff.batch.stopping import Stop
 from fasttextdiff.batch.work import load_segmenter
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 
@@ -27,17 +29,18 @@ class ClusterWorkers:
         folder: of the outputs; all workers see it under the same path.
         run: what all cases have in common.
         scheduler: address, e.g. "tcp://host:8786" or "tls://host:8786" (certificates as configured for Dask).
+        stop: ends the work early; a case that a worker is at is finished there all the same.
 
     Raises:
         UsageError: Dask is not installed, or there is no scheduler.
     """
 
-    def __init__(self, folder: Path, run: Run, scheduler: str) -> None:
+    def __init__(self, folder: Path, run: Run, scheduler: str, stop: Stop) -> None:
         try:
             from dask.distributed import Client
         except ImportError:
             raise UsageError("--scheduler needs Dask: pip install 'fasttextdiff[cluster]'") from None
-        self.folder, self.run = folder.resolve(), run
+        self.folder, self.run, self.stop = folder.resolve(), run, stop
         try:
             self.client: Any = Client(scheduler, timeout=20)
         except (OSError, TimeoutError, ValueError) as error:
@@ -62,8 +65,11 @@ class ClusterWorkers:
             for case in cases
         ]
         by_key = {future.key: case for future, case in zip(futures, cases, strict=True)}
+        self.stop.then(lambda: self.client.cancel(futures, force=True))  # completes them, so that the loop goes on
         try:
             for future in as_completed(futures):
+                if self.stop.is_set():
+                    return
                 if future.status == "finished":
                     yield future.result()
                 else:

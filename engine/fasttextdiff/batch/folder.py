@@ -106,12 +106,25 @@ class BatchFolder:
         return self.path / name
 
     def record(self, name: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The record of a case that is done, or None; one of another request does not count."""
+        """The record of a case that is done, or None.
+
+        Raises:
+            UsageError: something else was asked about the case when it was done; what is there is not thrown away.
+        """
         try:
             content = json.loads((self.case_folder(name) / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return content if isinstance(content, dict) and content.get("request") == request else None
+        if not isinstance(content, dict) or not isinstance(content.get("request"), dict):
+            return None
+        stored = content["request"]
+        differing = [key for key, value in request.items() if stored.get(key) != value]
+        if differing:
+            raise UsageError(
+                f"{self.case_folder(name)} was done with other {differing[0]} ({stored.get(differing[0])}): choose "
+                "another output folder, or delete this one to have the case done again"
+            )
+        return content
 
     def failure(self, name: str) -> str | None:
         """The first line of a failed case's log, or None."""
@@ -126,6 +139,12 @@ class BatchFolder:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
+
+    def discard(self, name: str) -> None:
+        """Take away what a case has left that is neither done nor failed; nobody may be at work on it."""
+        folder = self.case_folder(name)
+        if not (folder / RECORD).exists() and not (folder / LOG).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, name: str, record: Mapping[str, Any]) -> None:
         """The case is done: its outputs are in place."""

@@ -1,9 +1,99 @@
-"""Shows a plan as tables: what would be segmented, and what was left out and why. Knows nothing about running it."""
+"""Shows a batch on a terminal: what will be segmented and what not, how it goes, and how it ended.
+
+Knows nothing about running it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from fasttextdiff.batch.events import USE, Listener, Tally
 from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.tables import show_table
+
+
+class Terminal(Listener):
+    """Bars on a terminal, and a line for every case elsewhere, on standard error; the table at the end is output.
+
+    Args:
+        shows_plan: whether to list all cases once they are known.
+    """
+
+    def __init__(self, *, shows_plan: bool) -> None:
+        self._shows_plan = shows_plan
+        self._console = Console(stderr=True)
+        columns = TextColumn("looking"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeRemainingColumn()
+        self._looking = self._bar(*columns, transient=True)
+        self._cases = self._bar(
+            TextColumn("cases"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"),
+            TimeElapsedColumn(), transient=False,
+        )  # fmt: skip
+        self._looking_at = self._looking.add_task("", total=None)
+        self._at_case = self._cases.add_task("", total=None, pace="")
+
+    def _bar(self, *columns: ProgressColumn, transient: bool) -> Progress:
+        return Progress(*columns, console=self._console, transient=transient, disable=not self._console.is_terminal)
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        self._looking.stop()
+        self._cases.stop()
+
+    def looked(self, done: int, total: int) -> None:
+        """Move the bar of files."""
+        self._looking.start()
+        self._looking.update(self._looking_at, completed=done, total=total)
+
+    def planned(self, plan: Plan, states: Mapping[str, str]) -> None:
+        """List the cases, if that is wished."""
+        self._looking.stop()
+        if self._shows_plan:
+            show_plan(plan)
+
+    def progressed(self, tally: Tally) -> None:
+        """Move the bar of cases."""
+        self._cases.start()
+        pace = [f"{tally.failed} failed"]
+        if tally.per_hour is not None and tally.seconds_left is not None:
+            pace += [f"{tally.per_hour:,.0f} an hour", f"{_duration(tally.seconds_left)} left"]
+        self._cases.update(self._at_case, completed=tally.ended, total=tally.total, pace=", ".join(pace))
+        if not self._console.is_terminal:
+            self._say(f"{tally.ended} of {tally.total} cases, {', '.join(pace)}")
+
+    def finished(self, tally: Tally, plan: Plan, folder: Path, failures: Sequence[tuple[str, str]]) -> None:
+        """Show the table, what failed, and where the summary is."""
+        self._cases.stop()
+        counts = {
+            "done": tally.earlier + tally.done,
+            "failed": tally.failed,
+            "left": tally.total - tally.ended,
+            "skipped": len(plan.skipped),
+        }
+        show_table(str(folder), ("", "cases"), [(name, str(count)) for name, count in counts.items()])
+        for name, reason in failures:
+            self._say(f"note: {name}: {reason}")
+        print(f"wrote {folder / 'summary.csv'}\n{USE}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    """Hours and minutes; seconds below a minute."""
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def show_plan(plan: Plan) -> None:

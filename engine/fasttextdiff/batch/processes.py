@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from fasttextdiff.batch import work
+from fasttextdiff.batch.events import Outcome, Started
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case
+from fasttextdiff.batch.stopping import Stop
 from fasttextdiff.errors import FastTextDiffError, one_line
 from fasttextdiff.result import SegmentationResult
 from fasttextdiff.segmenter import Segmenter
@@ -35,25 +37,6 @@ AHEAD = 3
 ATTEMPTS = 2
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of the output folder that no other case would escape."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a case.
-
-    Attributes:
-        name: of the case.
-        message: why it failed; empty if it is done.
-        details: the traceback.
-        hopeless: whether the next case would fail in the same way, e.g. on a full disk.
-        seconds: of reading, inference and writing.
-    """
-
-    name: str
-    message: str = ""
-    details: str = ""
-    hopeless: bool = False
-    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass
@@ -71,17 +54,22 @@ class LocalWorkers:
         run: what all cases have in common.
         count: worker processes.
         serve: what a worker process runs; tests give another one.
+        stop: ends the work early.
     """
 
-    def __init__(self, folder: Path, run: Run, count: int, serve: Callable[..., None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, run: Run, count: int, serve: Callable[..., None] | None = None, stop: Stop | None = None
+    ) -> None:
         self.folder, self.run, self.count = folder, run, count
         self.serve = serve or serve_cases
+        self.stop = stop or Stop()
         self._workers: list[_Worker] = []
 
-    def outcomes(self, cases: Sequence[Case]) -> Iterator[Outcome]:
-        """Work on all cases, and tell of each when it is done or has failed for good.
+    def outcomes(self, cases: Sequence[Case]) -> Iterator[Started | Outcome]:
+        """Work on all cases, and tell of each when it is begun, and when it is done or has failed for good.
 
-        Closing the iterator early kills the workers; what they were at is begun anew the next time.
+        Ends early when `stop` is set. Closing the iterator early, too, kills the workers and takes away what they were
+        at; it is begun anew the next time.
 
         Raises:
             FastTextDiffError: the model cannot be loaded.
@@ -90,15 +78,17 @@ class LocalWorkers:
         attempts = dict.fromkeys((case.name for case in cases), 0)
         suspects: set[str] = set()  # a worker died with them: they go one by one, so that the culprit is found
         try:
-            while waiting or any(worker.cases for worker in self._workers):
+            while (waiting or any(worker.cases for worker in self._workers)) and not self.stop.is_set():
                 self._hand_out(waiting, suspects)
                 for worker in self._ready():
-                    if (told := self._receive(worker)) is None:
-                        told = self._bury(worker)
-                        if told is None:
-                            suspects.update(case.name for case in worker.cases)
-                            waiting.extendleft(reversed(worker.cases))
-                            continue
+                    told = self._receive(worker)
+                    if isinstance(told, Started):
+                        yield told
+                        continue
+                    if told is None:
+                        suspects.update(case.name for case in worker.cases)
+                        waiting.extendleft(reversed(worker.cases))
+                        continue
                     case, outcome = told
                     attempts[case.name] += 1
                     if outcome.message and not outcome.hopeless and attempts[case.name] < ATTEMPTS:
@@ -133,21 +123,23 @@ class LocalWorkers:
         return _Worker(process, ours)
 
     def _ready(self) -> list[_Worker]:
-        """Workers that said something or died."""
-        heard = wait([worker.pipe for worker in self._workers])
-        return [worker for worker in self._workers if worker.pipe in heard]
+        """Workers that said something or died; none if it is wished to stop."""
+        heard = wait([self.stop.connection, *(worker.pipe for worker in self._workers)])
+        return [] if self.stop.is_set() else [worker for worker in self._workers if worker.pipe in heard]
 
-    def _receive(self, worker: _Worker) -> tuple[Case, Outcome] | None:
-        """What a worker has to say of one of its cases; None if it is dead."""
+    def _receive(self, worker: _Worker) -> Started | tuple[Case, Outcome] | None:
+        """What a worker has to say of one of its cases; None if it is dead and nobody can tell which case did it."""
         try:
-            outcome: Outcome | str = worker.pipe.recv()
+            told: Started | Outcome | str = worker.pipe.recv()
         except (EOFError, OSError):
-            return None
-        if isinstance(outcome, str):
-            raise FastTextDiffError(outcome)
-        case = next(case for case in worker.cases if case.name == outcome.name)
+            return self._bury(worker)
+        if isinstance(told, str):
+            raise FastTextDiffError(told)
+        if isinstance(told, Started):
+            return told
+        case = next(case for case in worker.cases if case.name == told.name)
         worker.cases.remove(case)
-        return case, outcome
+        return case, told
 
     def _bury(self, worker: _Worker) -> tuple[Case, Outcome] | None:
         """Give a dead worker up; if it held a single case, that one is to blame. None if nobody can tell."""
@@ -160,10 +152,13 @@ class LocalWorkers:
         return worker.cases[0], Outcome(worker.cases[0].name, message)
 
     def _stop(self) -> None:
+        outputs = BatchFolder(self.folder)
         for worker in self._workers:
             worker.pipe.close()
             worker.process.kill()
             worker.process.join()
+            for case in worker.cases:
+                outputs.discard(case.name)
         self._workers.clear()
 
 
@@ -236,28 +231,56 @@ def in_three_steps(case: Case, run: Run, segmenter: Segmenter, outputs: BatchFol
 def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int) -> None:
     """A worker process: cases come through the pipe, outcomes go back; reading and writing have their own threads."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+    _die_with_the_parent()
     torch.set_num_threads(threads)
     try:
         steps = _Steps(run, BatchFolder(folder), work.load_segmenter(run))
     except FastTextDiffError as error:
         pipe.send(str(error))
         return
-    read: Queue[_Job] = Queue(1)
-    segmented: Queue[_Job] = Queue(1)
+    _Belt(pipe, steps).run()
 
-    def reading() -> None:
+
+class _Belt:
+    """Cases on their way through the steps of one worker, each step in a thread of its own."""
+
+    def __init__(self, pipe: Connection, steps: _Steps) -> None:
+        self._pipe, self._steps = pipe, steps
+        self._telling = threading.Lock()
+        self._read: Queue[_Job] = Queue(1)
+        self._segmented: Queue[_Job] = Queue(1)
+
+    def run(self) -> NoReturn:
+        for target in (self._reading, self._writing):
+            threading.Thread(target=target, daemon=True).start()
+        while True:
+            self._segmented.put(self._read.get().step(self._steps.infer))
+
+    def _reading(self) -> None:
         while True:
             try:
-                case = pipe.recv()
+                case = self._pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)  # the parent is gone: what is begun here will be begun anew
-            read.put(_Job(case).step(steps.read))
+            self._tell(Started(case.name))
+            self._read.put(_Job(case).step(self._steps.read))
 
-    def writing() -> None:
+    def _writing(self) -> None:
         while True:
-            pipe.send(segmented.get().step(steps.write).outcome())
+            self._tell(self._segmented.get().step(self._steps.write).outcome())
 
-    for target in (reading, writing):
-        threading.Thread(target=target, daemon=True).start()
-    while True:
-        segmented.put(read.get().step(steps.infer))
+    def _tell(self, what: Started | Outcome) -> None:
+        with self._telling:
+            self._pipe.send(what)
+
+
+def _die_with_the_parent() -> None:
+    """End this process when its parent does, however that ended, even in the middle of a case."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(0)
+
+        threading.Thread(target=watch, daemon=True).start()

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from fasttextdiff.batch.events import USE, Listener, Outcome, Started, Tally
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case, Plan
-from fasttextdiff.batch.processes import Outcome
 from fasttextdiff.batch.work import FORMATS, request_of
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.output_files import whole_files
@@ -47,30 +48,8 @@ def define_run(
 class Workers(Protocol):
     """Whoever works on cases: processes of this machine, or a cluster."""
 
-    def outcomes(self, cases: Sequence[Case]) -> Iterator[Outcome]:
-        """Work on all cases and tell of each when it has ended; closing the iterator stops the work."""
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How a run stands.
-
-    Attributes:
-        total: cases of this shard.
-        earlier: done in earlier runs.
-        done: in this one.
-        failed: for good, in this run or an earlier one.
-    """
-
-    total: int
-    earlier: int
-    done: int
-    failed: int
-
-    @property
-    def ended(self) -> int:
-        """Cases that need no more work."""
-        return self.earlier + self.done + self.failed
+    def outcomes(self, cases: Sequence[Case]) -> Iterator[Started | Outcome]:
+        """Work on all cases and tell of each when it is begun and has ended; closing the iterator stops the work."""
 
 
 def shard_of(cases: Sequence[Case], shard: tuple[int, int]) -> list[Case]:
@@ -87,7 +66,7 @@ def run_batch(
     *,
     shard: tuple[int, int] = (1, 1),
     retry_failed: bool = False,
-    progress: Callable[[Tally], None] = lambda _: None,
+    listener: Listener | None = None,
 ) -> Tally:
     """Work on what is not done yet.
 
@@ -98,30 +77,50 @@ def run_batch(
         workers: who works.
         shard: (K, N), the part of the plan that is this run's.
         retry_failed: whether cases that failed for good in an earlier run are tried again.
-        progress: called at first and after every case.
+        listener: hears of every case, and the count at first and after each.
+
+    Returns:
+        the count; cases are left if the workers were told to stop.
 
     Raises:
+        UsageError: a case was done with other findings or options.
         FastTextDiffError: no case can be written any more, e.g. on a full disk; the same command goes on.
     """
+    listener = listener or Listener()
     cases = shard_of(plan.cases, shard)
-    left = [case for case in cases if folder.record(case.name, request_of(case)) is None]
-    todo = [case for case in left if retry_failed or folder.failure(case.name) is None]
-    tally = Tally(len(cases), earlier=len(cases) - len(left), done=0, failed=len(left) - len(todo))
-    progress(tally)
+    left = {case.name: case for case in cases if folder.record(case.name, request_of(case)) is None}
+    todo = [case for case in left.values() if retry_failed or folder.failure(case.name) is None]
+    failed = len(left) - len(todo)
+    tally = Tally(len(cases), earlier=len(cases) - len(left), done=0, failed=failed, failed_earlier=failed)
+    listener.progressed(tally)
     timings = folder.path / f"timings-{shard[0]}-of-{shard[1]}.csv"
-    for outcome in workers.outcomes(todo):
-        if outcome.hopeless:
-            raise FastTextDiffError(
-                f"{outcome.message}; {tally.ended} of {tally.total} cases are done or failed, the same command goes on"
-            )
-        if outcome.message:
-            folder.fail(outcome.name, outcome.message, outcome.details)
-            tally = replace(tally, failed=tally.failed + 1)
+    begun: float | None = None
+    for told in workers.outcomes(todo):
+        begun = time.monotonic() if begun is None else begun
+        if isinstance(told, Started):
+            listener.started(told.name)
+            continue
+        _require_hope(told, tally)
+        tally = replace(_counted(tally, told), seconds=time.monotonic() - begun)
+        if told.message:
+            folder.fail(told.name, told.message, told.details)
+            listener.ended(told, None)
         else:
-            add_timing(timings, outcome)
-            tally = replace(tally, done=tally.done + 1)
-        progress(tally)
+            add_timing(timings, told)
+            listener.ended(told, folder.record(told.name, request_of(left[told.name])))
+        listener.progressed(tally)
     return tally
+
+
+def _require_hope(outcome: Outcome, tally: Tally) -> None:
+    if outcome.hopeless:
+        raise FastTextDiffError(
+            f"{outcome.message}; {tally.ended} of {tally.total} cases are done or failed, the same command goes on"
+        )
+
+
+def _counted(tally: Tally, outcome: Outcome) -> Tally:
+    return replace(tally, failed=tally.failed + 1) if outcome.message else replace(tally, done=tally.done + 1)
 
 
 def add_timing(path: Path, outcome: Outcome) -> None:
@@ -183,7 +182,7 @@ def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, A
         "run": asdict(run),
         "cases": rows,
         "skipped": [{"series_uid": s.series_uid, "reason": s.reason} for s in plan.skipped],
-        "use": "Research use only. Not for diagnosis.",
+        "use": USE,
     }
     table, everything = folder.path / "summary.csv", folder.path / "summary.json"
     with whole_files(table, everything) as (csv_file, json_file):

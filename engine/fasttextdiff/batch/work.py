@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fasttextdiff.batch.events import USE
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
@@ -81,7 +82,7 @@ def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFo
             "notes": list(result.volume.source.notes),
             "provenance": asdict(result.provenance),
             "outputs": outputs,
-            "use": "Research use only. Not for diagnosis.",
+            "use": USE,
         },
     )
 

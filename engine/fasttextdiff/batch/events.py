@@ -1,0 +1,221 @@
+"""What is told while a batch runs, and by whom it can be heard: nobody, a terminal, or another process.
+
+Knows cases and counts; knows nothing about files, workers or models. Standard output as JSON lines is `JsonLines`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fasttextdiff.batch.plan import Case, Plan
+from fasttextdiff.errors import FastTextDiffError
+
+USE = "Research use only. Not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker has begun to read a case; told again when a failed case is tried again."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a case.
+
+    Attributes:
+        name: of the case.
+        message: why it failed; empty if it is done.
+        details: the traceback.
+        hopeless: whether the next case would fail in the same way, e.g. on a full disk.
+        seconds: of reading, inference and writing.
+    """
+
+    name: str
+    message: str = ""
+    details: str = ""
+    hopeless: bool = False
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a run stands.
+
+    Attributes:
+        total: cases of this shard.
+        earlier: done in earlier runs.
+        done: in this one.
+        failed: for good, in this run or an earlier one.
+        failed_earlier: the part of `failed` that is from an earlier run.
+        seconds: since the first case of this run was begun.
+    """
+
+    total: int
+    earlier: int
+    done: int
+    failed: int
+    failed_earlier: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ended(self) -> int:
+        """Cases that need no more work."""
+        return self.earlier + self.done + self.failed
+
+    @property
+    def per_hour(self) -> float | None:
+        """Cases of this run that end in an hour; None while there are none."""
+        here = self.done + self.failed - self.failed_earlier
+        return 3600 * here / self.seconds if here and self.seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate so far; None while it is not known."""
+        rate = self.per_hour
+        return None if rate is None else 3600 * (self.total - self.ended) / rate
+
+
+class Listener:
+    """Hears of a batch; this one keeps silent. Used as a context, that a run's end of any kind closes."""
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
+        """The run is over, with an error or without one."""
+
+    def looked(self, done: int, total: int) -> None:
+        """So many files of the input have been looked at."""
+
+    def planned(self, plan: Plan, states: Mapping[str, str]) -> None:
+        """The cases are known. A case that `states` names is "done" or has "failed" in an earlier run."""
+
+    def started(self, name: str) -> None:
+        """A worker has begun a case."""
+
+    def ended(self, outcome: Outcome, record: Mapping[str, Any] | None) -> None:
+        """A case is done, with its record, or has failed for good."""
+
+    def progressed(self, tally: Tally) -> None:
+        """The count at first and after every case."""
+
+    def finished(self, tally: Tally, plan: Plan, folder: Path, failures: Sequence[tuple[str, str]]) -> None:
+        """The summary is written. `failures` are the names of failed cases with the reasons."""
+
+
+class JsonLines(Listener):
+    """Tells another process, as one JSON object a line with these keys. Paths in it may name patients.
+
+    event       other keys
+    ----------  --------------------------------------------------------------------------------------------------------
+    looking     done, total: files of the input looked at; told at every hundredth part
+    plan        cases: list of {case, state ("waiting", "done", "failed"), path, series_uid, modality, images,
+                description, findings}; skipped: list of {path, series_uid, reason}
+    case        case, state "started"; with a Dask cluster this is not told
+    case        case, state "done", seconds: {read, inference, write}, findings: list of {finding, ml, voxels, presence,
+                disagreement, warnings} as in `case.json`, notes: about the image
+    case        case, state "failed", seconds, message
+    progress    total, done, failed, left: cases of this shard, earlier runs counted; per_hour, seconds_left: null until
+                a case of this run has ended
+    end         state "complete" or "stopped", total, done, failed, left, skipped, output, summary_csv, summary_json,
+                use: what results are for; the last line unless there is an
+    error       message, exit_code: nothing was begun, or the run could not go on; the last line
+
+    Args:
+        send: writes one object as a line; raises OSError when nobody reads any more.
+        gone: called when that happened; nothing is sent afterwards.
+    """
+
+    def __init__(self, send: Callable[[dict[str, Any]], None], gone: Callable[[], None]) -> None:
+        self._send_line, self._gone = send, gone
+        self._is_heard = True
+        self._hundredth = -1
+
+    def _send(self, event: str, **content: Any) -> None:
+        if not self._is_heard:
+            return
+        try:
+            self._send_line({"event": event, **content})
+        except OSError:
+            self._is_heard = False
+            self._gone()
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
+        """Tell an error that ended the run."""
+        if isinstance(error, FastTextDiffError):
+            self._send("error", message=str(error), exit_code=error.exit_code)
+        elif error is not None:
+            self._send("error", message=f"internal error, {type(error).__name__}: {error}", exit_code=1)
+
+    def looked(self, done: int, total: int) -> None:
+        """Tell of the files, at every hundredth part."""
+        hundredth = 100 * done // max(total, 1)
+        if hundredth != self._hundredth:
+            self._hundredth = hundredth
+            self._send("looking", done=done, total=total)
+
+    def planned(self, plan: Plan, states: Mapping[str, str]) -> None:
+        """Tell the plan."""
+        cases = [_case(case, states.get(case.name, "waiting")) for case in plan.cases]
+        skipped = [{"path": str(s.path), "series_uid": s.series_uid, "reason": s.reason} for s in plan.skipped]
+        self._send("plan", cases=cases, skipped=skipped)
+
+    def started(self, name: str) -> None:
+        """Tell of a case."""
+        self._send("case", case=name, state="started")
+
+    def ended(self, outcome: Outcome, record: Mapping[str, Any] | None) -> None:
+        """Tell what came of a case."""
+        seconds = dict(zip(("read", "inference", "write"), (round(s, 3) for s in outcome.seconds), strict=True))
+        if record is None:
+            self._send("case", case=outcome.name, state="failed", seconds=seconds, message=outcome.message)
+            return
+        told = {key: record[key] for key in ("findings", "notes")}
+        self._send("case", case=outcome.name, state="done", seconds=seconds, **told)
+
+    def progressed(self, tally: Tally) -> None:
+        """Tell the count and the pace."""
+        pace = {"per_hour": _rounded(tally.per_hour), "seconds_left": _rounded(tally.seconds_left)}
+        self._send("progress", **_counts(tally), **pace)
+
+    def finished(self, tally: Tally, plan: Plan, folder: Path, failures: Sequence[tuple[str, str]]) -> None:
+        """Tell how it ended, and where the summary is."""
+        self._send(
+            "end",
+            state="complete" if tally.ended == tally.total else "stopped",
+            **_counts(tally),
+            skipped=len(plan.skipped),
+            output=str(folder),
+            summary_csv=str(folder / "summary.csv"),
+            summary_json=str(folder / "summary.json"),
+            use=USE,
+        )
+
+
+def _case(case: Case, state: str) -> dict[str, Any]:
+    kind = case.options.modality or case.modality
+    return {
+        "case": case.name,
+        "state": state,
+        "path": str(case.path),
+        "series_uid": case.series_uid,
+        "modality": kind.value if kind else None,
+        "images": case.images,
+        "description": case.description,
+        "findings": list(case.findings),
+    }
+
+
+def _counts(tally: Tally) -> dict[str, int]:
+    done = tally.earlier + tally.done
+    return {"total": tally.total, "done": done, "failed": tally.failed, "left": tally.total - tally.ended}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 1)

@@ -1,0 +1,165 @@
+"""All that a user asks of a batch, as it is stored beside the results, and the run from the request to the summary.
+
+Knows the order of the steps; what they do is elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fasttextdiff.batch.cases import find_cases
+from fasttextdiff.batch.events import Listener, Tally
+from fasttextdiff.batch.plan import CaseOptions, Plan
+from fasttextdiff.batch.stopping import Stop
+from fasttextdiff.output_files import whole_files
+
+if TYPE_CHECKING:
+    from fasttextdiff.batch.folder import BatchFolder, Run
+    from fasttextdiff.batch.runner import Workers
+
+REQUEST = "request.local.json"
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """The options of a batch, with the names and meanings that they have on the command line.
+
+    Attributes:
+        source: folder tree, job table, DICOMDIR or image.
+        output: folder for all results.
+        findings: what to look for; may be empty where a job table says it.
+        formats: of the outputs.
+        fractional: probabilities in DICOM SEG.
+        modality: take this kind only.
+        series: take DICOM series only that this regular expression is found in.
+        largest_series: take the largest series of a study only.
+        plane: see `CaseOptions`; so are samples, seed and threshold.
+        samples: noise samples.
+        seed: of the noise.
+        threshold: of the probability.
+        model: folder or hub id; the bundled one if None.
+        device: e.g. "auto".
+        dtype: e.g. "auto".
+        workers: processes on this machine.
+        scheduler: address of a Dask scheduler, which replaces them.
+    """
+
+    source: Path
+    output: Path
+    findings: tuple[str, ...]
+    formats: tuple[str, ...]
+    fractional: bool = False
+    modality: str | None = None
+    series: str | None = None
+    largest_series: bool = False
+    plane: str = "acquisition"
+    samples: int = 1
+    seed: int = 0
+    threshold: float | None = None
+    model: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    workers: int = 1
+    scheduler: str | None = None
+
+    def find(self, listener: Listener, stop: Stop) -> Plan:
+        """The cases.
+
+        Raises:
+            UsageError: as `find_cases`.
+            Cancelled: it was wished to stop.
+        """
+
+        def looked(done: int, total: int) -> bool:
+            listener.looked(done, total)
+            return not stop.is_set()
+
+        return find_cases(
+            self.source,
+            self.findings,
+            CaseOptions(plane=self.plane, samples=self.samples, seed=self.seed, threshold=self.threshold),
+            modality=self.modality,
+            series=self.series,
+            largest_series=self.largest_series,
+            progress=looked,
+        )
+
+    def workers_for(self, run: Run, stop: Stop) -> Workers:
+        """Whoever is to work on the cases."""
+        if self.scheduler is not None:
+            from fasttextdiff.batch.cluster import ClusterWorkers
+
+            return ClusterWorkers(self.output, run, self.scheduler, stop)
+        from fasttextdiff.batch.processes import LocalWorkers
+
+        return LocalWorkers(self.output, run, self.workers, stop=stop)
+
+    def write(self) -> None:
+        """Store it as `request.local.json` in the output folder; it names the input and may so name patients."""
+        content: dict[str, Any] = asdict(self)
+        content |= {"source": str(self.source.absolute()), "output": str(self.output.absolute())}
+        with whole_files(self.output / REQUEST) as (temporary,):
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def show_dry_run(request: BatchRequest, listener: Listener, stop: Stop) -> None:
+    """Tell what would be done, and write nothing."""
+    listener.planned(request.find(listener, stop), {})
+
+
+def perform(
+    request: BatchRequest,
+    listener: Listener,
+    stop: Stop,
+    *,
+    shard: tuple[int, int] = (1, 1),
+    retry_failed: bool = False,
+) -> Tally:
+    """Run a batch, or go on with it.
+
+    Args:
+        request: what is asked.
+        listener: hears of everything.
+        stop: ends the run early when it is set: what is done is kept, and what is begun is taken away.
+        shard: (K, N), the part of the plan that is this run's.
+        retry_failed: whether cases that failed for good in an earlier run are tried again.
+
+    Returns:
+        the count at the end; cases are left if the run was stopped.
+
+    Raises:
+        UsageError: the request cannot be carried out, or a run on this folder and shard is on.
+        FastTextDiffError: no case can be written any more, e.g. on a full disk; the same request goes on.
+        Cancelled: it was wished to stop before the cases were known.
+    """
+    from fasttextdiff.batch.folder import BatchFolder, start_time
+    from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary
+
+    plan = request.find(listener, stop)
+    run = define_run(request.model, request.formats, request.device, request.dtype, request.fractional, start_time())
+    folder = BatchFolder(request.output)
+    with folder.locked(shard):
+        run = folder.begin(run)
+        write_names(plan, folder)
+        request.write()
+        listener.planned(plan, dict(_states(plan, folder)))
+        workers = request.workers_for(run, stop)
+        tally = run_batch(plan, folder, run, workers, shard=shard, retry_failed=retry_failed, listener=listener)
+        write_summary(plan, folder, run)
+    listener.finished(tally, plan, request.output, failures(plan, folder))
+    return tally
+
+
+def _states(plan: Plan, folder: BatchFolder) -> Iterator[tuple[str, str]]:
+    """Name and state of the cases that ended in earlier runs."""
+    from fasttextdiff.batch.work import request_of
+
+    for case in plan.cases:
+        if folder.record(case.name, request_of(case)) is not None:
+            yield case.name, "done"
+        elif folder.failure(case.name) is not None:
+            yield case.name, "failed"
