@@ -501,15 +501,16 @@ def test_progress_logs_running_means_and_leaves_out_what_is_not_a_number(config)
     assert lines == [{"step": step, "loss": 1.0, "dice": 0.5} for step in (20, 40)]
 
 
-def test_the_first_interrupt_is_a_wish_and_the_second_ends_the_run(config):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_a_wish_and_the_second_ends_the_run(config, number):
+    before = signal.getsignal(number)
     with TrainingProgress(config.name, config.total_steps, config.output) as progress:
         assert not progress.stopped()
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         assert progress.stopped()
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
 
 
 class TestResearchData:

@@ -23,6 +23,8 @@ SHOWN = ("loss", "dice")
 """What the bar shows of a step's numbers; the log has all."""
 RATES = ("learning_rate", "text_learning_rate")
 """Numbers that are logged as they are; of all others the log has running means."""
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that ask for a checkpoint and an end."""
 
 
 def log_line(output: Path, content: Mapping[str, Any]) -> None:
@@ -46,8 +48,9 @@ def is_first_process() -> bool:
 class TrainingProgress:
     """Context manager whose :meth:`report` is called after every step and whose :meth:`stopped` tells of Ctrl-C.
 
-    A line of JSON is added to `log.jsonl` in the output folder every 20 steps, with running means; every step's own
-    numbers go to `tensorboard/` beside it.
+    SIGTERM counts as Ctrl-C: cluster schedulers send it before they take a machine away. A line of JSON is added to
+    `log.jsonl` in the output folder every 20 steps, with running means; every step's own numbers go to `tensorboard/`
+    beside it.
 
     Args:
         name: shown before the bar.
@@ -67,10 +70,10 @@ class TrainingProgress:
         columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), numbers, TimeRemainingColumn()
         self._bar = Progress(*columns, disable=not shown)
         self._task = self._bar.add_task("train", total=steps, shown="")
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> TrainingProgress:
-        self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
+        self._previous = {number: signal.signal(number, self._on_interrupt) for number in STOPPING}
         self._bar.start()
         return self
 
@@ -80,7 +83,8 @@ class TrainingProgress:
         self._bar.stop()
         if self._curves is not None:
             self._curves.close()
-        signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def report(self, step: int, numbers: dict[str, float]) -> None:
         """Show and log one step."""
@@ -100,7 +104,7 @@ class TrainingProgress:
         self._bar.console.print(line, markup=False, highlight=False)
 
     def stopped(self) -> bool:
-        """Whether Ctrl-C was pressed."""
+        """Whether a signal asked for an end."""
         return self._stop
 
     def _draw(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -117,7 +121,7 @@ class TrainingProgress:
             raise FastTextDiffError(f"the curves in {folder} cannot be written: {one_line(error)}") from error
 
     def _on_interrupt(self, *_: object) -> None:
-        """The first Ctrl-C lets the step finish and be saved; the second stops at once."""
+        """The first signal lets the step finish and be saved; the second stops at once."""
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True
