@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import csv
+import base64
+import gzip
 import hashlib
+import io
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
-import sys
 import time
+from html import escape
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
 import SimpleITK
+from batch_runs import FINDINGS, batch, content, ends, events, table, wait_for
 from PIL import Image
 
 from fasttextdiff.batch.cases import CaseOptions, find_cases
+from fasttextdiff.batch.cluster import ClusterWorkers
 from fasttextdiff.batch.events import Outcome
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.processes import LocalWorkers
 from fasttextdiff.batch.runner import run_batch, shard_of
-
-LOOSE = ("timings-", "summary.", ".lock-", "failed.log", "request.local")
-"""What may differ from run to run: seconds, locks, addresses in a library's messages, and the place of the output."""
-DATE = {"SOURCE_DATE_EPOCH": "1700000000"}
+from fasttextdiff.batch.stopping import Stop
+from fasttextdiff.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -46,38 +50,12 @@ def studies(tmp_path_factory):
     return folder
 
 
-def batch(source, output, *options, **more):
-    command = [sys.executable, "-m", "fasttextdiff", "batch", source, "-o", output, *options]
-    return subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, **DATE}, start_new_session=True, **more,
-    )  # fmt: skip
-
-
-FINDINGS = ("-f", "left lung", "-f", "opacity in the right lung", "--format", ".seg.nrrd", "--format", ".nii.gz",
-            "--format", ".png")  # fmt: skip
-
-
-def content(output):
-    """Every file that counts, by its hash."""
-    return {
-        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(output.rglob("*"))
-        if path.is_file() and not path.name.startswith(LOOSE)
-    }
-
-
-def table(path):
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture(scope="module")
 def undisturbed(studies, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole")
     process = batch(studies, output, *FINDINGS)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1  # the cut file failed
+    assert process.returncode == 1, errors  # the cut file failed
     assert "1 of 6 cases failed" in errors
     return output
 
@@ -87,8 +65,9 @@ def test_every_case_is_answered_and_no_name_of_a_file_gets_out(undisturbed):
     assert sorted(row["state"] for row in rows) == ["done"] * 10 + ["failed"]
     for path in undisturbed.rglob("*"):
         assert "DOE" not in path.name
-        if path.is_file() and ".local." not in path.name and path.suffix != ".gz":
-            assert b"DOE" not in path.read_bytes(), path
+        if path.is_file() and ".local." not in path.name:
+            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            assert not any(name in content for name in (b"DOE^", b"JANE", b"DOE cut")), path
     names = table(undisturbed / "names.local.csv")
     assert sum("DOE" in row["path"] for row in names) == 5
     done = next(row for row in rows if row["state"] == "done" and row["ml"])
@@ -96,6 +75,38 @@ def test_every_case_is_answered_and_no_name_of_a_file_gets_out(undisturbed):
     assert record["provenance"]["created"] == "2023-11-14T22:13:20+00:00"
     for name, digest in record["outputs"].items():
         assert hashlib.sha256((undisturbed / done["case"] / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_summary_says_how_much_of_the_time_the_model_had(undisturbed):
+    rows = [row for row in table(undisturbed / "summary.csv") if row["state"] == "done"]
+    assert all(float(row["inference_s"]) > 0 and float(row["wait_s"]) >= 0 for row in rows)
+    time_in = json.loads((undisturbed / "summary.json").read_text())["time"]
+    by_case = {row["case"]: float(row["inference_s"]) for row in rows}
+    assert time_in["model_s"] == pytest.approx(sum(by_case.values()), abs=0.01)
+    assert 0 < time_in["model_share"] <= 1
+    assert time_in["model_share"] == pytest.approx(time_in["model_s"] / time_in["workers_s"], abs=1e-3)
+
+
+def test_a_page_shows_the_picture_and_the_numbers_of_its_case(undisturbed):
+    record = next(json.loads(path.read_text()) for path in undisturbed.glob("*/case.json") if "ml" in path.read_text())
+    name = record["case"]
+    page = (undisturbed / name / f"{name}.html").read_text(encoding="utf-8")
+    for found in record["findings"]:
+        amount = f"{found['voxels']:,}" if found["ml"] is None else f"{found['ml']:,.3f}"
+        uncertainty = "–" if found["uncertainty"] is None else str(found["uncertainty"])
+        cells = (found["finding"], amount, str(found["presence"]), uncertainty)
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+        assert all(escape(f"{found['finding']}: {warning}") in page for warning in found["warnings"])
+    for text in ("Research use only", record["provenance"]["weights_sha256"], record["provenance"]["created"]):
+        assert text in page
+    shown, drawn = (Image.open(file) for file in (inlined(page), undisturbed / name / f"{name}.png"))
+    assert np.array_equal(np.asarray(shown), np.asarray(drawn))
+    assert "http" not in page.lower()  # nothing is fetched
+
+
+def inlined(page):
+    """The picture within a page."""
+    return io.BytesIO(base64.b64decode(re.search(r'src="data:image/png;base64,([^"]+)"', page)[1]))
 
 
 def test_a_batch_killed_again_and_again_ends_as_if_nothing_had_happened(studies, undisturbed, tmp_path):
@@ -133,10 +144,6 @@ def test_a_second_run_is_refused_while_one_runs_and_so_is_another_request(studie
     _, errors = other.communicate(timeout=120)
     assert other.returncode == 2
     assert "another formats" in errors
-
-
-def events(lines):
-    return [json.loads(line) for line in lines]
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
@@ -190,25 +197,6 @@ def test_another_program_hears_of_everything_on_standard_output(studies, tmp_pat
     assert (error["event"], error["exit_code"]) == ("error", 2)
     assert "was done with other findings" in error["message"]
     assert error["message"] in errors
-
-
-def wait_for(process, what):
-    """Read the process's lines up to the event."""
-    for line in process.stdout:
-        if what.items() <= json.loads(line).items():
-            return
-    raise AssertionError(f"never heard of {what}")
-
-
-def ends(group):
-    """Whether all processes of a group end soon."""
-    for _ in range(200):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_a_batch_ends_with_the_program_that_started_it_and_goes_on_as_if_nothing_had_happened(
@@ -297,3 +285,57 @@ def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_worker(studies, und
         process.communicate(timeout=300)
     assert process.returncode == 1
     assert content(tmp_path / "out") == content(undisturbed)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """An authority of our own, and one certificate that it signed: (authority, certificate, key)."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here")
+    folder = tmp_path_factory.mktemp("certificates")
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for command in (
+        ["req", "-x509", *new_key, "-days", "2", "-subj", "/CN=authority", "-keyout", "ca-key.pem", "-out", "ca.pem"],
+        ["req", *new_key, "-subj", "/CN=member", "-keyout", "key.pem", "-out", "request.pem"],
+        ["x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial", "-days", "2",
+         "-out", "cert.pem"],
+    ):  # fmt: skip
+        subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
+    return [str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem")]
+
+
+def test_a_cluster_with_certificates_serves_those_it_trusts_and_nobody_else(
+    studies, undisturbed, certificates, tmp_path
+):
+    distributed = pytest.importorskip("distributed")
+    ca, cert, key = certificates
+    ours = {f"tls_{role}_{what}": file for role in ("client", "scheduler", "worker")
+            for what, file in (("cert", cert), ("key", key))}  # fmt: skip
+    security = distributed.Security(tls_ca_file=ca, require_encryption=True, **ours)
+    (tmp_path / "in").mkdir()
+    shutil.copytree(studies / "study 0", tmp_path / "in" / "study 0")
+    with (
+        mock.patch.dict(os.environ),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, protocol="tls://", security=security,
+            dashboard_address=None, silence_logs=50, local_directory=tmp_path / "dask",
+        ) as cluster,
+    ):  # fmt: skip
+        address = cluster.scheduler_address
+        assert address.startswith("tls://")
+        arguments = (tmp_path, RUN, address, Stop())
+        for missing in ((None, None, None), (cert, cert, key)):
+            with pytest.raises(UsageError, match="does not trust us"):
+                ClusterWorkers(*arguments, missing)
+        with pytest.raises(UsageError, match="go together"):
+            ClusterWorkers(*arguments, (ca, None, None))
+        with pytest.raises(UsageError, match="no such file"):
+            ClusterWorkers(*arguments, (ca, cert, "gone.pem"))
+        process = batch(
+            tmp_path / "in", tmp_path / "out", *FINDINGS, "--scheduler", address,
+            "--tls-ca-file", ca, "--tls-cert", cert, "--tls-key", key,
+        )  # fmt: skip
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    (record,) = (tmp_path / "out").glob("*/case.json")
+    assert json.loads(record.read_text()) == json.loads((undisturbed / record.parent.name / "case.json").read_text())

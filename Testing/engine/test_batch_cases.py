@@ -358,6 +358,33 @@ def test_hidden_files_and_our_own_results_are_no_input(tmp_path):
     assert reasons(plan, tmp_path) == {**results, "tables/batch.json": foreign}
 
 
+def test_label_maps_are_left_out_of_a_tree_and_taken_when_named(tmp_path):
+    for name in ("images/a.nii", "images/Segal.nii", "images/unlabelled masked.nii"):
+        write_nifti(tmp_path / name)
+    labels = (
+        "images/a_seg.nii",
+        "images/a-label.nii.gz",
+        "images/segmentation-3.nii",
+        "labelsTr/a.nii",
+        "x/a.mask.nii",
+    )
+    for name in labels:
+        write_nifti(tmp_path / name)
+    Image.new("L", (4, 4)).save(tmp_path / "film_mask.png")
+    by_header = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))
+    by_header.header.set_intent("label")
+    nibabel.save(by_header, tmp_path / "b.nii")
+    plan = plan_of(tmp_path)
+    assert [case.path.name for case in plan.cases] == ["Segal.nii", "a.nii", "unlabelled masked.nii"]
+    by_name = "a label map or mask by its name, not an image; name the file itself to have it segmented all the same"
+    assert reasons(plan, tmp_path) == {
+        **dict.fromkeys((*labels, "film_mask.png"), by_name),
+        "b.nii": "a label map by its header, not an image",
+    }
+    assert len(plan_of(tmp_path / "images" / "a_seg.nii").cases) == 1
+    assert len(plan_of(tmp_path / "labelsTr").cases) == 1
+
+
 def test_nothing_to_segment_is_one_line_that_says_why(tmp_path):
     with pytest.raises(UsageError, match="no image to be segmented here: it holds no DICOM"):
         plan_of(tmp_path)

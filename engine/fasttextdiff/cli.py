@@ -144,7 +144,8 @@ def batch(
         list[str] | None, typer.Option("--finding", "-f", help="What to look for; job tables may say it by row.")
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help=".seg.nrrd (if not given), .nii.gz, .dcm (DICOM SEG), .png.")
+        list[str] | None,
+        typer.Option("--format", help=".seg.nrrd (if not given), .nii.gz, .dcm (DICOM SEG), .png, .html."),
     ] = None,
     fractional: Annotated[bool, typer.Option("--fractional", help="DICOM SEG with probabilities.")] = False,
     modality: Annotated[str | None, typer.Option(help="Only ct, mr, xray, histology or other.")] = None,
@@ -156,6 +157,9 @@ def batch(
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, one model each.")] = 1,
     shard: Annotated[str, typer.Option(metavar="K/N", help="Only every N-th case from the K-th on.")] = "1/1",
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, instead of --workers.")] = None,
+    tls_ca_file: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: who signed all certificates.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: our certificate, PEM.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: the key to our certificate, PEM.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed earlier.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
@@ -187,6 +191,7 @@ def batch(
     request = BatchRequest(
         source, output, tuple(finding or ()), tuple(formats or [".seg.nrrd"]), fractional, modality, series,
         largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
+        tls_ca_file, tls_cert, tls_key,
     )  # fmt: skip
     stop = Stop()
     if until_eof:

@@ -22,29 +22,36 @@ GPU = "GPU"
 """Name of the resource that a worker with a GPU is started with: `dask worker ... --resources GPU=1`."""
 
 
+Certificates = tuple[str | None, str | None, str | None]
+
+
 class ClusterWorkers:
     """Runs cases on the workers of a Dask scheduler.
 
     Args:
         folder: of the outputs; all workers see it under the same path.
         run: what all cases have in common.
-        scheduler: address, e.g. "tcp://host:8786" or "tls://host:8786" (certificates as configured for Dask).
+        scheduler: address, e.g. "tcp://host:8786" or "tls://host:8786".
         stop: ends the work early; a case that a worker is at is finished there all the same.
+        certificates: of the authority, our own, and its key, as PEM files, for `tls://`; without any, what Dask's own
+            configuration says.
 
     Raises:
-        UsageError: Dask is not installed, or there is no scheduler.
+        UsageError: Dask is not installed, there is no scheduler, or it does not trust the certificates.
     """
 
-    def __init__(self, folder: Path, run: Run, scheduler: str, stop: Stop) -> None:
+    def __init__(self, folder: Path, run: Run, scheduler: str, stop: Stop, certificates: Certificates) -> None:
         try:
             from dask.distributed import Client
         except ImportError:
             raise UsageError("--scheduler needs Dask: pip install 'fasttextdiff[cluster]'") from None
         self.folder, self.run, self.stop = folder.resolve(), run, stop
         try:
-            self.client: Any = Client(scheduler, timeout=20)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise UsageError(f"there is no Dask scheduler at {scheduler}: {one_line(error)}") from error
+            self.client: Any = Client(scheduler, timeout=20, security=_security(scheduler, certificates))
+        except (OSError, TimeoutError, ValueError, TypeError) as error:  # a TypeError where certificates lack
+            raise UsageError(
+                f"there is no Dask scheduler at {scheduler}, or it does not trust us: {one_line(error)}"
+            ) from error
 
     def outcomes(self, cases: Sequence[Case]) -> Iterator[Outcome]:
         """As of any workers. A case whose worker is lost goes to another one; Dask gives it up after four losses."""
@@ -77,6 +84,23 @@ class ClusterWorkers:
         finally:
             self.client.cancel(futures, force=True)
             self.client.close()
+
+
+def _security(scheduler: str, certificates: Certificates) -> Any:
+    """What Dask wants to know about certificates; None leaves it to its configuration."""
+    if not any(certificates):
+        return None
+    if not all(certificates) or not scheduler.startswith("tls://"):
+        raise UsageError(
+            "--tls-ca-file, --tls-cert and --tls-key go together, with a --scheduler that begins with tls://"
+        )
+    for file in certificates:
+        if not Path(str(file)).is_file():
+            raise UsageError(f"{file}: no such file")
+    from dask.distributed import Security
+
+    authority, certificate, key = certificates
+    return Security(tls_ca_file=authority, tls_client_cert=certificate, tls_client_key=key, require_encryption=True)
 
 
 def run_case(case: Case, run: Run, folder: str) -> Outcome:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fasttextdiff.batch.headers import FOREIGN, DicomFile, ImageFile, look_at
+from fasttextdiff.batch.headers import FOREIGN, LABELLED, DicomFile, ImageFile, is_named_like_labels, look_at
 from fasttextdiff.batch.plan import Skipped, merged
 from fasttextdiff.batch.tree import files_below, is_file, is_folder, reason_of
 from fasttextdiff.errors import Cancelled, UsageError
@@ -53,6 +53,8 @@ def contents_of(place: Path, progress: Progress | None) -> Contents:
         files = [place]
     with quiet():
         seen = list(_look_at_all(files, progress))
+    if is_folder(place):
+        seen = [_without_labels(one, place) for one in seen]
     left_out = [one for one in seen if isinstance(one, Skipped)]
     return Contents(
         dicom=(*(one for one in seen if isinstance(one, DicomFile)), *missing),
@@ -75,6 +77,11 @@ def _look_at_all(files: Sequence[Path], progress: Progress | None) -> Iterator[D
     for done, file in enumerate(files, start=1):
         yield look_at(file)
         report(progress, done, len(files))
+
+
+def _without_labels(one: DicomFile | ImageFile | Skipped, root: Path) -> DicomFile | ImageFile | Skipped:
+    is_label = isinstance(one, ImageFile) and is_named_like_labels(one.path, root)
+    return Skipped(one.path, "", LABELLED) if is_label else one
 
 
 def _without_crowds(skipped: Sequence[Skipped]) -> list[Skipped]:

@@ -25,6 +25,32 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """What a case took.
+
+    Attributes:
+        read: seconds of reading.
+        inference: seconds in the model.
+        write: seconds of writing.
+        wait: seconds in between, while other cases held what it needed next.
+        begun: when, in seconds since 1970.
+        worker: host and process.
+    """
+
+    read: float = 0.0
+    inference: float = 0.0
+    write: float = 0.0
+    wait: float = 0.0
+    begun: float = 0.0
+    worker: str = ""
+
+    @property
+    def total(self) -> float:
+        """Seconds from first to last."""
+        return self.read + self.inference + self.write + self.wait
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of a case.
 
@@ -33,14 +59,14 @@ class Outcome:
         message: why it failed; empty if it is done.
         details: the traceback.
         hopeless: whether the next case would fail in the same way, e.g. on a full disk.
-        seconds: of reading, inference and writing.
+        timing: what it took.
     """
 
     name: str
     message: str = ""
     details: str = ""
     hopeless: bool = False
-    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    timing: Timing = Timing()
 
 
 @dataclass(frozen=True)
@@ -118,8 +144,8 @@ class JsonLines(Listener):
     plan        cases: list of {case, state ("waiting", "done", "failed"), path, series_uid, modality, images,
                 description, findings}; skipped: list of {path, series_uid, reason}
     case        case, state "started"; with a Dask cluster this is not told
-    case        case, state "done", seconds: {read, inference, write}, findings: list of {finding, ml, voxels, presence,
-                disagreement, warnings} as in `case.json`, notes: about the image
+    case        case, state "done", seconds: {read, inference, write, wait}, findings: list of {finding, ml, voxels,
+                presence, uncertainty, disagreement, warnings} as in `case.json`, notes: about the image
     case        case, state "failed", seconds, message
     progress    total, done, failed, left: cases of this shard, earlier runs counted; per_hour, seconds_left: null until
                 a case of this run has ended
@@ -172,7 +198,7 @@ class JsonLines(Listener):
 
     def ended(self, outcome: Outcome, record: Mapping[str, Any] | None) -> None:
         """Tell what came of a case."""
-        seconds = dict(zip(("read", "inference", "write"), (round(s, 3) for s in outcome.seconds), strict=True))
+        seconds = {what: round(getattr(outcome.timing, what), 3) for what in ("read", "inference", "write", "wait")}
         if record is None:
             self._send("case", case=outcome.name, state="failed", seconds=seconds, message=outcome.message)
             return

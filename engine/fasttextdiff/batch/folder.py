@@ -6,6 +6,7 @@ is either whole or begun anew. Knows files; knows nothing about images or models
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -57,10 +58,8 @@ class BatchFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with told_of(path):
             path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
 
     def begin(self, run: Run) -> Run:
         """Store what the batch is, or go on with what is stored.
@@ -96,7 +95,9 @@ class BatchFolder:
             UsageError: such a run is on.
         """
         number, count = shard
-        with (self.path / f".lock-{number}-of-{count}").open("a+", encoding="utf-8") as file:
+        with told_of(self.path):
+            file = (self.path / f".lock-{number}-of-{count}").open("a+", encoding="utf-8")
+        with file:
             if not _lock(file.fileno()):
                 raise UsageError(f"a batch is running on {self.path} (shard {number}/{count}): wait for it to end")
             yield
@@ -155,6 +156,28 @@ class BatchFolder:
         log = self.clean(name) / LOG
         with whole_files(log) as (temporary,):
             temporary.write_text(f"{message}\n\n{details}", encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def told_of(folder: Path) -> Iterator[None]:
+    """Tell what the system refuses within an output folder in one line, with what to do.
+
+    Raises:
+        UsageError: it may not be written to.
+        FastTextDiffError: there is no room.
+    """
+    try:
+        yield
+    except (OSError, FastTextDiffError) as error:
+        cause = error.__cause__ if isinstance(error, FastTextDiffError) else error
+        if not isinstance(cause, OSError):
+            raise
+        reason = (cause.strerror or str(cause)).lower()
+        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FastTextDiffError(
+                f"cannot write {folder}: {reason}; make room there, and the same command goes on"
+            ) from error
+        raise UsageError(f"cannot write {folder}: {reason}; choose another folder") from error
 
 
 def start_time() -> str:

@@ -5,6 +5,7 @@ Knows headers; reads no voxels and does not judge whether an image is wanted.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,8 +40,19 @@ _TAGS = [
 ]
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 
+# Label index and neuroanatomical label (nifti1.h, NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME).
+_LABEL_INTENTS = (1002, 1003)
+# Words of file names, as users and data sets have them (BIDS: dseg), and names of folders (nnU-Net: labelsTr).
+_LABEL_WORDS = {
+    "dseg", "gt", "groundtruth", "label", "labelmap", "labels", "mask", "masks", "probseg", "roi", "seg",
+    "segmentation", "segmentations",
+}  # fmt: skip
+_LABEL_FOLDERS = {"groundtruth", "labels", "labelstr", "labelsts", "masks", "segmentations"}
+
 CUT_SHORT = "the file is cut short; copy or export it again"
 DAMAGED = "the file is damaged or not what its name says"
+LABEL_MAP = "a label map by its header, not an image"
+LABELLED = "a label map or mask by its name, not an image; name the file itself to have it segmented all the same"
 RESULT = "a segmentation or a result of FastTextDiff, not an image"
 FOREIGN = "neither DICOM nor an image by its name"
 
@@ -112,6 +124,13 @@ def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
         return Skipped(path, "", str(error))
     except Exception as error:  # the libraries raise whatever their parsers raise, OSError included
         return Skipped(path, "", reason_of(error) if isinstance(error, OSError) and error.errno else DAMAGED)
+
+
+def is_named_like_labels(path: Path, root: Path) -> bool:
+    """Whether a file below `root` is a label map or a mask by its name, or by that of its folder."""
+    words = re.split(r"[^a-z0-9]+", path.name.lower())
+    folder = path.parent.name.lower() if path.parent != root else ""
+    return not _LABEL_WORDS.isdisjoint(words) or folder in _LABEL_FOLDERS
 
 
 # --- DICOM -----------------------------------------------------------------------------------------------------------
@@ -214,6 +233,8 @@ def _count_nifti(path: Path) -> int:
     header: Any = nibabel.load(path).header
     if bytes(header["descrip"]).startswith(NIFTI_DESCRIPTION):
         raise FastTextDiffError(RESULT)
+    if int(header["intent_code"]) in _LABEL_INTENTS:
+        raise FastTextDiffError(LABEL_MAP)
     return _one_stack(header.get_data_shape())
 
 

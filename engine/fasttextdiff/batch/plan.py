@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from os.path import commonpath
@@ -73,6 +74,20 @@ class Case:
             series_uid=self.series_uid or None,
             files=self.files or None,
         )
+
+
+def without_names(text: str, case: Case) -> str:
+    """Text with the names of a case's files, which may tell who the patient is, replaced.
+
+    Its path becomes the case's name, and its n-th file in the order of paths "file n of" that name.
+    """
+    labels = {str(case.path): case.name, case.path.name: case.name}
+    for n, file in enumerate(case.files, start=1):
+        labels |= dict.fromkeys((str(file), file.name), f"file {n} of {case.name}")
+    labels |= {repr(name)[1:-1]: label for name, label in labels.items()}  # as exceptions of Python quote it
+    names = sorted((name for name in labels if name not in ("", ".")), key=len, reverse=True)
+    pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)"
+    return re.sub(pattern, lambda match: labels[match[0]], text) if names else text
 
 
 @dataclass(frozen=True)

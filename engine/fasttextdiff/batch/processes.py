@@ -8,14 +8,16 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import platform
 import signal
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from queue import Queue
 from typing import Any, NoReturn
@@ -23,9 +25,9 @@ from typing import Any, NoReturn
 import torch
 
 from fasttextdiff.batch import work
-from fasttextdiff.batch.events import Outcome, Started
+from fasttextdiff.batch.events import Outcome, Started, Timing
 from fasttextdiff.batch.folder import BatchFolder, Run
-from fasttextdiff.batch.plan import Case
+from fasttextdiff.batch.plan import Case, without_names
 from fasttextdiff.batch.stopping import Stop
 from fasttextdiff.errors import FastTextDiffError, one_line
 from fasttextdiff.result import SegmentationResult
@@ -124,7 +126,7 @@ class LocalWorkers:
 
     def _ready(self) -> list[_Worker]:
         """Workers that said something or died; none if it is wished to stop."""
-        heard = wait([self.stop.connection, *(worker.pipe for worker in self._workers)])
+        heard = wait_for([self.stop.connection, *(worker.pipe for worker in self._workers)])
         return [] if self.stop.is_set() else [worker for worker in self._workers if worker.pipe in heard]
 
     def _receive(self, worker: _Worker) -> Started | tuple[Case, Outcome] | None:
@@ -168,7 +170,8 @@ class _Job:
 
     case: Case
     value: Any = None
-    seconds: list[float] = field(default_factory=list)
+    begun: float = field(default_factory=time.time)
+    steps: list[tuple[float, float]] = field(default_factory=list)
     error: BaseException | None = None
 
     def step(self, work: Callable[[Case, Any], Any]) -> _Job:
@@ -179,31 +182,46 @@ class _Job:
                 self.value = work(self.case, self.value)
             except Exception as error:
                 self.value, self.error = None, error
-        self.seconds.append(time.perf_counter() - start)
+        self.steps.append((start, time.perf_counter()))
         return self
 
     def outcome(self) -> Outcome:
-        read, infer, write = self.seconds
+        read, infer, write = (end - start for start, end in self.steps)
+        wait = self.steps[-1][1] - self.steps[0][0] - read - infer - write
+        timing = Timing(read, infer, write, wait, self.begun, f"{platform.node()}-{os.getpid()}")
         if self.error is None:
-            return Outcome(self.case.name, seconds=(read, infer, write))
-        return failure(self.case, self.error)
+            return Outcome(self.case.name, timing=timing)
+        return replace(failure(self.case, self.error), timing=timing)
 
 
 def failure(case: Case, error: BaseException) -> Outcome:
     """The outcome of a case that an exception ended, without the names of its files, which may tell who it is."""
     known = isinstance(error, FastTextDiffError)
-    message = str(error) if known else f"internal error, {type(error).__name__}: {one_line(error)}"
-    details = "".join(traceback.format_exception(error))
+    message = str(error) if known else f"internal error, {_line(error)}"
+    details = "\n".join(_part(one) for one in _chain(error))
     cause = error if isinstance(error, OSError) else error.__cause__
     hopeless = isinstance(cause, OSError) and cause.errno in FULL
-    return Outcome(case.name, _nameless(message, case), _nameless(details, case), hopeless)
+    return Outcome(case.name, without_names(message, case), without_names(details, case), hopeless)
 
 
-def _nameless(text: str, case: Case) -> str:
-    """The text with the case's name in place of its paths."""
-    for path in (*case.files, case.path):
-        text = text.replace(str(path), case.name)
-    return text
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception after those that led to it."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    return chain[::-1]
+
+
+def _part(error: BaseException) -> str:
+    return "".join(traceback.format_tb(error.__traceback__)) + _line(error) + "\n"
+
+
+def _line(error: BaseException) -> str:
+    """Type and message; without the message where it may quote the header, which names the patient."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if any(name in Path(file).parts for file in files for name in ("pydicom", "highdicom")):
+        return type(error).__name__
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 class _Steps:

@@ -46,6 +46,9 @@ class BatchRequest:
         dtype: e.g. "auto".
         workers: processes on this machine.
         scheduler: address of a Dask scheduler, which replaces them.
+        tls_ca_file: certificate of the authority that all parts of the cluster trust, for a `tls://` scheduler.
+        tls_cert: our certificate.
+        tls_key: its private key.
     """
 
     source: Path
@@ -65,6 +68,9 @@ class BatchRequest:
     dtype: str = "auto"
     workers: int = 1
     scheduler: str | None = None
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
     def find(self, listener: Listener, stop: Stop) -> Plan:
         """The cases.
@@ -93,7 +99,8 @@ class BatchRequest:
         if self.scheduler is not None:
             from fasttextdiff.batch.cluster import ClusterWorkers
 
-            return ClusterWorkers(self.output, run, self.scheduler, stop)
+            certificates = (self.tls_ca_file, self.tls_cert, self.tls_key)
+            return ClusterWorkers(self.output, run, self.scheduler, stop, certificates)
         from fasttextdiff.batch.processes import LocalWorkers
 
         return LocalWorkers(self.output, run, self.workers, stop=stop)
@@ -136,13 +143,13 @@ def perform(
         FastTextDiffError: no case can be written any more, e.g. on a full disk; the same request goes on.
         Cancelled: it was wished to stop before the cases were known.
     """
-    from fasttextdiff.batch.folder import BatchFolder, start_time
+    from fasttextdiff.batch.folder import BatchFolder, start_time, told_of
     from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary
 
     plan = request.find(listener, stop)
     run = define_run(request.model, request.formats, request.device, request.dtype, request.fractional, start_time())
     folder = BatchFolder(request.output)
-    with folder.locked(shard):
+    with folder.locked(shard), told_of(request.output):
         run = folder.begin(run)
         write_names(plan, folder)
         request.write()

@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from fasttextdiff.batch.events import USE, Listener, Outcome, Started, Tally
+from fasttextdiff.batch.events import USE, Listener, Outcome, Started, Tally, Timing
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.batch.work import FORMATS, request_of
@@ -21,8 +21,8 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.output_files import whole_files
 
 SUMMARY_COLUMNS = (
-    "case", "state", "finding", "ml", "voxels", "presence", "disagreement", "read_s", "inference_s", "write_s",
-    "warnings",
+    "case", "state", "finding", "ml", "voxels", "presence", "uncertainty", "disagreement", "read_s", "inference_s",
+    "write_s", "wait_s", "warnings",
 )  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def run_batch(
     timings = folder.path / f"timings-{shard[0]}-of-{shard[1]}.csv"
     begun: float | None = None
     for told in workers.outcomes(todo):
-        begun = time.monotonic() if begun is None else begun
+        if begun is None:  # a cluster tells of a case only when it has ended
+            begun = time.monotonic() - (told.timing.total if isinstance(told, Outcome) else 0.0)
         if isinstance(told, Started):
             listener.started(told.name)
             continue
@@ -115,7 +116,8 @@ def run_batch(
 def _require_hope(outcome: Outcome, tally: Tally) -> None:
     if outcome.hopeless:
         raise FastTextDiffError(
-            f"{outcome.message}; {tally.ended} of {tally.total} cases are done or failed, the same command goes on"
+            f"{outcome.message}; {tally.ended} of {tally.total} cases are done or failed: once there is room to write, "
+            "the same command goes on"
         )
 
 
@@ -125,22 +127,40 @@ def _counted(tally: Tally, outcome: Outcome) -> Tally:
 
 def add_timing(path: Path, outcome: Outcome) -> None:
     """Keep what a case took, as a line of a CSV file; apart from the records, which are equal from run to run."""
+    numbers = astuple(outcome.timing)[:-1]
     with path.open("a", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerow([outcome.name, *(f"{seconds:.3f}" for seconds in outcome.seconds)])
+        csv.writer(file).writerow([outcome.name, *(f"{number:.3f}" for number in numbers), outcome.timing.worker])
 
 
-def read_timings(folder: Path) -> dict[str, tuple[float, float, float]]:
-    """Seconds of reading, inference and writing by case, of all shards; a line cut short by a crash is left out."""
-    seconds = {}
+def read_timings(folder: Path) -> dict[str, Timing]:
+    """What each case took, of all shards; a line cut short by a crash is left out."""
+    timings = {}
     for path in sorted(folder.glob("timings-*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.reader(file):
                 try:
-                    name, read, infer, write = row
-                    seconds[name] = float(read), float(infer), float(write)
+                    name, read, inference, write, wait, begun, worker = row
+                    numbers = map(float, (read, inference, write, wait, begun))
+                    timings[name] = Timing(*numbers, worker=worker)  # type: ignore[misc, arg-type]
                 except ValueError:
                     continue
-    return seconds
+    return timings
+
+
+def time_in_model(timings: Iterable[Timing]) -> dict[str, float | None]:
+    """How much of the workers' time went into the model; the rest it waited for reading and writing.
+
+    Returns:
+        `model_s`: seconds in the model; `workers_s`: seconds from the first case begun to the last one ended, summed
+        over the worker processes; `model_share`: their quotient, None without any case.
+    """
+    of_worker: dict[str, list[Timing]] = {}
+    for timing in timings:
+        of_worker.setdefault(timing.worker, []).append(timing)
+    spans = [max(t.begun + t.total for t in ts) - min(t.begun for t in ts) for ts in of_worker.values()]
+    model, workers = sum(t.inference for ts in of_worker.values() for t in ts), sum(spans)
+    share = round(model / workers, 4) if workers else None
+    return {"model_s": round(model, 3), "workers_s": round(workers, 3), "model_share": share}
 
 
 def summary_rows(plan: Plan, folder: BatchFolder) -> list[dict[str, Any]]:
@@ -148,8 +168,9 @@ def summary_rows(plan: Plan, folder: BatchFolder) -> list[dict[str, Any]]:
     timings = read_timings(folder.path)
     rows: list[dict[str, Any]] = []
     for case in plan.cases:
-        read, infer, write = timings.get(case.name, ("", "", ""))
-        taken = {"read_s": read, "inference_s": infer, "write_s": write}
+        timing = timings.get(case.name)
+        steps = ("read", "inference", "write", "wait") if timing else ()
+        taken = {f"{step}_s": round(getattr(timing, step), 3) for step in steps}
         record = folder.record(case.name, request_of(case))
         if record is None:
             failure = folder.failure(case.name)
@@ -161,7 +182,7 @@ def summary_rows(plan: Plan, folder: BatchFolder) -> list[dict[str, Any]]:
 
 
 def _row(name: str, found: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
-    shared = {key: found[key] for key in ("finding", "ml", "voxels", "presence", "disagreement")}
+    shared = {key: found[key] for key in ("finding", "ml", "voxels", "presence", "uncertainty", "disagreement")}
     return {"case": name, "state": "done", **shared, **taken, "warnings": "; ".join(found["warnings"])}
 
 
@@ -180,6 +201,7 @@ def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, A
     rows = summary_rows(plan, folder)
     content = {
         "run": asdict(run),
+        "time": time_in_model(read_timings(folder.path).values()),
         "cases": rows,
         "skipped": [{"series_uid": s.series_uid, "reason": s.reason} for s in plan.skipped],
         "use": USE,
@@ -197,7 +219,11 @@ def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, A
 def write_names(plan: Plan, folder: BatchFolder) -> None:
     """Write `names.local.csv`: which case is which file or series, and what was skipped; may name patients."""
     path = folder.path / "names.local.csv"
-    with whole_files(path) as (temporary,), temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        whole_files(path) as (temporary,),
+        # names that are no text in the system's encoding keep their bytes
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["case", "path", "series_uid", "skipped_because"])
         writer.writerows([case.name, case.path, case.series_uid, ""] for case in plan.cases)

@@ -15,17 +15,19 @@ import numpy as np
 
 from fasttextdiff.batch.events import USE
 from fasttextdiff.batch.folder import BatchFolder, Run
-from fasttextdiff.batch.plan import Case
+from fasttextdiff.batch.page import case_page
+from fasttextdiff.batch.plan import Case, without_names
+from fasttextdiff.output_files import whole_files
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.preview import write_preview
-from fasttextdiff.result import FindingResult, SegmentationResult
+from fasttextdiff.result import FindingResult, SegmentationResult, entropy
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.volume import Volume
 from fasttextdiff.writing import write_segmentation
 
-DICOM, PICTURE = ".dcm", ".png"
-FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE)
-"""Segmentations that Slicer and others read, DICOM SEG, and a picture of the result."""
+DICOM, PICTURE, PAGE = ".dcm", ".png", ".html"
+FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE, PAGE)
+"""Segmentations that Slicer and others read, DICOM SEG, a picture of the result, and a page with the numbers, too."""
 
 
 def load_segmenter(run: Run) -> Segmenter:
@@ -37,13 +39,14 @@ def load_segmenter(run: Run) -> Segmenter:
 def request_of(case: Case) -> dict[str, Any]:
     """What was asked for, as it stands in the record."""
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(case.options).items()}
-    return {"series_uid": case.series_uid, "findings": list(case.findings), **options}
+    return {"series_uid": case.series_uid, "images": case.images, "findings": list(case.findings), **options}
 
 
 def read_case(case: Case) -> Volume:
     """The case's image. Its path, which may name a patient, stays out of everything that is written."""
     volume = case.read()
-    return replace(volume, source=replace(volume.source, path=case.name))
+    notes = tuple(without_names(note, case) for note in volume.source.notes)
+    return replace(volume, source=replace(volume.source, path=case.name, notes=notes))
 
 
 def segment_case(segmenter: Segmenter, volume: Volume, case: Case, run: Run) -> SegmentationResult:
@@ -65,38 +68,40 @@ def segment_case(segmenter: Segmenter, volume: Volume, case: Case, run: Run) -> 
 
 def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFolder) -> None:
     """Outputs, then the record."""
+    record = {
+        "case": case.name,
+        "request": request_of(case),
+        "findings": [_summary(found, result.volume) for found in result.findings],
+        "notes": list(result.volume.source.notes),
+        "provenance": asdict(result.provenance),
+        "use": USE,
+    }
     place = folder.clean(case.name)
     for suffix in run.formats:
         path = place / (case.name + suffix)
         if suffix == PICTURE:
             write_preview(result, path)
+        elif suffix == PAGE:
+            with whole_files(path) as (temporary,):
+                temporary.write_text(case_page(result, record), encoding="utf-8", errors="replace", newline="\n")
         else:
             write_segmentation(result, path, fractional=run.fractional and suffix == DICOM)
     outputs = {path.name: _sha256(path) for path in sorted(place.iterdir())}
-    folder.finish(
-        case.name,
-        {
-            "case": case.name,
-            "request": request_of(case),
-            "findings": [_summary(found, result.volume) for found in result.findings],
-            "notes": list(result.volume.source.notes),
-            "provenance": asdict(result.provenance),
-            "outputs": outputs,
-            "use": USE,
-        },
-    )
+    folder.finish(case.name, {**record, "outputs": outputs})
 
 
 def _summary(found: FindingResult, volume: Volume) -> dict[str, Any]:
-    """One finding's numbers; NaN is None, which JSON knows."""
+    """One finding's numbers; NaN is None, which JSON knows. Uncertainty is the mean entropy in bits within the mask."""
     voxels = int(np.count_nonzero(found.mask))
     presence = float(np.nanmax(found.presence))
     spread = None if found.disagreement is None or not voxels else float(found.disagreement[found.mask].mean())
+    bits = float(entropy(found.probability[found.mask]).mean()) if voxels else None
     return {
         "finding": found.finding,
         "voxels": voxels,
         "ml": None if volume.is_planar else round(voxels * volume.voxel_ml, 6),
         "presence": None if math.isnan(presence) else round(presence, 4),
+        "uncertainty": None if bits is None else round(bits, 6),
         "disagreement": None if spread is None else round(spread, 6),
         "warnings": list(found.warnings),
     }

@@ -14,7 +14,7 @@ STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .75rem;border-bottom:1px solid #ddd;"
     "text-align:left;vertical-align:top}figure{display:inline-block;margin:.5rem 1rem .5rem 0;max-width:644px}"
-    "figcaption{color:#555;font-size:14px}img{max-width:100%}"
+    "figure.wide{display:block;max-width:none}figcaption{color:#555;font-size:14px}img{max-width:100%}"
 )
 
 
@@ -43,10 +43,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in a file beside the page, and what it shows."""
+    """A picture in a file beside the page, or as a `data:` URL, and what it shows; as wide as the page if wished."""
 
     file: str
     caption: str
+    is_wide: bool = False
 
 
 Block = Heading | Paragraph | Table | Picture
@@ -94,7 +95,8 @@ def _html(block: Block) -> str:
     if isinstance(block, Picture):
         caption = escape(block.caption)
         image = f'<img src="{escape(block.file)}" alt="{caption}">'
-        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+        start = '<figure class="wide">' if block.is_wide else "<figure>"
+        return f"{start}{image}<figcaption>{caption}</figcaption></figure>"
     rows = [_html_row(block.header, "th"), *(_html_row(row, "td") for row in block.rows)]
     return "<table>\n" + "\n".join(rows) + "\n</table>"
 

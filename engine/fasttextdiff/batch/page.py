@@ -1,0 +1,69 @@
+"""One case's result as a single HTML file: pictures, findings, warnings, and how it was made.
+
+Knows results; needs nothing but the file itself to be looked at, and names no file and no patient.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fasttextdiff.preview import DISCLAIMER, draw_preview
+from fasttextdiff.reporting.blocks import Block, Heading, Paragraph, Picture, Table, to_html
+from fasttextdiff.result import SegmentationResult
+
+
+def case_page(result: SegmentationResult, record: Mapping[str, Any]) -> str:
+    """The page.
+
+    Args:
+        result: what is drawn; its volume's source must name no file.
+        record: what `case.json` says of the case, but for the outputs' hashes.
+    """
+    return to_html(list(_blocks(result, record)))
+
+
+def _blocks(result: SegmentationResult, record: Mapping[str, Any]) -> Iterator[Block]:
+    findings = record["findings"]
+    yield Heading(1, record["case"])
+    yield Paragraph(DISCLAIMER)
+    yield Picture(_picture(result), "; ".join(found["finding"] for found in findings), is_wide=True)
+    yield Heading(2, "Findings")
+    planar = result.volume.is_planar
+    header = ("finding", "pixels" if planar else "ml", "presence", "uncertainty (bits)", "disagreement")
+    yield Table(header, [_row(found, planar) for found in findings])
+    yield Paragraph(
+        "Sides are the patient's. Presence: probability that the finding is there at all, the highest of all slices. "
+        "Uncertainty: entropy of the probability, 0 to 1, mean within the mask. Disagreement: standard deviation of "
+        "the probability over noise samples, mean within the mask; it needs more than one."
+    )
+    yield from _listed("Warnings", [f"{one['finding']}: {text}" for one in findings for text in one["warnings"]])
+    yield from _listed("About the image", record["notes"])
+    yield Heading(2, "How it was made")
+    yield Table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in record["provenance"].items()])
+
+
+def _row(found: Mapping[str, Any], planar: bool) -> list[str]:
+    amount = f"{found['voxels']:,}" if planar else f"{found['ml']:,.3f}"
+    return [found["finding"], amount, *(_text(found[key]) for key in ("presence", "uncertainty", "disagreement"))]
+
+
+def _listed(title: str, lines: Sequence[str]) -> Iterator[Block]:
+    if lines:
+        yield Heading(2, title)
+        yield from map(Paragraph, lines)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _picture(result: SegmentationResult) -> str:
+    """The contact sheet as a `data:` URL (RFC 2397)."""
+    file = io.BytesIO()
+    draw_preview(result).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
