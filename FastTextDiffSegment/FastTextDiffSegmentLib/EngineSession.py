@@ -157,7 +157,7 @@ class EngineSession:
         folder = self.folder.newFolder("volume")
         try:
             file = folder / "voxels.raw"
-            yield from _write(source.array, file)
+            yield from writeArray(source.array, file)
         except BaseException:
             remove(folder)
             raise
@@ -241,8 +241,12 @@ def _engineVolume(name: str, answer: dict[str, Any]) -> EngineVolume:
     )
 
 
-def _write(array: np.ndarray, file: Path) -> Steps:
-    """Write voxels in C order, a few milliseconds at a time."""
+def writeArray(array: np.ndarray, file: Path) -> Steps:
+    """Write voxels in C order, a few milliseconds at a time, into a new file that only this user can read.
+
+    Raises:
+        EngineError: it cannot be written, e.g. on a full disk.
+    """
     perSlice = max(1, array[0].nbytes)
     step = max(1, _CHUNK_BYTES // perSlice)
     try:

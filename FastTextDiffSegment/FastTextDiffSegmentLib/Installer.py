@@ -63,7 +63,10 @@ def _installTorch(requirement: str) -> None:
 def _installOthers(requirements: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
-        constraints.write_text("".join(f"{name}=={version}\n" for name, version in _coreVersions()), encoding="utf-8")
+        # highdicom is asked for only where Slicer's own is too old to write DICOM Segmentations
+        asked = {"highdicom"} & set(map(_name, requirements))
+        kept = [(name, version) for name, version in _coreVersions() if name not in asked]
+        constraints.write_text("".join(f"{name}=={version}\n" for name, version in kept), encoding="utf-8")
         try:
             from slicer import packaging
         except ImportError:  # Slicer 5.10

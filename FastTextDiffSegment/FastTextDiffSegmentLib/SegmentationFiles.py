@@ -50,7 +50,10 @@ def save(segmentationNode, volumeNode, path: str | os.PathLike) -> list[Path]:
             changed then.
     """
     target = Path(path)
-    _requireSavable(segmentationNode, volumeNode, target)
+    if not _ending(target):
+        message = _("'{name}' cannot be saved: choose .seg.nrrd or .nii.gz, or .dcm for a DICOM series.")
+        raise SceneError(message.format(name=target.name))
+    requireSegments(segmentationNode, volumeNode)
     try:
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=target.parent) as folder:
             write = _writeSegNrrd if _ending(target) == SEG_NRRD else _writeNifti
@@ -67,9 +70,12 @@ def _ending(path: Path) -> str:
     return next((ending for ending in (SEG_NRRD, NIFTI) if path.name.lower().endswith(ending)), "")
 
 
-def _requireSavable(segmentationNode, volumeNode, target: Path) -> None:
-    if not _ending(target):
-        raise SceneError(_("'{name}' cannot be saved: choose .seg.nrrd or .nii.gz.").format(name=target.name))
+def requireSegments(segmentationNode, volumeNode) -> None:
+    """Check that there is something to save on the grid of an image.
+
+    Raises:
+        SceneError: no segment, or another grid.
+    """
     if segmentationNode is None or segmentationNode.GetSegmentation().GetNumberOfSegments() == 0:
         raise SceneError(_("There is no segment to save. Segment a finding first."))
     if not geometryMatches(segmentationNode, volumeNode):

@@ -61,6 +61,12 @@ class SetupPanel:
         return list(self._environment["missing"]) if self._environment else []
 
     @property
+    def dicomSegProblem(self) -> str:
+        """What is wrong with the package that DICOM Segmentations need; empty if nothing, or not known yet."""
+        package = self._environment["dicomSeg"] if self._environment else {"problem": ""}
+        return f"{package['name']}: {package['problem']}" if package["problem"] else ""
+
+    @property
     def isReady(self) -> bool:
         """Whether the engine can be asked to segment."""
         return self._environment is not None and not self.missing and self.model is not None
@@ -129,7 +135,7 @@ class SetupPanel:
 
     def _onInstall(self) -> None:
         try:
-            self._installer.install(self.missing)
+            self._installer.install(self.missing or [self._environment["dicomSeg"]["requirement"]])
         except Exception as error:
             self._onFailed(error)
         self.checkAgain()
@@ -137,7 +143,7 @@ class SetupPanel:
     def _show(self) -> None:
         ui = self._ui
         ui.setupLabel.text = "\n".join(self._statusLines())
-        ui.installButton.enabled = bool(self.missing)
+        ui.installButton.enabled = bool(self.missing or self.dicomSegProblem)
         ui.licenceCheckBox.enabled = self.model is not None
         ui.licenceCheckBox.checked = self.isLicenceAccepted
         if self.model is not None:
@@ -153,6 +159,8 @@ class SetupPanel:
             return [_("Checking what is installed...")]
         problems = [f"✗ {p['name']}: {p['problem']}" for p in self._environment["packages"] if p["problem"]]
         lines = problems or [_("✓ All Python packages are installed")]
+        if self.dicomSegProblem:
+            lines.append(_("○ {problem} (only to save DICOM Segmentations)").format(problem=self.dicomSegProblem))
         if self.model is not None:
             lines.append(_("✓ Model {name}").format(name=self.model["name"]))
         lines.append(_("✓ Engine ready") if self._session.isOpen else _("Engine not loaded yet"))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from dicom_files import write_multiframe, write_slice, write_stack
+from dicom_readers import errors_found_by_dciodvfy, read_with_dcmqi, with_uids, world
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -25,7 +22,10 @@ from fasttextdiff.environment import Requirement
 from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError
 from fasttextdiff.reading import read_volume
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
-from fasttextdiff.segment_tags import segment_names, unescape_tag
+from fasttextdiff.segment_tags import segment_names, segment_tags, unescape_tag
+from fasttextdiff.terminology import Code, CodedFinding
+from fasttextdiff.worker_dicom import save_dicom_seg
+from fasttextdiff.worker_questions import segment_fields
 from fasttextdiff.writing import (
     check_segmentation_path,
     check_segmentation_source,
@@ -113,30 +113,6 @@ def write(folder, result, **options):
     return path
 
 
-def world(voxels, matrix):
-    points = np.argwhere(voxels)[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3]
-    return points[np.lexsort(np.round(points, 2).T)]
-
-
-def read_with_dcmqi(path, folder):
-    """Where the voxels of each segment lie in LPS, by segment label, as 3D Slicer's reader places them."""
-    pytest.importorskip("dcmqi", reason="needs dcmqi")
-    program = Path(sys.executable).with_name("segimage2itkimage")
-    folder.mkdir()
-    command = [program, "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nrrd", "--mergeSegments"]
-    subprocess.run(command, check=True, capture_output=True)
-    groups = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["segmentAttributes"]
-    found = {}
-    for number, group in enumerate(groups, start=1):
-        image = sitk.ReadImage(str(folder / f"{number}.nrrd"))
-        matrix = np.eye(4)
-        matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-        matrix[:3, 3] = image.GetOrigin()
-        for segment in group:
-            found[segment["SegmentLabel"]] = world(sitk.GetArrayFromImage(image) == segment["labelID"], matrix)
-    return found
-
-
 def read_frames(path):
     """(segment number, SOP Instance UID, frame number of the source) and pixels of each frame."""
     segmentation = highdicom.seg.segread(path)
@@ -163,13 +139,9 @@ VARIANTS = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs dciodvfy (Debian: dicom3tools)")
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_validator_finds_no_error(tmp_path, name):
-    checked = subprocess.run(["dciodvfy", VARIANTS[name](tmp_path)], capture_output=True, text=True)
-    report = (checked.stdout + checked.stderr).splitlines()
-    assert "Segmentation" in report
-    assert [line for line in report if line.startswith(("Error", "Abort"))] == []
+    assert errors_found_by_dciodvfy(VARIANTS[name](tmp_path)) == []
 
 
 @pytest.mark.parametrize("name", [*GRIDS, "multi-frame", "one slice"])
@@ -234,10 +206,18 @@ def test_the_same_result_gives_the_same_bytes_and_another_one_another_object(tmp
     first = write(tmp_path, result_of(volume)).read_bytes()
     again = result_of(read_volume(tmp_path / "source"), device="cuda:0")
     assert write(tmp_path, again).read_bytes() == first
+    retouched = [finding.mask.copy() for finding in again.findings]
+    retouched[0][0, 0, 0] ^= True  # what is said of it is the same, so only the voxels can tell
     others = [
         write_segmentation(result_of(volume, **changes), tmp_path / f"{n}.dcm", fractional=n == 0)[0]
         for n, changes in enumerate(
-            ({}, {"seed": 8}, {"weights_sha256": "f" * 16}, {"findings": ("right lung", LONG, "heart")})
+            (
+                {},
+                {"seed": 8},
+                {"weights_sha256": "f" * 16},
+                {"findings": ("right lung", LONG, "heart")},
+                {"masks": retouched},
+            )
         )
     ]
     datasets = [pydicom.dcmread(path) for path in (tmp_path / "result.dcm", *others)]
@@ -286,14 +266,7 @@ def test_headers_that_anonymisers_leave_behind_are_no_hindrance_and_nothing_of_t
 @pytest.fixture
 def abdomen(samples, tmp_path):
     """The real series, whose anonymiser emptied the UIDs, with UIDs."""
-    for file in (samples / "abdominal_ct_dicom").iterdir():
-        dataset = pydicom.dcmread(file)
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.826.0.1.1", "1.2.826.0.1.2"
-        (tmp_path / "abdomen").mkdir(exist_ok=True)
-        dataset.save_as(tmp_path / "abdomen" / file.name)
-    return read_volume(tmp_path / "abdomen")
+    return read_volume(with_uids(samples / "abdominal_ct_dicom", tmp_path / "abdomen"))
 
 
 def test_a_real_compressed_series_gets_its_lungs_laid_over_it(abdomen, tmp_path):
@@ -368,7 +341,7 @@ def test_a_header_that_allows_no_valid_object_is_one_line(tmp_path):
 @pytest.mark.parametrize(("name", "minimum"), [("highdicom", "99.0"), ("not-highdicom", "0.28")])
 def test_without_the_optional_package_one_line_says_what_to_install(tmp_path, monkeypatch, name, minimum):
     needed = Requirement(name, minimum, name.replace("-", "_"))
-    monkeypatch.setattr("fasttextdiff.dicom_seg._HIGHDICOM", needed)
+    monkeypatch.setattr("fasttextdiff.dicom_seg.HIGHDICOM", needed)
     with pytest.raises(MissingPackagesError, match=f'pip install "{needed}"'):
         check_segmentation_path(tmp_path / "result.dcm")
     check_segmentation_path(tmp_path / "result.seg.nrrd")
@@ -377,3 +350,80 @@ def test_without_the_optional_package_one_line_says_what_to_install(tmp_path, mo
 def test_only_dicom_holds_probabilities(tmp_path):
     with pytest.raises(UsageError, match="only DICOM SEG"):
         check_segmentation_path(tmp_path / "result.seg.nrrd", fractional=True)
+
+
+# --- segments of Slicer's scene ---------------------------------------------------------------------------------------
+
+
+def in_slicers_words(result, folder):
+    """The request that 3D Slicer's module makes for a result, as its scene holds it."""
+    entries = []
+    findings = [finding.finding for finding in result.findings]
+    for n, (finding, fields) in enumerate(zip(result.findings, segment_fields(findings), strict=True)):
+        file = folder / f"{n}.raw"
+        finding.mask.tofile(file)
+        told = {"file": str(file), "dtype": "bool", "shape": list(finding.mask.shape)}
+        entries.append({**fields, **told, "tags": segment_tags(finding, result.provenance)})
+    return {
+        "output": str(folder / "saved.dcm"),
+        "files": sorted({file for file, _ in result.volume.source.frames}, reverse=True),
+        "name": "CT",
+        "ijkToRas": result.volume.ijk_to_ras.ravel().tolist(),
+        "segments": entries,
+    }
+
+
+@pytest.mark.parametrize("source", [stack, multiframe, projection])
+def test_segments_that_nobody_touched_are_saved_as_the_command_line_writes_them(tmp_path, source):
+    result = result_of(source(tmp_path))
+    save_dicom_seg(in_slicers_words(result, tmp_path))
+    assert (tmp_path / "saved.dcm").read_bytes() == write(tmp_path, result).read_bytes()
+
+
+def test_edited_renamed_drawn_and_foreign_segments_say_so_and_keep_every_voxel(tmp_path):
+    request = in_slicers_words(result_of(stack(tmp_path)), tmp_path)
+    edited, renamed, drawn = request["segments"]
+    edited["tags"]["DICOM.SegmentAlgorithmType"] = "SEMIAUTOMATIC"
+    edited["terminology"] = CodedFinding(type=Code("4147007", "SCT", "Mass")).slicer_entry
+    renamed["name"], renamed["tags"]["FastTextDiff.Slices"] = "the shadow", "1:2 4:5"
+    drawn.update(tags={}, name="drawn", terminology="not~one")
+    foreign = {"DICOM.SegmentAlgorithmType": "AUTOMATIC", "DICOM.SegmentAlgorithmName": "Other 2"}
+    request["segments"].append({**edited, "name": "drawn", "tags": foreign})
+    save_dicom_seg(request)
+    dataset = pydicom.dcmread(request["output"])
+    first, second, third, fourth = dataset.SegmentSequence
+    kinds = [segment.SegmentAlgorithmType for segment in dataset.SegmentSequence]
+    assert kinds == ["SEMIAUTOMATIC", "AUTOMATIC", "MANUAL", "AUTOMATIC"]
+    assert (first.SegmentDescription, first.TrackingID) == ("left lung (edited by hand)", "left lung")
+    assert first.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Mass"
+    assert (second.SegmentLabel, second.SegmentDescription) == ("the shadow", LONG)
+    assert "slices=1:2 4:5" in second.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
+    assert (third.SegmentLabel, fourth.SegmentLabel, fourth.SegmentAlgorithmName) == ("drawn", "drawn (2)", "Other 2")
+    assert "SegmentationAlgorithmIdentificationSequence" not in third
+    assert "edits by hand" in dataset.ContentDescription
+    found = read_with_dcmqi(request["output"], tmp_path / "read")
+    assert len(found["drawn (2)"]) == len(found["left lung"]) == np.fromfile(edited["file"], bool).sum()
+    assert errors_found_by_dciodvfy(request["output"]) == []
+
+
+def test_what_cannot_be_saved_from_slicer_is_one_line_and_an_older_file_stays(samples, tmp_path):
+    request = in_slicers_words(result_of(stack(tmp_path)), tmp_path)
+    (tmp_path / "saved.dcm").write_bytes(b"older")
+    moved = np.array(request["ijkToRas"])
+    moved[3] += 1
+    drawn = [{**entry, "tags": {}} for entry in request["segments"]]
+    no_uids = [str(file) for file in sorted((samples / "abdominal_ct_dicom").iterdir())]
+    for change, words in (
+        ({"ijkToRas": moved.tolist()}, "not on the grid of its DICOM files"),
+        ({"files": [*request["files"], str(tmp_path / "gone")]}, "1 of 6 DICOM files of 'CT' are gone"),
+        ({"files": no_uids}, "lack UIDs"),
+        ({"segments": drawn}, "made none of these"),
+        ({"segments": []}, "no segment"),
+    ):
+        with pytest.raises(FastTextDiffError, match=words) as caught:
+            save_dicom_seg({**request, **change})
+        assert "\n" not in str(caught.value)
+    assert (tmp_path / "saved.dcm").read_bytes() == b"older"
+    shutil.rmtree(tmp_path / "source")
+    with pytest.raises(FastTextDiffError, match="5 of 5 DICOM files"):
+        save_dicom_seg(request)

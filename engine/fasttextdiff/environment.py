@@ -56,6 +56,9 @@ REQUIREMENTS = (
     Requirement("rich", "13.0", "rich"),
 )
 
+# Also in the extra `dicom` of pyproject.toml; 3D Slicer 5.12 brings 0.27.
+HIGHDICOM = Requirement("highdicom", "0.27", "highdicom")
+
 
 @dataclass(frozen=True)
 class Package:

@@ -5,6 +5,7 @@ Knows nothing about models or files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,16 @@ def entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     return bits
 
 
+def overlapping(masks: Sequence[NDArray[np.bool_]]) -> bool:
+    """Whether any voxel belongs to two of the masks, at least one, all of one shape."""
+    seen = np.zeros(masks[0].shape, bool)
+    for mask in masks:
+        if (seen & mask).any():
+            return True
+        seen |= mask
+    return False
+
+
 @dataclass(frozen=True)
 class SegmentationResult:
     """All findings of one run; iterate over `findings` in the order they were typed."""
@@ -90,12 +101,7 @@ class SegmentationResult:
     @property
     def overlapping(self) -> bool:
         """Whether any voxel belongs to two findings."""
-        seen = np.zeros(self.volume.shape, bool)
-        for finding in self.findings:
-            if (seen & finding.mask).any():
-                return True
-            seen |= finding.mask
-        return False
+        return overlapping([finding.mask for finding in self.findings])
 
     @property
     def probability(self) -> dict[str, NDArray[np.float32]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from urllib.parse import unquote
 
@@ -73,23 +73,37 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
     tags = {
         "TerminologyEntry": code_finding(finding.finding).slicer_entry,
         "DICOM.SegmentAlgorithmType": "AUTOMATIC",
-        "DICOM.SegmentAlgorithmName": algorithm_name(provenance).replace("|", "/"),
+        "DICOM.SegmentAlgorithmName": algorithm_name(provenance.model).replace("|", "/"),
         PREFIX + "Finding": escape_tag(finding.finding),
         PREFIX + "Presence": presence_text(finding.presence),
     }
     for name, text in provenance_texts(provenance).items():
-        tags[PREFIX + name.title().replace("_", "")] = escape_tag(text)
+        tags[_provenance_tag(name)] = escape_tag(text)
     return tags
 
 
-def algorithm_name(provenance: Provenance) -> str:
+def algorithm_name(model: str) -> str:
     """What made a segment, as Segment Algorithm Name (0062,0009)."""
-    return shorten(plain_line(f"FastTextDiff {provenance.model}"), NAME_LENGTH)
+    return shorten(plain_line(f"FastTextDiff {model}"), NAME_LENGTH)
 
 
 def provenance_texts(provenance: Provenance) -> dict[str, str]:
-    """Every field of the provenance by its name, as text."""
-    return {field.name: _value_text(getattr(provenance, field.name)) for field in fields(provenance)}
+    """Every field of the provenance by its name, as text; slices as "first:end", as 3D Slicer's segments have them."""
+    texts = {field.name: _value_text(getattr(provenance, field.name)) for field in fields(provenance)}
+    first, end = provenance.slices
+    return {**texts, "slices": f"{first}:{end}"}
+
+
+def texts_of_tags(tags: Mapping[str, str]) -> dict[str, str] | None:
+    """What :func:`provenance_texts` gave, from the tags of a segment; None if they are not all there."""
+    names = {field.name: _provenance_tag(field.name) for field in fields(Provenance)}
+    if any(tag not in tags for tag in names.values()):
+        return None
+    return {name: unescape_tag(tags[tag]) for name, tag in names.items()}
+
+
+def _provenance_tag(field: str) -> str:
+    return PREFIX + field.title().replace("_", "")
 
 
 def presence_text(presence: NDArray[np.float32]) -> str:

@@ -78,6 +78,26 @@ class CodedFinding:
         return "~".join([SEGMENT_CONTEXT, *texts[:3], REGION_CONTEXT, *texts[3:]])
 
 
+def coded_entry(entry: str) -> CodedFinding | None:
+    """What :attr:`CodedFinding.slicer_entry` gave, or the user chose in Slicer; None if it cannot be read.
+
+    Codes as they may stand in DICOM (PS3.3 section 8.1): a value and a scheme of at most 16, a meaning of at most 64
+    characters.
+    """
+    parts = entry.split("~")
+    codes = [_code(parts[index]) for index in (1, 2, 3, 5, 6)] if len(parts) == 7 else [None] * 5
+    category, kind, modifier, region, region_modifier = codes
+    if category is None or kind is None:
+        return None
+    return CodedFinding(category, kind, modifier, region, region_modifier if region else None)
+
+
+def _code(text: str) -> Code | None:
+    scheme, value, meaning = (*text.split("^"), "", "", "")[:3]
+    is_valid = 0 < len(value) <= 16 and 0 < len(scheme) <= 16 and meaning
+    return Code(value, scheme, meaning[:64]) if is_valid else None
+
+
 # A structure is coded as anatomy only when the whole text names it: "mass in the heart" is not a heart.
 _SIDE = r"(?:(?:the|patient's|left|right|both|bilateral|whole|entire)\s+)*"
 _ANATOMY = (

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fasttextdiff.worker_jobs import Jobs
 
 PROTOCOL = 1
-JOBS = ("open", "volume", "closeVolume", "segment")
+JOBS = ("open", "volume", "closeVolume", "segment", "seriesFiles", "saveDicomSeg")
 """Operations that are done in order by the job thread; all others are answered at once."""
 
 Request = dict[str, Any]
@@ -217,12 +217,13 @@ def _ask(request: Request) -> Answer:
 
 
 def _environment(_: Request) -> Answer:
-    from fasttextdiff.environment import check_packages, find_devices
+    from fasttextdiff.environment import HIGHDICOM, check_package, check_packages, find_devices
 
     packages = check_packages()
     return {
         "packages": [_package_fields(package) for package in packages],
         "missing": [str(package.requirement) for package in packages if package.problem],
+        "dicomSeg": _package_fields(check_package(HIGHDICOM)),
         "devices": [_device_fields(device) for device in find_devices()],
     }
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fasttextdiff.errors import ModelError, UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError
 from fasttextdiff.model_info import local_folder, normalise
 from fasttextdiff.volume import Modality
 
@@ -85,3 +89,42 @@ def model_folder_of(request: Request) -> Path:
         return local_folder(name)
     except UsageError as error:
         raise ModelError(str(error)) from None
+
+
+def mapped_array(request: Request) -> NDArray[Any]:
+    """The voxels in the request's file, read-only.
+
+    Raises:
+        UsageError: there is no such file, or it does not hold what the request says.
+        FastTextDiffError: the volume is empty.
+    """
+    path, shape = Path(required(request, "file", str)), numbers(request, "shape", int) or []
+    if len(shape) not in (3, 4) or min(shape) < 0:
+        raise UsageError(f"'shape' must be [k, j, i] or [k, j, i, components], got {shape}")
+    if 0 in shape:
+        raise FastTextDiffError("the volume is empty: load its image again")
+    dtype = _dtype(required(request, "dtype", str))
+    with suppress(OSError):
+        if path.stat().st_size == dtype.itemsize * int(np.prod(shape, dtype=object)):
+            return np.memmap(path, dtype=dtype, mode="r", shape=tuple(shape))
+    raise UsageError(f"{path} does not hold the {shape} voxels ({dtype}) that were announced")
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    with suppress(TypeError):
+        dtype = np.dtype(name)
+        if dtype.kind in "biuf":
+            return dtype
+    raise UsageError(f"'{name}' is no type of voxels")
+
+
+def matrix_of(request: Request) -> NDArray[np.float64]:
+    """The IJK-to-RAS matrix (4, 4).
+
+    Raises:
+        UsageError: it is not 16 finite numbers.
+    """
+    values = numbers(request, "ijkToRas", float)
+    if values is None or len(values) != 16 or not np.isfinite(values).all():
+        raise UsageError("'ijkToRas' must be 16 finite numbers, row by row")
+    return np.reshape(np.array(values, np.float64), (4, 4))

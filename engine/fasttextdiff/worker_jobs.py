@@ -9,7 +9,6 @@ import platform
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import transformers
 from numpy.typing import NDArray
 
 from fasttextdiff.environment import cpu_name
-from fasttextdiff.errors import DeviceMemoryError, FastTextDiffError, UsageError, one_line
+from fasttextdiff.errors import DeviceMemoryError, UsageError, one_line
 from fasttextdiff.model_info import read_info
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.reading import decoded_from_memory, volume_from
@@ -30,7 +29,17 @@ from fasttextdiff.segment_tags import segment_tags
 from fasttextdiff.segmenter import EncodedImage, Progress, Segmenter, SliceResults, choose_device, choose_dtype
 from fasttextdiff.version import __version__
 from fasttextdiff.volume import Modality, Volume
-from fasttextdiff.worker_fields import findings_of, modality_of, model_folder_of, numbers, optional, required
+from fasttextdiff.worker_dicom import save_dicom_seg, series_files
+from fasttextdiff.worker_fields import (
+    findings_of,
+    mapped_array,
+    matrix_of,
+    modality_of,
+    model_folder_of,
+    numbers,
+    optional,
+    required,
+)
 from fasttextdiff.worker_questions import model_fields, segment_fields
 
 VOLUMES_KEPT = 4
@@ -66,7 +75,13 @@ class Jobs:
         """
         if request["op"] == "segment":
             return self.segment(request, progress)
-        return {"open": self.open, "volume": self.volume, "closeVolume": self.close_volume}[request["op"]](request)
+        return {
+            "open": self.open,
+            "volume": self.volume,
+            "closeVolume": self.close_volume,
+            "seriesFiles": series_files,
+            "saveDicomSeg": save_dicom_seg,
+        }[request["op"]](request)
 
     # --- the model ---------------------------------------------------------------------------------------------------
 
@@ -117,8 +132,8 @@ class Jobs:
         name = required(request, "volume", str)
         path = optional(request, "path", str)
         decoded = decoded_from_memory(
-            _mapped(request),
-            _matrix(request),
+            mapped_array(request),
+            matrix_of(request),
             name=optional(request, "name", str) or "the volume",
             path=None if path is None else Path(path),
             dicom_modality=optional(request, "dicomModality", str),
@@ -298,40 +313,6 @@ def _versions() -> dict[str, str]:
 
 
 # --- volumes ---------------------------------------------------------------------------------------------------------
-
-
-def _mapped(request: Request) -> NDArray[Any]:
-    """The voxels in the request's file, read-only.
-
-    Raises:
-        UsageError: there is no such file, or it does not hold what the request says.
-        FastTextDiffError: the volume is empty.
-    """
-    path, shape = Path(required(request, "file", str)), numbers(request, "shape", int) or []
-    if len(shape) not in (3, 4) or min(shape) < 0:
-        raise UsageError(f"'shape' must be [k, j, i] or [k, j, i, components], got {shape}")
-    if 0 in shape:
-        raise FastTextDiffError("the volume is empty: load its image again")
-    dtype = _dtype(required(request, "dtype", str))
-    with suppress(OSError):
-        if path.stat().st_size == dtype.itemsize * int(np.prod(shape, dtype=object)):
-            return np.memmap(path, dtype=dtype, mode="r", shape=tuple(shape))
-    raise UsageError(f"{path} does not hold the {shape} voxels ({dtype}) that were announced")
-
-
-def _dtype(name: str) -> np.dtype[Any]:
-    with suppress(TypeError):
-        dtype = np.dtype(name)
-        if dtype.kind in "biuf":
-            return dtype
-    raise UsageError(f"'{name}' is no type of voxels")
-
-
-def _matrix(request: Request) -> NDArray[np.float64]:
-    values = numbers(request, "ijkToRas", float)
-    if values is None or len(values) != 16 or not np.isfinite(values).all():
-        raise UsageError("'ijkToRas' must be 16 finite numbers, row by row")
-    return np.reshape(np.array(values, np.float64), (4, 4))
 
 
 def _volume_fields(image: EncodedImage, is_guessed: bool) -> Answer:

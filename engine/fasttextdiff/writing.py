@@ -113,7 +113,7 @@ def segmentation_notes(result: SegmentationResult, path: Path) -> list[str]:
     if extension == ".seg.nrrd":
         return []
     if extension == ".dcm":
-        return _dicom_notes(result.volume, path)
+        return dicom_seg_notes(result.volume, path)
     notes = []
     if result.overlapping:
         notes.append(
@@ -128,7 +128,7 @@ def segmentation_notes(result: SegmentationResult, path: Path) -> list[str]:
     return notes
 
 
-def _dicom_notes(volume: Volume, path: Path) -> list[str]:
+def dicom_seg_notes(volume: Volume, path: Path) -> list[str]:
     """What 3D Slicer 5, whose DICOM SEG reader is dcmqi, makes of a valid object."""
     if volume.is_planar:
         return [
