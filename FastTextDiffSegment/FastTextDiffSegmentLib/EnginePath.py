@@ -23,9 +23,9 @@ def engineFolder() -> Path:
     )
 
 
-def engineCommand() -> list[str]:
+def engineCommand(*arguments: str) -> list[str]:
     """The engine's command line, in Slicer's own Python: PythonSlicer sets up its libraries and is on Slicer's PATH."""
-    return [shutil.which("PythonSlicer") or sys.executable, "-m", "fasttextdiff", "worker"]
+    return [shutil.which("PythonSlicer") or sys.executable, "-m", "fasttextdiff", *arguments]
 
 
 def engineEnvironment() -> dict[str, str]:

@@ -77,10 +77,14 @@ class EngineProcess:
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
 
-    def close(self, patience: float = 2.0) -> None:
-        """End the process: the end of its input tells it to; after `patience` seconds it is killed."""
+    def endInput(self) -> None:
+        """Tell the process to end, without waiting for it."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+
+    def close(self, patience: float = 2.0) -> None:
+        """End the process: the end of its input tells it to; after `patience` seconds it is killed."""
+        self.endInput()
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:

@@ -330,7 +330,7 @@ def newSession(folder: str | None = None) -> EngineSession:
         folder: where arrays are exchanged; Slicer's temporary folder if None.
     """
     work = WorkFolder(folder or slicer.app.temporaryPath)
-    client = EngineClient(lambda: EngineProcess(engineCommand(), engineEnvironment(), Path(work.path)))
+    client = EngineClient(lambda: EngineProcess(engineCommand("worker"), engineEnvironment(), Path(work.path)))
     return EngineSession(client, work)
 
 

@@ -114,6 +114,15 @@ class OutputArchive:
                 _addEmpty(stored, each.segmentId, user.GetSegment(each.segmentId).GetName())
             _recordPatch(user, stored, each.segmentId, each.patch)
 
+    def adopt(self, segmentationNode) -> None:
+        """Take segments of ours that were loaded from a file for our output, so that edits of them are noticed."""
+        user, stored = segmentationNode.GetSegmentation(), self.prepare(segmentationNode).GetSegmentation()
+        for index in range(user.GetNumberOfSegments()):
+            segment, segmentId = user.GetNthSegment(index), user.GetNthSegmentID(index)
+            if tagOf(segment, ALGORITHM_TAG) == AUTOMATIC and not stored.GetSegment(segmentId):
+                _addEmpty(stored, segmentId, segment.GetName())
+                copyLabelmap(user, stored, segmentId)
+
     def isStored(self, segmentationNode, segmentId: str) -> bool:
         """Whether there are both this segment and our output of it."""
         archive = self.node(segmentationNode)

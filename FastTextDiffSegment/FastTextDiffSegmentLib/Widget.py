@@ -16,6 +16,9 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from .BatchLoading import LoadedCase, caseSteps
+from .BatchPanel import BatchHooks, BatchPanel
+from .CloseGuard import CloseGuard
 from .Dialogs import Dialogs
 from .EngineClient import EngineError
 from .FindingsPanel import FindingsPanel
@@ -31,9 +34,10 @@ from .ResultControl import ResultControl
 from .Results import resultRows
 from .ResultsPanel import ResultsPanel
 from .RunControl import RunControl
-from .SegmentationFiles import save
+from .SaveControl import SaveControl
 from .SegmentVoxels import isShownIn3D, showIn3D
 from .SetupPanel import SetupPanel
+from .UncertaintyView import UncertaintyView
 
 _TICK = 15
 """Milliseconds between rounds of a running job."""
@@ -76,6 +80,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._panel = uiWidget
         self._makeParts()
         self._connect()
+        window = slicer.util.mainWindow()
+        self._closeGuard = CloseGuard(window, self.batch.mayStop) if window is not None else None
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneReplaced)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneReplaced)
@@ -91,6 +97,14 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.findings = FindingsPanel(self.ui.findingsTextEdit, self.ui.findingsTable, self._onFindings)
         self.run = RunControl(self.logic.runner, self.ui.progressBar, self._update)
         self.results = ResultControl(self.logic, self._ask, self._updateResults)
+        self.saving = SaveControl(
+            self.logic,
+            self.run,
+            lambda suggestion, offersDicom: self.dialogs.saveFileName(suggestion, offersDicom),
+            lambda: self.setupPanel.dicomSegProblem,
+            self.tell,
+            self._showError,
+        )
         self.resultsPanel = ResultsPanel(self.ui.resultsTable, self._update)
         self.preview = PreviewSegmentation()
         self.livePreview = LivePreview(
@@ -101,6 +115,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._showPreview,
             self._showError,
         )
+        self.uncertainty = UncertaintyView(self.logic.runner, self.tell, self._showError)
         self._thresholdTimer = _singleShot(self._guarded(self._applyThreshold))
         self.logic.history.onChanged = self._update
         self.logic.archive.onEdited = lambda segmentation, segmentId: self._updateResults()
@@ -112,6 +127,22 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._installer,
             self._onSetupChanged,
             self._tellError,
+        )
+
+        self.batch = BatchPanel(
+            self.ui,
+            self.logic.runner,
+            self.logic.session.folder,
+            BatchHooks(
+                whyNotReady=self._whyNoEngine,
+                hasConsent=self._hasConsent,
+                findings=lambda: self.findings.findings,
+                options=self._batchOptions,
+                ask=self._ask,
+                openFileName=lambda: self.dialogs.openFileName(),
+                load=self._onLoadCase,
+            ),
+            self._guarded,
         )
 
     def _connect(self) -> None:
@@ -133,9 +164,12 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             ui.revertButton: self._onRevert,
             ui.saveButton: self._onSave,
             ui.windowButton: self._onShowWindow,
+            ui.leastCertainButton: lambda: self.uncertainty.jump(self._parameters.sliceView),
         }
         for button, act in buttons.items():
             button.connect("clicked()", self._guarded(act))
+        ui.uncertaintyCheckBox.connect("toggled(bool)", self._guarded(self.uncertainty.switch))
+        ui.uncertaintySlider.connect("valueChanged(double)", self._guarded(self.uncertainty.setOpacity))
         ui.show3DButton.connect("toggled(bool)", self._guarded(self._onShow3D))
         ui.thresholdSlider.connect("valueChanged(double)", self._guarded(self._onThreshold))
 
@@ -147,6 +181,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.logic.archive.attachAll()
         self._updateResults()
         self._addShortcuts()
+        self.batch.enter()
         if not self.setupPanel.isReady:
             self.setupPanel.check()
         self._provideVolume()
@@ -156,12 +191,17 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.isEntered = False
         self._removeShortcuts()
         self.livePreview.drop()
+        self.batch.exit()
 
     def cleanup(self) -> None:
         """Slicer's hook: the module is unloaded or Slicer closes. The engine ends, nothing stays behind."""
         self.exit()
         self.logic.runner.cancelAll()
         self.logic.runner.timer.stop()
+        self.batch.close()
+        if self._closeGuard is not None:
+            self._closeGuard.remove()
+        self.uncertainty.follow(None)
         self.results.forget()
         self._disconnectParameters()
         self.removeObservers()
@@ -237,8 +277,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._parameters = None
 
     def _onSceneStartClose(self, caller=None, event=None) -> None:
+        self.batch.mayStop()
         self.run.cancel()
         self.livePreview.drop()
+        self.uncertainty.follow(None)
         self.results.forget()
         self._known.clear()
         self.logic.session.forgetVolumes()
@@ -458,11 +500,31 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             slicer.util.resetThreeDViews()
 
     def _onSave(self) -> None:
-        parameters = self._parameters
-        name = self.dialogs.saveFileName(f"{parameters.outputSegmentation.GetName()}.seg.nrrd")
-        if name:
-            written = save(parameters.outputSegmentation, parameters.inputVolume, name)
-            self.tell(_("Saved {files}").format(files=", ".join(str(path) for path in written)))
+        self.saving.save(self._parameters.outputSegmentation, self._parameters.inputVolume)
+
+    # --- batch ----------------------------------------------------------------------------------------------------
+
+    def _batchOptions(self) -> dict[str, Any]:
+        options = {"model": self.settings.modelFolder or None, "device": self.settings.device}
+        if self._parameters is not None:
+            options.update(samples=self._parameters.samples, seed=self._parameters.seed)
+        return options
+
+    def _onLoadCase(self, case: Any, folder: Any) -> None:
+        if self.run.isRunning:
+            self.tell(_("A run is under way; wait for it or cancel it."))
+            return
+        self.run.start(lambda report: caseSteps(self.logic.session, case, folder), self._showCase, self._showError)
+
+    def _showCase(self, loaded: LoadedCase) -> None:
+        self.logic.archive.adopt(loaded.segmentation)
+        if loaded.volume is not None:
+            slicer.util.setSliceViewerLayers(background=loaded.volume, fit=True)
+            self._parameters.inputVolume = loaded.volume
+        self._parameters.outputSegmentation = loaded.segmentation
+        self.tell(loaded.text)
+
+    # --- showing the image ----------------------------------------------------------------------------------------
 
     def _onShowWindow(self) -> None:
         """Show the image as the model sees it."""
@@ -576,13 +638,17 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """Why nothing can be segmented now; empty if it can."""
         if self._parameters is None:
             return _("No scene.")
-        if self.setupPanel.missing:
-            return _("Python packages are missing: open Set-up above.")
-        if not self.setupPanel.isReady:
-            return _("The engine is being started.")
+        reason = self._whyNoEngine()
+        if reason:
+            return reason
         if self.run.isRunning:
             return _("A run is under way; wait for it or cancel it.")
         return self._request(None).isValid()[1]
+
+    def _whyNoEngine(self) -> str:
+        if self.setupPanel.missing:
+            return _("Python packages are missing: open Set-up above.")
+        return "" if self.setupPanel.isReady else _("The engine is being started.")
 
     def _whyNoVolume(self) -> str:
         return self._whyNot()
@@ -602,6 +668,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             return
         self._updateButtons()
         self._updateSlice()
+        self.batch.updateButtons()
         if self.findings.lines != self._known.get("checked", []):
             self._checkFindings()
 
@@ -616,9 +683,12 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         ui.cancelButton.enabled = self.run.isRunning
         ui.undoButton.enabled = self.logic.history.canUndo and not self.run.isRunning
         selected = self.resultsPanel.selected
+        hasImage = parameters.inputVolume is not None
+        ui.saveButton.enabled = selected is not None and hasImage and not self.run.isRunning
         ui.revertButton.enabled = selected is not None and selected.isEdited
         ui.keepButton.visible = ui.dropButton.visible = self.livePreview.output is not None
         ui.oneViewButton.visible = bool(self._known.get("planar")) and slicer.app.layoutManager() is not None
+        ui.leastCertainButton.enabled = self.results.lastRun is not None and parameters.sliceView is not None
         window = self._known.get("window")
         ui.windowButton.enabled = window is not None and parameters.inputVolume.GetDisplayNode() is not None
         ui.windowValueLabel.text = _windowText(window, self._known)
@@ -643,8 +713,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.resultsPanel.show(rows)
         hasRows = bool(rows)
         self.ui.editButton.enabled = hasRows and parameters.inputVolume is not None
-        self.ui.saveButton.enabled = hasRows and parameters.inputVolume is not None
         self.ui.show3DButton.enabled = hasRows
+        self.uncertainty.follow(self.results.lastRun)
         self._showIn3DState(hasRows and isShownIn3D(parameters.outputSegmentation))
         self._updateButtons()
 

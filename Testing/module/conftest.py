@@ -1,4 +1,4 @@
-"""The running stand-in for Slicer, and a clean scene for every test. Knows no particular module."""
+"""The running stand-in for Slicer, a clean scene for every test, and the module's panel with the real engine."""
 
 import os
 import sys
@@ -33,3 +33,39 @@ def scene(host):
     host.closeScene()
     errors = host.takeErrors()
     assert not errors, "".join(errors)
+
+
+@pytest.fixture(scope="module")
+def module(host):
+    """The module, loaded once for all tests, as a user keeps Slicer open all day."""
+    from module_panel import MODULE
+
+    host.loadModule(str(MODULE))
+    yield
+    host.unloadModule("FastTextDiffSegment")
+
+
+@pytest.fixture
+def panel(host, module, scene):
+    from module_panel import Panel
+
+    widget = host.slicer.modules.FastTextDiffSegmentWidget
+    host.slicer.util.selectModule("FastTextDiffSegment")
+    host.window.show()
+    host.window.activateWindow()
+    assert host.runEventLoop(until=lambda: host.window.isActiveWindow)
+    panel = Panel(host, widget)
+    panel.waitFor(lambda: widget.logic.session.isOpen)
+    widget.setupPanel.acceptLicence()
+    yield panel
+    if panel.widget.run.isRunning:
+        panel.widget.run.cancel()
+        panel.finishRun()
+    assert "Internal error" not in panel.message
+
+
+@pytest.fixture
+def chestCt(panel):
+    from module_panel import CHEST_CT
+
+    return panel.open(panel.slicer.util.loadVolume(str(CHEST_CT)))

@@ -4,121 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-MODULE = ROOT / "FastTextDiffSegment" / "FastTextDiffSegment.py"
-SAMPLES = ROOT / "Resources" / "samples"
-CHEST_CT = SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz"
-ENGINE_START = 90
-"""Seconds; a loaded machine needs long to import torch."""
-
-
-class Answers:
-    """The user's answers to questions, and the questions."""
-
-    def __init__(self):
-        self.yes, self.asked, self.fileName = True, [], ""
-
-    def confirm(self, text, title):
-        self.asked.append(text)
-        return self.yes
-
-    def saveFileName(self, suggestion):
-        return self.fileName
-
-
-class Panel:
-    """What a user does with the panel."""
-
-    def __init__(self, host, widget):
-        self.host, self.widget, self.ui = host, widget, widget.ui
-        self.slicer, self.qt = host.slicer, host.qt
-        self.answers = widget.dialogs = Answers()
-
-    def open(self, volume):
-        self.slicer.util.setSliceViewerLayers(background=volume, fit=True)
-        self.widget._parameters.inputVolume = volume
-        self.waitFor(lambda: "modality" in self.widget._known)
-        return volume
-
-    def type(self, text):
-        self.ui.findingsTextEdit.setFocus()
-        for line, words in enumerate(text.split("\n")):
-            if line:
-                self.key(self.qt.Qt.Key_Return)
-            self.qt.QTest.keyClicks(self.ui.findingsTextEdit, words)
-
-    def key(self, key, modifier=None):
-        self.qt.QTest.keyClick(self.ui.findingsTextEdit, key, modifier or self.qt.Qt.NoModifier)
-
-    def click(self, name):
-        button = getattr(self.ui, name)
-        assert button.enabled, f"{name}: {button.toolTip}"
-        self.qt.QTest.mouseClick(button, self.qt.Qt.LeftButton)
-
-    def waitFor(self, condition, timeout=ENGINE_START):
-        assert self.host.runEventLoop(until=condition, timeout=timeout), self.message
-
-    def finishRun(self):
-        self.waitFor(lambda: not self.widget.run.isRunning)
-
-    @property
-    def message(self):
-        return self.ui.messageLabel.text
-
-    @property
-    def segmentation(self):
-        return self.widget._parameters.outputSegmentation
-
-    @property
-    def names(self):
-        segments = self.segmentation.GetSegmentation()
-        return [segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())]
-
-    def mask(self, name, volume):
-        segments = self.segmentation.GetSegmentation()
-        segmentId = segments.GetSegmentIdBySegmentName(name)
-        return self.slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentation, segmentId, volume) > 0
-
-    def tag(self, name, tag):
-        from FastTextDiffSegmentLib.SegmentWriter import tagOf
-
-        segments = self.segmentation.GetSegmentation()
-        return tagOf(segments.GetSegment(segments.GetSegmentIdBySegmentName(name)), tag)
-
-
-@pytest.fixture(scope="module")
-def module(host):
-    """The module, loaded once for all tests, as a user keeps Slicer open all day."""
-    host.loadModule(str(MODULE))
-    yield
-    host.unloadModule("FastTextDiffSegment")
-
-
-@pytest.fixture
-def panel(host, module, scene):
-    widget = host.slicer.modules.FastTextDiffSegmentWidget
-    host.slicer.util.selectModule("FastTextDiffSegment")
-    host.window.show()
-    host.window.activateWindow()
-    assert host.runEventLoop(until=lambda: host.window.isActiveWindow)
-    panel = Panel(host, widget)
-    panel.waitFor(lambda: widget.logic.session.isOpen)
-    widget.setupPanel.acceptLicence()
-    yield panel
-    if panel.widget.run.isRunning:
-        panel.widget.run.cancel()
-        panel.finishRun()
-    assert "Internal error" not in panel.message
-
-
-@pytest.fixture
-def chestCt(panel):
-    return panel.open(panel.slicer.util.loadVolume(str(CHEST_CT)))
+from module_panel import CHEST_CT, MODULE, ROOT, SAMPLES, inSliceOrder, loadedAsByTheDicomModule
 
 
 @pytest.fixture(scope="session")
@@ -723,26 +612,8 @@ def test_a_reloaded_module_goes_on_with_the_segments_that_are_there(host, panel,
     assert widget._parameters.outputSegmentation is segmentation
 
 
-def loadedAsByTheDicomModule(slicer, files):
-    """A volume from files in the order of their slices, as Slicer's DICOM module hands them over."""
-    import vtk
-
-    names = vtk.vtkStringArray()
-    for file in files:
-        names.InsertNextValue(str(file))
-    return slicer.modules.volumes.logic().AddArchetypeVolume(str(files[0]), "series", 0, names)
-
-
-def abdominalSeries():
-    """Sorted along the patient: by name they would give another volume."""
-    import pydicom
-
-    files = (SAMPLES / "abdominal_ct_dicom").iterdir()
-    return sorted(files, key=lambda file: pydicom.dcmread(file, stop_before_pixels=True).ImagePositionPatient[2])
-
-
 def test_a_dicom_series_gives_the_same_mask_through_panel_and_command_line(panel, directly, tmp_path):
-    volume = panel.open(loadedAsByTheDicomModule(panel.slicer, abdominalSeries()))
+    volume = panel.open(loadedAsByTheDicomModule(panel.slicer, inSliceOrder(SAMPLES / "abdominal_ct_dicom")))
     assert panel.widget._known["modality"] == "ct"
     panel.type("left lung")
     panel.click("segmentVolumeButton")

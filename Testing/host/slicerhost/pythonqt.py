@@ -195,6 +195,7 @@ def exportedNames():
     base.__getattribute__ = _getAttribute
     base.__getattr__ = _childNamed
     _keepGilInEventLoops()
-    getSaveFileName = QtWidgets.QFileDialog.getSaveFileName  # PySide gives the chosen filter, too
-    QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *arguments: getSaveFileName(*arguments)[0])
+    for name in ("getSaveFileName", "getOpenFileName"):  # PySide gives the chosen filter, too
+        ask = getattr(QtWidgets.QFileDialog, name)
+        setattr(QtWidgets.QFileDialog, name, staticmethod(lambda *arguments, ask=ask: ask(*arguments)[0]))
     return {**names, "QUiLoader": UiLoader}

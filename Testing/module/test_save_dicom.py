@@ -1,0 +1,129 @@
+"""Save... as DICOM Segmentation: the command line's bytes, edits that say so, and one line where it cannot be."""
+
+import os
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_readers import errors_found_by_dciodvfy, read_with_dcmqi, with_uids, world
+from module_panel import ROOT, SAMPLES, inSliceOrder, loadedAsByTheDicomModule
+
+pytest.importorskip("highdicom", reason="needs highdicom")
+
+AT_THAT_TIME = """
+import sys
+from datetime import datetime
+import fasttextdiff.segmenter
+that_time = sys.argv.pop(1)
+class Clock(datetime):
+    now = classmethod(lambda cls, zone=None: cls.fromisoformat(that_time))
+fasttextdiff.segmenter.datetime = Clock
+from fasttextdiff.cli import main
+main()
+"""
+"""The command line with its clock set back, as the time of the run is written into its files."""
+
+
+@pytest.fixture
+def series(panel, tmp_path, monkeypatch):
+    """The abdominal series, imported into Slicer's DICOM database and loaded from there."""
+    files = inSliceOrder(with_uids(SAMPLES / "abdominal_ct_dicom", tmp_path / "series"))[-6:]
+    for file in set((tmp_path / "series").iterdir()) - set(files):
+        file.unlink()
+    uids = [pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID for file in files]
+    known = dict(zip(uids, map(str, files), strict=True))
+    database = types.SimpleNamespace(fileForInstance=lambda uid: known.get(uid, ""))
+    monkeypatch.setattr(panel.slicer, "dicomDatabase", database, raising=False)
+    volume = loadedAsByTheDicomModule(panel.slicer, files)
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join(uids))
+    volume.SetAndObserveStorageNodeID(None)  # a saved scene keeps the UIDs alone
+    return panel.open(volume)
+
+
+def saved(panel, path):
+    panel.answers.fileName = str(path)
+    panel.click("saveButton")
+    panel.finishRun()
+    return path
+
+
+def test_untouched_segments_equal_the_command_lines_and_edited_ones_say_so(panel, series, tmp_path):
+    panel.type("left lung\nright lung")
+    panel.click("segmentVolumeButton")
+    panel.finishRun()
+    path = saved(panel, tmp_path / "panel.dcm")
+    assert panel.answers.offersDicom
+    assert panel.message == f"Saved {path}"
+    created = panel.tag("left lung", "FastTextDiff.Created")
+    asked = [
+        "segment",
+        str(tmp_path / "series"),
+        "-f",
+        "left lung",
+        "-f",
+        "right lung",
+        "-o",
+        str(tmp_path / "cli.dcm"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "engine")}
+    subprocess.run([sys.executable, "-c", AT_THAT_TIME, created, *asked], check=True, env=environment)
+    assert path.read_bytes() == (tmp_path / "cli.dcm").read_bytes()
+
+    mask = panel.mask("left lung", series)
+    mask[3, 100:120, 100:130] ^= True
+    segments = panel.segmentation.GetSegmentation()
+    edit = panel.slicer.util.updateSegmentBinaryLabelmapFromArray
+    edit(mask.astype(np.uint8), panel.segmentation, segments.GetSegmentIdBySegmentName("left lung"), series)
+    edited = saved(panel, path)
+    first, second = pydicom.dcmread(edited).SegmentSequence
+    assert (first.SegmentAlgorithmType, second.SegmentAlgorithmType) == ("SEMIAUTOMATIC", "AUTOMATIC")
+    assert first.SegmentDescription == "left lung (edited by hand)"
+    found = read_with_dcmqi(edited, tmp_path / "read")
+    from FastTextDiffSegmentLib.Geometry import ijkToRas
+
+    toLps = np.diag([-1.0, -1, 1, 1]) @ ijkToRas(series)
+    for name in panel.names:
+        np.testing.assert_allclose(found[name], world(panel.mask(name, series), toLps), atol=1e-3)
+    assert errors_found_by_dciodvfy(edited) == []
+    assert not list(panel.widget.logic.session.folder.path.glob("saving-*"))
+
+
+def test_where_it_cannot_be_one_line_says_why_and_an_older_file_stays(panel, series, chestCt, tmp_path):
+    panel.widget._parameters.inputVolume = series
+    panel.type("left lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    path = tmp_path / "older.dcm"
+    path.write_bytes(b"older")
+
+    def refused(words):
+        saved(panel, path)
+        assert words in panel.message
+        assert "\n" not in panel.message
+        assert path.read_bytes() == b"older"
+
+    panel.widget.setupPanel._environment["dicomSeg"]["problem"] = "not installed"
+    panel.widget.setupPanel._show()
+    refused("highdicom: not installed: install it in Set-up")
+    assert panel.ui.installButton.enabled
+    panel.widget.setupPanel._environment["dicomSeg"]["problem"] = ""
+    panel.widget.setupPanel._show()
+    dataset = pydicom.dcmread(next((tmp_path / "series").iterdir()))
+    frame = dataset.FrameOfReferenceUID
+    for file in (tmp_path / "series").iterdir():
+        dataset = pydicom.dcmread(file)
+        del dataset.FrameOfReferenceUID
+        dataset.save_as(file)
+    refused("no Frame of Reference UID")
+    dataset.FrameOfReferenceUID = frame
+    series.SetOrigin(0, 0, 0)
+    refused("another grid")
+    next((tmp_path / "series").iterdir()).unlink()
+    refused("1 of 6 DICOM files of 'series' are gone")
+    assert panel.answers.offersDicom is False
+    panel.widget._parameters.inputVolume = chestCt
+    panel.click("saveButton")
+    assert "was not loaded from DICOM" in panel.message
