@@ -159,24 +159,81 @@ def test_findings_the_model_was_not_taught_are_marked(segmenter):
     assert "not trained on histology" in segmenter.segment(tile(64), ["nuclei"]).findings[0].warnings[0]
 
 
-def test_memory_errors_halve_the_batch_and_the_result_stays(segmenter, monkeypatch):
-    expected = segmenter.segment(ct(), FINDINGS[:1]).probability[FINDINGS[0]]
-    poor = Segmenter(tiny_pipeline(), device="cpu")
-    whole, sizes = poor.pipeline.features, []
+def test_a_budget_below_one_slice_keeps_nothing_and_changes_nothing(segmenter):
+    poor = Segmenter(tiny_pipeline(), device="cpu", cache_bytes=1000)
+    passes = []
+    poor.pipeline.denoiser.register_forward_hook(lambda *_: passes.append(1))
+    expected = segmenter.segment(ct(), FINDINGS).probability
+    for _ in range(2):
+        found = poor.segment(ct(), FINDINGS).probability
+        assert all(np.array_equal(found[name], expected[name]) for name in FINDINGS)
+    assert passes == [1] * 4  # two batches, twice
+    assert poor.cache.used == 0
 
-    def features(images, noise):
-        sizes.append(len(images))
-        if len(images) > 1:
-            raise torch.OutOfMemoryError("out of memory")
-        return whole(images, noise)
 
-    monkeypatch.setattr(poor.pipeline, "features", features)
-    np.testing.assert_allclose(poor.segment(ct(), FINDINGS[:1]).probability[FINDINGS[0]], expected, atol=2e-3)
-    assert max(sizes) > 1
-    monkeypatch.setattr(poor.pipeline, "features", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("x")))
-    poor.cache.clear()
+def test_the_cache_holds_no_more_than_its_budget(segmenter):
+    segmenter.encode(ct())
+    one = segmenter.cache.used // 5
+    tight = Segmenter(tiny_pipeline(), device="cpu", cache_bytes=2 * one)
+    tight.encode(ct())
+    held = {maps.untyped_storage().data_ptr(): maps.untyped_storage().nbytes()
+            for entry in tight.cache._entries.values() for maps in entry}  # fmt: skip
+    assert sum(held.values()) == tight.cache.used == 2 * one
+
+
+def out_of_memory(monkeypatch, module, when):
+    """Let a network fail as a GPU does, on calls for which `when(number of the call, batch)` holds."""
+    forward, calls = module.forward, []
+
+    def failing(first, *rest, **more):
+        calls.append(len(first))
+        if when(len(calls), len(first)):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return forward(first, *rest, **more)
+
+    monkeypatch.setattr(module, "forward", failing)
+    return calls
+
+
+def test_a_gpu_that_runs_full_in_the_middle_of_a_volume_goes_on_with_half_the_batch(segmenter, monkeypatch):
+    volume = ct((12, 40, 30))
+    expected = segmenter.segment(volume, FINDINGS[:1]).probability[FINDINGS[0]]
+    full = Segmenter(tiny_pipeline(), device="cpu")
+    calls = out_of_memory(monkeypatch, full.pipeline.denoiser, lambda n, batch: n > 1 and batch > 2)
+    seen = []
+    result = full.segment(volume, FINDINGS[:1], progress=lambda done, _: seen.append(done) or True)
+    np.testing.assert_allclose(result.probability[FINDINGS[0]], expected, atol=2e-3)
+    assert calls == [4, 4, 2, 2, 2, 2]  # the second batch failed once, and no later one was as large
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 12
+
+
+def test_what_does_not_fit_even_alone_is_one_line_and_what_was_computed_is_kept(segmenter, monkeypatch):
+    volume = ct((6, 40, 30))
+    with monkeypatch.context() as patch:
+        out_of_memory(patch, segmenter.pipeline.denoiser, lambda n, _: n > 1)
+        with pytest.raises(FastTextDiffError) as caught:
+            segmenter.segment(volume, FINDINGS)
+        one_line(caught, "cpu", "too little memory", "--device cpu")
+    calls = out_of_memory(monkeypatch, segmenter.pipeline.denoiser, lambda *_: False)
+    assert segmenter.segment(volume, FINDINGS).probability[FINDINGS[0]].any()
+    assert calls == [1, 1]  # the first four slices were there already
+
+
+def test_findings_that_do_not_fit_together_are_answered_in_parts(segmenter, monkeypatch):
+    findings = [*FINDINGS, "nuclei", "no infection"]
+    expected = segmenter.segment(ct(), findings).probability
+    full = Segmenter(tiny_pipeline(), device="cpu")
+    full._pairs = 64
+    head = full.pipeline.fusion.conv2
+    calls = out_of_memory(monkeypatch, head, lambda _, pairs: pairs > 3)
+    found = full.segment(ct(), findings).probability
+    for name in findings:
+        np.testing.assert_allclose(found[name], expected[name], atol=2e-3)
+    assert calls[:5] == [16, 8, 4, 2, 2]
+    out_of_memory(monkeypatch, head, lambda *_: True)
     with pytest.raises(FastTextDiffError) as caught:
-        poor.segment(ct(seed=1), FINDINGS)
+        full.segment(ct(), findings)
     one_line(caught, "--device cpu")
 
 
@@ -214,6 +271,19 @@ def test_devices_and_dtypes_that_are_not_there_are_refused(monkeypatch):
             choose_device(name)
     with pytest.raises(UsageError, match="not a dtype"):
         choose_dtype("int8", torch.device("cpu"))
+
+
+def test_a_gpu_without_bfloat16_computes_in_float16_and_says_so_when_asked_for_more(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)  # torch counts what it imitates
+    monkeypatch.setattr(torch.version, "hip", None)
+    for capability, dtype in (((7, 5), torch.float16), ((8, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_, c=capability: c)
+        assert choose_dtype("auto", torch.device("cuda")) == dtype
+    assert choose_dtype("bfloat16", torch.device("cuda")) == torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
+    with pytest.raises(UsageError) as caught:
+        choose_dtype("bfloat16", torch.device("cuda"))
+    one_line(caught, "cuda cannot compute in bfloat16", "float16")
 
 
 def test_bfloat16_changes_little(segmenter):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,20 @@ class FusionOutput(NamedTuple):
     presence: Tensor | None
 
 
+class Words(NamedTuple):
+    """Texts as a cross-attention sees them.
+
+    Attributes:
+        keys: (B, heads * L, width).
+        values: (B, heads * L, width).
+        mask: (B, L) bool, True for real tokens; None if there is no padding.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None
+
+
 class CrossAttention(nn.Module):
     """H = softmax(Q K^T / sqrt(d)) V with Q from image features, K and V from text (paper, section 3.3).
 
@@ -51,30 +66,41 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Linear(inner, width)
         self.norm_out = nn.LayerNorm(width)
 
-    def forward(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
+    def words(self, text: Tensor, mask: Tensor | None) -> Words:
+        """What :meth:`forward` needs of a text, whichever map asks for it.
+
+        A text has far fewer tokens than a map has pixels, so the projections of the pixels are folded into the words.
+
+        Args:
+            text: (B, L, text_dim).
+            mask: (B, L) bool, True for real tokens; None if there is no padding.
+        """
+        k, v = (to(text).unflatten(2, (self.heads, -1)) for to in (self.to_k, self.to_v))
+        to_q = self.to_q.weight.unflatten(0, (self.heads, -1))
+        to_out = self.to_out.weight.unflatten(1, (self.heads, -1))
+        keys = torch.einsum("blhd,hdc->bhlc", k, to_q) / math.sqrt(k.shape[-1])
+        # the weights of a head's words sum to one, so that each may carry its share of the bias
+        values = torch.einsum("blhd,chd->bhlc", v, to_out) + self.to_out.bias / self.heads
+        return Words(keys.flatten(1, 2), values.flatten(1, 2), mask)
+
+    def forward(self, image: Tensor, words: Words) -> Tensor:
         """Attend.
 
         Args:
             image: (B, N, width), N pixels.
-            text: (B, L, text_dim).
-            mask: (B, L) bool, True for real tokens; None if there is no padding.
+            words: of B * F texts, the F texts that are asked of an image next to each other.
 
         Returns:
-            (B, N, width).
+            (B * F, N, width).
         """
-        batch, length, _ = text.shape
-        k, v = (to(text).view(batch, length, self.heads, -1) for to in (self.to_k, self.to_v))
-        to_q = self.to_q.weight.unflatten(0, (self.heads, -1))
-        to_out = self.to_out.weight.unflatten(1, (self.heads, -1))
-        # a text has far fewer tokens than a map has pixels: the projections of the pixels are folded into the words
-        keys = torch.einsum("blhd,hdc->bhlc", k, to_q) / math.sqrt(k.shape[-1])
-        values = torch.einsum("blhd,chd->bhlc", v, to_out)
+        keys, values, mask = words
+        asked = keys.unflatten(0, (len(image), -1)).flatten(1, 2)
         # pixels last, where a softmax over a handful of words is fast
-        scores = (keys.flatten(1, 2) @ image.transpose(1, 2)).unflatten(1, (self.heads, length))
+        scores = (asked @ image.transpose(1, 2)).view(len(keys), self.heads, -1, image.shape[1])
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, :, None], -torch.inf)
         attention = scores.softmax(dim=2).to(values.dtype).flatten(1, 2)
-        return self.norm_out(attention.transpose(1, 2) @ values.flatten(1, 2) + self.to_out.bias)
+        return self.norm_out(attention.transpose(1, 2) @ values)
 
 
 class FusionBlock(nn.Module):
@@ -87,11 +113,21 @@ class FusionBlock(nn.Module):
         self.attention2 = CrossAttention(width, text_dim, heads, head_dim)
         self.linear = nn.Linear(width, width)
 
-    def forward(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, N, width) pixels and (B, L, text_dim) tokens to (B, N, width)."""
-        image = image + self.attention1(self.norm1(image), text, mask)
-        image = image + self.attention2(self.norm2(image), text, mask)
-        return image + self.linear(functional.gelu(self.norm3(image)))
+    def words(self, text: Tensor, mask: Tensor | None) -> tuple[Words, Words]:
+        """For both attentions; arguments as of :meth:`CrossAttention.words`."""
+        return self.attention1.words(text, mask), self.attention2.words(text, mask)
+
+    def forward(self, image: Tensor, words: tuple[Words, Words]) -> Tensor:
+        """(B, N, width) pixels and the words of B * F texts to (B * F, N, width)."""
+        answer = self.attention1(self.norm1(image), words[0])
+        image = _added(answer.unflatten(0, (len(image), -1)), image[:, None]).flatten(0, 1)
+        image = _added(self.attention2(self.norm2(image), words[1]), image)
+        return _added(self.linear(functional.gelu(self.norm3(image))), image)
+
+
+def _added(answer: Tensor, image: Tensor) -> Tensor:
+    """Their sum in the dtype of the image, in the memory of the answer: to get fresh memory costs more than to add."""
+    return answer.to(image.dtype).add_(image)
 
 
 class FusionHead(ModelMixin, ConfigMixin):
@@ -152,20 +188,40 @@ class FusionHead(ModelMixin, ConfigMixin):
     def forward(
         self, features: Sequence[Tensor], text: Tensor, text_mask: Tensor | None, size: tuple[int, int]
     ) -> FusionOutput:
-        """Logits for one finding an image.
+        """Logits for one or more findings an image.
 
         Args:
             features: one map a scale, (B, C_k, h_k, w_k).
-            text: (B, L, text_dim) token states.
-            text_mask: (B, L) bool, True for real tokens; None attends to all, as published.
+            text: (B * F, L, text_dim) token states, the F findings of an image next to each other.
+            text_mask: (B * F, L) bool, True for real tokens; None attends to all, as published.
             size: height and width of the decoder's grid, and so of the logits.
 
         Returns:
-            logits (B, out_channels, *size), presence (B,).
+            logits (B * F, out_channels, *size), presence (B * F,).
         """
-        fused = [self._fuse(k, f, text, text_mask) for k, f in enumerate(features)]
-        hidden = functional.relu(self.norm1(convolve_upsampled(self.conv1, fused, size)))
-        hidden = functional.relu(self.norm2(self.conv2(hidden)))
+        return self.answer(self.project(features), text, text_mask, size)
+
+    def project(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The part that no text has a say in: every scale at the head's width, with its positions.
+
+        Args:
+            features: as for :meth:`forward`.
+
+        Returns:
+            (B, width, h_k, w_k), channels last in memory.
+        """
+        return [self._projected(scale, feature) for scale, feature in enumerate(features)]
+
+    def answer(
+        self, maps: Sequence[Tensor], text: Tensor, text_mask: Tensor | None, size: tuple[int, int]
+    ) -> FusionOutput:
+        """:meth:`forward` from the maps that :meth:`project` made on."""
+        words = self.block.words(text, text_mask)
+        fused = [
+            self.block(m.flatten(2).transpose(1, 2), words).transpose(1, 2).unflatten(2, m.shape[2:]) for m in maps
+        ]
+        hidden = functional.relu_(self.norm1(convolve_upsampled(self.conv1, fused, size)))
+        hidden = functional.relu_(self.norm2(self.conv2(hidden)))
         return FusionOutput(self.conv3(hidden), self.presence(fused[0], hidden))
 
     def presence(self, coarsest: Tensor, hidden: Tensor) -> Tensor | None:
@@ -176,8 +232,7 @@ class FusionHead(ModelMixin, ConfigMixin):
         logit: Tensor = self.presence_head(pooled).squeeze(1)
         return logit
 
-    def _fuse(self, scale: int, feature: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
-        """One scale to `width` channels, mixed with the text."""
+    def _projected(self, scale: int, feature: Tensor) -> Tensor:
         index = self.projection_of_scale[scale]
         height, width = feature.shape[2:]
         x = feature.flatten(2).transpose(1, 2)
@@ -187,7 +242,7 @@ class FusionHead(ModelMixin, ConfigMixin):
             x = functional.linear(x, projection.weight.flatten(1), projection.bias)
         if self.position is not None:
             x = x + self.position(positional_code(height, width, x.device, x.dtype))
-        return self.block(x, text, mask).transpose(1, 2).unflatten(2, (height, width))
+        return x.transpose(1, 2).unflatten(2, (height, width))
 
 
 def foreground_logit(logits: Tensor) -> Tensor:
@@ -195,11 +250,13 @@ def foreground_logit(logits: Tensor) -> Tensor:
     return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
 
 
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # or a code that was first needed without gradients could never be trained with
 def positional_code(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Pixel centres (x, y) in -1..1 with sines and cosines of a few octaves.
 
     Returns:
-        (height * width, 2 + 4 * POSITION_OCTAVES), rows first.
+        (height * width, 2 + 4 * POSITION_OCTAVES), rows first; kept for the next time, so not to be changed.
     """
     y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) * (2 / height) - 1
     x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) * (2 / width) - 1
@@ -211,9 +268,7 @@ def positional_code(height: int, width: int, device: torch.device, dtype: torch.
 def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     """A 3x3 convolution, padded by one, of the channels of all maps, each upsampled bilinearly to one size.
 
-    Exact up to rounding, without the wide map that all of them together would be. Upsampling commutes with every single
-    tap of the convolution: where that is cheaper, the taps are 1x1 convolutions of the small map, and their upsampling,
-    shift and sum are two products with interpolation matrices.
+    Exact up to rounding, without the large map that all of them together would be.
 
     Args:
         convolution: of sum(C_k) channels to C.
@@ -225,53 +280,31 @@ def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tup
     """
     weights = convolution.weight.split([m.shape[1] for m in maps], dim=1)
     assert convolution.bias is not None
-    result = convolution.bias[:, None, None]
+    result = convolution.bias.expand(len(maps[0]), *size, -1).clone()
     for small, weight in zip(maps, weights, strict=True):
-        if _taps_pay(small, len(weight), size):
-            result = result + _convolve_taps(small, weight, size)
+        if tuple(small.shape[2:]) == size:
+            in_order = weight.contiguous(memory_format=torch.channels_last)  # or the map would be brought out of it
+            result += functional.conv2d(small, in_order, padding=1).permute(0, 2, 3, 1)
         else:
-            result = result + functional.conv2d(_upsample(small, size), weight, padding=1)
-    return result
+            _add_convolved(result, small, weight)
+    return result.permute(0, 3, 1, 2)
 
 
-def _taps_pay(small: Tensor, out: int, size: tuple[int, int]) -> bool:
-    """Whether :func:`_convolve_taps` takes fewer multiplications than upsampling and convolving."""
-    (channels, h, w), (height, width) = small.shape[1:], size
-    taps = 9 * channels * out * h * w + 3 * out * h * width * (3 * w + height)
-    plain = 9 * channels * out * height * width + channels * h * width * (w + height)
-    return taps < plain
+def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> None:
+    """Add to `result` (B, H, W, out) the 3x3 convolution of a map (B, C, h, w) that is upsampled first.
 
-
-def _upsample(small: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, corners not aligned; channels stay last in memory, as `functional.interpolate` would not keep them."""
-    if tuple(small.shape[2:]) == size:
-        return small
-    rows, columns = (_interpolation(n, m, small) for n, m in zip(small.shape[2:], size, strict=True))
-    wide = columns @ small.permute(0, 2, 3, 1)  # (B, h, W, C)
-    return (rows @ wide.flatten(2)).unflatten(2, (size[1], -1)).permute(0, 3, 1, 2)
-
-
-def _convolve_taps(small: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
-    """The 3x3 convolution of the upsampled map (B, C, h, w) by way of nine 1x1 taps at its own size."""
-    (batch, _, h, w), out = small.shape, len(weight)
-    taps = functional.linear(small.flatten(2).transpose(1, 2), weight.permute(2, 3, 0, 1).flatten(0, 2))
-    # (B, h, w, 3 rows, 3 columns, out) to (B, 3 rows * h, 3 columns * w, out)
-    by_tap = taps.view(batch, h, w, 3, 3, out).permute(0, 3, 1, 4, 2, 5).reshape(batch, 3 * h, 3 * w, out)
-    rows, columns = (_seen_by_taps(_interpolation(n, m, by_tap)) for n, m in zip((h, w), size, strict=True))
-    wide = columns @ by_tap  # (B, 3 rows * h, W, out)
-    return (rows @ wide.flatten(2)).view(batch, *size, out).permute(0, 3, 1, 2)
-
-
-def _interpolation(source: int, goal: int, like: Tensor) -> Tensor:
-    """(goal, source): linear interpolation, corners not aligned."""
-    identity = torch.eye(source, device=like.device)[None]
-    return functional.interpolate(identity, goal, mode="linear", align_corners=False)[0].T.to(like.dtype)
-
-
-def _seen_by_taps(interpolation: Tensor) -> Tensor:
-    """(goal, 3 * source): each row as the three taps around it see it; beyond the border lies nothing."""
-    padded = functional.pad(interpolation, (0, 0, 1, 1))
-    return torch.cat([padded[tap : tap + len(interpolation)] for tap in range(3)], dim=1)
+    Upsampling rows commutes with convolving along columns: that is done at the map's own number of rows, for each of
+    the kernel's rows. What these give is upsampled, shifted to where each looks from, and added.
+    """
+    _, height, width, out = result.shape
+    wide = functional.interpolate(small, (small.shape[2], width), mode="bilinear", align_corners=False)
+    by_row = weight.permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]  # (3 * out, C, 1, 3)
+    convolved = functional.conv2d(wide, by_row.contiguous(memory_format=torch.channels_last), padding=(0, 1))
+    tall = functional.interpolate(convolved, (height, width), mode="bilinear", align_corners=False)
+    above, here, below = tall.permute(0, 2, 3, 1).split(out, dim=3)
+    result += here
+    result[:, 1:] += above[:, :-1]
+    result[:, :-1] += below[:, 1:]
 
 
 def _projection_roles(channels: Sequence[int], width: int) -> list[tuple[bool, int] | None]:

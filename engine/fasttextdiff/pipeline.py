@@ -65,21 +65,37 @@ class FastTextDiffPipeline(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def features(self, image: Tensor, noise: Tensor) -> list[Tensor]:
-        """Phase one, independent of the finding: (B, 3, H, W) in [-1, 1] to the denoiser's decoder maps."""
+        """What a frozen denoiser has to say: (B, 3, H, W) in [-1, 1] to its decoder maps."""
         features: list[Tensor] = self.denoiser(image, noise)
         return features
 
-    def decode(self, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
-        """Phase two: features and token states of one finding an image to logits on the decoder's grid.
+    def maps(self, image: Tensor, noise: Tensor) -> list[Tensor]:
+        """Phase one, all that does not depend on the finding: the features as the fusion head takes them in.
 
         Args:
-            features: from :meth:`features`, batch B.
-            text: batch B.
+            image: (B, 3, H, W) in [-1, 1].
+            noise: (1, 3, H, W) or (B, 3, H, W).
+
+        Returns:
+            one map a scale, (B, width, h_k, w_k).
+        """
+        return self.fusion.project(self.features(image, noise))
+
+    def answer(self, maps: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
+        """Phase two: maps and token states of one or more findings an image to logits on the decoder's grid.
+
+        Args:
+            maps: from :meth:`maps`, batch B.
+            text: batch B * F, the F findings of an image next to each other.
             size: (H, W) of the model's input.
         """
         patch = self.denoiser.plan.patch_size
-        output: FusionOutput = self.fusion(features, text.states, text.mask, (size[0] // patch, size[1] // patch))
-        return output
+        mask = None if bool(text.mask.all()) else text.mask
+        return self.fusion.answer(maps, text.states, mask, (size[0] // patch, size[1] // patch))
+
+    def decode(self, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
+        """:meth:`answer` from the denoiser's :meth:`features` on, for training."""
+        return self.answer(self.fusion.project(features), text, size)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write the model folder: one subfolder a component, safetensors, and `model_index.json`.

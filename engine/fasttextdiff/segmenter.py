@@ -48,13 +48,15 @@ SMALLEST_SIDE = 8
 DEFAULT_CACHE_BYTES = 1 << 30
 BATCH_IMAGES = {"cpu": 4, "cuda": 16, "mps": 8}
 """Images (slices or tiles) that go through the denoiser at once, by device type."""
+BATCH_PAIRS = {"cpu": 1, "cuda": 64, "mps": 8}
+"""Pairs of an image and a finding that go through the fusion head at once; a CPU's caches hold one map, not many."""
 
 
 @dataclass(frozen=True)
 class EncodedImage:
     """Phase one's result: which slices of a volume are to be segmented, and how they reach the model.
 
-    The features themselves lie in the segmenter's cache; a slice that the cache could not keep is encoded again when
+    The maps themselves lie in the segmenter's cache; a slice that the cache could not keep is encoded again when
     needed.
 
     Attributes:
@@ -77,10 +79,10 @@ class EncodedImage:
     samples: int = 1
     seed: int = 0
 
-    def views(self, index: int) -> list[NDArray[np.float32]]:
-        """The tiles of one slice, (h, w) or (h, w, 3) each, windowed to [0, 1]."""
-        pixels = apply_window(self.display.to_display(self.volume.array)[index], self.window)
-        return [pixels[t.row : t.row + t.height, t.column : t.column + t.width] for t in self.tiles]
+    def views(self, index: int) -> list[View]:
+        """The tiles of one slice."""
+        pixels = self.display.to_display(self.volume.array)[index]
+        return [View(pixels[t.row : t.row + t.height, t.column : t.column + t.width], self.window) for t in self.tiles]
 
     def with_request(self, *, slices: tuple[int, int] | None, samples: int, seed: int) -> EncodedImage:
         """Another request on the same volume, without looking at its voxels again.
@@ -96,6 +98,27 @@ class EncodedImage:
         if samples < 1:
             raise UsageError(f"the number of samples must be at least 1, got {samples}")
         return replace(self, slices=_slice_range(slices, self.display), samples=samples, seed=seed)
+
+
+@dataclass(frozen=True)
+class View:
+    """What the model is shown at once: a slice or a tile of it.
+
+    Attributes:
+        voxels: (h, w) or (h, w, 3), as they lie in the volume.
+        window: (level, width); None for colour.
+    """
+
+    voxels: NDArray[np.generic]
+    window: Window | None
+
+    def pixels(self) -> NDArray[np.float32]:
+        """Windowed to [0, 1]."""
+        return apply_window(self.voxels, self.window)
+
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal pixels; by content, so that a volume changed in place is not mistaken for what it was."""
+        return hashlib.blake2b(self.voxels.tobytes(), digest_size=16).digest(), self.voxels.dtype.str, self.window
 
 
 @dataclass(frozen=True)
@@ -134,9 +157,17 @@ class Segmenter:
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
-        self.pipeline = pipeline.to(self.device).eval()
+        self.pipeline = self._in_fast_layout(pipeline.to(self.device).eval())
         self.cache = FeatureCache(cache_bytes)
-        self._batch = BATCH_IMAGES.get(self.device.type, 4)
+        self._batch = BATCH_IMAGES[self.device.type]
+        self._pairs = BATCH_PAIRS[self.device.type]
+
+    @staticmethod
+    def _in_fast_layout(pipeline: FastTextDiffPipeline) -> FastTextDiffPipeline:
+        """Channels last in memory, for the networks that convolve."""
+        for part in (pipeline.denoiser, pipeline.fusion):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return pipeline
 
     @property
     def dtype_name(self) -> str:
@@ -178,7 +209,7 @@ class Segmenter:
         return self.decode(image, findings, threshold=threshold, progress=progress)
 
     def encode(self, volume: Volume, *, progress: Progress | None = None, **request: Any) -> EncodedImage:
-        """Phase one: run the denoiser over the slices and keep the features in the cache.
+        """Phase one: run the denoiser over the slices and keep its maps in the cache.
 
         Args:
             volume: the image.
@@ -186,13 +217,17 @@ class Segmenter:
             **request: slices, plane, samples, seed and window as for :meth:`segment`.
         """
         image = self.describe(volume, **request)
+        self.encode_slices(image, progress=progress)
+        return image
+
+    def encode_slices(self, image: EncodedImage, *, progress: Progress | None = None) -> None:
+        """:meth:`encode` of an image that was described before."""
         for group in self._groups(image):
             views = [view for index in group for view in image.views(index)]
             for sample in range(image.samples):
                 for batch in _batched(views, self._batch):
-                    self._features(image, batch, image.seed + sample)
+                    self._maps(image, batch, image.seed + sample)
             _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
-        return image
 
     def describe(
         self,
@@ -229,7 +264,7 @@ class Segmenter:
         threshold: float | None = None,
         progress: Progress | None = None,
     ) -> SegmentationResult:
-        """Phase two: findings to probabilities and masks; features come from the cache where it has them.
+        """Phase two: findings to probabilities and masks; maps come from the cache where it has them.
 
         Args:
             image: from :meth:`encode`.
@@ -308,31 +343,50 @@ class Segmenter:
             for tile, view in zip(image.tiles, image.views(index), strict=True)
         ]
         for batch in _batched(work, self._batch):
-            features = self._features(image, [view for _, _, view in batch], seed)
-            answers = self._halving(lambda part: self._decode_views(part, image.fit, text), features)
-            for (blend, tile, _), (logits, presence) in zip(batch, answers, strict=True):
+            maps = self._maps(image, [view for _, _, view in batch], seed)
+            together = [torch.cat([m.float() for m in scale]) for scale in zip(*maps, strict=True)]
+            answers = self._answers(together, image.fit, text)
+            for (blend, tile, _), logits, presence in zip(batch, *answers, strict=True):
                 blend.add(tile, logits, presence)
         return [blend.answer() for blend in sums]
 
-    def _decode_views(
-        self, features: Sequence[list[Tensor]], fit: Fit, text: TextStates
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Log-odds (F, h, w) on a view's own grid and presence (F,), on the CPU, for each view."""
-        views, findings = len(features), len(text.states)
-        maps = [torch.cat([m.to(self.device, torch.float32) for m in scale]) for scale in zip(*features, strict=True)]
-        pairs = [m.repeat_interleave(findings, dim=0) for m in maps]
+    def _answers(self, maps: Sequence[Tensor], fit: Fit, text: TextStates) -> tuple[Tensor, Tensor]:
+        """Log-odds (B, F, h, w) on a view's own grid and presence (B, F), on the CPU.
+
+        As many pairs of a view and a finding at once as the device takes; fewer from then on where it does not.
+
+        Args:
+            maps: (B, width, h_k, w_k) of B views, float32, on the CPU.
+            fit: of all of them.
+            text: F findings.
+        """
+        views, findings = len(maps[0]), len(text.states)
+        if views * findings <= self._pairs:
+            try:
+                return self._answers_at_once(maps, fit, text)
+            except torch.OutOfMemoryError:
+                if views * findings == 1:
+                    raise self._too_little_memory("one slice") from None
+            torch.cuda.empty_cache()
+            self._pairs = views * findings // 2
+        if views > 1:
+            parts = [self._answers([m[n] for m in maps], fit, text) for n in _halves(views)]
+            return torch.cat([odds for odds, _ in parts]), torch.cat([presence for _, presence in parts])
+        parts = [self._answers(maps, fit, text.part(n.start, n.stop)) for n in _halves(findings)]
+        return torch.cat([odds for odds, _ in parts], dim=1), torch.cat([presence for _, presence in parts], dim=1)
+
+    def _answers_at_once(self, maps: Sequence[Tensor], fit: Fit, text: TextStates) -> tuple[Tensor, Tensor]:
+        views = len(maps[0])
         words = TextStates(text.states.repeat(views, 1, 1), text.mask.repeat(views, 1))
-        output = self.pipeline.decode(pairs, words, fit.padded)
+        output = self.pipeline.answer([m.to(self.device) for m in maps], words, fit.padded)
         logits = fit.inverse(foreground_logit(output.logits.float())[:, None])[:, 0].cpu().unflatten(0, (views, -1))
         if output.presence is None:
-            presence = logits.sigmoid().amax((2, 3))
-        else:
-            presence = output.presence.float().sigmoid().cpu().unflatten(0, (views, -1))
-        return list(zip(logits, presence, strict=True))
+            return logits, logits.sigmoid().amax((2, 3))
+        return logits, output.presence.float().sigmoid().cpu().unflatten(0, (views, -1))
 
-    def _features(self, image: EncodedImage, views: Sequence[NDArray[np.float32]], seed: int) -> list[list[Tensor]]:
-        """Feature maps (1, C, h, w) of each view, from the cache or computed in one batch; rounded either way."""
-        keys = [self._key(view, image.fit, seed) for view in views]
+    def _maps(self, image: EncodedImage, views: Sequence[View], seed: int) -> list[list[Tensor]]:
+        """Maps (1, width, h, w) of each view, from the cache or computed in one batch; rounded either way."""
+        keys = [(view.key(), image.fit, seed, self.pipeline.info.weights_sha256) for view in views]
         found = {n: entry for n, key in enumerate(keys) if (entry := self.cache.get(key)) is not None}
         missing = [n for n in range(len(views)) if n not in found]
         if missing:
@@ -344,17 +398,19 @@ class Segmenter:
                 self.cache.put(keys[n], maps)
         return [found[n] for n in range(len(views))]
 
-    def _encode_views(self, views: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[list[Tensor]]:
-        images = fit.forward(to_model_range(np.stack(views), self.pipeline.preprocessing.channel_order))
+    def _encode_views(self, views: Sequence[View], fit: Fit, seed: int) -> list[list[Tensor]]:
+        pixels = np.stack([view.pixels() for view in views])
+        images = fit.forward(to_model_range(pixels, self.pipeline.preprocessing.channel_order))
         noise = seeded_noise((1, *images.shape[1:]), seed, self.device)
         with torch.inference_mode(), self._autocast():
-            features = self._kept(self.pipeline.features(images.to(self.device), noise))
-        return [[f[n : n + 1] for f in features] for n in range(len(views))]
+            maps = self.pipeline.maps(images.to(self.device), noise)
+            # rounded one by one: a part of a batch would keep all of it in memory
+            return [self._kept([m[n : n + 1] for m in maps]) for n in range(len(views))]
 
     @staticmethod
-    def _kept(features: Sequence[Tensor]) -> list[Tensor]:
-        """Features as the cache holds them, whether it does or not."""
-        return rounded(features)
+    def _kept(maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps as the cache holds them, whether it does or not."""
+        return rounded(maps)
 
     def _halving(self, work: Callable[[Any], list[Any]], items: Sequence[Any]) -> list[Any]:
         """Do work on a batch; one that does not fit the GPU's memory is halved, and later batches stay small."""
@@ -366,11 +422,6 @@ class Segmenter:
         torch.cuda.empty_cache()
         self._batch = max(1, len(items) // 2)
         return [answer for half in _batched(items, self._batch) for answer in self._halving(work, half)]
-
-    def _key(self, view: NDArray[np.float32], fit: Fit, seed: int) -> tuple[Any, ...]:
-        """What the features depend on; the pixels by content, so that a volume changed in place is not mistaken."""
-        pixels = hashlib.blake2b(view.tobytes(), digest_size=16).digest()
-        return pixels, fit, seed, self.pipeline.info.weights_sha256
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -533,16 +584,25 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """The computing dtype for a name.
 
     Raises:
-        UsageError: no such dtype.
+        UsageError: no such dtype, or not on this device.
     """
     if name == "auto":
         if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            return torch.bfloat16 if _has_bfloat16(device) else torch.float16
         return torch.float32
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:
         raise UsageError(f"'{name}' is not a dtype: use auto, {', '.join(known)}")
+    if name == "bfloat16" and not _has_bfloat16(device):
+        raise UsageError(f"{device} cannot compute in bfloat16: use --dtype auto, float16 or float32")
     return known[name]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself; torch would imitate it on older GPUs, slower than float32."""
+    if device.type == "cuda":
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type != "mps" or torch.backends.mps.is_macos_or_newer(14, 0)
 
 
 def _tiles(volume: Volume, display: DisplayPlane, settings: ImageSettings) -> tuple[Tile, ...]:
@@ -596,6 +656,10 @@ def _require_content(volume: Volume, display: DisplayPlane) -> None:
 def _report(progress: Progress | None, done: int, total: int) -> None:
     if progress is not None and not progress(done, total):
         raise Cancelled(f"cancelled after {done} of {total} slices; nothing was changed")
+
+
+def _halves(count: int) -> tuple[slice, slice]:
+    return slice(0, count // 2), slice(count // 2, count)
 
 
 def _batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

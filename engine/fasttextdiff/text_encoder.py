@@ -34,6 +34,12 @@ class TextStates(NamedTuple):
     states: Tensor
     mask: Tensor
 
+    def part(self, first: int, end: int) -> TextStates:
+        """Some of the findings, without the padding that only others needed."""
+        mask = self.mask[first:end]
+        length = int(mask.sum(1).max())
+        return TextStates(self.states[first:end, :length], mask[:, :length])
+
 
 class TextEncoder(nn.Module):
     """A ModernBERT and its tokenizer (paper section 3.1; Warner et al., arXiv 2412.13663).

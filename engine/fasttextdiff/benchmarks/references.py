@@ -5,6 +5,7 @@ Knows the networks; the savings of the rest of the package are avoided on purpos
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,14 +33,17 @@ class PlainPipeline(FastTextDiffPipeline):
     convolved at full width.
 
     Args:
-        fast: the model whose modules and weights are used.
+        fast: the model whose weights are used.
     """
 
     def __init__(self, fast: FastTextDiffPipeline) -> None:
-        super().__init__(fast.text_encoder, fast.denoiser, fast.fusion, fast.preprocessing, fast.info)
+        denoiser, fusion = (
+            copy.deepcopy(module).to(memory_format=torch.contiguous_format) for module in (fast.denoiser, fast.fusion)
+        )
+        super().__init__(fast.text_encoder, denoiser, fusion, fast.preprocessing, fast.info)
 
-    def features(self, image: Tensor, noise: Tensor) -> list[Tensor]:
-        """As of any pipeline."""
+    def maps(self, image: Tensor, noise: Tensor) -> list[Tensor]:
+        """The denoiser's features as they are; the head's part of this phase is left to :meth:`answer`."""
         denoiser = self.denoiser
         by_timestep = []
         for timestep in denoiser.plan.timesteps:
@@ -48,10 +52,10 @@ class PlainPipeline(FastTextDiffPipeline):
             by_timestep.append(maps)
         return [torch.cat(scale, dim=1) for scale in zip(*by_timestep, strict=True)]
 
-    def decode(self, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
+    def answer(self, maps: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
         """As of any pipeline."""
         patch = self.denoiser.plan.patch_size
-        return plain_head(self.fusion, features, text, (size[0] // patch, size[1] // patch))
+        return plain_head(self.fusion, maps, text, (size[0] // patch, size[1] // patch))
 
 
 class PlainSegmenter(Segmenter):
@@ -64,11 +68,15 @@ class PlainSegmenter(Segmenter):
 
     def __init__(self, pipeline: FastTextDiffPipeline, device: str) -> None:
         super().__init__(PlainPipeline(pipeline), device, "float32", cache_bytes=0)
-        self._batch = 1
+        self._batch = self._pairs = 1
 
     @staticmethod
-    def _kept(features: Sequence[Tensor]) -> list[Tensor]:
-        return list(features)
+    def _in_fast_layout(pipeline: FastTextDiffPipeline) -> FastTextDiffPipeline:
+        return pipeline
+
+    @staticmethod
+    def _kept(maps: Sequence[Tensor]) -> list[Tensor]:
+        return list(maps)
 
     def _encode_text(self, findings: Sequence[str]) -> TextStates:
         self.pipeline.text_encoder.clear_cache()

@@ -19,7 +19,7 @@ from fasttextdiff.errors import FastTextDiffError, one_line
 from fasttextdiff.fusion import FusionOutput
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.text_encoder import TextStates
-from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, Share, StepBatches
+from fasttextdiff.training.batches import Batch, Share, StepBatches
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.config import TrainingConfig
@@ -279,8 +279,7 @@ def predict(pipeline: FastTextDiffPipeline, batch: Batch, device: torch.device) 
     features, denoising = image_features(pipeline, images, noise)
     tokens = pipeline.text_encoder.tokenize(batch.texts)
     states, mask = pipeline.text_encoder(**{name: ids.to(device) for name, ids in tokens.items()})
-    shared = [f.repeat_interleave(PROMPTS_PER_IMAGE, dim=0) for f in features]
-    return pipeline.decode(shared, TextStates(states, mask), (images.shape[2], images.shape[3])), denoising
+    return pipeline.decode(features, TextStates(states, mask), (images.shape[2], images.shape[3])), denoising
 
 
 def image_features(pipeline: FastTextDiffPipeline, images: Tensor, noise: Tensor) -> tuple[list[Tensor], Tensor | None]:
