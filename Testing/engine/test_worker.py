@@ -24,6 +24,7 @@ from fasttextdiff.errors import DeviceMemoryError
 from fasttextdiff.model_info import BUNDLED_MODEL
 from fasttextdiff.reading import decoded_from_memory, volume_from
 from fasttextdiff.segment_tags import segment_tags
+from fasttextdiff.worker import Worker
 from fasttextdiff.worker_jobs import TOO_SMALL_GPU, Jobs
 
 SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
@@ -312,6 +313,91 @@ def test_a_gpu_that_is_too_small_is_left_for_the_cpu(tmp_path, output, monkeypat
     assert answer["notes"] == [TOO_SMALL_GPU]
     assert np.array_equal(mapped(answer["findings"][0]["probability"]), expected)
     assert jobs.segment(request, lambda *_: True)["notes"] == []
+
+
+# --- looking ahead ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scrolled(tmp_path, output):
+    """Jobs with a volume of 6 slices, `show(k)` as the panel asks for a slice, and the denoiser's passes so far."""
+    jobs = Jobs()
+    jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
+    voxels = np.random.default_rng(0).integers(-1000, 400, (6, 40, 30)).astype(np.int16)
+    jobs.volume(handed(tmp_path, voxels, modality="ct"))
+    passes = []
+    jobs._segmenter.pipeline.denoiser.register_forward_hook(lambda *_: passes.append(1))
+    request = {"volume": "v", "findings": ["consolidation"], "output": str(output)}
+
+    def show(first, end=None):
+        passes.clear()
+        return jobs.segment({**request, "slices": [first, end or first + 1]}, lambda *_: True)
+
+    return jobs, show, passes
+
+
+def test_the_slices_beside_the_shown_one_are_encoded_while_nothing_is_asked_for(scrolled):
+    jobs, show, passes = scrolled
+    fresh = mapped(show(3)["findings"][0]["probability"]).copy()
+    jobs._segmenter.cache.clear()
+    show(2)
+    assert [jobs.look_ahead(lambda: True) for _ in range(3)] == [True, True, False]
+    assert len(passes) == 3
+    assert np.array_equal(mapped(show(3)["findings"][0]["probability"]), fresh)
+    assert passes == []
+    jobs.look_ahead(lambda: True)
+    show(4)
+    assert passes == []  # after 2 and 3, the next one first
+    jobs.look_ahead(lambda: True)
+    show(3)
+    jobs.look_ahead(lambda: True)
+    show(2)
+    assert passes == []
+
+
+def test_at_the_ends_and_after_a_range_there_is_nothing_beside(scrolled):
+    jobs, show, _ = scrolled
+    show(0)
+    assert [jobs.look_ahead(lambda: True) for _ in range(2)] == [True, False]
+    show(0, 3)
+    assert not jobs.look_ahead(lambda: True)
+
+
+def test_looking_ahead_is_dropped_at_once_when_something_is_asked_for(scrolled):
+    jobs, show, passes = scrolled
+    show(2)
+    asked = []
+    jobs.look_ahead(lambda: asked.append(1) or len(asked) < 5)
+    assert len(asked) == 5  # not one convolution more
+    assert len(passes) == 1
+    assert show(3)["findings"]
+    assert len(passes) == 1
+
+
+def test_a_closed_volume_is_not_held_by_what_looks_ahead(scrolled):
+    jobs, show, _ = scrolled
+    show(2)
+    jobs.close_volume({"volume": "v"})
+    assert not jobs.look_ahead(lambda: True)
+    assert jobs._ahead._last is None
+
+
+def test_the_worker_looks_ahead_only_while_its_queue_is_empty_and_outlives_what_goes_wrong(scrolled, capsys):
+    jobs, show, passes = scrolled
+    worker = Worker(channel=None)
+    worker._look_ahead()  # before anything was asked for
+    worker._jobs = jobs
+    show(2)
+    worker._queue.put({"id": 1, "op": "segment"})
+    worker._look_ahead()
+    assert len(passes) == 1
+    worker._queue.get()
+    worker._look_ahead()
+    assert len(passes) == 3
+    show(5)
+    jobs._segmenter.encode_slices = lambda _: 1 / 0
+    worker._look_ahead()
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_a_result_that_cannot_be_written_whole_is_not_written(tmp_path, output, monkeypatch):

@@ -5,13 +5,16 @@ Knows the noise schedule and the network; knows nothing about text, findings, ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
+
+from fasttextdiff.errors import Cancelled
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,30 @@ def _decode(
                 return sample, features
             index += 1
     return sample, features
+
+
+@contextmanager
+def interruptible(network: nn.Module, go_on: Callable[[], bool]) -> Iterator[None]:
+    """Within this context a pass of the network ends before its next convolution once it is told to.
+
+    Args:
+        network: whose passes.
+        go_on: asked before every convolution.
+
+    Raises:
+        Cancelled: from the pass, as soon as `go_on` returned False.
+    """
+
+    def ask(*_: object) -> None:
+        if not go_on():
+            raise Cancelled("something else is to be computed first")
+
+    hooks = [layer.register_forward_pre_hook(ask) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def seeded_noise(shape: Sequence[int], seed: int, device: torch.device | str = "cpu") -> Tensor:

@@ -105,9 +105,20 @@ class Worker:
         self._channel.send(_hello())
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         while True:
+            self._look_ahead()
             request = self._queue.get()
             self._answer(request, self._do_job)
             self._cancelled.pop(request["id"])
+
+    def _look_ahead(self) -> None:
+        """Work for nobody in particular, until something is asked for; what goes wrong in it concerns nobody."""
+        if self._jobs is None:
+            return
+        try:
+            while self._queue.empty() and self._jobs.look_ahead(self._queue.empty):
+                pass
+        except Exception:
+            traceback.print_exc()
 
     def _read(self) -> None:
         """Take in requests; the end of the input means that Slicer is gone.

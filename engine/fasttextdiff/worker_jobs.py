@@ -8,7 +8,8 @@ from __future__ import annotations
 import platform
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from fasttextdiff.denoiser import interruptible
 from fasttextdiff.environment import cpu_name
-from fasttextdiff.errors import DeviceMemoryError, UsageError, one_line
+from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
 from fasttextdiff.model_info import read_info
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.reading import decoded_from_memory, volume_from
@@ -64,6 +66,7 @@ class Jobs:
     def __init__(self) -> None:
         self._segmenter: Segmenter | None = None
         self._volumes: OrderedDict[str, _Known] = OrderedDict()
+        self._ahead = _Ahead()
         quiet_libraries()
 
     def do(self, request: Request, progress: Progress) -> Answer:
@@ -113,6 +116,7 @@ class Jobs:
     def _forget_model(self) -> None:
         """Make room before another model comes; descriptions of volumes are of use with their own model only."""
         self._segmenter = None
+        self._ahead.forget()
         for known in self._volumes.values():
             known.image = None
 
@@ -143,6 +147,7 @@ class Jobs:
         known.image = self._opened().describe(known.volume)
         self._volumes[name] = known
         self._volumes.move_to_end(name)
+        self._ahead.forget()
         while len(self._volumes) > VOLUMES_KEPT:
             self._volumes.popitem(last=False)
         return _volume_fields(known.image, is_guessed=asked is None and decoded.modality is None)
@@ -150,6 +155,7 @@ class Jobs:
     def close_volume(self, request: Request) -> Answer:
         """Forget a volume, so that its file can be removed; one that is not known needs no forgetting."""
         self._volumes.pop(required(request, "volume", str), None)
+        self._ahead.forget()
         return {}
 
     def _described(self, name: str) -> EncodedImage:
@@ -173,6 +179,7 @@ class Jobs:
         started = time.perf_counter()
         image, findings, folder = self._asked(request)
         results, notes = self._decoded(image, findings, optional(request, "threshold", float), progress)
+        self._ahead.shown(image)
         files = _Files(folder)
         try:
             found = self._finding_fields(results.findings, results.provenance, files)
@@ -222,6 +229,22 @@ class Jobs:
         results = self._segmenter.decode_slices(image, findings, threshold=threshold, progress=progress)
         return results, [TOO_SMALL_GPU]
 
+    def look_ahead(self, go_on: Callable[[], bool]) -> bool:
+        """Encode one slice beside the one that was segmented last, for a user who scrolls.
+
+        Args:
+            go_on: asked again and again; once it returns False, the work is dropped at once.
+
+        Returns:
+            whether there is more of it.
+        """
+        image = self._ahead.next()
+        if image is None or self._segmenter is None:
+            return False
+        with suppress(Cancelled, DeviceMemoryError), interruptible(self._segmenter.pipeline.denoiser, go_on):
+            self._segmenter.encode_slices(image)
+        return True
+
     def _finding_fields(self, findings: Sequence[FindingResult], provenance: Provenance, files: _Files) -> list[Answer]:
         gate = self._opened().pipeline.info.presence_threshold
         described = segment_fields([found.finding for found in findings])
@@ -244,6 +267,35 @@ class Jobs:
                 }
             )
         return answers
+
+
+class _Ahead:
+    """Which slices a user who looks at one slice after the other may want to see next."""
+
+    def __init__(self) -> None:
+        self._last: EncodedImage | None = None
+        self._next: list[EncodedImage] = []
+
+    def forget(self) -> None:
+        """Hold on to no volume."""
+        self._last, self._next = None, []
+
+    def shown(self, image: EncodedImage) -> None:
+        """Take note of what was segmented: from a single slice the user may go on, or back."""
+        last, self._last = self._last, image
+        self._next = []
+        if len(image.slices) != 1:
+            return
+        here = image.slices.start
+        step = -1 if last is not None and last.volume is image.volume and last.slices.start > here else 1
+        for index in (here - step, here + step):  # the last one comes first
+            if 0 <= index < image.display.n_slices:
+                one = (index, index + 1)
+                self._next.append(image.with_request(slices=one, samples=image.samples, seed=image.seed))
+
+    def next(self) -> EncodedImage | None:
+        """The request to encode next, once."""
+        return self._next.pop() if self._next else None
 
 
 class _Files:
