@@ -37,9 +37,9 @@ class PlainPipeline(FastTextDiffPipeline):
     """
 
     def __init__(self, fast: FastTextDiffPipeline) -> None:
-        denoiser, fusion = (
-            copy.deepcopy(module).to(memory_format=torch.contiguous_format) for module in (fast.denoiser, fast.fusion)
-        )
+        denoiser, fusion = copy.deepcopy(fast.denoiser), copy.deepcopy(fast.fusion)
+        for part in (denoiser, fusion):
+            part.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         super().__init__(fast.text_encoder, denoiser, fusion, fast.preprocessing, fast.info)
 
     def maps(self, image: Tensor, noise: Tensor) -> list[Tensor]:
