@@ -10,18 +10,9 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from .BatchCases import (
-    DONE,
-    FAILED,
-    RUNNING,
-    SKIPPED,
-    BatchCase,
-    BatchState,
-    folderSteps,
-    isInUse,
-    storedRequest,
-)
+from .BatchCases import DONE, FAILED, BatchCase, BatchState, folderSteps, isInUse, storedRequest
 from .BatchRun import BatchRun
+from .BatchTable import BatchTable
 from .Jobs import Job, JobRunner
 from .WorkFolder import WorkFolder
 
@@ -29,11 +20,8 @@ _PAUSE = 200
 """Milliseconds between two updates of the table while a batch runs."""
 _REFRESH = 1000
 """Milliseconds between looks at an output folder that another process works on."""
-_ROWS = 500
-"""Rows of the table: more cannot be looked through, and would take seconds to fill."""
 _TABLES = (".csv", ".json")
 _SEPARATOR = "; "
-_CASE, _IMAGE, _STATE = range(3)
 
 
 @dataclass(frozen=True)
@@ -79,8 +67,7 @@ class BatchPanel:
         guarded: Callable[[Callable[..., None]], Callable[..., None]],
     ):
         self._ui, self._runner, self._hooks = ui, runner, hooks
-        self._rows: list[tuple[str, str, str]] = []
-        self._cases: list[BatchCase] = []
+        self._table = BatchTable(ui.batchTable, self.updateButtons)
         self._stored: dict[str, Any] = {}
         self._looking: Job | None = None
         self._isInUse = self._isDryRun = self._wasRunning = self._isThere = False
@@ -116,13 +103,6 @@ class BatchPanel:
             ui.batchWorkersSpinBox,
         )
         ui.batchWorkersSpinBox.maximum = os.cpu_count() or 1
-        table = ui.batchTable
-        table.setColumnCount(3)
-        table.setHorizontalHeaderLabels([_("Case"), _("Image"), _("State")])
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(20)
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Interactive)
-        table.horizontalHeader().setSectionResizeMode(_STATE, qt.QHeaderView.Stretch)
 
     def _connect(self, guarded: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
         ui = self._ui
@@ -141,7 +121,6 @@ class BatchPanel:
         ui.batchInputPathLineEdit.connect("currentPathChanged(QString)", guarded(self._onSource))
         ui.batchOutputPathLineEdit.connect("currentPathChanged(QString)", guarded(self._onOutput))
         ui.batchFindingsLineEdit.connect("textChanged(QString)", self._onInput)
-        ui.batchTable.itemSelectionChanged.connect(self.updateButtons)
 
     @property
     def isRunning(self) -> bool:
@@ -295,14 +274,9 @@ class BatchPanel:
         self.run.start(request, *options)
 
     def _onLoad(self) -> None:
-        case = self._selected
+        case = self._table.selected
         if case is not None:
             self._hooks.load(case, Path(self._output) / case.name)
-
-    @property
-    def _selected(self) -> BatchCase | None:
-        row = self._ui.batchTable.currentRow()
-        return self._cases[row] if 0 <= row < len(self._cases) else None
 
     # --- an output folder -----------------------------------------------------------------------------------------
 
@@ -340,7 +314,7 @@ class BatchPanel:
         """Bring everything up to date."""
         self._failed = self.run.state.count(FAILED)
         self._showProgress()
-        self._showCases()
+        self._table.show([*self.run.state.cases.values(), *self.run.state.skipped])
         self.updateButtons()
 
     def updateButtons(self) -> None:
@@ -352,7 +326,8 @@ class BatchPanel:
         for widget in (*self._inputs, *self._formats.values()):
             widget.enabled = not self.run.isRunning
         ui.batchRetryButton.enabled = not start and self._failed > 0
-        ui.batchLoadButton.enabled = self._selected is not None and self._selected.state == DONE
+        selected = self._table.selected
+        ui.batchLoadButton.enabled = selected is not None and selected.state == DONE
         ui.batchLabel.text = self._line(start)
 
     def _line(self, whyNoStart: str) -> str:
@@ -378,44 +353,10 @@ class BatchPanel:
         bar.setValue(ended)
         bar.setFormat(text)
 
-    def _showCases(self) -> None:
-        """Fill the table; only rows that changed."""
-        state, table = self.run.state, self._ui.batchTable
-        cases = [*state.cases.values(), *state.skipped]
-        if len(cases) > _ROWS:  # those worth a look first
-            cases.sort(key=lambda case: (FAILED, RUNNING, SKIPPED).index(case.state) if case.state in _NOTABLE else 3)
-        self._cases = cases[:_ROWS]
-        rows = [(case.name, Path(case.path).name, _stateText(case)) for case in self._cases]
-        if len(cases) > _ROWS:
-            rows.append(("", "", _("and {count:,} more: see summary.csv").format(count=len(cases) - _ROWS)))
-        if rows == self._rows:
-            return
-        table.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            if self._rows[number : number + 1] != [row]:
-                self._showRow(number, row)
-        if len(rows) != len(self._rows):
-            table.resizeColumnToContents(_CASE)
-        self._rows = rows
-
-    def _showRow(self, number: int, row: tuple[str, str, str]) -> None:
-        tip = self._cases[number].path if number < len(self._cases) else ""
-        for column, text in enumerate(row):
-            item = qt.QTableWidgetItem(text)
-            item.setToolTip("\n".join(filter(None, (tip, row[_STATE]))))
-            self._ui.batchTable.setItem(number, column, item)
-
-
-_NOTABLE = (FAILED, RUNNING, SKIPPED)
-
 
 def _storedFormats(request: dict[str, Any]) -> list[str]:
     """Formats of a request, which the command line also takes without the dot."""
     return [name if name.startswith(".") else f".{name}" for name in request.get("formats", ())]
-
-
-def _stateText(case: BatchCase) -> str:
-    return f"{case.state}: {case.reason}" if case.reason else case.state
 
 
 def _pace(state: BatchState) -> str:
