@@ -4,6 +4,7 @@ Knows the scene and the engine's protocol; what a DICOM Segmentation is, the eng
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from .DicomSource import dicomFiles
-from .EngineSession import EngineSession, writeArray
-from .Geometry import SceneError, ijkToRas
+from .EngineSession import EngineSession, slabs, writeSteps
+from .Geometry import SceneError, arrayShape, ijkToRas
 from .Jobs import Steps
 from .SegmentationFiles import TAG_NAMES, requireSegments
 from .SegmentVoxels import labelmapOf, segmentArray, segmentIds
@@ -49,12 +50,11 @@ def dicomSegSteps(
         segments = []
         for segmentId in segmentIds(segmentationNode.GetSegmentation()):
             file = folder / f"{len(segments)}.raw"
-            mask = segmentArray(segmentationNode, segmentId, volumeNode)
-            yield from writeArray(mask, file)
+            yield from writeSteps(_parts(segmentationNode, segmentId, volumeNode), file)
             if _state(segmentationNode, volumeNode) != before:
                 raise SceneError(_("The segments were changed while they were being saved: save them again."))
             entry = _described(segmentationNode.GetSegmentation().GetSegment(segmentId))
-            segments.append({**entry, "file": str(file), "dtype": mask.dtype.name, "shape": list(mask.shape)})
+            segments.append({**entry, "file": str(file), "dtype": "bool", "shape": list(arrayShape(volumeNode))})
         answer = yield from session.client.ask(
             "saveDicomSeg",
             output=str(Path(path).absolute()),
@@ -66,6 +66,13 @@ def dicomSegSteps(
         return list(answer["notes"])
     finally:
         remove(folder)
+
+
+def _parts(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Iterator[np.ndarray]:
+    """A segment, some slices (n, j, i) at a time, bool."""
+    k, j, i = arrayShape(volumeNode)
+    for part in slabs(k, j * i):
+        yield segmentArray(segmentationNode, segmentId, volumeNode, (part.start, part.stop))
 
 
 def _described(segment: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Knows arrays and answers; knows nothing about Slicer's scene or windows.
 
 import os
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from .Jobs import Steps
 from .SegmentationOutput import SegmentationOutput
 from .WorkFolder import WorkFolder, remove
 
-_CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 8 << 20
 """Voxels written in one step: a few milliseconds, so that the window never halts while a volume is handed over."""
 _VOLUMES_KEPT = 2
 
@@ -157,7 +157,8 @@ class EngineSession:
         folder = self.folder.newFolder("volume")
         try:
             file = folder / "voxels.raw"
-            yield from writeArray(source.array, file)
+            array = source.array
+            yield from writeSteps((array[part] for part in slabs(len(array), array[0].nbytes)), file)
         except BaseException:
             remove(folder)
             raise
@@ -241,19 +242,24 @@ def _engineVolume(name: str, answer: dict[str, Any]) -> EngineVolume:
     )
 
 
-def writeArray(array: np.ndarray, file: Path) -> Steps:
-    """Write voxels in C order, a few milliseconds at a time, into a new file that only this user can read.
+def slabs(slices: int, sliceBytes: int) -> Iterator[slice]:
+    """Ranges of slices that take a few milliseconds to write."""
+    step = max(1, CHUNK_BYTES // max(1, sliceBytes))
+    for first in range(0, slices, step):
+        yield slice(first, min(first + step, slices))
+
+
+def writeSteps(parts: Iterable[np.ndarray], file: Path) -> Steps:
+    """Write arrays in C order one after the other, one in each step, into a new file that only this user can read.
 
     Raises:
         EngineError: it cannot be written, e.g. on a full disk.
     """
-    perSlice = max(1, array[0].nbytes)
-    step = max(1, _CHUNK_BYTES // perSlice)
     try:
         # not readable by others: `open` alone would obey the umask
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            for first in range(0, len(array), step):
-                stream.write(np.ascontiguousarray(array[first : first + step]).data)
+            for part in parts:
+                stream.write(np.ascontiguousarray(part).data)
                 yield
     except OSError as error:
         raise EngineError(
