@@ -19,12 +19,12 @@ from pydicom.uid import (
 )
 
 from fasttextdiff.environment import Requirement
-from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError
+from fasttextdiff.errors import Cancelled, FastTextDiffError, MissingPackagesError, UsageError
 from fasttextdiff.reading import read_volume
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
 from fasttextdiff.segment_tags import segment_names, segment_tags, unescape_tag
 from fasttextdiff.terminology import Code, CodedFinding
-from fasttextdiff.worker_dicom import save_dicom_seg
+from fasttextdiff.worker_dicom import save_dicom_seg, series_files
 from fasttextdiff.worker_questions import segment_fields
 from fasttextdiff.writing import (
     check_segmentation_path,
@@ -373,11 +373,23 @@ def in_slicers_words(result, folder):
     }
 
 
+def go_on(done, total):
+    return True
+
+
 @pytest.mark.parametrize("source", [stack, multiframe, projection])
 def test_segments_that_nobody_touched_are_saved_as_the_command_line_writes_them(tmp_path, source):
     result = result_of(source(tmp_path))
-    save_dicom_seg(in_slicers_words(result, tmp_path))
+    save_dicom_seg(in_slicers_words(result, tmp_path), go_on)
     assert (tmp_path / "saved.dcm").read_bytes() == write(tmp_path, result).read_bytes()
+
+
+def test_slicer_is_told_the_files_of_a_series_in_the_order_of_its_slices(tmp_path):
+    volume = stack(tmp_path)
+    write_slice(tmp_path / "source" / "other", np.zeros((6, 7), np.int16), SeriesInstanceUID="1.2.3")
+    told = series_files({"path": str(tmp_path / "source"), "series": volume.source.series_uid})
+    assert told["files"] == [file for file, _ in volume.source.frames] != sorted(told["files"])
+    assert told["instanceUids"] == list(volume.source.instance_uids)
 
 
 def test_edited_renamed_drawn_and_foreign_segments_say_so_and_keep_every_voxel(tmp_path):
@@ -389,7 +401,7 @@ def test_edited_renamed_drawn_and_foreign_segments_say_so_and_keep_every_voxel(t
     drawn.update(tags={}, name="drawn", terminology="not~one")
     foreign = {"DICOM.SegmentAlgorithmType": "AUTOMATIC", "DICOM.SegmentAlgorithmName": "Other 2"}
     request["segments"].append({**edited, "name": "drawn", "tags": foreign})
-    save_dicom_seg(request)
+    save_dicom_seg(request, go_on)
     dataset = pydicom.dcmread(request["output"])
     first, second, third, fourth = dataset.SegmentSequence
     kinds = [segment.SegmentAlgorithmType for segment in dataset.SegmentSequence]
@@ -421,9 +433,13 @@ def test_what_cannot_be_saved_from_slicer_is_one_line_and_an_older_file_stays(sa
         ({"segments": []}, "no segment"),
     ):
         with pytest.raises(FastTextDiffError, match=words) as caught:
-            save_dicom_seg({**request, **change})
+            save_dicom_seg({**request, **change}, go_on)
         assert "\n" not in str(caught.value)
+    for allowed in (0, 1):  # cancelled before and after the work
+        with pytest.raises(Cancelled):
+            save_dicom_seg(request, lambda done, total, allowed=allowed: done <= allowed)
     assert (tmp_path / "saved.dcm").read_bytes() == b"older"
+    assert len(list(tmp_path.iterdir())) == 5  # three masks, the older file, the source
     shutil.rmtree(tmp_path / "source")
     with pytest.raises(FastTextDiffError, match="5 of 5 DICOM files"):
-        save_dicom_seg(request)
+        save_dicom_seg(request, go_on)

@@ -5,7 +5,7 @@ Knows the protocol's fields; knows nothing about models, threads and streams.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.dicom_seg import DicomSegment, write_segments
-from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.output_files import whole_files
 from fasttextdiff.reading import read_volume
 from fasttextdiff.segment_tags import PREFIX, segment_names, texts_of_tags, unescape_tag
@@ -41,10 +41,15 @@ def series_files(request: Request) -> dict[str, Any]:
     return {"files": files, "instanceUids": list(dict.fromkeys(volume.source.instance_uids))}
 
 
-def save_dicom_seg(request: Request) -> dict[str, Any]:
+def save_dicom_seg(request: Request, progress: Callable[[int, int], bool]) -> dict[str, Any]:
     """Write the segments on the grid of the DICOM images that the volume in Slicer was loaded from.
 
+    Args:
+        request: with segments, files and place.
+        progress: asked with (done, total) steps; False cancels, and no file is changed.
+
     Raises:
+        Cancelled: `progress` returned False.
         UsageError: the request cannot be served, or the images cannot be referred to.
         MissingPackagesError: highdicom is not there.
         FastTextDiffError: the images are gone, or the volume is not on their grid any more.
@@ -56,8 +61,15 @@ def save_dicom_seg(request: Request) -> dict[str, Any]:
     check_segmentation_source(volume, path)
     _require_same_grid(volume, segments, matrix_of(request))
     with whole_files(path) as (temporary,):
+        _go_on(progress, 1)
         write_segments(volume, segments, temporary)
+        _go_on(progress, 2)
     return {"notes": dicom_seg_notes(volume, path)}
+
+
+def _go_on(progress: Callable[[int, int], bool], done: int) -> None:
+    if not progress(done, 2):
+        raise Cancelled("cancelled: no file was changed")
 
 
 def _source(files: Sequence[Any], name: str) -> Volume:

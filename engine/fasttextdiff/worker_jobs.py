@@ -74,16 +74,17 @@ class Jobs:
 
         Args:
             request: with one of the operations below.
-            progress: asked after every slice of a segmentation.
+            progress: asked after every slice of a segmentation, and before a file is put in its place.
         """
         if request["op"] == "segment":
             return self.segment(request, progress)
+        if request["op"] == "saveDicomSeg":
+            return save_dicom_seg(request, progress)
         return {
             "open": self.open,
             "volume": self.volume,
             "closeVolume": self.close_volume,
             "seriesFiles": series_files,
-            "saveDicomSeg": save_dicom_seg,
         }[request["op"]](request)
 
     # --- the model ---------------------------------------------------------------------------------------------------
