@@ -1,0 +1,84 @@
+"""The uncertainty layer in the real panel: the entropy, on and off without a trace, and the least certain slice."""
+
+import numpy as np
+import pytest
+from scipy.special import entr
+
+
+@pytest.fixture
+def segmented(panel, chestCt):
+    """Four slices, one result."""
+    panel.type("left lung\nopacity")
+    panel.widget._startRun(panel.widget._request((40, 44)))
+    panel.finishRun()
+    yield chestCt
+    panel.ui.uncertaintyCheckBox.checked = False
+
+
+def composites(panel):
+    return panel.slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+
+
+def volumes(panel):
+    """Images in the scene, and how they are shown."""
+    classes = ("vtkMRMLVolumeNode", "vtkMRMLScalarVolumeDisplayNode")
+    return {node.GetID() for each in classes for node in panel.slicer.util.getNodesByClass(each)}
+
+
+def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, segmented):
+    slicer, view = panel.slicer, panel.widget.uncertainty
+    other = slicer.util.addVolumeFromArray(np.ones((2, 8, 8), np.int16), np.eye(4), "theirs")
+    composites(panel)[0].SetForegroundVolumeID(other.GetID())
+    composites(panel)[0].SetForegroundOpacity(0.25)
+    nodes = volumes(panel)
+    before = slicer.util.arrayFromVolume(segmented).copy(), [panel.mask(name, segmented) for name in panel.names]
+    panel.ui.uncertaintySlider.value = 0.7
+    panel.ui.uncertaintyCheckBox.checked = True
+    panel.waitFor(lambda: view.node is not None)
+    shown = slicer.util.arrayFromVolume(view.node)
+    found = panel.widget.results.lastRun.output.findings
+    bits = np.max([(entr(f.probability) + entr(1 - f.probability)) / np.log(2) for f in found], axis=0)
+    np.testing.assert_allclose(shown[40:44], bits, atol=1e-5)
+    assert not np.delete(shown, slice(40, 44), axis=0).any()
+    assert 0.5 < shown.max() <= 1
+    assert {each.GetForegroundVolumeID() for each in composites(panel)} == {view.node.GetID()}
+    assert {each.GetForegroundOpacity() for each in composites(panel)} == {0.7}
+    assert not view.node.GetSaveWithScene()
+    assert not view.node.GetDisplayNode().GetSaveWithScene()
+
+    first = view.node.GetID()
+    panel.ui.findingsTextEdit.setPlainText("right lung")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    index = panel.widget._shownSlice().index
+    panel.waitFor(lambda: slicer.util.arrayFromVolume(view.node)[index].any())
+    assert not slicer.util.arrayFromVolume(view.node)[40:44].any()  # only the last result
+    assert view.node.GetID() == first
+
+    panel.ui.uncertaintyCheckBox.checked = False
+    assert volumes(panel) == nodes
+    assert composites(panel)[0].GetForegroundVolumeID() == other.GetID()
+    assert composites(panel)[0].GetForegroundOpacity() == 0.25
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(segmented), before[0])
+    for name, mask in zip(("left lung", "opacity"), before[1], strict=False):
+        np.testing.assert_array_equal(panel.mask(name, segmented), mask)
+
+
+def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(panel, segmented):
+    from FastTextDiffSegmentLib.UncertaintyView import entropy
+
+    run = panel.widget.results.lastRun
+    bits = np.max([entropy(found.probability) for found in run.output.findings], axis=0).mean(axis=(1, 2))
+    marked = np.any([found.mask(run.threshold).any(axis=(1, 2)) for found in run.output.findings], axis=0)
+    assert marked.any()
+    expected = 40 + int(np.argmax(np.where(marked, bits, -1)))
+    panel.click("leastCertainButton")
+    panel.waitFor(lambda: panel.message.startswith("Slice"))
+    assert panel.widget._shownSlice().index == expected
+    assert panel.message == f"Slice {expected + 1}: {bits[expected - 40]:.3f} bits on average"
+    assert panel.widget.uncertainty.node is None  # it is not shown unless asked for
+    panel.ui.uncertaintyCheckBox.checked = True
+    panel.waitFor(lambda: panel.widget.uncertainty.node is not None)
+    panel.click("undoButton")
+    assert panel.widget.uncertainty.node is None
+    assert not panel.ui.leastCertainButton.enabled
