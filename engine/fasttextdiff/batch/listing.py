@@ -81,7 +81,7 @@ class Terminal(Listener):
             "left": tally.total - tally.ended,
             "skipped": len(plan.skipped),
         }
-        show_table(str(folder), ("", "cases"), [(name, str(count)) for name, count in counts.items()])
+        show_table("", ("", "cases"), [(name, str(count)) for name, count in counts.items()])
         for name, reason in failures:
             self._say(f"note: {name}: {reason}")
         print(f"wrote {folder / 'summary.csv'}\n{USE}")
