@@ -217,12 +217,10 @@ class FusionHead(ModelMixin, ConfigMixin):
     ) -> FusionOutput:
         """:meth:`forward` from the maps that :meth:`project` made on."""
         words = self.block.words(text, text_mask)
-        fused = [
-            self.block(m.flatten(2).transpose(1, 2), words).transpose(1, 2).unflatten(2, m.shape[2:]) for m in maps
-        ]
+        fused = [_as_map(self.block(_as_pixels(m), words), m) for m in maps]
         hidden = functional.relu_(self.norm1(convolve_upsampled(self.conv1, fused, size)))
         hidden = functional.relu_(self.norm2(self.conv2(hidden)))
-        return FusionOutput(self.conv3(hidden), self.presence(fused[0], hidden))
+        return FusionOutput(_convolve_to_few(self.conv3, hidden), self.presence(fused[0], hidden))
 
     def presence(self, coarsest: Tensor, hidden: Tensor) -> Tensor | None:
         """Logit (B,) that the finding is there, from the coarsest fused map and the decoder's last hidden one."""
@@ -234,15 +232,28 @@ class FusionHead(ModelMixin, ConfigMixin):
 
     def _projected(self, scale: int, feature: Tensor) -> Tensor:
         index = self.projection_of_scale[scale]
-        height, width = feature.shape[2:]
-        x = feature.flatten(2).transpose(1, 2)
+        x = _as_pixels(feature)
         if index is not None:
             projection = self.projections[index]
             assert isinstance(projection, nn.Conv2d)
             x = functional.linear(x, projection.weight.flatten(1), projection.bias)
         if self.position is not None:
-            x = x + self.position(positional_code(height, width, x.device, x.dtype))
-        return x.transpose(1, 2).unflatten(2, (height, width))
+            x = x + self.position(positional_code(*feature.shape[2:], x.device, x.dtype))
+        return _as_map(x, feature)
+
+
+def _as_pixels(image: Tensor) -> Tensor:
+    """(B, C, h, w) to (B, h * w, C)."""
+    return image.flatten(2).transpose(1, 2)
+
+
+def _as_map(pixels: Tensor, like: Tensor) -> Tensor:
+    """(B, h * w, C) to (B, C, h, w) with height and width of another map; channels last in memory.
+
+    `transpose` before `unflatten` would do as well, but leave a batch of one with strides that torch does not take for
+    channels last, and then copies.
+    """
+    return pixels.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
 
 
 def foreground_logit(logits: Tensor) -> Tensor:
@@ -294,17 +305,36 @@ def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> None:
     """Add to `result` (B, H, W, out) the 3x3 convolution of a map (B, C, h, w) that is upsampled first.
 
     Upsampling rows commutes with convolving along columns: that is done at the map's own number of rows, for each of
-    the kernel's rows. What these give is upsampled, shifted to where each looks from, and added.
+    the kernel's rows. What these give is upsampled, and added where each of them looks from.
     """
-    _, height, width, out = result.shape
+    height, width = result.shape[1:3]
     wide = functional.interpolate(small, (small.shape[2], width), mode="bilinear", align_corners=False)
-    by_row = weight.permute(2, 0, 1, 3).flatten(0, 1)[:, :, None]  # (3 * out, C, 1, 3)
-    convolved = functional.conv2d(wide, by_row.contiguous(memory_format=torch.channels_last), padding=(0, 1))
-    tall = functional.interpolate(convolved, (height, width), mode="bilinear", align_corners=False)
-    above, here, below = tall.permute(0, 2, 3, 1).split(out, dim=3)
-    result += here
-    result[:, 1:] += above[:, :-1]
-    result[:, :-1] += below[:, 1:]
+    for row in range(3):
+        kernel = weight[:, :, row : row + 1].contiguous(memory_format=torch.channels_last)
+        convolved = functional.conv2d(wide, kernel, padding=(0, 1))
+        tall = functional.interpolate(convolved, (height, width), mode="bilinear", align_corners=False)
+        seen = slice(max(0, row - 1), height + min(0, row - 1))  # beyond the border lies nothing
+        result[:, max(0, 1 - row) : height + min(0, 1 - row)] += tall.permute(0, 2, 3, 1)[:, seen]
+
+
+def _convolve_to_few(convolution: nn.Conv2d, image: Tensor) -> Tensor:
+    """A 3x3 convolution, padded by one, to so few channels that its taps are best added plane by plane.
+
+    Args:
+        convolution: of C channels to a few.
+        image: (B, C, H, W).
+
+    Returns:
+        (B, few, H, W).
+    """
+    assert convolution.bias is not None
+    few, (height, width) = convolution.out_channels, image.shape[2:]
+    taps = convolution.weight.permute(2, 3, 0, 1).flatten(0, 2) @ image.flatten(2)
+    padded = convolution.bias[:, None, None].expand(len(image), -1, height + 2, width + 2).clone()
+    for tap, planes in enumerate(taps.unflatten(2, (height, width)).split(few, dim=1)):
+        down, right = 2 - tap // 3, 2 - tap % 3
+        padded[:, :, down : down + height, right : right + width] += planes
+    return padded[:, :, 1:-1, 1:-1]
 
 
 def _projection_roles(channels: Sequence[int], width: int) -> list[tuple[bool, int] | None]:
