@@ -143,7 +143,7 @@ def compact_preprocessing() -> Preprocessing:
     """How the compact model is shown images, in training and in use."""
     return Preprocessing(
         {
-            Modality.XRAY: ImageSettings(size=224),
+            Modality.XRAY: ImageSettings(size=208),
             Modality.CT: ImageSettings(size=256, window=CT_LUNG_WINDOW, crop_to_body=True),
             Modality.HISTOLOGY: ImageSettings(size=256, tiled=True, enlarge_to=512),
             Modality.MR: ImageSettings(size=256),
