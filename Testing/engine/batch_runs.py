@@ -12,6 +12,8 @@ import time
 
 LOOSE = ("timings-", "summary.", ".lock-", "failed.log", "request.local")
 """What may differ from run to run: seconds, locks, addresses in a library's messages, and the place of the output."""
+PATIENCE = 1200
+"""Seconds, after which a process is taken to hang, even on a machine that does other things, too."""
 DATE = {"SOURCE_DATE_EPOCH": "1700000000"}
 
 

@@ -21,7 +21,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import SimpleITK
-from batch_runs import FINDINGS, batch, content, ends, events, table, wait_for
+from batch_runs import FINDINGS, PATIENCE, batch, content, ends, events, table, wait_for
 from PIL import Image
 
 from fasttextdiff.batch.cases import CaseOptions, find_cases
@@ -54,7 +54,7 @@ def studies(tmp_path_factory):
 def undisturbed(studies, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole")
     process = batch(studies, output, *FINDINGS)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, errors  # the cut file failed
     assert "1 of 6 cases failed" in errors
     return output
@@ -117,7 +117,7 @@ def test_a_batch_killed_again_and_again_ends_as_if_nothing_had_happened(studies,
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     process = batch(studies, tmp_path / "out", *FINDINGS)
-    process.communicate(timeout=300)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert content(tmp_path / "out") == content(undisturbed)
 
@@ -125,7 +125,7 @@ def test_a_batch_killed_again_and_again_ends_as_if_nothing_had_happened(studies,
 def test_two_workers_and_two_shards_give_what_one_gives(studies, undisturbed, tmp_path):
     for shard in ("1/2", "2/2"):
         process = batch(studies, tmp_path / "out", *FINDINGS, "--workers", "2", "--shard", shard)
-        process.communicate(timeout=300)
+        process.communicate(timeout=PATIENCE)
     assert content(tmp_path / "out") == content(undisturbed)
 
 
@@ -135,13 +135,13 @@ def test_a_second_run_is_refused_while_one_runs_and_so_is_another_request(studie
         assert first.poll() is None
         time.sleep(0.05)
     second = batch(studies, tmp_path / "out", *FINDINGS)
-    _, errors = second.communicate(timeout=120)
+    _, errors = second.communicate(timeout=PATIENCE)
     assert second.returncode == 2
     assert "a batch is running" in errors
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     other = batch(studies, undisturbed, "-f", "left lung", "--format", ".png")
-    _, errors = other.communicate(timeout=120)
+    _, errors = other.communicate(timeout=PATIENCE)
     assert other.returncode == 2
     assert "another formats" in errors
 
@@ -149,7 +149,7 @@ def test_a_second_run_is_refused_while_one_runs_and_so_is_another_request(studie
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_a_dry_run_writes_nothing(studies, tmp_path, options):
     process = batch(studies, tmp_path / "out", *FINDINGS, "--dry-run", *options)
-    shown, _ = process.communicate(timeout=120)
+    shown, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert "left lung" in shown
     assert not (tmp_path / "out").exists()
@@ -166,7 +166,7 @@ def test_another_program_hears_of_everything_on_standard_output(studies, tmp_pat
         (tmp_path / "in" / name).write_bytes((studies / name).read_bytes())
     (tmp_path / "in" / "empty.dcm").touch()
     process = batch(tmp_path / "in", tmp_path / "out", *FINDINGS, "--json")
-    shown, errors = process.communicate(timeout=300)
+    shown, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, errors
     told = [event for event in events(shown.splitlines()) if event["event"] != "looking"]
     plan, end = told[0], told[-1]
@@ -191,7 +191,7 @@ def test_another_program_hears_of_everything_on_standard_output(studies, tmp_pat
     assert request["findings"] == ["left lung", "opacity in the right lung"]
 
     other = batch(tmp_path / "in", tmp_path / "out", "-f", "heart", *FINDINGS[4:], "--json")
-    shown, errors = other.communicate(timeout=120)
+    shown, errors = other.communicate(timeout=PATIENCE)
     assert other.returncode == 2
     error = events(shown.splitlines())[-1]
     assert (error["event"], error["exit_code"]) == ("error", 2)
@@ -204,7 +204,7 @@ def test_a_batch_ends_with_the_program_that_started_it_and_goes_on_as_if_nothing
 ):
     process = batch(studies, tmp_path / "out", *FINDINGS, "--json", "--until-eof", stdin=subprocess.PIPE)
     wait_for(process, {"event": "case", "state": "done"})
-    shown, errors = process.communicate(timeout=60)  # closes its input
+    shown, errors = process.communicate(timeout=PATIENCE)  # closes its input
     assert process.returncode == 130, errors
     assert "the same command goes on" in errors
     end = events(shown.splitlines())[-1]
@@ -222,7 +222,7 @@ def test_a_batch_ends_with_the_program_that_started_it_and_goes_on_as_if_nothing
     assert ends(process.pid)
 
     process = batch(studies, tmp_path / "out", *FINDINGS)
-    process.communicate(timeout=300)
+    process.communicate(timeout=PATIENCE)
     assert content(tmp_path / "out") == content(undisturbed)
 
 
@@ -277,13 +277,17 @@ def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_worker(studies, und
         distributed.Client(cluster) as client,
     ):  # fmt: skip
         victim, _ = client.run(os.getpid).values()
-        process = batch(studies, tmp_path / "out", *FINDINGS, "--scheduler", cluster.scheduler_address)
+        process = batch(studies, tmp_path / "out", *FINDINGS, "--scheduler", cluster.scheduler_address, "--json")
         while not list((tmp_path / "out").glob("*/case.json")):
             assert process.poll() is None
             time.sleep(0.05)
         os.kill(victim, signal.SIGKILL)
-        process.communicate(timeout=300)
+        shown, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
+    told = [event for event in events(shown.splitlines()) if event["event"] == "case"]
+    states = {(event["case"], event["state"]) for event in told}
+    assert {case for case, state in states if state == "started"} == {event["case"] for event in told}
+    assert sorted(state for _, state in states if state != "started") == ["done"] * 5 + ["failed"]
     assert content(tmp_path / "out") == content(undisturbed)
 
 
@@ -324,18 +328,19 @@ def test_a_cluster_with_certificates_serves_those_it_trusts_and_nobody_else(
         address = cluster.scheduler_address
         assert address.startswith("tls://")
         arguments = (tmp_path, RUN, address, Stop())
-        for missing in ((None, None, None), (cert, cert, key)):
-            with pytest.raises(UsageError, match="does not trust us"):
-                ClusterWorkers(*arguments, missing)
-        with pytest.raises(UsageError, match="go together"):
-            ClusterWorkers(*arguments, (ca, None, None))
-        with pytest.raises(UsageError, match="no such file"):
-            ClusterWorkers(*arguments, (ca, cert, "gone.pem"))
+        for certificates, words in (
+            ((None, None, None), "needs --tls-ca-file"),
+            ((ca, None, None), "go together"),
+            ((ca, cert, "gone.pem"), "no such file"),
+            ((cert, cert, key), "does not trust us"),
+        ):
+            with pytest.raises(UsageError, match=words):
+                ClusterWorkers(*arguments, certificates)
         process = batch(
             tmp_path / "in", tmp_path / "out", *FINDINGS, "--scheduler", address,
             "--tls-ca-file", ca, "--tls-cert", cert, "--tls-key", key,
         )  # fmt: skip
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors
     (record,) = (tmp_path / "out").glob("*/case.json")
     assert json.loads(record.read_text()) == json.loads((undisturbed / record.parent.name / "case.json").read_text())

@@ -102,5 +102,6 @@ def inSliceOrder(folder):
     """The files of a series sorted along the patient: by name they would give another volume."""
     import pydicom
 
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(files, key=lambda file: pydicom.dcmread(file, stop_before_pixels=True).ImagePositionPatient[2])
+    return sorted(
+        folder.iterdir(), key=lambda file: pydicom.dcmread(file, stop_before_pixels=True).ImagePositionPatient[2]
+    )

@@ -6,11 +6,13 @@ Knows Dask; the outputs go to a folder that all workers share, and are those of 
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from fasttextdiff.batch.events import Outcome
+from fasttextdiff.batch.events import Outcome, Started
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case
 from fasttextdiff.batch.processes import ATTEMPTS, failure, in_three_steps
@@ -48,47 +50,64 @@ class ClusterWorkers:
         self.folder, self.run, self.stop = folder.resolve(), run, stop
         try:
             self.client: Any = Client(scheduler, timeout=20, security=_security(scheduler, certificates))
-        except (OSError, TimeoutError, ValueError, TypeError) as error:  # a TypeError where certificates lack
+        except (OSError, TimeoutError, ValueError) as error:
             raise UsageError(
                 f"there is no Dask scheduler at {scheduler}, or it does not trust us: {one_line(error)}"
             ) from error
 
-    def outcomes(self, cases: Sequence[Case]) -> Iterator[Outcome]:
-        """As of any workers. A case whose worker is lost goes to another one; Dask gives it up after four losses."""
-        from dask.distributed import as_completed
+    def outcomes(self, cases: Sequence[Case]) -> Iterator[Started | Outcome]:
+        """As of any workers. A case whose worker is lost goes to another one; Dask gives it up after four losses.
 
-        resources = {GPU: 1} if self.run.device.startswith("cuda") else {}
-        futures = [
-            self.client.submit(
-                run_case,
-                case,
-                self.run,
-                str(self.folder),
-                key=f"fasttextdiff-{case.name}",
-                pure=False,
-                retries=0,
-                resources=resources,
-            )
-            for case in cases
-        ]
-        by_key = {future.key: case for future, case in zip(futures, cases, strict=True)}
-        self.stop.then(lambda: self.client.cancel(futures, force=True))  # completes them, so that the loop goes on
+        Raises:
+            FastTextDiffError: the scheduler is gone.
+        """
+        batch = f"fasttextdiff-{uuid.uuid4().hex}"  # Dask knows a task by its name, and may be at other batches
+        told: SimpleQueue[Any] = SimpleQueue()
+        self.client.subscribe_topic(batch, lambda event: told.put(Started(event[1])))
+        self.stop.then(lambda: told.put(None))
+        futures = {self._submit(case, batch): case for case in cases}
+        for future in futures:
+            future.add_done_callback(told.put)
         try:
-            for future in as_completed(futures):
-                if self.stop.is_set():
-                    return
-                if future.status == "finished":
-                    yield future.result()
+            while futures and (one := told.get()) is not None:
+                if isinstance(one, Started):
+                    yield one
                 else:
-                    yield failure(by_key[future.key], future.exception())
+                    yield self._outcome(futures.pop(one), one)
         finally:
-            self.client.cancel(futures, force=True)
+            self.client.cancel(list(futures), force=True)
             self.client.close()
+
+    def _outcome(self, case: Case, future: Any) -> Outcome:
+        if future.status == "finished":
+            told: Outcome = future.result()
+            return told
+        if future.status == "error":
+            return failure(case, future.exception())
+        raise FastTextDiffError("the Dask scheduler is gone; once there is one, the same command goes on")
+
+    def _submit(self, case: Case, batch: str) -> Any:
+        return self.client.submit(
+            run_case,
+            case,
+            self.run,
+            str(self.folder),
+            batch,
+            key=f"{batch}-{case.name}",
+            pure=False,
+            retries=0,
+            resources={GPU: 1} if self.run.device.startswith("cuda") else {},
+        )
 
 
 def _security(scheduler: str, certificates: Certificates) -> Any:
     """What Dask wants to know about certificates; None leaves it to its configuration."""
+    import dask
+    from dask.distributed import Security
+
     if not any(certificates):
+        if scheduler.startswith("tls://") and not dask.config.get("distributed.comm.tls.ca-file", None):
+            raise UsageError("a tls:// scheduler needs --tls-ca-file, --tls-cert and --tls-key")
         return None
     if not all(certificates) or not scheduler.startswith("tls://"):
         raise UsageError(
@@ -97,14 +116,15 @@ def _security(scheduler: str, certificates: Certificates) -> Any:
     for file in certificates:
         if not Path(str(file)).is_file():
             raise UsageError(f"{file}: no such file")
-    from dask.distributed import Security
-
     authority, certificate, key = certificates
     return Security(tls_ca_file=authority, tls_client_cert=certificate, tls_client_key=key, require_encryption=True)
 
 
-def run_case(case: Case, run: Run, folder: str) -> Outcome:
-    """One case from file to record, on whatever worker this is; tried as often as a local one."""
+def run_case(case: Case, run: Run, folder: str, topic: str) -> Outcome:
+    """One case from file to record, on whatever worker this is; tried as often as a local one. `topic` hears of it."""
+    from dask.distributed import get_worker
+
+    get_worker().log_event(topic, case.name)
     outputs = BatchFolder(Path(folder))
     try:
         segmenter = _segmenter(run)

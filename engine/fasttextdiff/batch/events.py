@@ -143,7 +143,7 @@ class JsonLines(Listener):
     looking     done, total: files of the input looked at; told at every hundredth part
     plan        cases: list of {case, state ("waiting", "done", "failed"), path, series_uid, modality, images,
                 description, findings}; skipped: list of {path, series_uid, reason}
-    case        case, state "started"; with a Dask cluster this is not told
+    case        case, state "started"; once more when it is tried again
     case        case, state "done", seconds: {read, inference, write, wait}, findings: list of {finding, ml, voxels,
                 presence, uncertainty, disagreement, warnings} as in `case.json`, notes: about the image
     case        case, state "failed", seconds, message

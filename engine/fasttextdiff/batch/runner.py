@@ -96,7 +96,7 @@ def run_batch(
     timings = folder.path / f"timings-{shard[0]}-of-{shard[1]}.csv"
     begun: float | None = None
     for told in workers.outcomes(todo):
-        if begun is None:  # a cluster tells of a case only when it has ended
+        if begun is None:  # a cluster may tell of an end before it tells of the beginning
             begun = time.monotonic() - (told.timing.total if isinstance(told, Outcome) else 0.0)
         if isinstance(told, Started):
             listener.started(told.name)
