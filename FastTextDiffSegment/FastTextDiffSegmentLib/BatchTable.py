@@ -28,6 +28,7 @@ class BatchTable:
         self._cases: list[BatchCase] = []
         table.setColumnCount(3)
         table.setHorizontalHeaderLabels([_("Case"), _("Image"), _("State")])
+        table.setWordWrap(False)  # a long reason is cut at its end, not after its first word
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(20)
         table.horizontalHeader().setSectionResizeMode(_STATE, qt.QHeaderView.Stretch)
@@ -66,4 +67,5 @@ class BatchTable:
 
 
 def _stateText(case: BatchCase) -> str:
-    return f"{case.state}: {case.reason}" if case.reason else case.state
+    # the reason names the case in place of its file, and so does the row
+    return f"{case.state}: {case.reason.removeprefix(f'{case.name}: ')}" if case.reason else case.state

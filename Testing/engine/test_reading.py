@@ -543,6 +543,17 @@ def test_the_modality_is_guessed_only_where_voxels_tell(tmp_path):
     assert not asked.source.notes
 
 
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.nrrd", "v.mha"])
+def test_compressed_voxels_with_a_damaged_place_are_refused_not_read_as_others(tmp_path, name):
+    path = tmp_path / name
+    voxels = np.random.default_rng(0).integers(0, 255, (16, 16, 16)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), useCompression=True)
+    whole = path.read_bytes()
+    assert np.array_equal(read_volume(path).array, voxels)
+    path.write_bytes(whole[: len(whole) // 2] + bytes(32) + whole[len(whole) // 2 + 32 :])
+    assert "damaged" in error_of(path)
+
+
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz", "v.nrrd", "v.mha", "p.png", "p.jpg", "p.tif"])
 def test_empty_wrong_and_short_files_of_every_format_are_one_line(tmp_path, capfd, name):
     path = tmp_path / name

@@ -102,6 +102,5 @@ def inSliceOrder(folder):
     """The files of a series sorted along the patient: by name they would give another volume."""
     import pydicom
 
-    return sorted(
-        folder.iterdir(), key=lambda file: pydicom.dcmread(file, stop_before_pixels=True).ImagePositionPatient[2]
-    )
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(files, key=lambda file: pydicom.dcmread(file, stop_before_pixels=True).ImagePositionPatient[2])

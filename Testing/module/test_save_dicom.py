@@ -5,11 +5,13 @@ import subprocess
 import sys
 import types
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
-from dicom_readers import errors_found_by_dciodvfy, read_with_dcmqi, with_uids, world
-from module_panel import ROOT, SAMPLES, inSliceOrder, loadedAsByTheDicomModule
+from dicom_files import write_stack
+from dicom_readers import errors_found_by_dciodvfy, read_with_dcmqi, world
+from module_panel import CHEST_CT, ROOT, inSliceOrder, loadedAsByTheDicomModule
 
 pytest.importorskip("highdicom", reason="needs highdicom")
 
@@ -29,10 +31,11 @@ main()
 
 @pytest.fixture
 def series(panel, tmp_path, monkeypatch):
-    """The abdominal series, imported into Slicer's DICOM database and loaded from there."""
-    files = inSliceOrder(with_uids(SAMPLES / "abdominal_ct_dicom", tmp_path / "series"))[-6:]
-    for file in set((tmp_path / "series").iterdir()) - set(files):
-        file.unlink()
+    """Slices of the chest CT as a series that was imported into Slicer's DICOM database and loaded from there."""
+    chest = nibabel.load(CHEST_CT)
+    matrix = chest.affine @ np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 50], [0, 0, 0, 1]])
+    voxels = np.asarray(chest.dataobj)[..., 50:56].transpose(2, 1, 0).astype(np.int16)
+    files = inSliceOrder(write_stack(tmp_path / "series", voxels, matrix))
     uids = [pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID for file in files]
     known = dict(zip(uids, map(str, files), strict=True))
     database = types.SimpleNamespace(fileForInstance=lambda uid: known.get(uid, ""))
@@ -41,6 +44,10 @@ def series(panel, tmp_path, monkeypatch):
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(uids))
     volume.SetAndObserveStorageNodeID(None)  # a saved scene keeps the UIDs alone
     return panel.open(volume)
+
+
+def files(folder):
+    return [path for path in (folder / "series").rglob("*") if path.is_file()]
 
 
 def saved(panel, path):
@@ -111,14 +118,14 @@ def test_where_it_cannot_be_one_line_says_why_and_an_older_file_stays(panel, ser
     assert panel.ui.installButton.enabled
     panel.widget.setupPanel._environment["dicomSeg"]["problem"] = ""
     panel.widget.setupPanel._show()
-    for file in (tmp_path / "series").iterdir():
+    for file in files(tmp_path):
         dataset = pydicom.dcmread(file)
         del dataset.FrameOfReferenceUID
         dataset.save_as(file)
     refused("no Frame of Reference UID")
     series.SetOrigin(0, 0, 0)
     refused("another grid")
-    next((tmp_path / "series").iterdir()).unlink()
+    files(tmp_path)[0].unlink()
     refused("1 of 6 DICOM files of 'series' are gone")
     assert panel.answers.offersDicom is False
     panel.widget._parameters.inputVolume = chestCt

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
+_GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 0x0106
 
@@ -122,6 +124,9 @@ def _decoder(path: Path) -> Callable[[Path], Decoded]:
 def _decode_nifti(path: Path) -> Decoded:
     import nibabel
 
+    if path.name.lower().endswith(".gz"):  # nibabel stops at the last voxel, before the checksum
+        with path.open("rb") as file:
+            _require_intact(file, _GZIP)
     image: Any = nibabel.load(path, mmap=False)
     voxels = _scalars_or_rgb(np.asanyarray(image.dataobj))
     in_space, channels = _three_axes(path, voxels, image.ndim)
@@ -183,6 +188,7 @@ def no_stderr() -> Iterator[None]:
 def _decode_itk(path: Path) -> Decoded:
     import SimpleITK as sitk  # noqa: N813
 
+    _require_intact_itk(path)
     with no_stderr():
         image = read_itk(path)
     if image.HasMetaDataKey("Segment0_ID"):
@@ -198,6 +204,52 @@ def _decode_itk(path: Path) -> Decoded:
     is_planar = len(size) == 2
     source = Source(path=str(path))
     return Decoded(array[np.newaxis] if is_planar else array, itk_ijk_to_ras(image), None, is_planar, source)
+
+
+def _require_intact_itk(path: Path) -> None:
+    """Check compressed voxels that lie in the file of their header: ITK ignores checksums and gives other voxels.
+
+    Raises:
+        Exception: as :func:`_require_intact`.
+    """
+    with path.open("rb") as file:
+        if path.name.lower().endswith(".nrrd"):
+            header = list(iter(lambda: file.readline().strip().lower(), b""))  # up to an empty line
+            is_elsewhere = any(line.startswith((b"data file:", b"datafile:", b"byte skip:")) for line in header)
+            if not is_elsewhere and {b"encoding: gzip", b"encoding: gz"} & set(header):
+                _require_intact(file, _GZIP)
+        elif path.name.lower().endswith(".mha"):
+            header = _metaimage_header(file)
+            if b"compresseddata=true" in header and header[-1] == b"elementdatafile=local":
+                _require_intact(file, _ZLIB)
+
+
+def _metaimage_header(file: BinaryIO) -> list[bytes]:
+    """The lines up to the one that says where the voxels are, in lower case and without white space."""
+    header: list[bytes] = []
+    for line in iter(file.readline, b""):
+        header.append(b"".join(line.lower().split()))
+        if header[-1].startswith(b"elementdatafile="):
+            break
+    return header
+
+
+def _require_intact(file: BinaryIO, kind: int) -> None:
+    """Read a compressed stream from here to its checksum; of several streams one after the other, the first.
+
+    Args:
+        file: at the beginning of the stream.
+        kind: `_GZIP` or `_ZLIB`.
+
+    Raises:
+        Exception: whatever zlib raises over a damaged stream; the caller says so in one line.
+    """
+    stream = zlib.decompressobj(kind)
+    while not stream.eof:
+        block = file.read(1 << 18)
+        if not block:
+            raise EOFError("the compressed voxels are cut short")
+        stream.decompress(block)
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
