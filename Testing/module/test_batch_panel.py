@@ -171,7 +171,11 @@ def test_a_batch_that_was_killed_goes_on_to_the_command_lines_bytes(batch, panel
     labels = sitk.GetArrayFromImage(written).reshape(*masks[0].shape, -1)
     assert [int(mask.sum()) for mask in masks] == [int((labels == n).sum()) for n in (1, 2)]
     assert volume.GetImageData().GetDimensions()[2] == 2
-    edited = (~masks[0]).astype(np.uint8)
+    batch.select("DOE^JANE.nrrd")  # a chest, so there are voxels to be edited
+    batch.press("Load")
+    panel.finishRun()
+    volume = panel.widget._parameters.inputVolume
+    edited = (~panel.mask("left lung", volume)).astype(np.uint8)
     segmentId = panel.segmentation.GetSegmentation().GetNthSegmentID(0)
     panel.slicer.util.updateSegmentBinaryLabelmapFromArray(edited, panel.segmentation, segmentId, volume)
     assert panel.ui.resultsTable.item(0, 3).text() == "edited"
