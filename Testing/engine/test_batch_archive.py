@@ -8,13 +8,16 @@ from __future__ import annotations
 import base64
 import io
 import os
+import random
 import re
 import shutil
+import signal
+import time
 
 import numpy as np
 import pydicom
 import pytest
-from batch_runs import PATIENCE, batch, table
+from batch_runs import PATIENCE, batch, content, events, table, wait_for
 from dicom_files import IDENTITY, slice_dataset, write_multiframe, write_slice
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless, SecondaryCaptureImageStorage
 
@@ -236,3 +239,26 @@ def test_pages_are_whole_pictures_and_all(undisturbed):
     for path in undisturbed.rglob("*.html"):
         picture = re.search(r"base64,([A-Za-z0-9+/=]+)", path.read_text(encoding="utf-8"))[1]
         assert Image.open(io.BytesIO(base64.b64decode(picture))).size[0] >= 600
+
+
+def messages(output):
+    return {path.parent.name: path.read_text().partition("\n")[0] for path in output.rglob("failed.log")}
+
+
+def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(archive, undisturbed, options, tmp_path):
+    rng = random.Random(6)
+    for n in range(3):
+        process = batch(archive.folder, tmp_path / "out", *options, "--json")
+        wait_for(process, {"event": "plan"} if n == 0 else {"event": "case", "state": "started"})
+        for _ in range(rng.randrange(4)):
+            process.stdout.readline()
+        time.sleep(rng.uniform(0, 1))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    process = batch(archive.folder, tmp_path / "out", *options, "--json")
+    shown, _ = process.communicate(timeout=PATIENCE)
+    end = events(shown.splitlines())[-1]
+    assert (process.returncode, end["state"]) == (1, "complete")
+    assert content(tmp_path / "out") == content(undisturbed)
+    assert messages(tmp_path / "out") == messages(undisturbed)
+    assert states(tmp_path / "out") == states(undisturbed)
