@@ -12,6 +12,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -262,3 +263,50 @@ def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(archive, und
     assert content(tmp_path / "out") == content(undisturbed)
     assert messages(tmp_path / "out") == messages(undisturbed)
     assert states(tmp_path / "out") == states(undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 kB; its function changes options of it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    options = ["-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
+    if mount is None or subprocess.run([mount, *options], capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a file system here")
+    yield place, lambda options: subprocess.run([mount, "-o", f"remount,{options}", str(place)], check=True)
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_and_a_read_only_disk_are_told_in_one_line_and_nothing_is_lost(
+    archive, undisturbed, options, small_disk, tmp_path
+):
+    disk, remount = small_disk
+    source = tmp_path / "in"
+    for name in ("plain 0", "plain 1", "plain 2"):
+        shutil.copytree(archive.folder / f"DOE^JANE 19700101 {name}", source / name)
+    process = batch(source, disk / "out", *options)
+    _, errors = process.communicate(timeout=PATIENCE)
+    last = errors.strip().splitlines()[-1]
+    assert process.returncode == 1, errors
+    assert last.startswith("error: cannot write")
+    assert str(disk) in last
+    assert "no space left on device" in last
+    assert "the same command goes on" in last
+
+    remount("ro")
+    process = batch(source, disk / "out", *options)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2, errors
+    assert errors.strip().splitlines()[-1] == (
+        f"error: cannot write {disk / 'out'}: read-only file system; choose another folder"
+    )
+
+    remount("rw,size=30m")
+    process = batch(source, disk / "out", *options)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    done = {name: digest for name, digest in content(disk / "out").items() if "/" in name}
+    whole = content(undisturbed)
+    assert len({name.partition("/")[0] for name in done}) == 3
+    assert done == {name: whole[name] for name in done}
