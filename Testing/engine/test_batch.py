@@ -67,7 +67,7 @@ def test_every_case_is_answered_and_no_name_of_a_file_gets_out(undisturbed):
         assert "DOE" not in path.name
         if path.is_file() and ".local." not in path.name:
             content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            assert not any(name in content for name in (b"DOE^", b"JANE", b"DOE cut")), path
+            assert not any(name in content for name in (b"DOE^", b"^JANE", b"DOE cut")), path
     names = table(undisturbed / "names.local.csv")
     assert sum("DOE" in row["path"] for row in names) == 5
     done = next(row for row in rows if row["state"] == "done" and row["ml"])
