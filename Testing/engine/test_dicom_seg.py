@@ -327,12 +327,19 @@ def test_source_images_that_are_gone_are_one_line_and_leave_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_header_that_allows_no_valid_object_is_one_line(tmp_path):
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("FrameOfReferenceUID", "1.2.3", "headers do not allow a DICOM SEG"),
+        ("SOPClassUID", "", "lack the SOP Class UID"),  # as an anonymiser left it in the bundled series
+    ],
+)
+def test_a_header_that_allows_no_valid_object_is_one_line(tmp_path, keyword, value, words):
     volume = stack(tmp_path)
     dataset = pydicom.dcmread(volume.source.frames[3][0])
-    dataset.FrameOfReferenceUID = "1.2.3"
+    setattr(dataset, keyword, value)
     dataset.save_as(volume.source.frames[3][0])
-    with pytest.raises(FastTextDiffError, match="headers do not allow a DICOM SEG") as caught:
+    with pytest.raises(FastTextDiffError, match=words) as caught:
         write(tmp_path, result_of(volume))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "result.dcm").exists()

@@ -236,6 +236,10 @@ def _read_header(source: Source, file: str, uid: str) -> Any:
         image = None
     if image is None or image.get("SOPInstanceUID") != uid:
         raise FastTextDiffError(f"{source.path}: the images were moved or changed since they were read; start again")
+    if not image.get("SOPClassUID"):
+        raise FastTextDiffError(
+            f"{source.path}: the images lack the SOP Class UID that DICOM SEG must refer to; {_USE_INSTEAD}"
+        )
     return image
 
 
