@@ -91,7 +91,10 @@ def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFo
 
 
 def _summary(found: FindingResult, volume: Volume) -> dict[str, Any]:
-    """One finding's numbers; NaN is None, which JSON knows. Uncertainty is the mean entropy in bits within the mask."""
+    """One finding's numbers; NaN is None, which JSON knows. Uncertainty is the mean entropy in bits within the mask.
+
+    Means have three digits: the sixth depends on how many threads shared the sums.
+    """
     voxels = int(np.count_nonzero(found.mask))
     presence = float(np.nanmax(found.presence))
     spread = None if found.disagreement is None or not voxels else float(found.disagreement[found.mask].mean())
@@ -101,8 +104,8 @@ def _summary(found: FindingResult, volume: Volume) -> dict[str, Any]:
         "voxels": voxels,
         "ml": None if volume.is_planar else round(voxels * volume.voxel_ml, 6),
         "presence": None if math.isnan(presence) else round(presence, 4),
-        "uncertainty": None if bits is None else round(bits, 6),
-        "disagreement": None if spread is None else round(spread, 6),
+        "uncertainty": None if bits is None else round(bits, 3),
+        "disagreement": None if spread is None else round(spread, 3),
         "warnings": list(found.warnings),
     }
 
