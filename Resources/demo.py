@@ -14,7 +14,8 @@ from PIL import Image
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume, write_segmentation
 from fasttextdiff.pipeline import quiet_libraries
-from fasttextdiff.preview import DISCLAIMER, draw_preview
+from fasttextdiff.preview import draw_preview
+from fasttextdiff.version import DISCLAIMER
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "Resources" / "samples"

@@ -111,7 +111,7 @@ def segment(
 
     Sides are the patient's: "left lung" is on the right of a radiological picture.
     """
-    from fasttextdiff.preview import DISCLAIMER
+    from fasttextdiff.version import DISCLAIMER
     from fasttextdiff.writing import check_segmentation_source, segmentation_notes, write_segmentation
 
     _check_outputs(output, fractional, preview, uncertainty)

@@ -19,11 +19,11 @@ from fasttextdiff.preview_tiles import draw_slice, overlay_mask, tile_size, to_g
 from fasttextdiff.result import FindingResult, SegmentationResult
 from fasttextdiff.segment_tags import presence_text
 from fasttextdiff.terminology import Rgb, assign_colors
+from fasttextdiff.version import DISCLAIMER
 
 if TYPE_CHECKING:
     from PIL import Image
 
-DISCLAIMER = "Research use only. Not for diagnosis."
 SOFTWARE = "FastTextDiff"
 """PNG's `Software` text of every picture written here, by which it is told from an image."""
 

@@ -22,6 +22,7 @@ from fasttextdiff.result import SegmentationResult, entropy
 from fasttextdiff.seg_nrrd import label_type, write_seg_nrrd
 from fasttextdiff.segment_tags import PREFIX
 from fasttextdiff.terminology import assign_colors, code_finding
+from fasttextdiff.version import DISCLAIMER
 from fasttextdiff.volume import Volume
 
 SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
@@ -227,7 +228,7 @@ def _record(result: SegmentationResult, path: Path) -> dict[str, Any]:
         "provenance": asdict(result.provenance),
         "source": source,
         "notes": segmentation_notes(result, path),
-        "use": "Research use only. Not for diagnosis.",
+        "use": DISCLAIMER,
     }
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.errors import FastTextDiffError
-
-USE = "Research use only. Not for diagnosis."
+from fasttextdiff.version import DISCLAIMER
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ class JsonLines(Listener):
             output=str(folder),
             summary_csv=str(folder / "summary.csv"),
             summary_json=str(folder / "summary.json"),
-            use=USE,
+            use=DISCLAIMER,
         )
 
 

@@ -19,9 +19,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fasttextdiff.batch.events import USE, Listener, Tally
+from fasttextdiff.batch.events import Listener, Tally
 from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.tables import show_table
+from fasttextdiff.version import DISCLAIMER
 
 
 class Terminal(Listener):
@@ -84,7 +85,7 @@ class Terminal(Listener):
         show_table("", ("", "cases"), [(name, str(count)) for name, count in counts.items()])
         for name, reason in failures:
             self._say(f"note: {name}: {reason}")
-        print(f"wrote {folder / 'summary.csv'}\n{USE}")
+        print(f"wrote {folder / 'summary.csv'}\n{DISCLAIMER}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -10,9 +10,10 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fasttextdiff.preview import DISCLAIMER, draw_preview
+from fasttextdiff.preview import draw_preview
 from fasttextdiff.reporting.blocks import Block, Heading, Paragraph, Picture, Table, to_html
 from fasttextdiff.result import SegmentationResult
+from fasttextdiff.version import DISCLAIMER
 
 
 def case_page(result: SegmentationResult, record: Mapping[str, Any]) -> str:

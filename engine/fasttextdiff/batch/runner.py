@@ -13,12 +13,13 @@ from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from fasttextdiff.batch.events import USE, Listener, Outcome, Started, Tally, Timing
+from fasttextdiff.batch.events import Listener, Outcome, Started, Tally, Timing
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.batch.work import FORMATS, request_of
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.output_files import whole_files
+from fasttextdiff.version import DISCLAIMER
 
 SUMMARY_COLUMNS = (
     "case", "state", "finding", "ml", "voxels", "presence", "uncertainty", "disagreement", "read_s", "inference_s",
@@ -204,7 +205,7 @@ def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, A
         "time": time_in_model(read_timings(folder.path).values()),
         "cases": rows,
         "skipped": [{"series_uid": s.series_uid, "reason": s.reason} for s in plan.skipped],
-        "use": USE,
+        "use": DISCLAIMER,
     }
     table, everything = folder.path / "summary.csv", folder.path / "summary.json"
     with whole_files(table, everything) as (csv_file, json_file):

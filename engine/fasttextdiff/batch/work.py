@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from fasttextdiff.batch.events import USE
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.page import case_page
 from fasttextdiff.batch.plan import Case, without_names
@@ -22,6 +21,7 @@ from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.preview import write_preview
 from fasttextdiff.result import FindingResult, SegmentationResult, entropy
 from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.version import DISCLAIMER
 from fasttextdiff.volume import Volume
 from fasttextdiff.writing import write_segmentation
 
@@ -74,7 +74,7 @@ def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFo
         "findings": [_summary(found, result.volume) for found in result.findings],
         "notes": list(result.volume.source.notes),
         "provenance": asdict(result.provenance),
-        "use": USE,
+        "use": DISCLAIMER,
     }
     place = folder.clean(case.name)
     for suffix in run.formats:
