@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -23,6 +24,7 @@ from dicom_files import IDENTITY, slice_dataset, write_multiframe, write_slice
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless, SecondaryCaptureImageStorage
 
 PHI = ("DOE", "JANE", "PHI-4711", "19700101")
+SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
 ROOT = "1.2.826.0.1.3680043.8.498."
 OPTIONS = ("-f", "infection", "--format", ".dcm", "--format", ".html", "--format", ".seg.nrrd", "--modality", "ct")
 SLICES = 5
@@ -174,10 +176,8 @@ def spoil_pixels(path):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    from conftest import ROOT as CHECKOUT
-
     archive = Archive(tmp_path_factory.mktemp("archive"))
-    sound(archive, CHECKOUT / "Resources" / "samples")
+    sound(archive, SAMPLES)
     awkward(archive)
     broken(archive)
     assert 0.08 < archive.broken / archive.files < 0.12
