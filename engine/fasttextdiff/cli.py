@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from fasttextdiff.allocator import keep_freed_memory
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.tables import show_table as _table
 
@@ -599,6 +600,7 @@ def worker() -> None:
 def main() -> NoReturn:
     """Run the command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
     signal.signal(signal.SIGTERM, _terminate)
+    keep_freed_memory()
     try:
         code = app(standalone_mode=False)
         if code == Cancelled.exit_code:  # newer releases of typer turn Ctrl-C into this exit code, without a word

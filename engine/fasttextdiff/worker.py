@@ -20,6 +20,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fasttextdiff.allocator import keep_freed_memory
 from fasttextdiff.errors import (
     Cancelled,
     DeviceMemoryError,
@@ -292,4 +293,5 @@ def main() -> NoReturn:
     """Serve the process that started this one, over standard input and output."""
     # Ctrl-C in the terminal that Slicer was started from reaches its whole process group; Slicer decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     Worker(Channel.take_over_stdout()).run()

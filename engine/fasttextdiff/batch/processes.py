@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from fasttextdiff.allocator import keep_freed_memory
 from fasttextdiff.batch import work
 from fasttextdiff.batch.events import Outcome, Started, Timing
 from fasttextdiff.batch.folder import BatchFolder, Run
@@ -251,6 +252,7 @@ def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     _die_with_the_parent()
     torch.set_num_threads(threads)
+    keep_freed_memory()
     try:
         steps = _Steps(run, BatchFolder(folder), work.load_segmenter(run))
     except FastTextDiffError as error:
