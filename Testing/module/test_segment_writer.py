@@ -494,6 +494,26 @@ def test_the_stored_output_outlives_a_scene_file(session, tmp_path, isCropped):
     archive.close()
 
 
+def test_segments_loaded_from_a_file_are_watched_the_empty_ones_too(session, tmp_path):
+    (filled,) = session.write(outputOf(randomMask(1)))
+    segments = session.segmentation.GetSegmentation()
+    empty = segments.AddEmptySegment("empty", "nodule")
+    segments.GetSegment(empty).SetTag("DICOM.SegmentAlgorithmType", "AUTOMATIC")
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetFileName(str(tmp_path / "file.seg.nrrd"))
+    assert storage.WriteData(session.segmentation)
+    loaded = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "loaded")
+    assert storage.ReadData(loaded)
+    session.segmentation = loaded
+    session.archive.adopt(loaded)
+    for segmentId in (empty, filled):
+        assert not session.archive.isEdited(loaded, segmentId)
+        session.paint(segmentId)
+    assert session.edited == [empty, filled]
+    assert session.archive.restore(loaded, empty)
+    assert not session.array(empty).any()
+
+
 def test_the_stored_output_is_hidden_and_goes_with_its_segmentation(session):
     session.write(outputOf(randomMask(1)))
     assert session.archive.node(session.segmentation).GetHideFromEditors()
