@@ -89,7 +89,7 @@ def sound(archive, samples):
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{ROOT}902", f"{ROOT}903"
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}904.{n}"
         dataset.save_as(bundled / f"JANE{n}")
-    archive.expected[bundled] = "do not allow a DICOM SEG"
+    archive.expected[bundled] = "lack the SOP Class UID"
     enhanced = archive.folder / "DOE^JANE enhanced" / "JANE.dcm"
     enhanced.parent.mkdir()
     voxels = np.stack([archive.pixels() for _ in range(SLICES)])
