@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,16 +73,27 @@ def test_savings_change_nothing_and_their_absence_is_the_reference():
     assert passes == [1] * 8  # two answers on two slices at two timesteps, one by one
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_bundled_models_masks_are_those_of_its_plain_form(samples, dtype):
+@pytest.mark.parametrize(("dtype", "presence"), [("float32", 0.002), ("bfloat16", 0.02)])
+def test_the_bundled_models_masks_are_those_of_its_plain_form(samples, dtype, presence):
     model = FastTextDiffPipeline.from_pretrained()
     fast, plain = Segmenter(model, "cpu", dtype), PlainSegmenter(model, "cpu")
     for path, slices in (("chest_ct/chest_ct_cropped.nii.gz", (55, 57)), ("cxr_hannover/18017511.png", None)):
         request = fast.describe(read_volume(samples / path), slices=slices)
+        found = compared(fast, plain, request)
+        assert found["dice_to_reference"] >= 0.995, path
+        assert found["presence_to_reference"] <= presence, path
         answers = [s.decode_slices(request, ["left lung", "right lung"]).findings for s in (fast, plain)]
         for ours, theirs in zip(*answers, strict=True):
             assert theirs.mask.sum() > 300
             assert 2 * (ours.mask & theirs.mask).sum() >= 0.995 * (ours.mask.sum() + theirs.mask.sum()), ours.finding
+
+
+def test_where_neither_has_a_mask_no_agreement_of_masks_is_claimed():
+    model = FastTextDiffPipeline.from_pretrained()
+    model.info = replace(model.info, threshold=1.0)
+    fast = Segmenter(model, "cpu")
+    found = compared(fast, PlainSegmenter(model, "cpu"), fast.describe(chest_phantom(1, side=64)))
+    assert set(found) == {"error_to_reference", "presence_to_reference"}
 
 
 def test_work_is_timed_in_turns():

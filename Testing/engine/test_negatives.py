@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fasttextdiff.training.negatives import is_one_sided, symmetric_chests, with_negatives, without_lungs
+from fasttextdiff.training.negatives import (
+    FILLINGS,
+    PULMONARY,
+    is_one_sided,
+    symmetric_chests,
+    with_negatives,
+    without_lungs,
+)
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample
 from fasttextdiff.volume import Modality
 
@@ -87,14 +94,23 @@ def test_a_slice_without_lungs_has_tissue_where_they_were_and_knows_that_nothing
 
 
 def test_groups_of_negatives_stand_beside_the_others_and_are_the_same_for_the_same_seed():
-    samples = {"qata": [chest([LEFT]), chest([LEFT, RIGHT])], "ct_lungs": [slice_with_lungs()]}
+    samples = {
+        "qata": [chest([LEFT]), chest([LEFT, RIGHT])],
+        "ct_lungs": [slice_with_lungs()],
+        "lung_bases": [slice_with_lungs()],
+    }
     first, again, other = (with_negatives(samples, seed) for seed in (0, 0, 1))
     assert {name: len(group) for name, group in first.items()} == {
         "qata": 2,
         "ct_lungs": 1,
+        "lung_bases": 1,
         "one_sided": 1,
         "symmetric": 2,
         "lungless": 1,
+        "abdomen": FILLINGS,
     }
+    fillings = first["abdomen"]
+    assert not any(has(sample, PULMONARY | LUNGS).any() for sample in fillings)
+    assert len({sample.image.tobytes() for sample in fillings}) == FILLINGS
     assert np.array_equal(first["lungless"][0].image, again["lungless"][0].image)
     assert not np.array_equal(first["lungless"][0].image, other["lungless"][0].image)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+
+COLUMNS_OF_FILES = 160
+"""Width of a table that goes into a file or another program, which have none of their own."""
 
 
 def show_table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -17,4 +21,7 @@ def show_table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ..
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = COLUMNS_OF_FILES
+    console.print(table)

@@ -34,8 +34,9 @@ class Figure:
         reference: what `reference_median` is a measurement of; empty if there is nothing to compare with.
         reference_median: in the same unit, repeats taken in turn with those of `median`.
         ratio: `reference_median / median`: above 1, ours is faster or smaller.
-        dice_to_reference: of the two masks, where the weights are trained.
+        dice_to_reference: of the masks of both, where the weights are trained and there is a mask.
         error_to_reference: relative L2 distance of the two outputs, where they can be compared.
+        presence_to_reference: largest difference of their presences, where the weights are trained.
     """
 
     suite: str
@@ -48,6 +49,7 @@ class Figure:
     reference_median: float | None = None
     dice_to_reference: float | None = None
     error_to_reference: float | None = None
+    presence_to_reference: float | None = None
 
     @property
     def ratio(self) -> float | None:

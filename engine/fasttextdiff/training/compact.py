@@ -19,11 +19,9 @@ from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.text_encoder import TextEncoder
 from fasttextdiff.training.config import CompactModelConfig, TrainingConfig
 from fasttextdiff.training.prompts import TAUGHT
+from fasttextdiff.training.samples import CT_LUNG_WINDOW
 from fasttextdiff.training.tokenizer import learned_tokenizer
 from fasttextdiff.volume import Modality
-
-CT_LUNG_WINDOW = (-400.0, 1200.0)
-"""(level, width) in HU that shows air, lung and soft tissue at the grey levels of the training slices."""
 
 
 def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]]) -> FastTextDiffPipeline:

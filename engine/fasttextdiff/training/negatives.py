@@ -17,14 +17,17 @@ from scipy import ndimage
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample
 
 PULMONARY = Region.LESION | LESION_CLASSES
+FILLINGS = 12
+"""Abdomens that are made of each slice of lung bases."""
 SPECK = 0.0005
 """Share of the image; with fewer lesions a side is not sick."""
 
 
 def with_negatives(samples: Mapping[str, Sequence[Sample]], seed: int) -> dict[str, Sequence[Sample]]:
-    """The groups of `load_samples`, with "one_sided", "symmetric" and "lungless" beside them.
+    """The groups of `load_samples`, with "one_sided", "symmetric", "lungless" and "abdomen" beside them.
 
     "one_sided" are those of "qata" with lesions on one side only: asked for the other side, they answer with nothing.
+    "abdomen" is made of the lung bases beside a liver, of which there are few: each is filled in several ways.
     """
     rng = np.random.default_rng(seed)
     one_sided = [sample for sample in samples.get("qata", ()) if is_one_sided(sample)]
@@ -34,6 +37,7 @@ def with_negatives(samples: Mapping[str, Sequence[Sample]], seed: int) -> dict[s
         "one_sided": one_sided,
         "symmetric": [made for sample in (*one_sided, *ct) for made in symmetric_chests(sample)],
         "lungless": [without_lungs(sample, rng) for sample in samples.get("ct_lungs", ())],
+        "abdomen": [without_lungs(sample, rng) for sample in samples.get("lung_bases", ()) for _ in range(FILLINGS)],
     }
 
 

@@ -19,7 +19,8 @@ from scipy import ndimage
 from torch.nn import functional
 
 from fasttextdiff.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets, right_half
-from fasttextdiff.preprocessing import apply_window, percentile_window
+from fasttextdiff.preprocessing import apply_window, body_box, percentile_window
+from fasttextdiff.reading import read_volume
 from fasttextdiff.volume import Modality
 
 HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
@@ -27,6 +28,8 @@ HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
 ENLARGED = 2
 """The smallest of these is trained on once more, enlarged: the model is shown small tiles enlarged."""
 ZONES = ("upper", "middle", "lower", "anterior", "posterior")
+CT_LUNG_WINDOW = (-400.0, 1200.0)
+"""(level, width) in HU that shows air, lung and soft tissue at the grey levels of the training slices."""
 LONGEST_SIDE = 256
 """Images of other modalities are kept at this size, in pixels."""
 
@@ -116,6 +119,7 @@ def load_samples(data: Path) -> dict[str, list[Sample]]:
         "stained": ((_dsb, "dsb2018/stained"),),
         "ct_lesions": ((_bjorke, "MosMedDataPlus_bjorke"),),
         "ct_lungs": ((_unlabelled_ct, "unlabelled_ct"),),
+        "lung_bases": ((_liver_ct, "../samples/ct_liver_dcmqi"),),
     }
     return {
         group: [sample for read, folder in readers if (data / folder).is_dir() for sample in read(data / folder)]
@@ -242,6 +246,18 @@ def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
             masks = weak_ct_lungs(image, np.zeros(image.shape, bool))
             if masks[Region.LEFT_LUNG].any() and masks[Region.RIGHT_LUNG].any():
                 yield _shrink(Sample(image, _bits(masks), Modality.CT, LUNGS, name=path.name))
+
+
+def _liver_ct(folder: Path) -> Iterator[Sample]:
+    """Three slices of one patient at the level of the liver: clear lung bases, and what lies beside them."""
+    for path in sorted(folder.glob("0*.dcm")):
+        voxels = read_volume(path).array
+        body = body_box(voxels)
+        inside = voxels[0, body.row : body.row + body.height, body.column : body.column + body.width]
+        image = np.round(apply_window(inside, CT_LUNG_WINDOW) * 255).astype(np.uint8)
+        masks = weak_ct_lungs(image, np.zeros(image.shape, bool))
+        annotated = LUNGS | LESION_CLASSES | Region.LESION
+        yield _shrink(Sample(image, _bits(masks), Modality.CT, annotated, name=path.name))
 
 
 def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[Region, NDArray[np.bool_]]:
