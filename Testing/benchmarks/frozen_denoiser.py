@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--every", type=int, default=1, help="score only every so manieth target")
+    parser.add_argument("--most", type=int, default=100, help="targets of a data set that are scored, evenly spread")
     options = parser.parse_args()
     quiet_libraries()
     config = read_config(options.config)
@@ -38,7 +38,7 @@ def main() -> None:
     results = {}
     for name, joint in (("frozen", False), ("joint", True)):
         run = replace(config, name=f"{config.name}-{name}", output=options.output / name, train_denoiser=joint)
-        results[name] = trained(run) | scores(run.output / "model", options.datasets, options.every)
+        results[name] = trained(run) | scores(run.output / "model", options.datasets, options.most)
         (options.output / "frozen_denoiser.json").write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(results, indent=1))
 
@@ -60,12 +60,13 @@ def trained(run: TrainingConfig) -> dict[str, float]:
     return {"steps": run.total_steps, "seconds_a_step": round(seconds, 3)}
 
 
-def scores(model: Path, datasets: list[Path], every: int) -> dict[str, dict[str, float]]:
+def scores(model: Path, datasets: list[Path], most: int) -> dict[str, dict[str, float]]:
     """Dice and IoU of the validation splits (protocol I, native resolution), with the data's texts and without."""
     segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
     found = {}
     for dataset in datasets:
-        targets = load_targets(dataset, "val")[::every]
+        targets = load_targets(dataset, "val")
+        targets = targets[:: -(-len(targets) // most)]
         for text in ("true", "none"):
             done = list(evaluate(segmenter, targets, texts=choose_texts(targets, text)))
             found[f"{dataset.name}, text {text}"] = {"n": len(done), **protocol_i(done)}
