@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dicom_files import write_slice
 
 from fasttextdiff.training.negatives import (
     FILLINGS,
@@ -13,7 +14,7 @@ from fasttextdiff.training.negatives import (
     with_negatives,
     without_lungs,
 )
-from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample
+from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample, load_samples
 from fasttextdiff.volume import Modality
 
 SPLIT = 28  # the midline is not the picture's
@@ -114,3 +115,24 @@ def test_groups_of_negatives_stand_beside_the_others_and_are_the_same_for_the_sa
     assert len({sample.image.tobytes() for sample in fillings}) == FILLINGS
     assert np.array_equal(first["lungless"][0].image, again["lungless"][0].image)
     assert not np.array_equal(first["lungless"][0].image, other["lungless"][0].image)
+
+
+def test_slices_beside_a_liver_show_clear_lung_bases_on_the_patients_sides(tmp_path):
+    voxels = np.full((200, 240), -1000, np.int16)
+    voxels[20:180, 20:220] = 40  # the body, off the picture's corners
+    for columns in (slice(30, 90), slice(150, 210)):
+        voxels[90:170, columns] = -850
+    write_slice(tmp_path / "samples" / "ct_liver_dcmqi" / "01.dcm", voxels)
+    (tmp_path / "data").mkdir()
+    (sample,) = load_samples(tmp_path / "data")["lung_bases"]
+    assert sample.image.shape == sample.regions.shape == (164, 204)  # two pixels around the body
+    assert sample.annotated == LUNGS | PULMONARY
+    assert not has(sample, PULMONARY).any()
+    for region, columns in ((Region.RIGHT_LUNG, slice(12, 72)), (Region.LEFT_LUNG, slice(132, 192))):
+        expected = np.zeros(sample.regions.shape, bool)
+        expected[72:152, columns] = True
+        overlap = (has(sample, region) & expected).sum()
+        assert 2 * overlap > 0.97 * (has(sample, region).sum() + expected.sum()), region
+    assert abs(int(np.median(sample.image[100, 30:60])) - 255 * 150 // 1200) <= 1  # -850 HU in the lung window
+    filled = with_negatives({"lung_bases": [sample]}, 0)["abdomen"]
+    assert all(view.image[72:152, 12:72].mean() > 150 for view in filled)
