@@ -13,6 +13,7 @@ from fasttextdiff.control import WORDINGS, ask_sides, summary
 from fasttextdiff.datasets import Target
 from fasttextdiff.errors import UsageError
 from fasttextdiff.training import prompts
+from fasttextdiff.training.samples import Region, Sample
 from fasttextdiff.volume import Modality
 
 RIGHT, LEFT = np.s_[20:60, 10:30], np.s_[20:60, 70:90]
@@ -88,14 +89,19 @@ def test_a_speck_is_not_asked_for():
     assert [a.there for a in ask_sides(DEAF, [target(LEFT, np.s_[5:7, 5:7])])] == [True]
 
 
-def test_all_wordings_are_used_on_both_sides_and_none_is_a_template_of_training():
+def test_all_wordings_are_used_on_both_sides_and_none_is_made_in_training():
     asked = Answers(lambda _: painted(LEFT))
     list(ask_sides(asked, [target(LEFT, RIGHT)] * len(WORDINGS)))
     assert {re.sub("left|right", "{side}", text) for text in asked.asked} == set(WORDINGS)
     taught = {
         template.format(finding=word, side="{side}") for template in prompts.ON_SIDE for word in prompts.LESION_WORDS
-    }
+    } | set(prompts.SICK_SIDE)
     assert not taught & set(WORDINGS)
+    sick = Sample(np.zeros((32, 32), np.uint8), np.full((32, 32), 1, np.uint8), Modality.XRAY, Region.LESION)
+    rng = np.random.default_rng(0)
+    made = {re.sub(r"\b(left|right)\b", "{side}", prompts.steered_prompt(sick, rng).text) for _ in range(20_000)}
+    assert len(made) > 5000  # some thousand ways to ask for a side
+    assert not made & set(WORDINGS)
 
 
 def test_images_whose_sides_nobody_knows_are_refused():

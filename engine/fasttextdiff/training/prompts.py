@@ -7,6 +7,7 @@ labelled) is never made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,6 +46,25 @@ ON_SIDE = (
     "{finding} in the {side} hemithorax", "{side} hemithorax: {finding}", "any {finding} on the {side}?",
     "segment {finding}, {side} side",
 )  # fmt: skip
+LEADS = (
+    "", "", "mark", "outline", "highlight", "delineate", "please find", "label", "look for", "contour",
+    "I want to see", "could you trace",
+)  # fmt: skip
+AMOUNTS = ("", "", "the", "any", "all", "areas of", "signs of", "regions with", "evidence of", "visible", "possible")
+PLACES = (
+    "in the {side} lung", "in the lung on the {side}", "inside the {side} lung", "throughout the {side} lung",
+    "of the {side} lung field", "confined to the {side} lung", "on the patient's {side}", "to the {side}",
+    "on the {side} side of the thorax", "in the {side} half of the thorax", "in the {side} pulmonary field",
+    "involving the {side} lung", "seen in the {side} hemithorax", "over the {side} lung", "just in the {side} lung",
+    "in the patient's {side}-sided lung", "projecting over the {side} thorax", "from the {side} lung",
+)  # fmt: skip
+"""What a composed prompt for one side is made of: more ways to say it than any list of templates holds."""
+COMPOSED = 0.5
+"""Share of these among the prompts for a finding on a side."""
+ZONED_LUNG = re.compile(r"\b((?:(?:upper|middle|lower|anterior|posterior|all)\s+)+)(left|right) lung\b")
+RETOLD_LUNG = ("{zone} {side} lung", "{zone} part of the {side} lung", "{side} lung ({zone})", "{side} {zone} lung")
+RETOLD = 0.4
+"""Share of LViT's sentences that are told in another order, or without their count."""
 SICK_SIDE = (
     "affected part of the {side} lung", "diseased part of the {side} lung", "what is wrong in the {side} lung?",
     "is the {side} lung affected?", "inflamed parts of the patient's {side} lung", "abnormal {side} lung",
@@ -108,7 +128,7 @@ def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
         makers.append((1.2, lambda: Prompt(_everywhere(main, rng), mask)))
         makers.append((0.8, lambda: Prompt("", mask)))
         if sample.sentence:
-            makers.append((2.0, lambda: Prompt(sample.sentence, mask)))
+            makers.append((2.0, lambda: Prompt(_told(sample.sentence, rng), mask)))
     for region, weight in ((Region.HEART, 1.0), (Region.GROUND_GLASS, 0.5), (Region.CONSOLIDATION, 0.5)):
         if region & sample.annotated:
             makers.append((weight, _bind(_whole_region, sample, region, rng)))
@@ -196,9 +216,31 @@ def _side_lung(sample: Sample, rng: Generator) -> Prompt:
 def _on_side(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
     side = _pick(list(SIDES), rng)
     mask = on_side(sample, region, side)
+    finding = _pick(FINDINGS[region], rng)
     templates = (*ON_SIDE, *SICK_SIDE) if region is Region.LESION else ON_SIDE
-    text = _pick(templates, rng).format(finding=_pick(FINDINGS[region], rng), side=side)
-    return _seldom_empty(Prompt(text, mask), region, rng)
+    template = _composed(rng) if rng.random() < COMPOSED else _pick(templates, rng)
+    return _seldom_empty(Prompt(template.format(finding=finding, side=side), mask), region, rng)
+
+
+def _composed(rng: Generator) -> str:
+    """A template for a finding on a side, its parts drawn one by one; the place may come first."""
+    what = " ".join(filter(None, (_pick(LEADS, rng), _pick(AMOUNTS, rng), "{finding}")))
+    place = _pick(PLACES, rng)
+    return f"{place}: {what}" if rng.random() < 0.2 else f"{what} {place}"
+
+
+def _told(sentence: str, rng: Generator) -> str:
+    """A sentence of LViT's form, now and then with its clauses in another order, fewer, or with places reworded."""
+    if rng.random() >= RETOLD:
+        return sentence
+    clauses = sentence.rstrip(".").split(", ")
+    if len(clauses) > 2 and rng.random() < 0.5:
+        del clauses[1]  # how many there are says nothing of where
+    if rng.random() < 0.5:
+        clauses.reverse()
+    form = _pick(RETOLD_LUNG, rng)
+    told = ZONED_LUNG.sub(lambda m: form.format(zone=m[1].strip(), side=m[2]), ", ".join(clauses))
+    return told.lower() if rng.random() < 0.5 else told
 
 
 def _in_zone(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
