@@ -190,6 +190,17 @@ def test_a_calibrated_model_has_the_same_masks_and_other_probabilities(config):
         assert torch.allclose(after[name].float() * factor, weights.float(), rtol=2e-3, atol=1e-6), name
 
 
+def test_a_presence_that_is_fitted_once_more_leaves_everything_else_as_it_is(config):
+    train(config, Notes()).rename(plain := config.output.with_name("plain"))
+    fitted = train(replace(config, presence_batches=30), Notes())  # nothing is left to train
+    found = json.loads((config.output / "log.jsonl").read_text().splitlines()[-1])
+    assert found["presence_after"] < found["presence_before"]
+    for part in ("fusion", "unet", "text_encoder"):
+        before, after = (load_file(next((folder / part).glob("*.safetensors"))) for folder in (plain, fitted))
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert changed == {name for name in before if name.startswith("presence_head.")}, part
+
+
 def test_the_temperature_is_the_factor_by_which_log_odds_are_too_large():
     generator = torch.Generator().manual_seed(0)
     odds = 2 * torch.randn(40_000, generator=generator)

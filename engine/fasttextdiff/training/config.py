@@ -98,6 +98,8 @@ class TrainingConfig:
         denoising_weight: of the noise-prediction loss (Ho et al. 2020, equation 14), if the denoiser is trained.
         presence_weight: of the presence loss.
         ema: decay of the averaged weights that are saved.
+        presence_batches: batches after the last step on which the presence output alone is fitted once more, for models
+            that have one; 0 for none. Masks above the threshold stay as they are.
         calibration_batches: batches after the last step whose cross-entropy sets the temperature of the finished
             model's probabilities; 0 leaves them as they were trained, too sure of themselves: Dice rewards that.
         checkpoint_every: steps between checkpoints.
@@ -127,6 +129,7 @@ class TrainingConfig:
     denoising_weight: float = 0.2
     presence_weight: float = 0.1
     ema: float = 0.998
+    presence_batches: int = 0
     calibration_batches: int = 0
     checkpoint_every: int = 100
 

@@ -5,7 +5,7 @@ Knows optimisation; batches, losses and the model are made elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.groups import TrainingData, load_groups
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
+from fasttextdiff.training.presence import refit
 from fasttextdiff.training.progress import log_line
 from fasttextdiff.training.temperature import calibrate
 
@@ -97,13 +98,13 @@ def _require_readable(pipeline: FastTextDiffPipeline, data: TrainingData) -> Non
 
 def _loader(config: TrainingConfig, data: TrainingData, accelerator: Any, first: int) -> DataLoader[Batch]:
     share = Share(accelerator.process_index, accelerator.num_processes)
+    return _loaded(StepBatches(data.groups, config, share), range(first, config.total_steps))
+
+
+def _loaded(batches: StepBatches, steps: range) -> DataLoader[Batch]:
+    """Batches of some steps, drawn beside the work on those before them."""
     return DataLoader(
-        StepBatches(data.groups, config, share),
-        batch_size=None,
-        sampler=range(first, config.total_steps),
-        num_workers=1,
-        prefetch_factor=4,
-        worker_init_fn=_one_thread,
+        batches, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=4, worker_init_fn=_one_thread
     )
 
 
@@ -211,7 +212,7 @@ class _Run:
         """Write the finished model, with averaged weights, calibrated if so configured.
 
         Args:
-            batches: of the run; those after its last step serve the calibration.
+            batches: of the run; those after its last step serve presence and calibration.
 
         Raises:
             FastTextDiffError: it cannot be written; the checkpoint is kept.
@@ -233,21 +234,34 @@ class _Run:
         parameters = list(self.pipeline.parameters())
         self.average.store(parameters)
         self.average.copy_to(parameters)
+        self.pipeline.eval()
+        if self.config.presence_batches:
+            self._refit_presence(batches)
         if self.config.calibration_batches:
-            self.pipeline.eval()
             self._calibrate(batches)
-            self.pipeline.train()
+        self.pipeline.train()
         self.pipeline.save_pretrained(folder, dtype=torch.float16)
         self.average.restore(parameters)
 
     @torch.no_grad()
     def _calibrate(self, batches: StepBatches) -> None:
         """Scale the probabilities on batches that training would have drawn next."""
-        first, device = self.config.total_steps, self.accelerator.device
-        drawn = (batches[first + k] for k in range(self.config.calibration_batches))
-        pairs = ((predict(self.pipeline, batch, device)[0].logits, batch.masks) for batch in drawn)
+        pairs = ((output.logits, truth) for output, truth in self._answers(batches, self.config.calibration_batches))
         found = calibrate(self.pipeline.fusion, pairs, self.config.seed)
         log_line(self.config.output, {"temperature": round(found, 4)})
+
+    @torch.no_grad()
+    def _refit_presence(self, batches: StepBatches) -> None:
+        """Fit the presence output alone on batches that training would have drawn next."""
+        answers = self._answers(batches, self.config.presence_batches)
+        before, after = refit(self.pipeline.fusion, answers, self.config.seed)
+        log_line(self.config.output, {"presence_before": round(before, 4), "presence_after": round(after, 4)})
+
+    def _answers(self, batches: StepBatches, count: int) -> Iterator[tuple[FusionOutput, Tensor]]:
+        """What the model says on batches after the last step, and the truth."""
+        first = self.config.total_steps
+        for batch in _loaded(batches, range(first, first + count)):
+            yield predict(self.pipeline, batch, self.accelerator.device)[0], batch.masks
 
 
 def _seed(seed: int, step: int, process: int) -> None:
