@@ -28,6 +28,7 @@ from fasttextdiff.training.compact import build_compact, starting_model
 from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConfig, read_config
 from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, training_losses
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
+from fasttextdiff.training.negatives import with_negatives
 from fasttextdiff.training.progress import TrainingProgress
 from fasttextdiff.training.samples import LUNGS, Region, Sample
 from fasttextdiff.training.temperature import temperature
@@ -441,20 +442,12 @@ def test_a_missing_configuration_is_a_usage_error(tmp_path):
     one_line(caught, "none.yaml")
 
 
-def test_the_bundled_configuration_can_be_used():
-    config = read_config(Path(fasttextdiff.__file__).parent / "configs" / "compact.yaml")
-    groups = {
-        "qata",
-        "one_sided",
-        "symmetric",
-        "structures",
-        "monuseg",
-        "stained",
-        "ct_lesions",
-        "ct_lungs",
-        "lungless",
-    }
-    assert set(config.mixture) == groups
+@pytest.mark.parametrize("name", ["compact", "compact_presence"])
+def test_the_bundled_configurations_can_be_used(name):
+    config = read_config(Path(fasttextdiff.__file__).parent / "configs" / f"{name}.yaml")
+    known = {"qata", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lung_bases"}
+    assert set(config.mixture) <= {*with_negatives(dict.fromkeys(known, ()), 0)}
+    assert len(config.mixture) >= 9
     assert sum(config.mixture.values()) == pytest.approx(1)
     assert all(stage.size % 16 == 0 for stage in config.stages)
 
