@@ -36,7 +36,7 @@ def refit(head: FusionHead, answers: Iterable[tuple[FusionOutput, Tensor]], seed
     assert head.presence_head is not None
     evidence, there = _collected(head.presence_head, answers)
     first_held_out = round(len(there) * (1 - HELD_OUT))
-    learned, held_out = slice(0, first_held_out), slice(first_held_out, None)
+    held_out = slice(first_held_out, None)
     layers = copy.deepcopy(head.presence_head).float()
     before = best = _cross_entropy(layers, evidence[held_out], there[held_out])
     optimizer = torch.optim.AdamW(layers.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -44,8 +44,8 @@ def refit(head: FusionHead, answers: Iterable[tuple[FusionOutput, Tensor]], seed
     for _ in range(EPOCHS):
         for chosen in torch.randperm(first_held_out, generator=generator).split(BATCH):
             with torch.enable_grad():
-                logits = layers(evidence[learned][chosen]).squeeze(1)
-                loss = functional.binary_cross_entropy_with_logits(logits, there[learned][chosen])
+                logits = layers(evidence[chosen]).squeeze(1)
+                loss = functional.binary_cross_entropy_with_logits(logits, there[chosen])
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
