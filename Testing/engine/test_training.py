@@ -224,6 +224,24 @@ def test_training_moves_weights_and_another_seed_trains_another_model(config):
     assert not same(trained, different)
 
 
+def test_parts_that_are_frozen_stay_as_they_are_to_the_bit_and_the_others_learn(config):
+    names = ("text_encoder", "denoiser.unet.mid_block")
+    partly = replace(config, frozen=names)
+    start = starting_model(partly, {}).state_dict()
+    train(partly, notes := Notes())
+    assert all("denoising" in losses for losses in notes.losses.values())
+    end = checkpoint(config.output)["model"]
+    model = FastTextDiffPipeline.from_pretrained(config.output / "model").state_dict()
+    for name in (n for n in start if n.startswith(tuple(f"{part}." for part in names))):
+        assert same(end[name], start[name]), name
+        assert same(model[name], start[name].half().float()), name
+    for part in ("denoiser.unet.down_blocks", "denoiser.unet.up_blocks", "fusion"):
+        assert any(not same(end[n], start[n]) for n in start if n.startswith(f"{part}.")), part
+    with pytest.raises(UsageError) as caught:
+        starting_model(replace(config, frozen=("text_encoder", "denoiser.unet.middle")), {})
+    one_line(caught, "denoiser.unet.middle", "text_encoder, denoiser, fusion")
+
+
 def test_a_start_is_read_at_other_timesteps_only_if_its_head_fits_them(config):
     train(config, Notes())
     onwards = replace(config, start=config.output / "model", output=config.output.with_name("onwards"))

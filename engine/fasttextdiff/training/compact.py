@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
+from torch import nn
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
@@ -57,7 +58,23 @@ def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]
     if config.timesteps is not None:
         pipeline.denoiser = _read_at(config.timesteps, pipeline.denoiser)
     pipeline.denoiser.requires_grad_(config.train_denoiser)
+    for name in config.frozen:
+        _part(pipeline, name).requires_grad_(False)
     return pipeline
+
+
+def _part(pipeline: FastTextDiffPipeline, name: str) -> nn.Module:
+    """The module of a dotted name.
+
+    Raises:
+        UsageError: the model has no such part.
+    """
+    try:
+        return pipeline.get_submodule(name)
+    except AttributeError as error:
+        raise UsageError(
+            f"the model has no part '{name}' that could be frozen; it has text_encoder, denoiser, fusion"
+        ) from error
 
 
 def _joined(*terms: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -87,6 +87,8 @@ class TrainingConfig:
         denoiser: folder made by `pretrain-denoiser`, whose denoiser is used; None for the start's.
         timesteps: diffusion steps that features are read at; None for the start's, or those of `model`.
         train_denoiser: whether the denoiser is trained jointly; False leaves it as it is, as published.
+        frozen: further parts that stay as they are, by the names of their weights' modules, as `text_encoder` or
+            `denoiser.unet.mid_block`.
         text: folder of text for the tokenizer, needed without `start` and `text_encoder`.
         model: sizes.
         seed: of initial weights, data order, augmentation and noise.
@@ -119,6 +121,7 @@ class TrainingConfig:
     denoiser: Path | None = None
     timesteps: tuple[int, ...] | None = None
     train_denoiser: bool = True
+    frozen: tuple[str, ...] = ()
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
     seed: int = 0
     learning_rate: float = 8e-4
