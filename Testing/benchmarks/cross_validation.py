@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from openpyxl import Workbook
+from training_runs import train_to_end
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter
 from fasttextdiff.datasets import Row, load_targets, read_split
 from fasttextdiff.evaluation import PROTOCOLS, Score, evaluate, protocol_i
 from fasttextdiff.pipeline import quiet_libraries
-from fasttextdiff.training.config import TrainingConfig, read_config
-from fasttextdiff.training.loop import train
-from fasttextdiff.training.progress import TrainingProgress
+from fasttextdiff.training.config import read_config
 from fasttextdiff.volume import Modality
 
 SPLITS = ("train", "val")
@@ -52,9 +51,9 @@ def main() -> None:
         data = place / "data"
         lay_out(data, config.data, dataset, rows, held_out)
         run = replace(config, name=f"{config.name}-{fold}", output=place / "run", data=data)
-        model = trained(run)
+        train_to_end(run)
         for protocol in PROTOCOLS:
-            scores[protocol] += scored(model, data / dataset.name, protocol)
+            scores[protocol] += scored(run.output / "model", data / dataset.name, protocol)
         print(json.dumps({"folds": fold + 1, **summary(scores)}), flush=True)
     (options.output / "cross_validation.json").write_text(json.dumps(summary(scores), indent=1) + "\n")
 
@@ -83,18 +82,6 @@ def _link(link: Path, file: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         link.symlink_to(file.resolve())
-
-
-def trained(run: TrainingConfig) -> Path:
-    """The folder of the finished model."""
-    model = run.output / "model"
-    if model.is_dir():
-        return model
-    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
-        train(run, progress.report, progress.stopped)
-    if progress.stopped():
-        raise SystemExit(f"stopped; the same command goes on from {run.output}")
-    return model
 
 
 def scored(model: Path, dataset: Path, protocol: str) -> list[Score]:

@@ -15,13 +15,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from training_runs import train_to_end
+
 from fasttextdiff import FastTextDiffPipeline, Segmenter
 from fasttextdiff.datasets import load_targets
 from fasttextdiff.evaluation import choose_texts, evaluate, protocol_i
 from fasttextdiff.pipeline import quiet_libraries
 from fasttextdiff.training.config import TrainingConfig, read_config
-from fasttextdiff.training.loop import train
-from fasttextdiff.training.progress import TrainingProgress
 
 
 def main() -> None:
@@ -44,19 +44,10 @@ def main() -> None:
 
 
 def trained(run: TrainingConfig) -> dict[str, float]:
-    """Train, and say how long a step took."""
-    steps = []
+    """Train, and say how long a step took, reading the data included."""
     started = time.perf_counter()
-    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
-
-        def note(step: int, losses: dict[str, float]) -> None:
-            steps.append(step)
-            progress.report(step, losses)
-
-        train(run, note, progress.stopped)
-    if progress.stopped():
-        raise SystemExit(f"stopped; the same command goes on from {run.output}")
-    seconds = (time.perf_counter() - started) / len(steps) if steps else float("nan")
+    done = train_to_end(run)
+    seconds = (time.perf_counter() - started) / done if done else float("nan")
     return {"steps": run.total_steps, "seconds_a_step": round(seconds, 3)}
 
 

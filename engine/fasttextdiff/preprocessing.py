@@ -210,6 +210,11 @@ class Tile:
     height: int
     width: int
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns, as an index of an array."""
+        return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
+
 
 def body_box(stack: NDArray[np.generic]) -> Tile:
     """The bounding box of the body over all slices of a CT; the whole slice if no body can be told.

@@ -82,7 +82,7 @@ class EncodedImage:
     def views(self, index: int) -> list[View]:
         """The tiles of one slice."""
         pixels = self.display.to_display(self.volume.array)[index]
-        return [View(pixels[t.row : t.row + t.height, t.column : t.column + t.width], self.window) for t in self.tiles]
+        return [View(pixels[t.slices], self.window) for t in self.tiles]
 
     def with_request(self, *, slices: tuple[int, int] | None, samples: int, seed: int) -> EncodedImage:
         """Another request on the same volume, without looking at its voxels again.
@@ -544,7 +544,7 @@ class _Blend:
 
     def add(self, tile: Tile, logits: Tensor, presence: Tensor) -> None:
         """Add a tile's log-odds (F, h, w) and presence (F,)."""
-        rows, columns = slice(tile.row, tile.row + tile.height), slice(tile.column, tile.column + tile.width)
+        rows, columns = tile.slices
         weight = tile_weight(tile.height, tile.width)
         self.odds[:, rows, columns] += logits * weight
         self.weights[rows, columns] += weight

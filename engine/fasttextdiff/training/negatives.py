@@ -14,9 +14,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample
+from fasttextdiff.training.samples import LUNGS, PULMONARY, Region, Sample
 
-PULMONARY = Region.LESION | LESION_CLASSES
 FILLINGS = 12
 """Abdomens that are made of each slice of lung bases."""
 SPECK = 0.0005

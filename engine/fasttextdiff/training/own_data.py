@@ -314,8 +314,7 @@ def _cropped(
     if not settings.crop_to_body or volume.is_planar or volume.is_color:
         return stack, together
     box = body_box(stack)
-    rows, columns = slice(box.row, box.row + box.height), slice(box.column, box.column + box.width)
-    return stack[:, rows, columns], together[:, :, rows, columns]
+    return stack[(..., *box.slices)], together[(..., *box.slices)]
 
 
 def _worth_showing(masks: NDArray[np.bool_]) -> list[int]:

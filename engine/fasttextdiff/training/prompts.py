@@ -7,7 +7,6 @@ labelled) is never made.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample
+from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, ZONED_LUNG, Region, Sample
 from fasttextdiff.volume import Modality
 
 Mask = NDArray[np.bool_]
@@ -61,7 +60,6 @@ PLACES = (
 """What a composed prompt for one side is made of: more ways to say it than any list of templates holds."""
 COMPOSED = 0.5
 """Share of these among the prompts for a finding on a side."""
-ZONED_LUNG = re.compile(r"\b((?:(?:upper|middle|lower|anterior|posterior|all)\s+)+)(left|right) lung\b")
 RETOLD_LUNG = ("{zone} {side} lung", "{zone} part of the {side} lung", "{side} lung ({zone})", "{side} {zone} lung")
 RETOLD = 0.4
 """Share of LViT's sentences that are told in another order, or without their count."""
@@ -91,7 +89,6 @@ FINDINGS = {
     Region.HEART: HEART_WORDS,
     Region.NUCLEI: NUCLEI_WORDS,
 }
-PULMONARY = Region.LESION | LESION_CLASSES
 ABSENT_BELOW = 0.0005
 """A region of less than this share of the image is neither there nor absent: no prompt asks for it."""
 KEPT_EMPTY = 0.25
@@ -239,7 +236,7 @@ def _told(sentence: str, rng: Generator) -> str:
     if rng.random() < 0.5:
         clauses.reverse()
     form = _pick(RETOLD_LUNG, rng)
-    told = ZONED_LUNG.sub(lambda m: form.format(zone=m[1].strip(), side=m[2]), ", ".join(clauses))
+    told = ZONED_LUNG.sub(lambda m: form.format(zone=m[1].strip(), side=m[2]) if m[1] else m[0], ", ".join(clauses))
     return told.lower() if rng.random() < 0.5 else told
 
 

@@ -28,6 +28,8 @@ HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
 ENLARGED = 2
 """The smallest of these is trained on once more, enlarged: the model is shown small tiles enlarged."""
 ZONES = ("upper", "middle", "lower", "anterior", "posterior")
+ZONED_LUNG = re.compile(rf"\b((?:(?:{'|'.join(ZONES)}|all)\s+)*)(left|right) lung\b")
+"""A lung in a sentence of LViT's form: group 1 are its zones, which may be none, group 2 is its side."""
 CT_LUNG_WINDOW = (-400.0, 1200.0)
 """(level, width) in HU that shows air, lung and soft tissue at the grey levels of the training slices."""
 LONGEST_SIDE = 256
@@ -104,6 +106,7 @@ class Item(Protocol):
 
 LUNGS = Region.LEFT_LUNG | Region.RIGHT_LUNG
 LESION_CLASSES = Region.GROUND_GLASS | Region.CONSOLIDATION
+PULMONARY = Region.LESION | LESION_CLASSES
 
 
 def load_samples(data: Path) -> dict[str, list[Sample]]:
@@ -130,9 +133,7 @@ def load_samples(data: Path) -> dict[str, list[Sample]]:
 def single_zones(sentence: str) -> dict[str, str]:
     """The zone word of each side that a sentence of LViT's form names once and with exactly one, by side."""
     phrases: dict[str, list[str]] = {}
-    for words, side in re.findall(
-        r"((?:\b(?:upper|middle|lower|anterior|posterior|all)\s+)*)\b(left|right) lung", sentence
-    ):
+    for words, side in ZONED_LUNG.findall(sentence):
         phrases.setdefault(side, []).append(words.strip())
     return {side: named[0] for side, named in phrases.items() if len(named) == 1 and named[0] in ZONES}
 
@@ -171,7 +172,7 @@ def _structures(folder: Path) -> Iterator[Sample]:
         masks = {bit: _mask_or_empty(folder / "targets" / n / path.name, image.shape) for n, bit in names.items()}
         masks[Region.LESION] = masks[Region.GROUND_GLASS] | masks[Region.CONSOLIDATION]
         masks[Region.PATIENT_LEFT] = _between_lungs(masks[Region.LEFT_LUNG], masks[Region.RIGHT_LUNG])
-        annotated = LUNGS | LESION_CLASSES | Region.LESION | Region.HEART
+        annotated = LUNGS | PULMONARY | Region.HEART
         yield _shrink(Sample(image, _bits(masks), Modality.XRAY, annotated, name=path.name))
 
 
@@ -231,8 +232,7 @@ def _bjorke(folder: Path) -> Iterator[Sample]:
         image = target.load_image()
         masks = {Region.LESION: labels > 0, Region.GROUND_GLASS: labels == 1, Region.CONSOLIDATION: labels == 2}
         masks |= weak_ct_lungs(image, masks[Region.LESION])
-        annotated = Region.LESION | LESION_CLASSES
-        annotated |= LUNGS if masks[Region.LEFT_LUNG].any() else Region(0)
+        annotated = PULMONARY | (LUNGS if masks[Region.LEFT_LUNG].any() else Region(0))
         regions = _bits(masks)
         zones, name = single_zones(target.text), target.image.name
         yield _shrink(Sample(image, regions, Modality.CT, annotated, target.text, zones, name))
@@ -252,12 +252,10 @@ def _liver_ct(folder: Path) -> Iterator[Sample]:
     """Three slices of one patient at the level of the liver: clear lung bases, and what lies beside them."""
     for path in sorted(folder.glob("0*.dcm")):
         voxels = read_volume(path).array
-        body = body_box(voxels)
-        inside = voxels[0, body.row : body.row + body.height, body.column : body.column + body.width]
+        inside = voxels[(0, *body_box(voxels).slices)]
         image = np.round(apply_window(inside, CT_LUNG_WINDOW) * 255).astype(np.uint8)
         masks = weak_ct_lungs(image, np.zeros(image.shape, bool))
-        annotated = LUNGS | LESION_CLASSES | Region.LESION
-        yield _shrink(Sample(image, _bits(masks), Modality.CT, annotated, name=path.name))
+        yield _shrink(Sample(image, _bits(masks), Modality.CT, LUNGS | PULMONARY, name=path.name))
 
 
 def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[Region, NDArray[np.bool_]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from numpy.random import Generator
 
 from fasttextdiff.training.prompts import EVERYWHERE, FINDINGS, IN_ZONE, LUNGS_WORDS, NEGATED, NEVER_TAUGHT, ON_SIDE
-from fasttextdiff.training.prompts import PULMONARY as PULMONARY_REGIONS
+from fasttextdiff.training.samples import PULMONARY as PULMONARY_REGIONS
 
 PULMONARY = {str(region.name): words for region, words in FINDINGS.items() if region & PULMONARY_REGIONS}
 CLASSES: dict[str, Sequence[str]] = {
