@@ -43,6 +43,8 @@ def main() -> None:
     rows = [row for split in SPLITS for row in read_split(dataset, split).rows]
     if any(row.modality is not Modality.HISTOLOGY for row in rows):
         parser.error("histology only: the sides in other tables would be translated twice")
+    if len({row.name for row in rows}) < len(rows):
+        parser.error("images of both splits have the same name")
     order = np.random.default_rng(config.seed).permutation(len(rows))
     scores: dict[str, list[Score]] = {protocol: [] for protocol in PROTOCOLS}
     for fold in range(options.folds):

@@ -19,7 +19,8 @@ from training_runs import train_to_end
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter
 from fasttextdiff.datasets import load_targets
-from fasttextdiff.evaluation import choose_texts, evaluate, protocol_i
+from fasttextdiff.evaluation import evaluate, protocol_i
+from fasttextdiff.evaluation_texts import choose_texts
 from fasttextdiff.pipeline import quiet_libraries
 from fasttextdiff.training.config import TrainingConfig, read_config
 
@@ -59,7 +60,8 @@ def scores(model: Path, datasets: list[Path], most: int) -> dict[str, dict[str, 
         targets = load_targets(dataset, "val")
         targets = targets[:: -(-len(targets) // most)]
         for text in ("true", "none"):
-            done = list(evaluate(segmenter, targets, texts=choose_texts(targets, text)))
+            texts = choose_texts([target.text for target in targets], text)
+            done = list(evaluate(segmenter, targets, texts=texts))
             found[f"{dataset.name}, text {text}"] = {"n": len(done), **protocol_i(done)}
     return found
 

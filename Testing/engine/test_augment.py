@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,10 +75,17 @@ def test_sentence_and_zones_are_swapped_exactly_when_the_picture_is_mirrored(mod
 
 
 @pytest.mark.parametrize(
-    ("sample", "region"), [(chest(), Region.LESION), (chest(Modality.CT), Region.LESION), (tile(), Region.NUCLEI)]
+    ("sample", "region"),
+    [
+        (chest(), Region.LESION),
+        (chest(Modality.CT), Region.LESION),
+        (tile(), Region.NUCLEI),
+        (replace(tile(), image=tile().image[..., 0]), Region.NUCLEI),
+    ],
 )
 def test_image_and_regions_move_together(sample, region):
     for view in views(sample, 96):
+        assert view.image.ndim == sample.image.ndim
         painted, mask = grey(view), bits(view, region)
         assert mask.sum() > 50
         bright = painted > (np.percentile(painted[mask], 50) + np.percentile(painted[~mask], 50)) / 2

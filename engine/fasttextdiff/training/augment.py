@@ -129,7 +129,7 @@ def _grey_levels(image: NDArray[np.uint8], modality: Modality, rng: Generator) -
     """Random gamma, contrast and brightness, colour for stains, and some blur or noise."""
     x: NDArray[np.floating[Any]] = image.astype(np.float32) / 255
     spread = 0.5 if modality is Modality.CT else 0.3
-    if modality is Modality.HISTOLOGY:
+    if modality is Modality.HISTOLOGY and x.ndim == 3:  # a grey tile is no stain
         x = x ** np.exp(rng.uniform(-0.25, 0.25, 3).astype(np.float32))
         x = x * rng.uniform(0.85, 1.1, 3).astype(np.float32)
     if modality is Modality.CT and rng.random() < 0.4:
