@@ -37,6 +37,11 @@ def tile():
     return Sample(image, regions, Modality.HISTOLOGY, Region.NUCLEI, "The nuclei density in the upper left is high.")
 
 
+def in_colour(sample):
+    """As of a grey image that was saved with three channels."""
+    return replace(sample, image=np.stack([sample.image] * 3, axis=-1))
+
+
 def views(sample, size=64):
     return [augment(sample, size, np.random.default_rng(seed)) for seed in SEEDS]
 
@@ -81,6 +86,7 @@ def test_sentence_and_zones_are_swapped_exactly_when_the_picture_is_mirrored(mod
         (chest(Modality.CT), Region.LESION),
         (tile(), Region.NUCLEI),
         (replace(tile(), image=tile().image[..., 0]), Region.NUCLEI),
+        (in_colour(chest(Modality.CT)), Region.LESION),
     ],
 )
 def test_image_and_regions_move_together(sample, region):

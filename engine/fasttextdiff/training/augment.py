@@ -121,6 +121,7 @@ def with_contrast(image: NDArray[np.floating[Any]], rng: Generator) -> NDArray[n
     """
     coarse = torch.from_numpy(rng.normal(size=(1, 1, 6, 6)).astype(np.float32))
     field = functional.interpolate(coarse, image.shape[:2], mode="bicubic", align_corners=False)[0, 0].numpy()
+    field = field.reshape(field.shape + (1,) * (image.ndim - 2))
     patches = (field > rng.uniform(0.0, 0.8)) & (image > SOFT_TISSUE)
     return np.where(patches, image + (1 - image) * np.float32(rng.uniform(0.4, 1.0)), image)
 
