@@ -225,7 +225,7 @@ def test_training_moves_weights_and_another_seed_trains_another_model(config):
 
 
 def test_parts_that_are_frozen_stay_as_they_are_to_the_bit_and_the_others_learn(config):
-    names = ("text_encoder", "denoiser.unet.mid_block")
+    names = ("text_encoder", "denoiser.unet.conv_in", "denoiser.unet.mid_block")
     partly = replace(config, frozen=names)
     start = starting_model(partly, {}).state_dict()
     train(partly, notes := Notes())

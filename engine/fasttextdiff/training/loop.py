@@ -299,8 +299,11 @@ def predict(pipeline: FastTextDiffPipeline, batch: Batch, device: torch.device) 
 def image_features(pipeline: FastTextDiffPipeline, images: Tensor, noise: Tensor) -> tuple[list[Tensor], Tensor | None]:
     """The denoiser's features, and its own loss; a frozen one has none and runs only as far as its last feature."""
     denoiser = pipeline.denoiser
-    if not next(denoiser.parameters()).requires_grad:
+    trained = [parameter.requires_grad for parameter in denoiser.parameters()]
+    if not any(trained):
         return denoiser(images, noise), None
+    if not all(trained):
+        images.requires_grad_()  # torch crashes in the backward pass of a group norm whose input needs no gradient
     features, predicted = denoiser.denoise(images, noise)
     return features, denoising_loss(predicted, noise.repeat_interleave(len(denoiser.plan.timesteps), dim=0))
 
@@ -315,7 +318,7 @@ def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) ->
     """Text encoder and the rest, each with and without weight decay (none for biases and norms)."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in pipeline.named_parameters():
-        if not parameter.requires_grad:  # a frozen denoiser
+        if not parameter.requires_grad:  # of a frozen part
             continue
         groups.setdefault((name.startswith("text_encoder"), parameter.ndim > 1), []).append(parameter)
     rates = {True: config.text_learning_rate, False: config.learning_rate}
