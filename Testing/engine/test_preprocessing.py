@@ -193,10 +193,9 @@ def test_blended_tiles_give_back_what_they_were_cut_from():
     whole = torch.rand(300, 700)
     total, weights = torch.zeros(300, 700), torch.zeros(300, 700)
     for tile in tiles((300, 700), 256):
-        part = (slice(tile.row, tile.row + tile.height), slice(tile.column, tile.column + tile.width))
         weight = tile_weight(tile.height, tile.width)
-        total[part] += whole[part] * weight
-        weights[part] += weight
+        total[tile.slices] += whole[tile.slices] * weight
+        weights[tile.slices] += weight
     assert (total / weights - whole).abs().max() < 1e-5
 
 

@@ -127,7 +127,7 @@ def test_a_large_tile_is_covered_by_windows_without_seams(segmenter):
     assert all(t.height == t.width == 64 for t in image.tiles)
     covered = np.zeros((150, 150), bool)
     for t in image.tiles:
-        covered[t.row : t.row + t.height, t.column : t.column + t.width] = True
+        covered[t.slices] = True
     assert covered.all()
     result = segmenter.segment(volume, FINDINGS)
     assert np.isfinite(result.probability[FINDINGS[0]]).all()

@@ -1,9 +1,8 @@
-"""The scripts that measure training, run as their README says, on data of a few small pictures."""
+"""The scripts that measure training, run as their docstrings say, on data of a few small pictures."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from own_folders import picture_folder, text_table
 from safetensors.torch import load_file
+from test_interrupted_training import ONE_THREAD
 from tiny_models import tiny_pipeline
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -57,9 +57,8 @@ def run(place, script, config, *arguments):
     """The script's JSON."""
     (place / "config.yaml").write_text(config)
     command = [sys.executable, SCRIPTS / script, "config.yaml", *arguments, "-o", "out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run(
-        command, cwd=place, env=environment, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=place, env=ONE_THREAD, capture_output=True, text=True, timeout=240, check=False
     )
     assert process.returncode == 0, process.stdout + process.stderr
     return json.loads((place / "out" / script).with_suffix(".json").read_text())

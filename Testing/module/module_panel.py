@@ -98,6 +98,18 @@ def loadedAsByTheDicomModule(slicer, files):
     return slicer.modules.volumes.logic().AddArchetypeVolume(str(files[0]), "series", 0, names)
 
 
+def chestSeries(folder, slices):
+    """Slices of the chest CT, a range, as the files of a DICOM series."""
+    import nibabel
+    import numpy as np
+    from dicom_files import write_stack
+
+    chest, toFirst = nibabel.load(CHEST_CT), np.eye(4)
+    toFirst[2, 3] = slices.start
+    voxels = np.asarray(chest.dataobj)[..., slices].transpose(2, 1, 0).astype(np.int16)
+    return write_stack(folder, voxels, chest.affine @ toFirst)
+
+
 def inSliceOrder(folder):
     """The files of a series sorted along the patient: by name they would give another volume."""
     import pydicom

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from module_panel import CHEST_CT, MODULE, ROOT, SAMPLES, inSliceOrder, loadedAsByTheDicomModule
+from module_panel import CHEST_CT, MODULE, ROOT, SAMPLES, chestSeries, inSliceOrder, loadedAsByTheDicomModule
 
 
 @pytest.fixture(scope="session")
@@ -612,22 +612,8 @@ def test_a_reloaded_module_goes_on_with_the_segments_that_are_there(host, panel,
     assert widget._parameters.outputSegmentation is segmentation
 
 
-def asSeries(path, slices, folder):
-    """Axial slices of a volume as the files of a DICOM series."""
-    from fasttextdiff import read_volume
-
-    dicom_files = pytest.importorskip("dicom_files", reason="runs with the engine's tests on the path")
-    chest = read_volume(path)
-    step = np.abs(np.diag(chest.ijk_to_ras))[:3].tolist()
-    for k in slices:
-        x, y, z = (np.diag([-1, -1, 1, 1]) @ chest.ijk_to_ras @ [0, 0, k, 1])[:3].tolist()
-        placed = {"ImagePositionPatient": [x, y, z], "PixelSpacing": [step[1], step[0]], "SliceThickness": step[2]}
-        dicom_files.write_slice(folder / f"{k:03d}.dcm", chest.array[k].astype(np.int16), **placed)
-    return folder
-
-
 def test_a_dicom_series_gives_the_same_mask_through_panel_and_command_line(panel, directly, tmp_path):
-    series = asSeries(SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz", range(60, 66), tmp_path / "series")
+    series = chestSeries(tmp_path / "series", range(60, 66))
     volume = panel.open(loadedAsByTheDicomModule(panel.slicer, inSliceOrder(series)))
     assert panel.widget._known["modality"] == "ct"
     panel.type("left lung")

@@ -5,13 +5,11 @@ import subprocess
 import sys
 import types
 
-import nibabel
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import write_stack
 from dicom_readers import errors_found_by_dciodvfy, read_with_dcmqi, world
-from module_panel import CHEST_CT, ROOT, inSliceOrder, loadedAsByTheDicomModule
+from module_panel import ROOT, chestSeries, inSliceOrder, loadedAsByTheDicomModule
 
 pytest.importorskip("highdicom", reason="needs highdicom")
 
@@ -32,10 +30,7 @@ main()
 @pytest.fixture
 def series(panel, tmp_path, monkeypatch):
     """Slices of the chest CT as a series that was imported into Slicer's DICOM database and loaded from there."""
-    chest = nibabel.load(CHEST_CT)
-    matrix = chest.affine @ np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 50], [0, 0, 0, 1]])
-    voxels = np.asarray(chest.dataobj)[..., 50:56].transpose(2, 1, 0).astype(np.int16)
-    files = inSliceOrder(write_stack(tmp_path / "series", voxels, matrix))
+    files = inSliceOrder(chestSeries(tmp_path / "series", range(50, 56)))
     uids = [pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID for file in files]
     known = dict(zip(uids, map(str, files), strict=True))
     database = types.SimpleNamespace(fileForInstance=lambda uid: known.get(uid, ""))
