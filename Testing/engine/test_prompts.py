@@ -82,7 +82,9 @@ everywhere = pytest.mark.parametrize("name", SAMPLES)
 
 
 def one_side(text):
-    """The only side that a text names, or None."""
+    """The only side that a text asks for, or None; where nuclei are dense is told, not asked."""
+    if text.startswith("The nuclei"):
+        return None
     sides = set(re.findall(r"\b(left|right)\b", text.lower()))
     return sides.pop() if len(sides) == 1 else None
 
@@ -202,8 +204,14 @@ def test_lung_masks_allow_all_zones_on_both_sides():
 
 
 def test_without_lung_masks_or_caption_no_zone_is_named():
-    for source in (sample(Region.LESION, **LESIONS), UNLABELLED_CT, NUCLEI):
+    for source in (sample(Region.LESION, **LESIONS), UNLABELLED_CT):
         assert not any(re.search(r"\b(upper|middle|lower|zone)\b", text) for text, _ in drawn(source))
+
+
+def test_whatever_a_sentence_tells_of_density_all_nuclei_are_meant():
+    told = [(text, mask) for text, mask in DRAWN["nuclei"] if text.startswith("The nuclei")]
+    assert {NUCLEI.sentence, "The nuclei density in the lower left is high."} <= {text for text, _ in told}
+    assert all(np.array_equal(mask, bits(NUCLEI, Region.NUCLEI)) for _, mask in told)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,17 @@ IN_ZONE = (
     "{finding} in the {zone} {side} lung",
     "{finding}, {zone} {side} lung", "{side} {zone} zone {finding}", "{finding} in the {side} {zone} lung",
 )  # fmt: skip
+DENSITIES = (
+    "The nuclei are {spread} distributed.", "The nuclei density in the {part} is high.",
+    "The nuclei density in the {part} is low.", "The nuclei density is higher around.",
+)  # fmt: skip
+SPREADS = ("evenly", "sparsely", "irregularly", "unevenly", "densely", "uniformly")
+PARTS = ("left", "right", "upper", "lower", "middle", "upper left", "upper right", "lower left", "lower right")
+"""What sentences tell of a tile: where nuclei are dense, never which of them are meant. All are, whatever is told.
+
+A tile is shown in crops and turned, which makes its own sentence untrue; and 24 sentences are so few that a model takes
+"sparsely" for a reason to find less. So any of them goes with any tile.
+"""
 NEGATED = ("no {finding}", "no evidence of {finding}", "without {finding}", "no sign of {finding}")
 EVERYWHERE = (
     "{finding}", "all {finding}", "{finding} in both lungs", "bilateral {finding}", "find all {finding}",
@@ -125,7 +136,7 @@ def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
         makers.append((1.2, lambda: Prompt(_everywhere(main, rng), mask)))
         makers.append((0.8, lambda: Prompt("", mask)))
         if sample.sentence:
-            makers.append((2.0, lambda: Prompt(_told(sample.sentence, rng), mask)))
+            makers.append((2.0, lambda: Prompt(_described(sample, rng), mask)))
     for region, weight in ((Region.HEART, 1.0), (Region.GROUND_GLASS, 0.5), (Region.CONSOLIDATION, 0.5)):
         if region & sample.annotated:
             makers.append((weight, _bind(_whole_region, sample, region, rng)))
@@ -224,6 +235,12 @@ def _composed(rng: Generator) -> str:
     what = " ".join(filter(None, (_pick(LEADS, rng), _pick(AMOUNTS, rng), "{finding}")))
     place = _pick(PLACES, rng)
     return f"{place}: {what}" if rng.random() < 0.2 else f"{what} {place}"
+
+
+def _described(sample: Sample, rng: Generator) -> str:
+    if sample.modality is Modality.HISTOLOGY:
+        return _pick(DENSITIES, rng).format(spread=_pick(SPREADS, rng), part=_pick(PARTS, rng))
+    return _told(sample.sentence, rng)
 
 
 def _told(sentence: str, rng: Generator) -> str:
