@@ -2,9 +2,10 @@
 
     python Testing/benchmarks/frozen_denoiser.py CONFIG.yaml DATASET_DIR... -o FOLDER
 
-trains the configuration twice, with `train_denoiser` false and true, and scores both on the validation splits. A run
-that was stopped goes on from its checkpoints. Frozen steps are cheaper; seconds a step are reported beside the scores.
-Give the configuration a `denoiser:` made by `pretrain-denoiser`: frozen and untrained features would prove nothing.
+trains the configuration twice, with and without the denoiser among its `frozen` parts, and scores both on the
+validation splits. A run that was stopped goes on from its checkpoints. Frozen steps are cheaper; seconds a step are
+reported beside the scores. Give the configuration a `denoiser:` made by `pretrain-denoiser`: frozen and untrained
+features would prove nothing.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def main() -> None:
     if config.denoiser is None and config.start is None:
         parser.error("the configuration has neither denoiser nor start: a frozen denoiser would be random")
     results = {}
-    for name, joint in (("frozen", False), ("joint", True)):
-        run = replace(config, name=f"{config.name}-{name}", output=options.output / name, train_denoiser=joint)
+    for name, parts in (("frozen", ("denoiser",)), ("joint", ())):
+        run = replace(config, name=f"{config.name}-{name}", output=options.output / name, frozen=config.frozen + parts)
         results[name] = trained(run) | scores(run.output / "model", options.datasets, options.most)
         (options.output / "frozen_denoiser.json").write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(results, indent=1))

@@ -91,7 +91,7 @@ def test_training_starts_from_a_pretrained_denoiser_and_can_leave_it_as_it_is(ru
     pretrain_denoiser(run, Notes())
     unet = UNet2DModel.from_pretrained(run.output / "unet", use_safetensors=True)
     pretrained = {f"denoiser.unet.{name}": tensor for name, tensor in unet.state_dict().items()}
-    frozen = replace(config, denoiser=run.output, train_denoiser=False)
+    frozen = replace(config, denoiser=run.output, frozen=("denoiser",))
     start = starting_model(frozen, {}).state_dict()
     train(frozen, notes := Notes())
     assert all("denoising" not in losses for losses in notes.losses.values())

@@ -57,7 +57,6 @@ def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]
         pipeline.denoiser = _pretrained_denoiser(config.denoiser, pipeline.denoiser)
     if config.timesteps is not None:
         pipeline.denoiser = _read_at(config.timesteps, pipeline.denoiser)
-    pipeline.denoiser.requires_grad_(config.train_denoiser)
     for name in config.frozen:
         _part(pipeline, name).requires_grad_(False)
     return pipeline

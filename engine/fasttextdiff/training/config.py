@@ -86,9 +86,8 @@ class TrainingConfig:
             for the start's.
         denoiser: folder made by `pretrain-denoiser`, whose denoiser is used; None for the start's.
         timesteps: diffusion steps that features are read at; None for the start's, or those of `model`.
-        train_denoiser: whether the denoiser is trained jointly; False leaves it as it is, as published.
-        frozen: further parts that stay as they are, by the names of their weights' modules, as `text_encoder` or
-            `denoiser.unet.mid_block`.
+        frozen: parts that stay as they are, by the names of their weights' modules, as `text_encoder` or
+            `denoiser.unet.mid_block`; the published denoiser is one.
         text: folder of text for the tokenizer, needed without `start` and `text_encoder`.
         model: sizes.
         seed: of initial weights, data order, augmentation and noise.
@@ -120,7 +119,6 @@ class TrainingConfig:
     text: Path | None = None
     denoiser: Path | None = None
     timesteps: tuple[int, ...] | None = None
-    train_denoiser: bool = True
     frozen: tuple[str, ...] = ()
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
     seed: int = 0
