@@ -5,7 +5,7 @@ Knows optimisation; batches, losses and the model are made elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,7 @@ class _Run:
         parameters = list(self.pipeline.parameters())
         self.average.store(parameters)
         self.average.copy_to(parameters)
+        _round(parameter for parameter in parameters if parameter.requires_grad)
         self.pipeline.eval()
         if self.config.presence_batches:
             self._refit_presence(batches)
@@ -326,6 +327,13 @@ def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) ->
         {"params": p, "lr": rates[text], "peak": rates[text], "weight_decay": config.weight_decay if decay else 0.0}
         for (text, decay), p in groups.items()
     ]
+
+
+@torch.no_grad()
+def _round(trained: Iterable[Tensor]) -> None:
+    """Keep the 8 significant bits that autocast computes with in training: what is saved packs smaller."""
+    for parameter in trained:
+        parameter.copy_(parameter.bfloat16())
 
 
 def _one_thread(_: int) -> None:
