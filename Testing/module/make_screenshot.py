@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 1366, 768
 
@@ -43,6 +45,8 @@ def main(path):
     host.runEventLoop(until=lambda: widget.livePreview.output is not None, timeout=60)
     host.runEventLoop(timeout=1.0)
     host.screenshot(path, SIZE)
+    shown = Image.open(path).convert("RGB")
+    shown.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)  # every version stays in the history
     host.unloadModule("FastTextDiffSegment")
 
 

@@ -32,7 +32,7 @@ class ModelInfo:
     """What a model says about itself.
 
     Attributes:
-        name: short name, e.g. "compact-0.5".
+        name: short name, e.g. "compact-0.7".
         licence: SPDX identifier of the weights.
         threshold: probability above which a pixel belongs to the mask, chosen once for all modalities.
         presence_threshold: presence below which a mask is emptied; 0 for models without a presence output.
