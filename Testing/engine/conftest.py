@@ -1,8 +1,12 @@
 """What several test files need: bundled samples, a tiny model's folder, and the research data if they are there."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# a suite that runs in the background inherits Ctrl-C as ignored, and would hand that on to the processes it starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"

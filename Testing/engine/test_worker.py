@@ -529,11 +529,10 @@ def test_after_damaged_weights_the_bundled_model_can_be_opened_again(worker, tmp
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
 def test_ctrl_c_in_slicers_terminal_does_not_end_the_worker():
     idle = (
-        "import signal; from fasttextdiff import worker\n"
+        "from fasttextdiff import worker\n"
         "class Jobs:\n"
         "    def do(self, request, progress): return {}\n"
         "worker.Worker._prepared = lambda self: Jobs()\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit it as ignored\n"
         "worker.main()"
     )
     process = Process("-c", idle)

@@ -405,10 +405,9 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
 
 
 INTERRUPTED = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
 from fasttextdiff.output_files import whole_files
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 with whole_files(Path(sys.argv[1])) as (temporary,):
     temporary.write_bytes(b"half")
     print("writing", flush=True)
