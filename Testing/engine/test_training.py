@@ -202,6 +202,15 @@ def test_a_presence_that_is_fitted_once_more_leaves_everything_else_as_it_is(con
         assert changed == {name for name in before if name.startswith("presence_head.")}, part
 
 
+def test_where_no_step_is_trained_only_the_presence_output_changes(config):
+    start = config.output.with_name("start")
+    starting_model(config, {}).save_pretrained(start, dtype=torch.float16)
+    folder = train(replace(config, start=start, stages=(Stage(0, 32, 3),), presence_batches=30), Notes())
+    before, after = (FastTextDiffPipeline.from_pretrained(model).state_dict() for model in (start, folder))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith("fusion.presence_head.")}
+
+
 def test_the_temperature_is_the_factor_by_which_log_odds_are_too_large():
     generator = torch.Generator().manual_seed(0)
     odds = 2 * torch.randn(40_000, generator=generator)

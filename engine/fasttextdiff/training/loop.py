@@ -209,7 +209,7 @@ class _Run:
             save_checkpoint(self.config.output / CHECKPOINT, {"step": step, "choices": self.choices, **states})
 
     def finish(self, batches: StepBatches) -> Path:
-        """Write the finished model, with averaged weights, calibrated if so configured.
+        """Write the finished model, with averaged weights, rounded where trained, calibrated if so configured.
 
         Args:
             batches: of the run; those after its last step serve presence and calibration.
@@ -234,7 +234,7 @@ class _Run:
         parameters = list(self.pipeline.parameters())
         self.average.store(parameters)
         self.average.copy_to(parameters)
-        _round(parameter for parameter in parameters if parameter.requires_grad)
+        _round(parameter for parameter in parameters if parameter in self.optimizer.state)
         self.pipeline.eval()
         if self.config.presence_batches:
             self._refit_presence(batches)
