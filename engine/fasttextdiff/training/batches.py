@@ -5,7 +5,7 @@ Knows how groups are mixed; knows nothing about networks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,16 @@ class Batch:
     weight: float = 1.0
 
 
+ViewMaker = Callable[[Sample, int, Generator], "tuple[Sample, tuple[Prompt, Prompt]]"]
+"""Makes a random view of a sample, a square of so many pixels, with two prompts."""
+
+
+def standard_view(sample: Sample, size: int, rng: Generator) -> tuple[Sample, tuple[Prompt, Prompt]]:
+    """An augmented sample with its prompts: those of one's own data as they were written, of research data made up."""
+    view = augment(sample, size, rng)
+    return view, own_prompts(view, rng) if view.findings else (whole_prompt(view, rng), steered_prompt(view, rng))
+
+
 @dataclass(frozen=True)
 class Share:
     """Which images of every batch a process takes: number `index`, and every `count`-th after it."""
@@ -84,9 +94,13 @@ class StepBatches(Dataset[Batch]):
     """
 
     def __init__(
-        self, samples: Mapping[str, Sequence[Item]], config: TrainingConfig, share: Share | None = None
+        self,
+        samples: Mapping[str, Sequence[Item]],
+        config: TrainingConfig,
+        share: Share | None = None,
+        make_view: ViewMaker = standard_view,
     ) -> None:
-        self.samples, self.config, self.share = samples, config, share or Share()
+        self.samples, self.config, self.share, self.make_view = samples, config, share or Share(), make_view
         self.groups = [name for name in config.mixture if samples.get(name)]
         if not self.groups or not set(config.mixture) <= set(samples):
             mixed, known = ", ".join(config.mixture), ", ".join(name for name in samples if samples[name])
@@ -129,8 +143,7 @@ class StepBatches(Dataset[Batch]):
             except FastTextDiffError as error:
                 skipped.append(str(error))
                 continue
-            view = augment(sample, size, rng)
-            prompts = own_prompts(view, rng) if view.findings else (whole_prompt(view, rng), steered_prompt(view, rng))
+            view, prompts = self.make_view(sample, size, rng)
             noise = rng.standard_normal((3, size, size), dtype=np.float32)
             return View(view, prompts, [_typed(prompt.text, rng) for prompt in prompts], noise, skipped)
         raise FastTextDiffError(

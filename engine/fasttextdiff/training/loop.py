@@ -19,7 +19,7 @@ from fasttextdiff.errors import FastTextDiffError, one_line
 from fasttextdiff.fusion import FusionOutput
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.text_encoder import TextStates
-from fasttextdiff.training.batches import Batch, Share, StepBatches
+from fasttextdiff.training.batches import Batch, Share, StepBatches, ViewMaker, standard_view
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.config import TrainingConfig
@@ -40,7 +40,13 @@ Note = Callable[[str], None]
 
 
 def train(
-    config: TrainingConfig, report: Report, stop: Callable[[], bool] = lambda: False, note: Note = lambda _: None
+    config: TrainingConfig,
+    report: Report,
+    stop: Callable[[], bool] = lambda: False,
+    note: Note = lambda _: None,
+    *,
+    load: Callable[[TrainingConfig, Note], TrainingData] = load_groups,
+    make_view: ViewMaker = standard_view,
 ) -> Path:
     """Train, or go on from the checkpoint in the output folder.
 
@@ -52,6 +58,8 @@ def train(
             learning rates.
         stop: asked after every step; True of any process saves a checkpoint and ends the run early.
         note: told in one line of every file that cannot be used and is skipped.
+        load: gathers the groups of training images that the mixture names.
+        make_view: augments an image and asks for what is in it.
 
     Returns:
         the folder of the finished model, or of the run if it was stopped.
@@ -65,7 +73,7 @@ def train(
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     config.output.mkdir(parents=True, exist_ok=True)
     with accelerator.main_process_first():  # it learns the tokenizer and prepares slices, the others find them
-        data = load_groups(config, note)
+        data = load(config, note)
         pipeline = starting_model(config, data.taught)
     _require_readable(pipeline, data)
     run = _Run(config, accelerator, pipeline)
@@ -73,7 +81,7 @@ def train(
     if first == 0 and data.labelled and accelerator.is_main_process:
         log_line(config.output, {"labels": config.labels, "images": data.labelled})
     skipped: dict[str, None] = {}
-    for step, batch in enumerate(_loader(config, data, accelerator, first), start=first):
+    for step, batch in enumerate(_loader(config, data, make_view, accelerator, first), start=first):
         for line in dict.fromkeys(line for line in batch.skipped if line not in skipped):
             skipped[line] = None
             note(f"skipped: {line}")
@@ -87,7 +95,7 @@ def train(
             return config.output
     if skipped:
         note(f"{len(skipped)} files could not be read in training and were skipped")
-    return run.finish(StepBatches(data.groups, config))
+    return run.finish(StepBatches(data.groups, config, make_view=make_view))
 
 
 def _require_readable(pipeline: FastTextDiffPipeline, data: TrainingData) -> None:
@@ -96,9 +104,11 @@ def _require_readable(pipeline: FastTextDiffPipeline, data: TrainingData) -> Non
         pipeline.text_encoder.check(text)
 
 
-def _loader(config: TrainingConfig, data: TrainingData, accelerator: Any, first: int) -> DataLoader[Batch]:
+def _loader(
+    config: TrainingConfig, data: TrainingData, make_view: ViewMaker, accelerator: Any, first: int
+) -> DataLoader[Batch]:
     share = Share(accelerator.process_index, accelerator.num_processes)
-    return _loaded(StepBatches(data.groups, config, share), range(first, config.total_steps))
+    return _loaded(StepBatches(data.groups, config, share, make_view), range(first, config.total_steps))
 
 
 def _loaded(batches: StepBatches, steps: range) -> DataLoader[Batch]:
@@ -132,9 +142,9 @@ class _Run:
         self.pipeline = pipeline.to(accelerator.device).train()
         for part in (pipeline.denoiser, pipeline.fusion):  # a fifth of the time less on a CPU
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98), fused=True)
         self.losses, self.optimizer = accelerator.prepare(_Losses(self.pipeline, config), optimizer)
-        self.average = EMAModel(pipeline.parameters(), decay=config.ema, use_ema_warmup=True, power=0.75)
+        self.average = EMAModel(pipeline.parameters(), decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
         self.choices = {"seed": config.seed, "labels": config.labels}
 
     def restore(self) -> int:

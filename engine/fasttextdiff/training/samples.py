@@ -6,7 +6,7 @@ Knows the research data sets; knows nothing about wording or augmentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from pathlib import Path
@@ -141,8 +141,8 @@ def single_zones(sentence: str) -> dict[str, str]:
 def _qata(folder: Path) -> Iterator[Sample]:
     for target in load_targets(folder, "Train"):
         mask = target.load_mask()
-        regions = _bits({Region.LESION: mask, Region.PATIENT_LEFT: right_half(mask)})
-        image = _windowed(target.load_image())
+        regions = region_bits({Region.LESION: mask, Region.PATIENT_LEFT: right_half(mask)})
+        image = windowed(target.load_image())
         sentence = "" if _contradicts(target.text, mask, regions) else target.text
         zones = single_zones(sentence)
         yield Sample(image, regions, Modality.XRAY, Region.LESION, sentence, zones, target.image.name)
@@ -168,24 +168,24 @@ def _structures(folder: Path) -> Iterator[Sample]:
         "consolidation": Region.CONSOLIDATION,
     }
     for path in sorted((folder / "img").iterdir()):
-        image = _windowed(load_image(path, grey=True))
+        image = windowed(load_image(path, grey=True))
         masks = {bit: _mask_or_empty(folder / "targets" / n / path.name, image.shape) for n, bit in names.items()}
         masks[Region.LESION] = masks[Region.GROUND_GLASS] | masks[Region.CONSOLIDATION]
-        masks[Region.PATIENT_LEFT] = _between_lungs(masks[Region.LEFT_LUNG], masks[Region.RIGHT_LUNG])
+        masks[Region.PATIENT_LEFT] = between_lungs(masks[Region.LEFT_LUNG], masks[Region.RIGHT_LUNG])
         annotated = LUNGS | PULMONARY | Region.HEART
-        yield _shrink(Sample(image, _bits(masks), Modality.XRAY, annotated, name=path.name))
+        yield shrink(Sample(image, region_bits(masks), Modality.XRAY, annotated, name=path.name))
 
 
 def _v7(folder: Path) -> Iterator[Sample]:
     for path in sorted((folder / "img").iterdir()):
-        image = _windowed(load_image(path, grey=True))
+        image = windowed(load_image(path, grey=True))
         left = _mask_or_empty(folder / "left_lung" / path.name, image.shape)
         right = _mask_or_empty(folder / "right_lung" / path.name, image.shape)
-        sides = {Region.LEFT_LUNG: left, Region.RIGHT_LUNG: right, Region.PATIENT_LEFT: _between_lungs(left, right)}
-        yield _shrink(Sample(image, _bits(sides), Modality.XRAY, LUNGS, name=path.name))
+        sides = {Region.LEFT_LUNG: left, Region.RIGHT_LUNG: right, Region.PATIENT_LEFT: between_lungs(left, right)}
+        yield shrink(Sample(image, region_bits(sides), Modality.XRAY, LUNGS, name=path.name))
 
 
-def _between_lungs(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def between_lungs(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The patient's left half plane: beyond the column midway between the lungs' inner thirds."""
     width = left.shape[1]
     if not (left.any() and right.any()):
@@ -196,27 +196,28 @@ def _between_lungs(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray
 
 def _monuseg(folder: Path) -> Iterator[Sample]:
     for target in load_targets(folder, "Train"):
-        yield from _nuclei(target)
+        yield from nuclei_samples(target)
 
 
 def _dsb(folder: Path) -> Iterator[Sample]:
     for path in sorted((folder / "img").iterdir()):
         target = Target(path, folder / "labelcol" / f"{path.stem}.png", "", Modality.HISTOLOGY)
-        yield from _nuclei(target)
+        yield from nuclei_samples(target)
 
 
-def _nuclei(target: Target) -> Iterator[Sample]:
+def nuclei_samples(target: Target) -> Iterator[Sample]:
+    """A histology tile at every resolution that tiles are trained at."""
     mask = target.load_mask()
-    regions, name = _bits({Region.NUCLEI: mask}), target.image.name
+    regions, name = region_bits({Region.NUCLEI: mask}), target.image.name
     whole = Sample(target.load_image(), regions, Modality.HISTOLOGY, Region.NUCLEI, target.text, name=name)
     for scale in HISTOLOGY_SCALES:
         side = round(scale * max(mask.shape))
         if side >= 128 or scale == 1.0:
-            yield _shrink(whole, side)
+            yield shrink(whole, side)
     smallest = round(HISTOLOGY_SCALES[-1] * max(mask.shape))
     if smallest >= 128:
-        blurred = _resize(_shrink(whole, smallest).image, ENLARGED)
-        yield replace(_shrink(whole, max(blurred.shape)), image=blurred)
+        blurred = _resize(shrink(whole, smallest).image, ENLARGED)
+        yield replace(shrink(whole, max(blurred.shape)), image=blurred)
 
 
 def _resize(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
@@ -233,9 +234,9 @@ def _bjorke(folder: Path) -> Iterator[Sample]:
         masks = {Region.LESION: labels > 0, Region.GROUND_GLASS: labels == 1, Region.CONSOLIDATION: labels == 2}
         masks |= weak_ct_lungs(image, masks[Region.LESION])
         annotated = PULMONARY | (LUNGS if masks[Region.LEFT_LUNG].any() else Region(0))
-        regions = _bits(masks)
+        regions = region_bits(masks)
         zones, name = single_zones(target.text), target.image.name
-        yield _shrink(Sample(image, regions, Modality.CT, annotated, target.text, zones, name))
+        yield shrink(Sample(image, regions, Modality.CT, annotated, target.text, zones, name))
 
 
 def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
@@ -245,7 +246,7 @@ def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
             image = load_image(path, grey=True)
             masks = weak_ct_lungs(image, np.zeros(image.shape, bool))
             if masks[Region.LEFT_LUNG].any() and masks[Region.RIGHT_LUNG].any():
-                yield _shrink(Sample(image, _bits(masks), Modality.CT, LUNGS, name=path.name))
+                yield shrink(Sample(image, region_bits(masks), Modality.CT, LUNGS, name=path.name))
 
 
 def _liver_ct(folder: Path) -> Iterator[Sample]:
@@ -255,7 +256,7 @@ def _liver_ct(folder: Path) -> Iterator[Sample]:
         inside = voxels[(0, *body_box(voxels).slices)]
         image = np.round(apply_window(inside, CT_LUNG_WINDOW) * 255).astype(np.uint8)
         masks = weak_ct_lungs(image, np.zeros(image.shape, bool))
-        yield _shrink(Sample(image, _bits(masks), Modality.CT, LUNGS | PULMONARY, name=path.name))
+        yield shrink(Sample(image, region_bits(masks), Modality.CT, LUNGS | PULMONARY, name=path.name))
 
 
 def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[Region, NDArray[np.bool_]]:
@@ -326,20 +327,21 @@ def _mask_or_empty(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return load_image(path, grey=True) > 0 if path.is_file() else np.zeros(shape[:2], bool)
 
 
-def _bits(masks: dict[Region, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+def region_bits(masks: Mapping[Region, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """(h, w) bits of masks (h, w)."""
     regions = np.zeros(next(iter(masks.values())).shape, np.uint8)
     for bit, mask in masks.items():
         regions[mask] |= np.uint8(bit)
     return regions
 
 
-def _windowed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def windowed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A picture as the model will see it in use: percentile window, 8 bits."""
     shown = apply_window(image, percentile_window(image, (0.5, 99.5)))
     return np.round(shown * 255).astype(np.uint8)
 
 
-def _shrink(sample: Sample, longest: int = LONGEST_SIDE) -> Sample:
+def shrink(sample: Sample, longest: int = LONGEST_SIDE) -> Sample:
     """The sample with its longer side at most `longest` pixels; regions by majority (area above one half)."""
     height, width = sample.regions.shape
     if max(height, width) <= longest:
@@ -347,7 +349,7 @@ def _shrink(sample: Sample, longest: int = LONGEST_SIDE) -> Sample:
     size = (round(height * longest / max(height, width)), round(width * longest / max(height, width)))
     bits = np.stack([(sample.regions & bit) > 0 for bit in Region])
     image, masks = resize(sample.image, bits, size)
-    return replace(sample, image=image, regions=_bits({bit: masks[n] for n, bit in enumerate(Region)}))
+    return replace(sample, image=image, regions=region_bits({bit: masks[n] for n, bit in enumerate(Region)}))
 
 
 def resize(

@@ -1,0 +1,265 @@
+"""Training images of the wider research data: X-ray atlas, CT and MR atlas, further histology tiles.
+
+Knows the layout of these folders (`targets.csv`, one mask a row); knows nothing about wording or augmentation.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.datasets import Target, load_image
+from fasttextdiff.training.samples import (
+    LUNGS,
+    PULMONARY,
+    Region,
+    Sample,
+    between_lungs,
+    nuclei_samples,
+    region_bits,
+    windowed,
+)
+from fasttextdiff.volume import Modality
+from fasttextdiff_lab.vocabulary import FROM_TABLE, SHOWN, STRUCTURES
+
+EMPTY = "EMPTY"
+"""In a table: annotated, and absent from the image. A structure without a row is unknown."""
+LEFT_OUT = {"v7"}
+"""Sources that are not trained on: lungs drawn by another convention, and some pictures that may not be changed."""
+CHAMBERS = {"acdc", "msd_heart", "chd68"}
+"""Sources whose left and right name parts of the heart: a mirror image of them would be untrue."""
+CLEAREST = 3
+"""JSRT's subtlety of a nodule, 1 to 5, from which it is taught; below, it can hardly be seen."""
+MODALITIES = {"ct": Modality.CT, "mr": Modality.MR, "us": Modality.OTHER}
+RARE = 120
+"""Masks of a structure above which each further one counts less: it is drawn as if there were sqrt(RARE * masks)."""
+FEWEST = 15
+"""Training masks below which a structure is not taught."""
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class AtlasItem:
+    """An image of the CT and MR atlas, read when it is drawn, with the structure that is asked for first.
+
+    Attributes:
+        folder: of the atlas.
+        rows: of the table, all of one image, the first one's structure being the one that is asked for.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+
+    @property
+    def source(self) -> str:
+        """The image file."""
+        return self.rows[0]["Image"]
+
+    def load(self) -> Sample:
+        """Read the picture and its masks."""
+        first = self.rows[0]
+        image = load_image(self.folder / first["Image"], grey=True)
+        masks = np.stack([_mask(self.folder, row, image.shape) for row in self.rows]).astype(np.uint8)
+        return Sample(
+            image=image,
+            regions=np.zeros(image.shape, np.uint8),
+            modality=MODALITIES[first["Modality"]],
+            annotated=Region(0),
+            name=f"{first['Source']}/{Path(first['Image']).name}",
+            findings=tuple(structure_name(row) for row in self.rows),
+            masks=masks,
+            mirrored=first["Source"] not in CHAMBERS,
+        )
+
+
+def structure_name(row: Row) -> str:
+    """The structure of a row, as in :data:`STRUCTURES`."""
+    return FROM_TABLE.get(row["Structure"], row["Structure"])
+
+
+def source_of(sample: Sample) -> str:
+    """The source of an atlas sample, by its name."""
+    return sample.name.partition("/")[0]
+
+
+def read_table(folder: Path, split: str = "train") -> list[Row]:
+    """Rows of `targets.csv` of one split."""
+    with (folder / "targets.csv").open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["Split"] == split]
+
+
+def ct_mr_items(folder: Path) -> list[AtlasItem]:
+    """The CT and MR atlas as a pool from which drawing evenly balances structures and patients.
+
+    A structure with n masks gets a weight of n up to :data:`RARE`, and sqrt(RARE * n) above; within it every patient
+    gets the same. Structures below :data:`FEWEST` masks are not asked for. Images where a structure is absent stand
+    for it too, with a third of its weight.
+    """
+    rows = [row for row in read_table(folder) if row["Source"] not in LEFT_OUT]
+    there = Counter(row["Structure"] for row in rows if row["Mask"] != EMPTY)
+    absent = Counter(row["Structure"] for row in rows if row["Mask"] == EMPTY)
+    taught = {name for name in (*there, *absent) if there[name] >= FEWEST or (not there[name] and absent[name])}
+    images: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["Structure"] in taught:
+            images[row["Image"]].append(row)
+    return [item for name in sorted(taught) for item in _pool(folder, name, images, there[name])]
+
+
+def _pool(folder: Path, structure: str, images: Mapping[str, list[Row]], masks: int) -> Iterator[AtlasItem]:
+    """Items that ask for one structure, as often as it is to be drawn."""
+    filled: dict[str, list[AtlasItem]] = defaultdict(list)
+    empty: list[AtlasItem] = []
+    for rows in images.values():
+        for row in rows:
+            if row["Structure"] == structure:
+                item = AtlasItem(folder, (row, *(other for other in rows if other is not row)))
+                (empty if row["Mask"] == EMPTY else filled[row["Patient"]]).append(item)
+    wanted = min(masks, round((RARE * masks) ** 0.5)) if masks > RARE else max(masks, min(RARE, 2 * masks))
+    yield from _evenly(filled, wanted)
+    yield from empty[: max(len(empty) if not masks else wanted // 3, 0)]
+
+
+def _evenly(patients: Mapping[str, Sequence[AtlasItem]], count: int) -> Iterator[AtlasItem]:
+    """`count` items, patient after patient, slice after slice, again from the start when all were taken."""
+    turn, given = 0, 0
+    while patients and given < count:
+        for items in patients.values():
+            if given < count:
+                yield items[turn % len(items)]
+                given += 1
+        turn += 1
+
+
+def xray_groups(folder: Path) -> dict[str, list[Sample]]:
+    """The X-ray atlas by what an image is for: "normal", "lungs" and "jsrt" (heart, clavicles, nodules).
+
+    Args:
+        folder: of the atlas.
+    """
+    images: dict[str, list[Row]] = defaultdict(list)
+    for row in read_table(folder):
+        if row["Source"] not in LEFT_OUT:
+            images[row["Image"]].append(row)
+    subtlety = _subtlety(folder)
+    groups: dict[str, list[Sample]] = {"normal": [], "lungs": [], "jsrt": []}
+    for name, rows in images.items():
+        sample = _xray(folder, name, rows, subtlety.get(name, 0))
+        groups["jsrt" if rows[0]["Source"] == "jsrt" else "lungs" if rows[0]["Kind"] != "normal" else "normal"].append(
+            sample
+        )
+    groups["normal"] = _rarer_sources_more(groups["normal"]) + [
+        s for s in groups["jsrt"] if Region.LESION & s.annotated
+    ]
+    return groups
+
+
+def _rarer_sources_more(samples: list[Sample]) -> list[Sample]:
+    """Every source of normal pictures as often as makes a quarter of the most frequent one, at least."""
+    by_source: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_source[source_of(sample)].append(sample)
+    most = max(map(len, by_source.values()), default=0)
+    return [sample for found in by_source.values() for sample in found * max(1, round(most / 3 / len(found)))]
+
+
+def _subtlety(folder: Path) -> dict[str, int]:
+    with (folder / "jsrt_nodules.csv").open(encoding="utf-8", newline="") as file:
+        return {row["Image"]: int(row["Subtlety1to5"]) for row in csv.DictReader(file)}
+
+
+def _xray(folder: Path, name: str, rows: Sequence[Row], subtlety: int) -> Sample:
+    image = windowed(load_image(folder / "img" / name, grey=True))
+    masks = {row["Structure"]: _mask(folder, row, image.shape) for row in rows}
+    regions, annotated = lung_regions(masks, image.shape)
+    if "lesion" in masks:  # in the table it is always EMPTY: a picture that was confirmed to be normal
+        annotated |= PULMONARY
+    asked: list[str] = [s for s in ("heart", "left_clavicle", "right_clavicle") if s in masks]
+    if subtlety >= CLEAREST:
+        asked.append("nodule")
+    elif "lesion" in masks:
+        masks["nodule"] = np.zeros(image.shape, bool)
+        asked.append("nodule")
+    stack = np.stack([masks[s] for s in asked]).astype(np.uint8) if asked else None
+    findings = tuple(FROM_TABLE.get(s, s) for s in asked)
+    label = f"{rows[0]['Source']}/{name}"
+    return Sample(image, regions, Modality.XRAY, annotated, name=label, findings=findings, masks=stack)
+
+
+def lung_regions(masks: Mapping[str, NDArray[np.bool_]], shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], Region]:
+    """Region bits of lungs and of the patient's left half; and which of them are known."""
+    nothing = np.zeros(shape, bool)
+    left, right = masks.get("left_lung", nothing), masks.get("right_lung", nothing)
+    bits = {Region.LEFT_LUNG: left, Region.RIGHT_LUNG: right, Region.PATIENT_LEFT: between_lungs(left, right)}
+    known = LUNGS if {"left_lung", "right_lung"} <= set(masks) else Region(0)
+    return region_bits(bits), known
+
+
+def with_qata_lungs(samples: Sequence[Sample], qata: Path, atlas: Path) -> list[Sample]:
+    """QaTa's training images with lung masks where there are some, and without those that are not to be trained on.
+
+    Left out are pictures that evaluation sets hold too (`exclude_from_training.txt`) and the validation part of the
+    lung masks.
+    """
+    excluded = set((qata / "exclude_from_training.txt").read_text(encoding="utf-8").split())
+    folder = atlas / "qata_lungs"
+    excluded |= {row["Image"] for row in read_table(folder, "val")}
+    stems = {Path(name).stem for name in excluded}
+    lungs: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in read_table(folder):
+        lungs[Path(row["Image"]).stem][row["Structure"]] = row
+    kept = [sample for sample in samples if Path(sample.name).stem not in stems]
+    return [_with_lungs(sample, folder, lungs.get(Path(sample.name).stem, {})) for sample in kept]
+
+
+def _with_lungs(sample: Sample, folder: Path, rows: Mapping[str, Row]) -> Sample:
+    if not rows:
+        return sample
+    shape = sample.regions.shape
+    bits, known = lung_regions({name: _mask(folder, row, shape) for name, row in rows.items()}, shape)
+    kept = sample.regions & np.uint8(Region.LESION)
+    return replace(sample, regions=kept | bits, annotated=sample.annotated | known)
+
+
+def nuclei_extra(folder: Path) -> Iterator[Sample]:
+    """Histology tiles at the resolutions that tiles are trained at."""
+    for row in read_table(folder):
+        yield from nuclei_samples(Target(folder / "img" / row["Image"], folder / row["Mask"], "", Modality.HISTOLOGY))
+
+
+def _mask(folder: Path, row: Row, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if row["Mask"] == EMPTY:
+        return np.zeros(shape[:2], bool)
+    return load_image(folder / row["Mask"], grey=True) > 0
+
+
+def taught_by_modality(items: Sequence[AtlasItem]) -> dict[Modality, list[str]]:
+    """Structures with at least one mask, by kind of image."""
+    found: dict[Modality, dict[str, None]] = defaultdict(dict)
+    for item in items:
+        for row in item.rows:
+            if row["Mask"] != EMPTY and structure_name(row) in STRUCTURES:
+                found[MODALITIES[row["Modality"]]][structure_name(row)] = None
+    return {modality: list(names) for modality, names in found.items()}
+
+
+def require_known(items: Sequence[AtlasItem]) -> None:
+    """Refuse a table whose structures or sources the vocabulary does not know.
+
+    Raises:
+        ValueError: naming them.
+    """
+    rows = [row for item in items for row in item.rows]
+    names = {structure_name(row) for row in rows} - set(STRUCTURES)
+    sources = {row["Source"] for row in rows} - set(SHOWN)
+    if names or sources:
+        raise ValueError(
+            f"the vocabulary does not know the structures {sorted(names)} or the sources {sorted(sources)}"
+        )

@@ -1,0 +1,435 @@
+"""The structures of the wider data that the bundled model is taught: their words and their place in the body.
+
+Knows anatomy and wording; knows nothing about files, images or networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Flag, auto
+
+from fasttextdiff.training.prompts import CONSOLIDATION_WORDS, GROUND_GLASS_WORDS, LESION_WORDS
+
+
+class Area(Flag):
+    """Parts of the body; an image shows some of them, a structure lies in some of them."""
+
+    NONE = 0
+    HEAD = auto()
+    CHEST = auto()
+    BREAST = auto()
+    ABDOMEN = auto()
+    PELVIS = auto()
+    SPINE = auto()
+    LIMB = auto()
+    CELLS = auto()
+
+
+TRUNK = Area.CHEST | Area.ABDOMEN | Area.SPINE
+BELLY = Area.ABDOMEN | Area.CHEST | Area.PELVIS | Area.SPINE
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What can be asked for.
+
+    Attributes:
+        words: what a radiologist types for it; the first is the name that is shown.
+        areas: where it lies; an image that shows none of them cannot show it.
+    """
+
+    words: tuple[str, ...]
+    areas: Area
+
+
+def _of(areas: Area, *words: str) -> Structure:
+    return Structure(words, areas)
+
+
+_HEAD, _CHEST, _ABDOMEN, _PELVIS, _SPINE = Area.HEAD, Area.CHEST, Area.ABDOMEN, Area.PELVIS, Area.SPINE
+_LEVELS = {
+    f"vertebra_l{n}": _of(
+        _SPINE | _ABDOMEN | _PELVIS,
+        f"L{n} vertebra",
+        f"L{n}",
+        f"vertebra L{n}",
+        f"L{n} vertebral body",
+        f"{name} lumbar vertebra",
+    )
+    for n, name in enumerate(("first", "second", "third", "fourth", "fifth"), start=1)
+}
+STRUCTURES: Mapping[str, Structure] = {
+    # chest
+    "left lung": _of(
+        _CHEST, "left lung", "lung on the left", "patient's left lung", "left-sided lung", "left pulmonary field"
+    ),
+    "right lung": _of(
+        _CHEST, "right lung", "lung on the right", "patient's right lung", "right-sided lung", "right pulmonary field"
+    ),
+    "lungs": _of(
+        _CHEST, "lungs", "both lungs", "lung", "left and right lung", "lung parenchyma", "pulmonary parenchyma"
+    ),
+    "heart": _of(_CHEST, "heart", "cardiac silhouette", "heart shadow", "cardiac shadow", "cor"),
+    "left clavicle": _of(
+        _CHEST, "left clavicle", "clavicle on the left", "left collarbone", "left collar bone", "left clavicula"
+    ),
+    "right clavicle": _of(
+        _CHEST, "right clavicle", "clavicle on the right", "right collarbone", "right collar bone", "right clavicula"
+    ),
+    "nodule": _of(
+        _CHEST,
+        "lung nodule",
+        "nodule",
+        "pulmonary nodule",
+        "solitary pulmonary nodule",
+        "coin lesion",
+        "nodular opacity",
+        "nodules",
+    ),
+    "lung_nodule": _of(
+        _CHEST, "lung nodule", "nodule", "pulmonary nodule", "solitary pulmonary nodule", "nodules", "lung nodules"
+    ),
+    "lung_tumour": _of(
+        _CHEST,
+        "lung tumour",
+        "lung tumor",
+        "lung cancer",
+        "lung mass",
+        "pulmonary mass",
+        "bronchial carcinoma",
+        "lung carcinoma",
+        "NSCLC",
+    ),
+    "covid_lesion": _of(_CHEST, *LESION_WORDS, *GROUND_GLASS_WORDS, *CONSOLIDATION_WORDS),
+    "pulmonary_embolism": _of(
+        _CHEST,
+        "pulmonary embolism",
+        "pulmonary embolus",
+        "PE",
+        "lung embolism",
+        "emboli",
+        "thrombus in the pulmonary artery",
+        "filling defect",
+    ),
+    "trachea": _of(_CHEST, "trachea", "trachea and main bronchi", "windpipe", "airway", "central airways"),
+    "aorta": _of(_CHEST | _ABDOMEN, "aorta", "thoracic aorta", "aortic lumen", "ascending and descending aorta"),
+    "pulmonary_artery": _of(
+        _CHEST,
+        "pulmonary artery",
+        "pulmonary arteries",
+        "pulmonary trunk",
+        "main pulmonary artery",
+        "arteria pulmonalis",
+    ),
+    "left_atrium": _of(
+        _CHEST, "left atrium", "LA", "left atrial cavity", "left atrium of the heart", "atrium sinistrum"
+    ),
+    "right_atrium": _of(
+        _CHEST, "right atrium", "RA", "right atrial cavity", "right atrium of the heart", "atrium dextrum"
+    ),
+    "left_ventricle": _of(
+        _CHEST,
+        "left ventricle",
+        "LV",
+        "left ventricular cavity",
+        "LV blood pool",
+        "left ventricle of the heart",
+        "LV cavity",
+    ),
+    "right_ventricle": _of(
+        _CHEST,
+        "right ventricle",
+        "RV",
+        "right ventricular cavity",
+        "RV blood pool",
+        "right ventricle of the heart",
+        "RV cavity",
+    ),
+    "left_ventricular_myocardium": _of(
+        _CHEST,
+        "left ventricular myocardium",
+        "LV myocardium",
+        "myocardium",
+        "heart muscle",
+        "myocardium of the left ventricle",
+        "LV wall",
+    ),
+    "breast_tumour": _of(
+        Area.BREAST,
+        "breast tumour",
+        "breast tumor",
+        "breast cancer",
+        "breast lesion",
+        "breast mass",
+        "mass in the breast",
+        "tumour of the breast",
+        "mammary carcinoma",
+    ),
+    # abdomen
+    "liver": _of(_ABDOMEN, "liver", "hepar", "liver parenchyma", "hepatic parenchyma"),
+    "liver_tumour": _of(
+        _ABDOMEN,
+        "liver tumour",
+        "liver tumor",
+        "liver lesion",
+        "hepatic lesion",
+        "liver metastasis",
+        "liver metastases",
+        "HCC",
+    ),
+    "hepatic_vessels": _of(
+        _ABDOMEN, "hepatic vessels", "liver vessels", "hepatic and portal veins", "vessels of the liver"
+    ),
+    "spleen": _of(_ABDOMEN, "spleen", "lien", "splenic parenchyma"),
+    "pancreas": _of(_ABDOMEN, "pancreas", "pancreatic gland", "pancreatic parenchyma"),
+    "stomach": _of(_ABDOMEN, "stomach", "gastric lumen", "gaster", "ventriculus"),
+    "bowel": _of(_ABDOMEN | _PELVIS, "bowel", "small and large bowel", "intestine", "intestines", "bowel loops", "gut"),
+    "left kidney": _of(
+        _ABDOMEN,
+        "left kidney",
+        "kidney on the left",
+        "patient's left kidney",
+        "left renal parenchyma",
+        "left-sided kidney",
+    ),
+    "right kidney": _of(
+        _ABDOMEN,
+        "right kidney",
+        "kidney on the right",
+        "patient's right kidney",
+        "right renal parenchyma",
+        "right-sided kidney",
+    ),
+    "kidneys": _of(_ABDOMEN, "kidneys", "both kidneys", "kidney", "left and right kidney", "renal parenchyma"),
+    "kidney_tumour": _of(
+        _ABDOMEN,
+        "kidney tumour",
+        "kidney tumor",
+        "renal tumour",
+        "renal tumor",
+        "renal cell carcinoma",
+        "RCC",
+        "renal mass",
+        "kidney mass",
+    ),
+    "kidney_stone": _of(
+        _ABDOMEN,
+        "kidney stone",
+        "renal stone",
+        "nephrolith",
+        "renal calculus",
+        "kidney stones",
+        "nephrolithiasis",
+        "urolithiasis",
+    ),
+    # pelvis
+    "bladder": _of(_PELVIS, "bladder", "urinary bladder", "vesica urinaria"),
+    "bladder_tumour": _of(
+        _PELVIS, "bladder tumour", "bladder tumor", "bladder cancer", "urothelial carcinoma", "bladder mass"
+    ),
+    "prostate": _of(_PELVIS, "prostate", "prostate gland", "whole prostate"),
+    "prostate_central_gland": _of(
+        _PELVIS,
+        "central gland of the prostate",
+        "prostate central gland",
+        "transition zone",
+        "prostate transition zone",
+        "central zone of the prostate",
+    ),
+    "prostate_tumour": _of(
+        _PELVIS,
+        "prostate tumour",
+        "prostate tumor",
+        "prostate cancer",
+        "prostate lesion",
+        "prostate carcinoma",
+        "PI-RADS lesion",
+    ),
+    # head and neck
+    "brain_tumour": _of(
+        _HEAD,
+        "brain tumour",
+        "brain tumor",
+        "glioma",
+        "brain mass",
+        "intracranial tumour",
+        "intracranial mass",
+        "cerebral tumour",
+        "brain neoplasm",
+        "brain lesion",
+    ),
+    "ms_lesions": _of(
+        _HEAD,
+        "MS lesions",
+        "multiple sclerosis lesions",
+        "demyelinating lesions",
+        "MS plaques",
+        "white matter lesions",
+        "multiple sclerosis plaques",
+    ),
+    "hippocampus": _of(_HEAD, "hippocampus", "hippocampi", "hippocampal formation"),
+    "amygdala": _of(_HEAD, "amygdala", "amygdalae", "amygdaloid body"),
+    "grey_matter": _of(_HEAD, "grey matter", "gray matter", "cortex and deep grey matter", "cerebral cortex"),
+    "white_matter": _of(_HEAD, "white matter", "cerebral white matter"),
+    "cerebrospinal_fluid": _of(_HEAD, "cerebrospinal fluid", "CSF", "ventricles and sulci", "liquor"),
+    "skull": _of(_HEAD, "skull", "skull bone", "calvarium", "cranium", "cranial bone"),
+    "intracranial_haemorrhage": _of(
+        _HEAD,
+        "intracranial haemorrhage",
+        "intracranial hemorrhage",
+        "ICH",
+        "brain haemorrhage",
+        "brain hemorrhage",
+        "intracranial bleed",
+        "brain bleed",
+        "cerebral haemorrhage",
+    ),
+    "intraparenchymal_haemorrhage": _of(
+        _HEAD,
+        "intraparenchymal haemorrhage",
+        "intraparenchymal hemorrhage",
+        "intracerebral haemorrhage",
+        "intracerebral hemorrhage",
+        "parenchymal bleed",
+    ),
+    "intraventricular_haemorrhage": _of(
+        _HEAD,
+        "intraventricular haemorrhage",
+        "intraventricular hemorrhage",
+        "IVH",
+        "blood in the ventricles",
+        "intraventricular blood",
+    ),
+    "subarachnoid_haemorrhage": _of(
+        _HEAD, "subarachnoid haemorrhage", "subarachnoid hemorrhage", "SAH", "subarachnoid blood", "subarachnoid bleed"
+    ),
+    "subdural_haemorrhage": _of(
+        _HEAD,
+        "subdural haematoma",
+        "subdural hematoma",
+        "subdural haemorrhage",
+        "subdural hemorrhage",
+        "SDH",
+        "subdural bleed",
+    ),
+    "ischaemic_stroke_lesion": _of(
+        _HEAD,
+        "ischaemic stroke",
+        "ischemic stroke",
+        "infarct",
+        "cerebral infarction",
+        "acute infarct",
+        "stroke",
+        "ischaemic lesion",
+        "ischemic lesion",
+    ),
+    "perihaematomal_oedema": _of(
+        _HEAD,
+        "perihaematomal oedema",
+        "perihematomal edema",
+        "oedema around the haemorrhage",
+        "edema around the hemorrhage",
+    ),
+    "nasopharyngeal_tumour": _of(
+        _HEAD,
+        "nasopharyngeal tumour",
+        "nasopharyngeal tumor",
+        "nasopharyngeal carcinoma",
+        "NPC",
+        "nasopharyngeal cancer",
+        "nasopharynx carcinoma",
+    ),
+    # spine and limbs
+    "vertebrae": _of(
+        TRUNK | _PELVIS, "vertebrae", "vertebra", "lumbar vertebrae", "spine", "vertebral column", "vertebral bodies"
+    ),
+    **_LEVELS,
+    "intervertebral_discs": _of(
+        TRUNK | _PELVIS,
+        "intervertebral discs",
+        "intervertebral disks",
+        "discs",
+        "disc spaces",
+        "intervertebral disc",
+        "lumbar discs",
+    ),
+    "spinal_canal": _of(TRUNK | _PELVIS, "spinal canal", "vertebral canal", "thecal sac", "canalis vertebralis"),
+    "soft_tissue_sarcoma": _of(
+        Area.LIMB | Area.CHEST | Area.PELVIS | Area.ABDOMEN,
+        "soft tissue sarcoma",
+        "soft-tissue sarcoma",
+        "sarcoma",
+        "soft tissue tumour",
+        "soft tissue tumor",
+        "soft tissue mass",
+    ),
+}
+"""Structures by the name that a sample carries.
+
+A name with a side in it ("left kidney") changes with a mirrored image. One in which left or right names a part of the
+heart ("left_ventricle") does not: such images are never mirrored.
+"""
+
+FROM_TABLE = {
+    "left_lung": "left lung",
+    "right_lung": "right lung",
+    "left_kidney": "left kidney",
+    "right_kidney": "right kidney",
+    "left_clavicle": "left clavicle",
+    "right_clavicle": "right clavicle",
+}
+"""Names in the tables of the data whose sides are the patient's and follow the image."""
+
+SHOWN: Mapping[str, Area] = {
+    "acdc": _CHEST | _ABDOMEN,
+    "msd_heart": TRUNK,
+    "chd68": TRUNK,
+    "avt_aorta": BELLY,
+    "fumpe": TRUNK,
+    "imlab3d": TRUNK,
+    "lidc": TRUNK,
+    "msd_lung": TRUNK,
+    "chest_ct_subset": TRUNK,
+    "lung_ct_sa": TRUNK,
+    "tcia_dwt": BELLY,
+    "breastdm": Area.BREAST | _CHEST,
+    "busi": Area.BREAST,
+    "bus_bra": Area.BREAST,
+    "msd_liver": BELLY,
+    "msd_hepaticvessel": BELLY,
+    "msd_spleen": BELLY,
+    "curvas": BELLY,
+    "kits19": BELLY,
+    "chaos_ct": BELLY,
+    "mendeley_stone": BELLY,
+    "kssd": BELLY,
+    "kidney_t2w": BELLY,
+    "pansegdata_t2": BELLY,
+    "uwm_gi": BELLY,
+    "bladder_mr": _PELVIS | _ABDOMEN,
+    "prostate_edwards": _PELVIS | _ABDOMEN | _SPINE,
+    "prostate158": _PELVIS,
+    "spider": BELLY,
+    "lgg_tcga": _HEAD,
+    "msd_hippocampus": _HEAD,
+    "ct_ich": _HEAD,
+    "mbh": _HEAD,
+    "phe_sich": _HEAD,
+    "aisd": _HEAD,
+    "ms_mendeley": _HEAD,
+    "brats2023": _HEAD,
+    "brats_met": _HEAD,
+    "brisc2025": _HEAD,
+    "npc_t2": _HEAD,
+    "pardoe": _HEAD,
+    "fullhead": _HEAD,
+    "sts_ibsi": Area.LIMB | Area.CHEST | Area.PELVIS | Area.ABDOMEN | Area.SPINE,
+}
+"""What images of each source of the CT and MR atlas may show: rather too much, so that nothing is wrongly absent."""
+SHOWN_XRAY = TRUNK | Area.BREAST | Area.LIMB
+
+
+def taught_terms(names: Sequence[str]) -> list[str]:
+    """All words of some structures, each once."""
+    return list(dict.fromkeys(word for name in names for word in STRUCTURES[name].words))
