@@ -27,9 +27,9 @@ from fasttextdiff_lab.vocabulary import SHOWN, SHOWN_XRAY, STRUCTURES, TRUNK, Ar
 
 PHRASES = (
     "{finding}", "{finding}", "{finding}", "the {finding}", "segment the {finding}", "segment {finding}",
-    "outline the {finding}", "show the {finding}", "mark the {finding}", "find the {finding}", "where is the {finding}?",
-    "{finding} on this image", "{finding} on this slice", "contour of the {finding}", "please outline the {finding}",
-    "all of the {finding}", "visible {finding}",
+    "outline the {finding}", "show the {finding}", "mark the {finding}", "find the {finding}",
+    "where is the {finding}?", "{finding} on this image", "{finding} on this slice", "contour of the {finding}",
+    "please outline the {finding}", "all of the {finding}", "visible {finding}",
 )  # fmt: skip
 """Ways to ask for a structure; the bare word is the most frequent one."""
 NAMED = 0.7
