@@ -1,33 +1,85 @@
-"""`python -m fasttextdiff_lab train CONFIG`: train the bundled model by its recipe."""
+"""`python -m fasttextdiff_lab`: train the bundled model by its recipe, take its state out of a run, measure it.
+
+Knows the command line; everything else is done elsewhere.
+"""
 
 from __future__ import annotations
 
-import argparse
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Annotated
 
-from fasttextdiff.pipeline import quiet_libraries
-from fasttextdiff.training.config import read_config
-from fasttextdiff.training.progress import TrainingProgress
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+Config = Annotated[Path, typer.Argument(help="YAML file, see fasttextdiff_lab/configs.")]
+Output = Annotated[Path | None, typer.Option(help="Folder of the run, in place of the configured one.")]
 
 
-def main() -> None:
-    """Parse the command line and train, or resume."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=("train",))
-    parser.add_argument("config", type=Path, help="YAML file, see fasttextdiff_lab/configs")
-    parser.add_argument("--output", type=Path, help="folder of checkpoints and model, in place of the configured one")
-    options = parser.parse_args()
-    from dataclasses import replace
-
+@app.command()
+def train(config: Config, output: Output = None) -> None:
+    """Train, or resume from the last checkpoint. Ctrl-C saves a checkpoint and stops."""
+    from fasttextdiff.pipeline import quiet_libraries
+    from fasttextdiff.training.config import read_config
+    from fasttextdiff.training.progress import TrainingProgress
     from fasttextdiff_lab.recipe import train_recipe
 
-    config = read_config(options.config)
-    if options.output:
-        config = replace(config, output=options.output.resolve())
+    run = read_config(config)
+    run = replace(run, output=output.resolve()) if output else run
     quiet_libraries()
-    with TrainingProgress(config.name, config.total_steps, config.output) as progress:
-        train_recipe(config, progress.report, progress.stopped, progress.note)
+    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
+        train_recipe(run, progress.report, progress.stopped, progress.note)
+
+
+@app.command()
+def snapshot(config: Config, folder: Path, output: Output = None) -> None:
+    """Write the model of a run's last checkpoint (EMA weights) to a folder."""
+    from fasttextdiff.training.config import read_config
+    from fasttextdiff_lab.recipe import taught_by_atlases
+    from fasttextdiff_lab.snapshot import save_snapshot
+
+    run = read_config(config)
+    run = replace(run, output=output.resolve()) if output else run
+    assert run.data is not None
+    typer.echo(f"wrote {folder}: {save_snapshot(run, taught_by_atlases(run.data), folder)} steps")
+
+
+@app.command()
+def measure(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder; the bundled one if none.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Only every N-th image.")] = 1,
+    report: Annotated[Path | None, typer.Option("--json", help="File for every answer and the table.")] = None,
+) -> None:
+    """Validation figures on the wider data, each with n and 95 % interval."""
+    from fasttextdiff.pipeline import FastTextDiffPipeline
+    from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff_lab import measure as m
+
+    segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
+    xrays = list(m.ask_xrays(segmenter, data / "xray_atlas", every))
+    sick = list(m.ask_infections(segmenter, data / "qata_cov19_v2_2", 10 * every))
+    atlas = list(m.ask_atlas(segmenter, data / "ct_mr_atlas", every))
+    lines = m.table([*xrays, *sick, *atlas])
+    mean, count = m.structure_mean(atlas)
+    healthy = [answer for answer in xrays if answer.group.startswith("normal/infection")]
+    figures = {
+        "mean Dice of structures with at least 3 validation masks": mean,
+        "number of these structures": count,
+        "absent structures of the CT and MR atlas kept empty": m.share_empty(atlas),
+        "sick X-rays answered at all": 1 - m.share_empty(sick, there=True),
+        "AUROC of presence, sick against healthy X-rays": m.presence_auroc(sick, healthy),
+    }
+    for line in lines:
+        typer.echo(line)
+    for name, value in figures.items():
+        typer.echo(f"{name}: {value:.3f}")
+    if report is not None:
+        answers = [asdict(answer) for answer in (*xrays, *sick, *atlas)]
+        content = {"figures": figures, "lines": [asdict(line) for line in lines], "answers": answers}
+        report.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    app()

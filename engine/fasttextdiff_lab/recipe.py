@@ -14,6 +14,7 @@ from fasttextdiff.training.negatives import with_negatives
 from fasttextdiff.training.samples import Item, Sample, load_samples
 from fasttextdiff_lab.appearance import Levels, grey_levels
 from fasttextdiff_lab.atlas import (
+    AtlasItem,
     ct_mr_items,
     nuclei_extra,
     require_known,
@@ -46,9 +47,17 @@ def load_recipe(data: Path, seed: int) -> tuple[dict[str, Sequence[Item]], dict[
     items = ct_mr_items(data / "ct_mr_atlas")
     require_known(items)
     groups["ct_mr_atlas"] = items
+    return groups, _terms(items)
+
+
+def taught_by_atlases(data: Path) -> dict[str, list[str]]:
+    """The terms that the wider data teach, by kind of image."""
+    return _terms(ct_mr_items(data / "ct_mr_atlas"))
+
+
+def _terms(items: Sequence[AtlasItem]) -> dict[str, list[str]]:
     taught = {modality.value: taught_terms(names) for modality, names in taught_by_modality(items).items()}
-    taught["xray"] = taught_terms(XRAY_NAMES)
-    return groups, taught
+    return {**taught, "xray": taught_terms(XRAY_NAMES)}
 
 
 def _v7_names(data: Path) -> set[str]:

@@ -1,0 +1,182 @@
+"""Validation of the bundled model on the wider data: silence on healthy X-rays, structures, absent structures.
+
+Knows data and metrics; the model is asked through `Segmenter`, as users ask it. Reports, never chooses.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.bootstrap import Bootstrap
+from fasttextdiff.datasets import load_image, load_targets
+from fasttextdiff.evaluation import picture_volume, score
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.volume import Modality
+from fasttextdiff_lab.atlas import EMPTY, LEFT_OUT, MODALITIES, Row, read_table, structure_name
+from fasttextdiff_lab.vocabulary import STRUCTURES
+
+LESIONS = ("infection", "opacity in the left lung", "opacity in the right lung")
+"""What healthy X-rays are asked for."""
+FALSE_ABOVE = 0.002
+"""Share of the image from which a mask where nothing is counts as a false positive."""
+XRAY_STRUCTURES = ("left_lung", "right_lung", "heart", "left_clavicle", "right_clavicle")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one question.
+
+    Attributes:
+        group: of what it is a case, such as "ct/liver".
+        image: file name.
+        there: whether the truth holds it.
+        dice: with the truth; 0 or 1 where it is empty.
+        area: the mask's share of the image.
+        presence: probability that it is there.
+    """
+
+    group: str
+    image: str
+    there: bool
+    dice: float
+    area: float
+    presence: float
+
+
+def ask(
+    segmenter: Segmenter, path: Path, modality: Modality, questions: Sequence[tuple[str, str, NDArray[np.bool_] | None]]
+) -> list[Answer]:
+    """Ask an image for several findings.
+
+    Args:
+        segmenter: the model.
+        path: of the picture.
+        modality: of the picture.
+        questions: (group, text, truth (h, w)); no truth means that it is absent.
+    """
+    image = load_image(path, grey=True)
+    described = segmenter.describe(picture_volume(image, modality, str(path)))
+    found = {f.finding: f for f in segmenter.decode(described, [text for _, text, _ in questions]).findings}
+    answers = []
+    for group, text, truth in questions:
+        mask, presence = found[text].mask[0], float(found[text].presence[0])
+        true = np.zeros(mask.shape, bool) if truth is None else truth
+        dice = score(path.name, text, mask, true).dice
+        answers.append(Answer(group, path.name, bool(true.any()), dice, float(mask.mean()), presence))
+    return answers
+
+
+def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1) -> Iterator[Answer]:
+    """The validation part of the X-ray atlas: lesions that are absent, lungs, heart and clavicles."""
+    for name, rows in _by_image(read_table(folder, "val"), every):
+        questions: list[tuple[str, str, NDArray[np.bool_] | None]] = []
+        source = rows[0]["Source"]
+        for row in rows:
+            if row["Structure"] in XRAY_STRUCTURES:
+                text = STRUCTURES[structure_name(row)].words[0]
+                truth = load_image(folder / row["Mask"], grey=True) > 0
+                questions.append((f"xray/{row['Structure']}/{source}", text, truth))
+            elif row["Structure"] == "lesion":
+                questions += [(f"normal/{text}/{source}", text, None) for text in LESIONS]
+        if questions:
+            yield from ask(segmenter, folder / "img" / name, Modality.XRAY, questions)
+
+
+def ask_atlas(segmenter: Segmenter, folder: Path, every: int = 1) -> Iterator[Answer]:
+    """The validation part of the CT and MR atlas: every structure of every image by its name."""
+    for name, rows in _by_image(read_table(folder, "val"), every):
+        questions = []
+        for row in rows:
+            if structure_name(row) not in STRUCTURES:
+                continue
+            truth = None if row["Mask"] == EMPTY else load_image(folder / row["Mask"], grey=True) > 0
+            group = f"{row['Modality']}/{row['Structure']}"
+            questions.append((group, STRUCTURES[structure_name(row)].words[0], truth))
+        if questions:
+            yield from ask(segmenter, folder / name, MODALITIES[rows[0]["Modality"]], questions)
+
+
+def ask_infections(segmenter: Segmenter, folder: Path, every: int = 10) -> Iterator[Answer]:
+    """Sick X-rays of QaTa's validation split, asked for "infection"."""
+    for target in load_targets(folder, "val")[::every]:
+        yield from ask(segmenter, target.image, target.modality, [("qata/infection", LESIONS[0], target.load_mask())])
+
+
+def _by_image(rows: Iterable[Row], every: int) -> list[tuple[str, list[Row]]]:
+    images: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["Source"] not in LEFT_OUT:
+            images[row["Image"]].append(row)
+    return list(images.items())[::every]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of a table: what, of how many cases, and its 95 % interval over images."""
+
+    what: str
+    n: int
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.what:55s} n {self.n:4d}  {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def table(answers: Sequence[Answer]) -> list[Line]:
+    """Dice where the structure is there, and the share of empty masks where it is not, by group and in all."""
+    lines = []
+    for group, cases in sorted(_groups(answers).items()):
+        there, absent = [a for a in cases if a.there], [a for a in cases if not a.there]
+        if there:
+            lines.append(_line(f"{group} Dice", there, [a.dice for a in there]))
+        if absent:
+            lines.append(_line(f"{group} absent: empty", absent, [float(a.area <= FALSE_ABOVE) for a in absent]))
+    return lines
+
+
+def _groups(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    groups: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        groups[answer.group].append(answer)
+        first, _, rest = answer.group.partition("/")
+        if first in ("xray", "normal"):
+            groups[f"{first}/{rest.partition('/')[0]}"].append(answer)
+    return groups
+
+
+def _line(what: str, cases: Sequence[Answer], values: Sequence[float]) -> Line:
+    numbers = np.array(values)
+    found = Bootstrap([a.image for a in cases]).intervals(lambda drawn: {"mean": float(numbers[drawn].mean())})["mean"]
+    return Line(what, len(cases), found.value, found.low, found.high)
+
+
+def structure_mean(answers: Sequence[Answer], fewest: int = 3) -> tuple[float, int]:
+    """Mean over structures of their mean Dice, of those with enough validation masks, and how many these are."""
+    dice: dict[str, list[float]] = defaultdict(list)
+    for answer in answers:
+        if answer.there:
+            dice[answer.group.partition("/")[2]].append(answer.dice)
+    means = [float(np.mean(values)) for values in dice.values() if len(values) >= fewest]
+    return float(np.mean(means)), len(means)
+
+
+def share_empty(answers: Sequence[Answer], *, there: bool = False) -> float:
+    """Share of empty masks among the cases where the finding is absent, or present."""
+    return float(np.mean([a.area <= (0 if there else FALSE_ABOVE) for a in answers if a.there == there]))
+
+
+def presence_auroc(sick: Sequence[Answer], healthy: Sequence[Answer]) -> float:
+    """Chance that a sick image's presence is above a healthy one's."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata([a.presence for a in (*sick, *healthy)])
+    above = float(ranks[: len(sick)].sum()) - len(sick) * (len(sick) + 1) / 2
+    return above / (len(sick) * len(healthy))
