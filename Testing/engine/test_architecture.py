@@ -11,10 +11,20 @@ PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up; a module may import from its own row or from below.
 LAYERS = (
     {"version", "errors"},
-    {"volume", "environment", "allocator", "tables", "bootstrap", "calibration"},
+    {"volume", "environment", "allocator", "tables", "bootstrap", "calibration", "file_checks"},
     {"model_info", "result", "orientation", "preprocessing", "output_files", "denoiser", "fusion", "feature_cache"},
     {"text_encoder", "worker_fields"},
-    {"pipeline", "datasets", "reading", "dicom_reading", "terminology", "segment_tags", "captions", "nrrd"},
+    {
+        "pipeline",
+        "datasets",
+        "reading",
+        "dicom_reading",
+        "nifti_reading",
+        "terminology",
+        "segment_tags",
+        "captions",
+        "nrrd",
+    },
     {"evaluation_texts", "segmenter", "worker_questions", "seg_nrrd", "preview_tiles", "published"},
     {"dicom_seg", "writing", "preview", "golden", "convert", "evaluation", "control", "training"},
     {"worker_dicom", "worker_jobs"},

@@ -5,9 +5,7 @@ Knows nothing about display, models or where a result is written; DICOM's own ru
 
 from __future__ import annotations
 
-import os
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -28,6 +26,8 @@ from fasttextdiff.dicom_reading import (
     read_itk,
 )
 from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.file_checks import GZIP, ZLIB, no_stderr, require_intact
+from fasttextdiff.nifti_reading import decode_nifti
 from fasttextdiff.volume import Modality, Source, Volume
 
 _INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"))
@@ -36,7 +36,6 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
-_GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 0x0106
 
@@ -118,71 +117,7 @@ def _decoder(path: Path) -> Callable[[Path], Decoded]:
     raise FastTextDiffError(f"{path}: neither DICOM nor a file that can be read by its ending ({readable})")
 
 
-# --- NIfTI -----------------------------------------------------------------------------------------------------------
-
-
-def _decode_nifti(path: Path) -> Decoded:
-    import nibabel
-
-    if path.name.lower().endswith(".gz"):  # nibabel stops at the last voxel, before the checksum
-        with path.open("rb") as file:
-            _require_intact(file, _GZIP)
-    image: Any = nibabel.load(path, mmap=False)
-    voxels = _scalars_or_rgb(np.asanyarray(image.dataobj))
-    in_space, channels = _three_axes(path, voxels, image.ndim)
-    matrix, notes = _nifti_matrix(image)
-    array = in_space.transpose(2, 1, 0, *range(3, 3 + channels))
-    return Decoded(np.ascontiguousarray(array), matrix, None, False, Source(path=str(path), notes=tuple(notes)))
-
-
-def _scalars_or_rgb(voxels: NDArray[Any]) -> NDArray[Any]:
-    """NIfTI's RGB24 and RGBA32 voxels as a last axis of three channels."""
-    if voxels.dtype.names is None:
-        return voxels
-    return np.stack([voxels[channel] for channel in ("R", "G", "B")], axis=-1)
-
-
-def _three_axes(path: Path, voxels: NDArray[Any], axes: int) -> tuple[NDArray[Any], int]:
-    """Voxels with exactly three axes in space, and the number of axes after them (0, or 1 for colour)."""
-    space, channels = voxels.shape[:axes], voxels.shape[axes:]
-    if any(length != 1 for length in space[3:]):
-        sizes = " x ".join(map(str, space))
-        raise UsageError(f"{path}: several volumes in one file ({sizes}); extract one time point")
-    return voxels.reshape((*space, 1, 1)[:3] + channels), len(channels)
-
-
-def _nifti_matrix(image: Any) -> tuple[NDArray[np.float64], list[str]]:
-    header = image.header
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if not sform and not qform:
-        # Nothing says where the patient's sides are; this is how ITK, and so 3D Slicer, places such a file.
-        zooms = (*header.get_zooms()[:3], 1.0, 1.0)[:3]
-        return LPS_TO_RAS @ np.diag([*zooms, 1.0]), ["no orientation in the NIfTI header: taken as left-posterior"]
-    matrix = np.asarray(image.affine, dtype=np.float64)
-    notes = []
-    if sform and qform and not np.allclose(image.get_sform(), image.get_qform(), rtol=1e-2, atol=0.1):
-        notes.append("sform and qform of the NIfTI header disagree: sform used")
-    return matrix, notes
-
-
 # --- NRRD, MetaImage -------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def no_stderr() -> Iterator[None]:
-    """Discard what is written to file descriptor 2: MetaImage's C++ complains there before SimpleITK raises."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a windowed program without one
-        yield
-        return
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _decode_itk(path: Path) -> Decoded:
@@ -210,18 +145,18 @@ def _require_intact_itk(path: Path) -> None:
     """Check compressed voxels that lie in the file of their header: ITK ignores checksums and gives other voxels.
 
     Raises:
-        Exception: as :func:`_require_intact`.
+        Exception: as `require_intact`.
     """
     with path.open("rb") as file:
         if path.name.lower().endswith(".nrrd"):
             header = list(iter(lambda: file.readline().strip().lower(), b""))  # up to an empty line
             is_elsewhere = any(line.startswith((b"data file:", b"datafile:", b"byte skip:")) for line in header)
             if not is_elsewhere and {b"encoding: gzip", b"encoding: gz"} & set(header):
-                _require_intact(file, _GZIP)
+                require_intact(file, GZIP)
         elif path.name.lower().endswith(".mha"):
             header = _metaimage_header(file)
             if b"compresseddata=true" in header and header[-1] == b"elementdatafile=local":
-                _require_intact(file, _ZLIB)
+                require_intact(file, ZLIB)
 
 
 def _metaimage_header(file: BinaryIO) -> list[bytes]:
@@ -232,24 +167,6 @@ def _metaimage_header(file: BinaryIO) -> list[bytes]:
         if header[-1].startswith(b"elementdatafile="):
             break
     return header
-
-
-def _require_intact(file: BinaryIO, kind: int) -> None:
-    """Read a compressed stream from here to its checksum; of several streams one after the other, the first.
-
-    Args:
-        file: at the beginning of the stream.
-        kind: `_GZIP` or `_ZLIB`.
-
-    Raises:
-        Exception: whatever zlib raises over a damaged stream; the caller says so in one line.
-    """
-    stream = zlib.decompressobj(kind)
-    while not stream.eof:
-        block = file.read(1 << 18)
-        if not block:
-            raise EOFError("the compressed voxels are cut short")
-        stream.decompress(block)
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
@@ -326,7 +243,7 @@ def _picture_matrix(path: Path, are_axes_swapped: bool) -> NDArray[np.float64]:
 
 
 _DECODERS: dict[tuple[str, ...], Callable[[Path], Decoded]] = {
-    NIFTI_ENDINGS: _decode_nifti,
+    NIFTI_ENDINGS: decode_nifti,
     ITK_ENDINGS: _decode_itk,
     PICTURE_ENDINGS: _decode_picture,
 }

@@ -16,8 +16,10 @@ from fasttextdiff.batch.plan import Skipped
 from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.dicom_reading import modality_of, starts_like_dicom
 from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.file_checks import no_stderr
+from fasttextdiff.nifti_reading import nifti_header
 from fasttextdiff.preview import SOFTWARE
-from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS, no_stderr
+from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS
 from fasttextdiff.segment_tags import PREFIX
 from fasttextdiff.volume import Modality
 from fasttextdiff.writing import NIFTI_DESCRIPTION
@@ -228,9 +230,7 @@ def _count_slices(path: Path) -> int:
 
 
 def _count_nifti(path: Path) -> int:
-    import nibabel
-
-    header: Any = nibabel.load(path).header
+    header = nifti_header(path)
     if bytes(header["descrip"]).startswith(NIFTI_DESCRIPTION):
         raise FastTextDiffError(RESULT)
     if int(header["intent_code"]) in _LABEL_INTENTS:

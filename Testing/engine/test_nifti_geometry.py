@@ -1,0 +1,105 @@
+"""A NIfTI file lies where 3D Slicer (ITK) puts it, whatever its header says twice, in other units or not at all."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from fasttextdiff.dicom_reading import itk_ijk_to_ras
+from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.reading import quiet, read_volume
+
+QUATERN, OFFSETS, SROW, PIXDIM, SLOPE, CODES = 256, 268, 280, 80, 112, 252
+"""Bytes of the header of NIfTI-1 (nifti1.h) where these fields begin."""
+
+
+def turn(degrees: float) -> np.ndarray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0, 30], [s, c, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]])
+
+
+SHEAR = np.eye(4) + 0.2 * np.eye(4, k=1) * [0, 1, 0, 0]
+PLACE = np.array([[-0.7, 0, 0, 60], [0, -0.6, 1.6, 40], [0, 0.8, 1.2, -30], [0, 0, 0, 1.0]])
+
+
+def write(path: Path, sform: np.ndarray, codes: tuple[int, int], units: int = 2) -> Path:
+    voxels = np.random.default_rng(0).integers(-1000, 500, (4, 5, 6)).astype(np.int16)
+    image = nibabel.Nifti1Image(voxels, PLACE)
+    image.set_qform(PLACE, codes[0])
+    image.set_sform(sform, codes[1])
+    image.header["xyzt_units"] = units
+    nibabel.save(image, path)
+    return path
+
+
+def patch(path: Path, at: int, values: object, kind: str = "<f4") -> Path:
+    content = bytearray(path.read_bytes())
+    new = np.asarray(values, kind).tobytes()
+    content[at : at + len(new)] = new
+    path.write_bytes(bytes(content))
+    return path
+
+
+def as_itk(path: Path) -> np.ndarray:
+    with quiet():
+        return itk_ijk_to_ras(sitk.ReadImage(str(path)))
+
+
+SFORMS = {"same": PLACE, "turned": turn(20) @ PLACE, "mirrored": np.diag([-1.0, 1, 1, 1]) @ PLACE}
+
+
+@pytest.mark.parametrize("name", SFORMS)
+def test_every_pair_of_codes_and_every_unit_lies_where_itk_puts_it(tmp_path, name):
+    for codes, units in itertools.product(itertools.product((0, 1, 2, 4), repeat=2), (0, 1, 2, 3)):
+        path = write(tmp_path / "v.nii", SFORMS[name], codes, units)
+        right = as_itk(path)
+        volume = read_volume(path)
+        assert volume.ijk_to_ras == pytest.approx(right, rel=1e-6, abs=1e-6 * np.abs(right).max()), (codes, units)
+        noted = any("disagree" in note for note in volume.source.notes)
+        assert noted == (name != "same" and 0 not in codes), (codes, units)
+
+
+def test_a_sheared_sform_gives_way_to_the_qform_as_in_itk_and_stands_where_it_is_alone(tmp_path):
+    path = write(tmp_path / "v.nii", SHEAR @ PLACE, (1, 4))
+    assert read_volume(path).ijk_to_ras == pytest.approx(as_itk(path))
+    alone = read_volume(write(path, SHEAR @ PLACE, (0, 1), units=3))
+    assert alone.ijk_to_ras[:3] == pytest.approx((SHEAR @ PLACE)[:3] / 1000, rel=1e-5)
+    assert any("3D Slicer refuses this file" in note for note in alone.source.notes)
+
+
+def test_a_sform_of_zeros_gives_way_to_the_qform(tmp_path):
+    path = patch(write(tmp_path / "v.nii", PLACE, (1, 1)), SROW, np.zeros(12))
+    assert read_volume(path).ijk_to_ras == pytest.approx(PLACE, abs=1e-4)
+    with pytest.raises(FastTextDiffError, match="does not say where the image lies"):
+        read_volume(patch(write(path, PLACE, (0, 1)), SROW, np.zeros(12)))
+
+
+@pytest.mark.parametrize("codes", [(1, 0), (1, 1), (0, 1)])
+def test_a_quaternion_that_rounding_made_too_long_is_read(tmp_path, codes):
+    path = write(tmp_path / "v.nii", turn(180) @ PLACE, codes)
+    stored = np.frombuffer(path.read_bytes(), "<f4", 3, QUATERN)
+    patch(path, QUATERN, stored / np.linalg.norm(stored) * np.float32(1.0000004))
+    assert read_volume(path).ijk_to_ras == pytest.approx(as_itk(path), abs=1e-4)
+
+
+FIELDS = {"sform": SROW, "quaternion": QUATERN, "offset": OFFSETS, "voxel size": PIXDIM}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", FIELDS)
+def test_numbers_that_are_not_finite_are_refused(tmp_path, name, value):
+    path = patch(write(tmp_path / "v.nii", PLACE, (1, 1)), FIELDS[name] + 4, [value])
+    with pytest.raises(FastTextDiffError, match="not a finite number"):
+        read_volume(path)
+
+
+def test_an_infinite_scaling_is_refused_and_nan_means_none(tmp_path):
+    path = write(tmp_path / "v.nii", PLACE, (1, 1))
+    assert np.array_equal(read_volume(patch(path, SLOPE, [np.nan, np.nan])).array, read_volume(path).array)
+    with pytest.raises(FastTextDiffError, match="scaling"):
+        read_volume(patch(path, SLOPE, [np.inf, 0]))

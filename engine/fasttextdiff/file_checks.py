@@ -1,0 +1,96 @@
+"""Finds out whether an image file can hold what its header announces, before memory is taken for it.
+
+Knows how voxels are packed; knows nothing about what they show.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from fasttextdiff.errors import FastTextDiffError
+
+GZIP, ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
+DEFLATE_RATIO = 1032
+"""Deflate writes at least one byte for so many (RFC 1951: a match of 258 bytes takes two bits)."""
+_BLOCK = 1 << 18
+
+
+@contextmanager
+def no_stderr() -> Iterator[None]:
+    """Discard what is written to file descriptor 2: C++ libraries complain there before SimpleITK raises."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a windowed program without one
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def require_room(path: Path, sizes: Sequence[int], voxel_bytes: float, stored: float) -> None:
+    """Refuse a header that announces more voxels than its file can hold.
+
+    Args:
+        path: for the message.
+        sizes: voxels along each axis, as the header says.
+        voxel_bytes: of one voxel.
+        stored: bytes of voxels that the file can hold at most.
+
+    Raises:
+        FastTextDiffError: it announces more, or an axis that is empty.
+    """
+    announced = " x ".join(map(str, sizes))
+    if min(sizes, default=0) < 1:
+        raise FastTextDiffError(f"{path}: the header announces {announced or 'no'} voxels: the file is damaged")
+    if math.prod(sizes) * voxel_bytes > stored:
+        raise FastTextDiffError(
+            f"{path}: the header announces {announced} voxels, which the file is too short for: it is damaged or cut "
+            "short; copy it again"
+        )
+
+
+def require_finite(path: Path, what: str, values: Sequence[float]) -> None:
+    """Refuse a header with NaN or infinity in it.
+
+    Raises:
+        FastTextDiffError: one of the values is not finite.
+    """
+    if not all(math.isfinite(value) for value in values):
+        raise FastTextDiffError(f"{path}: {what} in the header is not a finite number: save the image anew")
+
+
+def require_intact(file: BinaryIO, kind: int, limit: int | None = None) -> int:
+    """Read a compressed stream from here to its checksum; of several streams one after the other, the first.
+
+    Args:
+        file: at the beginning of the stream.
+        kind: `GZIP` or `ZLIB`.
+        limit: bytes that it may hold; any number if None.
+
+    Returns:
+        The bytes it holds.
+
+    Raises:
+        Exception: whatever zlib raises over a damaged stream; the caller says so in one line.
+        EOFError: it is cut short, or holds more than `limit`.
+    """
+    stream, held = zlib.decompressobj(kind), 0
+    while not stream.eof:
+        block = stream.unconsumed_tail or file.read(_BLOCK)
+        if not block:
+            raise EOFError("the compressed voxels are cut short")
+        held += len(stream.decompress(block, 1 << 24))
+        if limit is not None and held > limit:
+            raise EOFError("there is more in the file than its header says")
+    return held
