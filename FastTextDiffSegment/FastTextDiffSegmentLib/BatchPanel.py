@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ctk
 import qt
 from slicer.i18n import tr as _
 
@@ -14,6 +13,7 @@ from .BatchCases import DONE, FAILED, BatchCase, BatchState, folderSteps, isInUs
 from .BatchRun import BatchRun
 from .BatchTable import BatchTable
 from .Jobs import Job, JobRunner
+from .PathEdit import folderEdit
 from .WorkFolder import WorkFolder
 
 _PAUSE = 200
@@ -87,7 +87,7 @@ class BatchPanel:
     def _setUp(self) -> None:
         ui = self._ui
         for edit in (ui.batchInputPathLineEdit, ui.batchOutputPathLineEdit):
-            edit.filters = ctk.ctkPathLineEdit.Dirs
+            folderEdit(edit)
         self._formats = {
             ".seg.nrrd": ui.batchNrrdCheckBox,
             ".nii.gz": ui.batchNiftiCheckBox,

@@ -3,6 +3,7 @@
 Knows processes and jobs; knows nothing about widgets or the scene.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from .BatchCases import BatchState, arguments
+from .EngineClient import likelyCause
 from .EnginePath import engineCommand, engineEnvironment
 from .EngineProcess import EngineProcess
 from .Jobs import Job, JobCancelled, JobRunner, Steps
@@ -102,8 +104,9 @@ class BatchRun:
     def _onEnd(self, exitCode: int) -> None:
         if exitCode and not (self.state.ended or self.state.error or exitCode == _STOPPED):
             words = self._process.lastWords() if self._process is not None else ""
-            message = _("The batch stopped unexpectedly (exit code {code}{words}); Start goes on with it.")
-            self.state.error = message.format(code=exitCode, words=f", {words[:160]}" if words else "")
+            logging.error("The batch stopped unexpectedly: exit code %d. %s", exitCode, words)
+            message = _("The batch stopped unexpectedly{cause}; Start goes on with it.")
+            self.state.error = message.format(cause=likelyCause(exitCode, words))
         if self._folder is not None:
             remove(self._folder)
         self._process = self._job = self._folder = None

@@ -1,12 +1,15 @@
 """Requests to the engine's process and its answers; starts it when needed. Knows nothing about volumes or Slicer."""
 
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from .Jobs import JobCancelled, Steps
 
 PROTOCOL = 1
+_KILLED = (-9, 137)
+"""Ended by SIGKILL, which an operating system sends when memory runs out."""
 ProgressCallback = Callable[[int, int], None]
 
 
@@ -167,21 +170,37 @@ class EngineClient:
 
     def _buryProcess(self, exitCode: int) -> None:
         words = self._process.lastWords()
-        detail = f"exit code {exitCode}" + (f", {words[:160]}" if words else "")
-        self._end(f"The engine stopped unexpectedly ({detail}); nothing was changed. Please try again.")
+        logging.error("The engine stopped unexpectedly: exit code %d. %s", exitCode, words)
+        self._end(
+            f"The engine stopped unexpectedly{likelyCause(exitCode, words)}; nothing was changed. Please try again."
+        )
 
     def close(self) -> None:
-        """End the process; questions on their way fail."""
-        self._end("The engine was closed.")
+        """End the process; questions on their way count as withdrawn."""
+        self._letGo({"event": "cancelled"})
 
     def _end(self, message: str, kind: str = "stopped") -> None:
-        """Let go of the process; what was asked of it is answered with an error."""
+        self._letGo({"event": "error", "kind": kind, "message": message})
+
+    def _letGo(self, answer: dict[str, Any]) -> None:
+        """Let go of the process, and give what was asked of it this answer."""
         process, self._process = self._process, None
         if process is not None:
             process.close()
         pending, self._pending = self._pending, {}
         for request in pending.values():
-            request.answer = {"event": "error", "kind": kind, "message": message}
+            request.answer = answer
+
+
+def likelyCause(exitCode: int, lastWords: str) -> str:
+    """Why a process that nobody ended has ended, as a clause to be put behind "stopped unexpectedly"; empty if unknown.
+
+    Args:
+        exitCode: negative for a signal, as Python's subprocess gives it; 128 + signal through a shell.
+        lastWords: the last line it wrote for developers.
+    """
+    isKilled = exitCode in _KILLED
+    return ", probably because memory ran out" if isKilled or "memory" in lastWords.lower() else ""
 
 
 def _isForeign(message: dict[str, Any]) -> bool:

@@ -108,7 +108,28 @@ class FindingsPanel:
         """One line a sentence; what a report denies, or only asks, is left unticked, for the user to see and decide."""
         sentences = reportSentences(self.text)
         self._unticked |= {sentence.text for sentence in sentences if not sentence.isFinding}
-        self._setText("\n".join(sentence.text for sentence in sentences))
+        cursor = self.textEdit.textCursor()
+        cursor.joinPreviousEditBlock()  # one step with the pasting: undo takes back both
+        cursor.select(qt.QTextCursor.Document)
+        self._insert(cursor, "\n".join(sentence.text for sentence in sentences))
+        cursor.endEditBlock()
+
+    def add(self, finding: str) -> None:
+        """Write a finding as a line of its own behind the others; undone as any typing."""
+        cursor = self.textEdit.textCursor()
+        cursor.movePosition(qt.QTextCursor.End)
+        self._insert(cursor, f"{'' if cursor.atBlockStart() else chr(10)}{finding}")
+        self._fillTable()
+        self._onChanged()
+
+    def _insert(self, cursor, text: str) -> None:
+        """Write at a cursor: other than setPlainText, this can be undone."""
+        self._isUpdating = True
+        try:
+            cursor.insertText(text)
+            self._length = len(self.text)
+        finally:
+            self._isUpdating = False
 
     def _accept(self, term: str) -> None:
         self._completer.replaceLine(term)

@@ -1,8 +1,12 @@
 """Installs missing Python packages into Slicer, after asking. Knows nothing about what they are for."""
 
+import contextlib
 import importlib.metadata
+import io
+import logging
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import slicer
@@ -11,6 +15,34 @@ from slicer.i18n import tr as _
 REQUESTER = "FastTextDiffSegment"
 _CORE = ("numpy", "SimpleITK", "pydicom", "highdicom", "scipy", "vtk")
 """Packages that belong to Slicer: pip must not replace them."""
+_CAUSES = (
+    (("no space left", "not enough space"), _("the disk is full: free some space, and try again")),
+    (
+        ("permission denied", "access is denied"),
+        _("Slicer's folder cannot be written: install Slicer where you may write, or ask your administrator"),
+    ),
+    (
+        ("resolutionimpossible", "conflicting dependencies"),
+        _("another package that is installed needs other versions: the Python console says which"),
+    ),
+    (
+        ("proxyerror", "connect to proxy", "proxy authentication"),
+        _("a proxy is in the way: set HTTPS_PROXY to its address before Slicer is started, and try again"),
+    ),
+    (
+        ("certificate",),
+        _("the package server's certificate is not trusted, as behind some company firewalls: ask your administrator"),
+    ),
+    (
+        ("getaddrinfo", "name resolution", "name or service", "newconnectionerror", "timeouterror", "unreachable"),
+        _("the package server cannot be reached: check the internet connection, and try again"),
+    ),
+)
+"""What pip says, in lower case, and what it means to the user; the first that fits."""
+
+
+class InstallError(Exception):
+    """An installation failed, in one line that says what to do."""
 
 
 class Installer:
@@ -23,41 +55,95 @@ class Installer:
     def __init__(self, confirm: Callable[[str, str], bool]):
         self._confirm = confirm
 
-    def install(self, requirements: Sequence[str]) -> None:
-        """Install what is missing; returns without doing anything if the user declines.
+    def install(self, requirements: Sequence[str]) -> bool:
+        """Install what is missing.
 
         Args:
             requirements: e.g. ["torch>=2.4", "diffusers>=0.34"].
 
+        Returns:
+            False if the user declined, and nothing was done.
+
         Raises:
-            RuntimeError: an installation failed.
+            InstallError: an installation failed.
         """
         question = _("These Python packages will be installed into Slicer:\n\n{packages}\n\nGo on?")
         if not self._confirm(question.format(packages="\n".join(requirements)), REQUESTER):
-            return
+            return False
         torch = [requirement for requirement in requirements if _name(requirement) == "torch"]
         others = [requirement for requirement in requirements if _name(requirement) != "torch"]
         for requirement in torch:
-            _installTorch(requirement)
+            with _explained("torch"):
+                _installTorch(requirement)
         if others:
-            _installOthers(others)
+            with _explained(", ".join(map(_name, others))):
+                _installOthers(others)
+        return True
 
 
 def _name(requirement: str) -> str:
     return requirement.split(">")[0].split("=")[0].split("<")[0].strip()
 
 
+@contextlib.contextmanager
+def _explained(packages: str) -> Iterator[None]:
+    """Turn whatever ends an installation into one line; what it prints still goes to the console."""
+    console = _Console(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(console):
+            yield
+    except InstallError:
+        raise
+    except Exception as error:
+        logging.error("The installation of %s failed", packages, exc_info=error)
+        reason = _reason([*console.lines(), str(error)])
+        message = _("{packages} could not be installed: {reason}.")
+        raise InstallError(message.format(packages=packages, reason=reason)) from error
+
+
+class _Console(io.TextIOBase):
+    """Passes text on to the console, and remembers it."""
+
+    def __init__(self, console):
+        self._console, self._parts = console, []
+
+    def write(self, text: str) -> int:
+        """Both."""
+        self._parts.append(text)
+        self._console.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """The console's."""
+        self._console.flush()
+
+    def lines(self) -> list[str]:
+        """What was written."""
+        return "".join(self._parts).splitlines()
+
+
+def _reason(lines: Iterable[str]) -> str:
+    """Why pip failed: a cause that is known, else its last error, else where to look."""
+    text = [line.strip() for line in lines if line.strip()]
+    told = "\n".join(text).lower()
+    for words, meaning in _CAUSES:
+        if any(word in told for word in words):
+            return meaning
+    errors = [line.removeprefix("ERROR:").strip() for line in text if line.startswith("ERROR:")]
+    return errors[-1].rstrip(".")[:200] if errors else _("the Python console says why")
+
+
 def _installTorch(requirement: str) -> None:
     try:
         import PyTorchUtils
     except ImportError:
-        raise RuntimeError(
+        raise InstallError(
             _("torch is installed by the PyTorch extension: install it in the Extensions Manager, then restart Slicer.")
         ) from None
     version = requirement.removeprefix("torch").strip()
     # the user has been asked already
     if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=version) is None:
-        raise RuntimeError(_("torch was not installed: see the Python console for the reason."))
+        raise RuntimeError("PyTorchUtils gave no torch")
 
 
 def _installOthers(requirements: Sequence[str]) -> None:

@@ -1,8 +1,10 @@
-"""The core loop in a running Slicer, by Reload and Test: type, segment, look, undo. Needs the engine's packages.
+"""The core loop in a running Slicer: type, segment, look, undo. Needs the engine's packages; is skipped without them.
 
-Works on a chest X-ray that comes with the module, so that nothing has to be downloaded.
+Run by Reload and Test, and as a ctest by a test runner that knows the `test_` methods alone. Works on a chest X-ray
+that comes with the module, so that nothing has to be downloaded.
 """
 
+import unittest
 from pathlib import Path
 
 import slicer
@@ -14,31 +16,27 @@ XRAY = Path(__file__).resolve().parent.parent / "Resources" / "TestData" / "ches
 
 
 class FastTextDiffSegmentTest(ScriptedLoadableModuleTest):
-    """Run by Slicer's Reload and Test."""
+    """Every test has an empty scene and an engine of its own."""
 
     def setUp(self):
-        """Start from an empty scene."""
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        """Run everything; where the engine's packages are not installed yet, as on build machines, say so and stop."""
+        """Start from an empty scene; where the engine's packages are not installed, as on build machines, say so."""
         from .Logic import FastTextDiffSegmentLogic
 
+        slicer.mrmlScene.Clear()
         self._logic = FastTextDiffSegmentLogic()
-        try:
-            self._runTests()
-        finally:
-            self._logic.close()
-
-    def _runTests(self):
+        self.addCleanup(self._logic.close)
         missing = self._missingPackages()
         if missing:
-            self.delayDisplay(f"Not run: these packages are not installed: {', '.join(missing)}")
-            return
-        self.setUp()
-        self.test_leftLungIsOnThePatientsLeft()
-        self.setUp()
-        self.test_undoTakesTheResultBack()
+            self.skipTest(f"these Python packages are not installed: {', '.join(missing)}")
+
+    def runTest(self):
+        """Slicer's Reload and Test: run every test, and raise what failed."""
+        suite = unittest.defaultTestLoader.loadTestsFromTestCase(type(self))
+        result = suite.run(unittest.TestResult())
+        for _test, reason in result.skipped:
+            self.delayDisplay(f"Not run: {reason}")
+        failures = [report for _test, report in (*result.errors, *result.failures)]
+        self.assertFalse(failures, "\n".join(failures))
 
     def test_leftLungIsOnThePatientsLeft(self):
         """The sides of the words are the patient's: the left lung is on the right of the picture."""

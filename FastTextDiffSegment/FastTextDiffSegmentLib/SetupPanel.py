@@ -6,12 +6,13 @@ Knows how to ask the engine about itself; knows nothing about images.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ctk
 from slicer.i18n import tr as _
 
 from .EngineSession import EngineSession
+from .Installer import InstallError
 from .Jobs import Job, JobRunner, Steps
 from .ModuleSettings import ModuleSettings
+from .PathEdit import FinishedPath
 
 _GIB = 1 << 30
 
@@ -24,7 +25,7 @@ class SetupPanel:
         session: the engine.
         runner: advances jobs.
         settings: what this computer remembers.
-        installer: has `install(requirements)`.
+        installer: see `Installer`.
         onChanged: called when what can be done has changed.
         onFailed: called with an exception to be shown.
     """
@@ -44,14 +45,16 @@ class SetupPanel:
         self._environment: Mapping[str, Any] | None = None
         self.model: Mapping[str, Any] | None = None
         self._hasFolded = False
+        self._checking: Job | None = None
+        self._problem = self._installProblem = ""
         self._applySettings()
-        ui.modelPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.modelPathLineEdit.currentPath = settings.modelFolder
+        self._modelPath = FinishedPath(ui.modelPathLineEdit, self._onModelFolder)
         ui.deviceComboBox.addItem(_("Automatic"), "auto")
         ui.installButton.clicked.connect(self._onInstall)
         ui.checkSetupButton.clicked.connect(self.checkAgain)
         ui.deviceComboBox.connect("activated(int)", self._onDevice)
-        ui.modelPathLineEdit.connect("currentPathChanged(QString)", self._onModelFolder)
+        ui.bundledModelButton.connect("clicked()", self._onBundledModel)
         ui.licenceCheckBox.connect("clicked(bool)", self._onLicence)
         self._show()
 
@@ -72,6 +75,20 @@ class SetupPanel:
         return self._environment is not None and not self.missing and self.model is not None
 
     @property
+    def whyNotReady(self) -> str:
+        """Why the engine cannot be asked to segment, in one line; empty if it can."""
+        if self.missing:
+            return _("Python packages are missing: install them in Set-up above.")
+        if self._problem:
+            return _("The engine cannot be used, Set-up above says why.")
+        return "" if self.isReady else _("The engine is starting...")
+
+    @property
+    def stage(self) -> str:
+        """How far the engine is, in a few words."""
+        return self.whyNotReady or (_("Ready") if self._session.isOpen else _("The model is being loaded..."))
+
+    @property
     def isLicenceAccepted(self) -> bool:
         """Whether the user accepted the licence of this model's weights."""
         model = self.model
@@ -89,14 +106,17 @@ class SetupPanel:
 
     def check(self) -> None:
         """Find out what is there, and load the model so that the first result comes at once."""
-        self._runner.start(Job(self._checkSteps(), onFailed=self._checkFailed))
+        if self._checking is not None:
+            self._checking.cancel()  # what it asks about is not wanted any more
+        self._problem = ""
+        self._checking = self._runner.start(Job(self._checkSteps(), onFailed=self._checkFailed))
 
     def checkAgain(self) -> None:
         """Start from nothing: packages may have been installed meanwhile, which a running engine does not see."""
         self._session.client.close()
         self._environment = self.model = None
-        self._show()
         self.check()
+        self._show()
 
     def _checkSteps(self) -> Steps:
         self._environment = yield from self._session.client.ask("environment")
@@ -108,9 +128,8 @@ class SetupPanel:
             self._show()
 
     def _checkFailed(self, error: Exception) -> None:
-        self._ui.setupCollapsibleButton.collapsed = False
-        self._ui.setupLabel.text = str(error)
-        self._onChanged()
+        self._problem = str(error)
+        self._show()
         self._onFailed(error)
 
     def _applySettings(self) -> None:
@@ -123,10 +142,14 @@ class SetupPanel:
         self.check()
 
     def _onModelFolder(self, path: str) -> None:
-        self._settings.modelFolder = path.strip()
+        self._settings.modelFolder = path
         self._applySettings()
         self.model = None
         self.check()
+        self._show()
+
+    def _onBundledModel(self) -> None:
+        self._ui.modelPathLineEdit.currentPath = ""
 
     def _onLicence(self, accepted: bool) -> None:
         if self.model is not None:
@@ -134,16 +157,21 @@ class SetupPanel:
         self._show()
 
     def _onInstall(self) -> None:
+        self._installProblem = ""
         try:
-            self._installer.install(self.missing or [self._environment["dicomSeg"]["requirement"]])
-        except Exception as error:
+            isDone = self._installer.install(self.missing or [self._environment["dicomSeg"]["requirement"]])
+        except InstallError as error:
+            self._installProblem, isDone = str(error), True  # some packages may be there now
             self._onFailed(error)
-        self.checkAgain()
+        if isDone:
+            self.checkAgain()
 
     def _show(self) -> None:
         ui = self._ui
         ui.setupLabel.text = "\n".join(self._statusLines())
+        ui.setupCollapsibleButton.text = _("Set-up: {stage}").format(stage=self._headline())
         ui.installButton.enabled = bool(self.missing or self.dicomSegProblem)
+        ui.bundledModelButton.enabled = bool(self._settings.modelFolder)
         ui.licenceCheckBox.enabled = self.model is not None
         ui.licenceCheckBox.checked = self.isLicenceAccepted
         if self.model is not None:
@@ -154,16 +182,23 @@ class SetupPanel:
         self._fold()
         self._onChanged()
 
+    def _headline(self) -> str:
+        if self.missing:
+            return _("Python packages are missing")
+        return _("the engine cannot be used") if self._problem else self.stage
+
     def _statusLines(self) -> list[str]:
+        lines = [f"✗ {problem}" for problem in (self._installProblem, self._problem) if problem]
         if self._environment is None:
-            return [_("Checking what is installed...")]
+            return lines or [_("Checking what is installed...")]
         problems = [f"✗ {p['name']}: {p['problem']}" for p in self._environment["packages"] if p["problem"]]
-        lines = problems or [_("✓ All Python packages are installed")]
+        lines += problems or [_("✓ All Python packages are installed")]
         if self.dicomSegProblem:
             lines.append(_("○ {problem} (only to save DICOM Segmentations)").format(problem=self.dicomSegProblem))
         if self.model is not None:
             lines.append(_("✓ Model {name}").format(name=self.model["name"]))
-        lines.append(_("✓ Engine ready") if self._session.isOpen else _("Engine not loaded yet"))
+        if not self.missing and not self._problem:
+            lines.append(_("✓ Engine ready") if self._session.isOpen else self.stage)
         return lines
 
     def _showDevices(self) -> None:
@@ -179,7 +214,7 @@ class SetupPanel:
 
     def _fold(self) -> None:
         """Out of the way once everything works, but only the first time: the user may want to look."""
-        if self.missing:
+        if self.missing or self._problem:
             self._ui.setupCollapsibleButton.collapsed = False
         elif self._session.isOpen and not self._hasFolded:
             self._hasFolded = True

@@ -23,11 +23,12 @@ from .Dialogs import Dialogs
 from .EngineClient import EngineError
 from .FindingsPanel import FindingsPanel
 from .Geometry import SceneError, ShownSlice, requireImage, rotateViewToAcquisition, shownSlice
-from .Installer import Installer
+from .Installer import Installer, InstallError
 from .Jobs import Job, Steps
 from .LivePreview import LivePreview
 from .Logic import FastTextDiffSegmentLogic, SegmentationRequest
 from .ModuleSettings import ModuleSettings
+from .ParameterBinding import ParameterBinding
 from .Parameters import MODALITIES, remembered
 from .PreviewSegmentation import PreviewSegmentation
 from .ResultControl import ResultControl
@@ -93,7 +94,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.logic = self._givenLogic or FastTextDiffSegmentLogic()
         self.logic.runner.timer = timer
         timer.timeout.connect(self.logic.runner.tick)
-        self.settings = ModuleSettings()
+        self.settings, self._binding = ModuleSettings(), ParameterBinding(self.ui)
         self.findings = FindingsPanel(self.ui.findingsTextEdit, self.ui.findingsTable, self._onFindings)
         self.run = RunControl(self.logic.runner, self.ui.progressBar, self._update)
         self.results = ResultControl(self.logic, self._ask, self._updateResults)
@@ -134,7 +135,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.logic.runner,
             self.logic.session.folder,
             BatchHooks(
-                whyNotReady=self._whyNoEngine,
+                whyNotReady=lambda: self.setupPanel.whyNotReady,
                 hasConsent=self._hasConsent,
                 findings=lambda: self.findings.findings,
                 options=self._batchOptions,
@@ -244,19 +245,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._disconnectParameters()
         parameters = self._parameters = self.logic.getParameterNode()
         self._chooseFirst()
-        # not connectGui: it gives no tag, so that a closed panel could never be disconnected (Slicer issue 7547)
-        self._guiTag = parameters.connectParametersToGui(
-            {
-                "inputVolume": self.ui.inputSelector,
-                "outputSegmentation": self.ui.outputSelector,
-                "sliceView": self.ui.viewSelector,
-                "threshold": self.ui.thresholdSlider,
-                "livePreview": self.ui.livePreviewCheckBox,
-                "samples": self.ui.samplesSpinBox,
-                "seed": self.ui.seedSpinBox,
-                "editorMasking": self.ui.editorMaskingCheckBox,
-            }
-        )
+        self._binding.connect(parameters)
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameters)
         self._onParameters()
 
@@ -272,12 +261,13 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _disconnectParameters(self) -> None:
         if self._parameters is not None:
-            self._parameters.disconnectGui(self._guiTag)
+            self._binding.disconnect()
             self.removeObserver(self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameters)
             self._parameters = None
 
     def _onSceneStartClose(self, caller=None, event=None) -> None:
         self.batch.mayStop()
+        self.tell("")  # the last message is about another image
         self.run.cancel()
         self.livePreview.drop()
         self.uncertainty.follow(None)
@@ -342,10 +332,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _onHistory(self, index: int) -> None:
         finding = str(self.ui.historyComboBox.itemText(index))
-        lines = self.findings.lines
-        if index > 0 and finding not in lines:  # the first entry says what the box is for
-            self._parameters.findings = "\n".join([*lines, finding])
-            self.livePreview.schedule()
+        if index > 0 and finding not in self.findings.lines:  # the first entry says what the box is for
+            self.findings.add(finding)
 
     def _showHistory(self) -> None:
         box, history = self.ui.historyComboBox, list(self._parameters.history)
@@ -613,7 +601,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.setupPanel.check()
 
     def _tellError(self, error: Exception) -> None:
-        if isinstance(error, (SceneError, EngineError)):
+        if isinstance(error, (SceneError, EngineError, InstallError)):
             self.tell(str(error))
         else:
             logging.error("FastTextDiffSegment failed", exc_info=error)
@@ -638,17 +626,12 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """Why nothing can be segmented now; empty if it can."""
         if self._parameters is None:
             return _("No scene.")
-        reason = self._whyNoEngine()
+        reason = self.setupPanel.whyNotReady
         if reason:
             return reason
         if self.run.isRunning:
             return _("A run is under way; wait for it or cancel it.")
         return self._request(None).isValid()[1]
-
-    def _whyNoEngine(self) -> str:
-        if self.setupPanel.missing:
-            return _("Python packages are missing: open Set-up above.")
-        return "" if self.setupPanel.isReady else _("The engine is being started.")
 
     def _whyNoVolume(self) -> str:
         return self._whyNot()

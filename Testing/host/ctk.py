@@ -79,20 +79,32 @@ class ctkSliderWidget(qt.QWidget):
 
 @cppClass
 class ctkPathLineEdit(qt.QWidget):
-    """A line for a path. Its button opens no dialog here: a test sets currentPath, as the dialog would."""
+    """A line for a path. Its button opens no dialog here: a test sets currentPath, as the dialog would.
+
+    As CTK's, it tells of every letter, and only of what its validator accepts: of an empty text it tells nothing.
+    """
 
     currentPathChanged = Signal(str)
+    validInputChanged = Signal(bool)
     Dirs, AllEntries = 1, 7
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._filters = self.AllEntries
+        self._filters, self._isValid = self.AllEntries, False
         self._edit, button = qt.QLineEdit(), qt.QToolButton()
+        self._edit.setValidator(qt.QRegularExpressionValidator(qt.QRegularExpression(".+"), self))
         button.text = "..."
         placeInRow(self, self._edit, button)
-        self._edit.textChanged.connect(self.currentPathChanged)
+        self._edit.textChanged.connect(self._onText)
 
     currentPath = forwarded(str, "_edit", "text")
+
+    def _onText(self, text):
+        wasValid, self._isValid = self._isValid, self._edit.hasAcceptableInput()
+        if self._isValid:
+            self.currentPathChanged.emit(text)
+        if self._isValid != wasValid:
+            self.validInputChanged.emit(self._isValid)
 
     def setFilters(self, filters):
         """What the dialog would offer."""

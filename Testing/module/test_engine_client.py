@@ -49,7 +49,7 @@ def test_an_answer_comes_back_with_its_progress(tmp_path):
     client.close()
 
 
-def test_a_dead_engine_is_one_clear_line_and_the_next_question_starts_another(tmp_path):
+def test_a_dead_engine_is_one_clear_line_and_the_next_question_starts_another(tmp_path, caplog):
     client, runner = startedClient(
         tmp_path,
         """
@@ -59,10 +59,11 @@ def test_a_dead_engine_is_one_clear_line_and_the_next_question_starts_another(tm
         say(id=question["id"], event="done")
         """,
     )
-    with pytest.raises(EngineError, match=r"stopped unexpectedly \(exit code 3, CUDA error: out of luck\)") as failure:
+    with pytest.raises(EngineError, match="stopped unexpectedly; nothing was changed") as failure:
         asked(runner, client, "crash")
     assert failure.value.kind == "stopped"
     assert "\n" not in str(failure.value)
+    assert "exit code 3. CUDA error: out of luck" in caplog.text  # for us, not for the user
     assert not client.isRunning
     asked(runner, client, "anything")
     assert client.generation == 2
@@ -75,8 +76,19 @@ def test_an_engine_killed_by_the_system_fails_every_question_on_its_way(tmp_path
     runner.tick()
     client._process._process.kill()
     for job in jobs:
-        with pytest.raises(EngineError, match="stopped unexpectedly"):
+        with pytest.raises(EngineError, match="stopped unexpectedly, probably because memory ran out;"):
             runner.wait(job)
+
+
+def test_a_question_to_an_engine_that_is_closed_on_purpose_is_no_failure(tmp_path):
+    client, runner = startedClient(tmp_path, "pass")
+    failed, ended = [], []
+    job = runner.start(Job(client.ask("wait"), onFailed=failed.append, onCancelled=lambda: ended.append(True)))
+    runner.tick()
+    client.close()
+    with pytest.raises(JobCancelled):
+        runner.wait(job)
+    assert (failed, ended) == ([], [True])
 
 
 def test_cancelling_waits_until_the_engine_has_let_go(tmp_path):

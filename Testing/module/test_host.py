@@ -192,6 +192,27 @@ def test_a_cpp_object_refuses_names_that_it_does_not_have(host, scene):
         assert not hasattr(owner, name)
 
 
+def test_a_path_line_tells_of_every_letter_and_of_no_empty_text(host, scene):
+    qt, edit, told = host.qt, sys.modules["ctk"].ctkPathLineEdit(), []
+    edit.connect("currentPathChanged(QString)", told.append)
+    line = host.slicer.util.findChildren(edit, className="QLineEdit")[0]
+    qt.QTest.keyClicks(line, "/a")
+    edit.currentPath = ""
+    edit.currentPath = "/b"
+    assert told == ["/", "/a", "/b"]
+
+
+def test_disconnected_widgets_are_let_go_but_the_node_stays_observed(echo):
+    node, before = echo.parameters.parameterNode, echo.ui.samples.value
+    echo.parameters.disconnectGui(echo.tag)
+    assert node.HasObserver("ModifiedEvent")
+    echo.parameters.samples = before + 3
+    echo.ui.threshold.value = 0.125
+    assert echo.ui.samples.value == before
+    assert echo.parameters.threshold != 0.125
+    echo.tag = echo.parameters.connectParametersToGui({"samples": echo.ui.samples})
+
+
 def test_a_file_dialog_gives_the_name_alone(host, scene):
     host.qt.QTimer.singleShot(50, lambda: host.qt.QApplication.activeModalWidget().reject())
     assert host.qt.QFileDialog.getSaveFileName(None, "Save", "a.txt", "Text (*.txt)") == ""

@@ -1,6 +1,7 @@
 """Packages are installed through Slicer's own means, with consent, and never in place of Slicer's own packages."""
 
 import importlib.metadata
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 slicer = pytest.importorskip("slicerhost").start().slicer
 
-from FastTextDiffSegmentLib.Installer import Installer  # noqa: E402 - translates texts, so Slicer has to run
+from FastTextDiffSegmentLib.Installer import Installer, InstallError  # noqa: E402 - translates texts, so Slicer has to run
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_nothing_is_installed_without_consent(torchRequests, pipRequests):
 
 
 def test_without_the_pytorch_extension_one_line_says_what_to_do(pipRequests):
-    with pytest.raises(RuntimeError, match="Extensions Manager"):
+    with pytest.raises(InstallError, match="Extensions Manager"):
         Installer(lambda text, title: True).install(["torch>=2.4", "diffusers>=0.34"])
     assert pipRequests == []
 
@@ -68,3 +69,41 @@ def test_slicer_5_10_installs_through_slicer_util(monkeypatch):
     monkeypatch.setattr(slicer.util, "pip_install", commands.append)
     Installer(lambda text, title: True).install(["diffusers>=0.34"])
     assert commands[0].startswith('diffusers>=0.34 --constraint "')
+
+
+PROXY = """WARNING: Retrying after connection broken by 'ProxyError('Cannot connect to proxy.', OSError())'
+ERROR: Could not find a version that satisfies the requirement diffusers>=0.34 (from versions: none)
+ERROR: No matching distribution found for diffusers>=0.34"""
+OFFLINE = """WARNING: Retrying after connection broken by 'NewConnectionError': Failed to establish a new connection
+ERROR: No matching distribution found for diffusers>=0.34"""
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        (PROXY, "HTTPS_PROXY"),
+        (OFFLINE, "check the internet connection"),
+        ("SSLError: CERTIFICATE_VERIFY_FAILED", "administrator"),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+        ("ERROR: No matching distribution found for diffusers>=0.34", "No matching distribution found for diffusers"),
+        ("", "Python console"),
+    ],
+)
+def test_a_failed_installation_is_one_line_that_says_what_to_do(monkeypatch, capsys, printed, told):
+    def pip_install(*_arguments, **_options):
+        print(printed)
+        raise subprocess.CalledProcessError(1, ["pip", "install"])
+
+    monkeypatch.setattr(slicer, "packaging", types.SimpleNamespace(pip_install=pip_install), raising=False)
+    with pytest.raises(InstallError, match="diffusers could not be installed") as failure:
+        Installer(lambda text, title: True).install(["diffusers>=0.34"])
+    assert told in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert printed in capsys.readouterr().out  # the console still shows all of it
+
+
+def test_the_pytorch_extension_that_installs_nothing_is_a_failure(monkeypatch):
+    nothing = types.SimpleNamespace(installTorch=lambda **_options: None)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=lambda: nothing))
+    with pytest.raises(InstallError, match="torch could not be installed"):
+        Installer(lambda text, title: True).install(["torch>=2.4"])

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import unittest
 
 import numpy as np
 import pytest
@@ -320,6 +321,21 @@ def test_a_pasted_report_becomes_a_line_a_sentence_with_negations_unticked(panel
     assert any("pleural effusion" in line for line in panel.widget.findings.findings)
 
 
+def test_pasting_a_report_is_undone_in_one_step_and_so_is_what_the_history_adds(panel):
+    report = "FINDINGS: Ground-glass opacity in the left lung. No pleural effusion."
+    panel.type("nodule\n")
+    panel.qt.QApplication.clipboard().setText(report)
+    panel.ui.findingsTextEdit.paste()
+    assert panel.widget.findings.lines == ["nodule", "Ground-glass opacity in the left lung", "No pleural effusion"]
+    panel.key(panel.qt.Qt.Key_Z, panel.qt.Qt.ControlModifier)
+    assert panel.widget.findings.lines == ["nodule"]
+    panel.widget.findings.add("mass")
+    assert panel.widget.findings.findings == ["nodule", "mass"]
+    assert panel.widget._parameters.findings == panel.widget.findings.text
+    panel.key(panel.qt.Qt.Key_Z, panel.qt.Qt.ControlModifier)
+    assert panel.widget.findings.lines == ["nodule"]
+
+
 def test_a_view_across_the_slices_offers_to_be_rotated(panel, chestCt):
     panel.type("left lung")
     panel.widget._parameters.sliceView = panel.slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow")
@@ -512,13 +528,25 @@ def test_the_licence_has_to_be_accepted_once(panel, chestCt):
     assert panel.answers.asked == []
 
 
-def test_a_broken_model_folder_is_one_line_and_the_bundled_model_still_works(panel, chestCt, tmp_path):
+@pytest.mark.parametrize("way", ["button", "delete"])
+def test_a_broken_model_folder_is_one_line_and_can_be_taken_back(panel, chestCt, tmp_path, way):
     (tmp_path / "model_index.json").write_text("{")
     panel.ui.modelPathLineEdit.currentPath = str(tmp_path)
     panel.waitFor(lambda: "model_index.json" in panel.message)
     assert "\n" not in panel.message
+    assert "model_index.json" in panel.ui.setupLabel.text
+    assert "cannot be used" in panel.ui.setupCollapsibleButton.text
     assert not panel.ui.segmentSliceButton.enabled
-    panel.ui.modelPathLineEdit.currentPath = ""
+    if way == "button":
+        panel.click("bundledModelButton")
+    else:
+        line = panel.slicer.util.findChildren(panel.ui.modelPathLineEdit, className="QLineEdit")[0]
+        line.selectAll()
+        panel.qt.QTest.keyClick(line, panel.qt.Qt.Key_Delete)
+        panel.qt.QTest.keyClick(line, panel.qt.Qt.Key_Return)
+    assert panel.widget.settings.modelFolder == ""
+    panel.waitFor(lambda: panel.widget.logic.session.isOpen)
+    assert not panel.ui.bundledModelButton.enabled
     panel.type("left lung")
     panel.waitFor(lambda: panel.ui.segmentSliceButton.enabled)
     panel.click("segmentSliceButton")
@@ -526,10 +554,50 @@ def test_a_broken_model_folder_is_one_line_and_the_bundled_model_still_works(pan
     assert panel.names == ["left lung"]
 
 
-def test_the_self_test_runs_as_by_reload_and_test(panel):
-    from FastTextDiffSegment import FastTextDiffSegmentTest
+def test_a_model_folder_is_looked_at_once_it_is_typed_to_its_end(panel, tmp_path):
+    line = panel.slicer.util.findChildren(panel.ui.modelPathLineEdit, className="QLineEdit")[0]
+    panel.ui.setupCollapsibleButton.collapsed = False
+    panel.qt.QTest.keyClicks(line, str(tmp_path / "none"))
+    assert panel.widget.settings.modelFolder == ""
+    assert panel.widget.logic.session.isOpen
+    panel.qt.QTest.keyClick(line, panel.qt.Qt.Key_Return)
+    assert panel.widget.settings.modelFolder == str(tmp_path / "none")
+    panel.click("bundledModelButton")
+    panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
-    FastTextDiffSegmentTest().runTest()
+
+def test_the_self_test_runs_as_by_reload_and_test(panel):
+    from FastTextDiffSegmentLib import SelfTest
+
+    ran = []
+    SelfTest.FastTextDiffSegmentTest.delayDisplay = lambda self, text: ran.append(text)
+    try:
+        panel.slicer.modules.fasttextdiffsegment.selfTest()
+    finally:
+        del SelfTest.FastTextDiffSegmentTest.delayDisplay
+    assert len(ran) == 2
+    assert not any("Not run" in text for text in ran)
+
+
+def slicersTestRunner():
+    """What slicer_add_python_unittest runs: unittest's loader and runner, on the module by its name."""
+    suite = unittest.defaultTestLoader.loadTestsFromName("FastTextDiffSegment")
+    return suite.run(unittest.TestResult())
+
+
+def test_the_self_test_runs_as_a_ctest(panel):
+    result = slicersTestRunner()
+    assert result.testsRun == 2
+    assert result.wasSuccessful(), result.errors + result.failures
+    assert not result.skipped
+
+
+def test_the_self_test_is_skipped_where_packages_are_missing(panel, brokenTorch):
+    result = slicersTestRunner()
+    assert result.wasSuccessful()
+    assert len(result.skipped) == 2
+    assert all("torch" in reason for _test, reason in result.skipped)
+    panel.slicer.modules.fasttextdiffsegment.selfTest()
 
 
 CLOSED = """
@@ -598,6 +666,44 @@ def test_a_half_installed_torch_is_named_and_installed_only_with_consent(host, p
     host.call(panel.ui.installButton.click)
     assert "torch" in questions[0]
     assert "Go on?" in questions[0]
+
+
+def test_a_failed_installation_says_what_to_do_and_checking_again_tells_nothing_false(panel, brokenTorch, monkeypatch):
+    panel.waitFor(lambda: panel.widget.setupPanel.missing)
+    panel.click("checkSetupButton")
+    assert panel.message == ""
+    panel.waitFor(lambda: panel.widget.setupPanel.missing)
+    assert "missing" in panel.ui.setupCollapsibleButton.text
+    assert panel.message == ""
+    monkeypatch.setattr(panel.widget.setupPanel._installer, "_confirm", lambda text, title: True)
+    panel.click("installButton")
+    panel.waitFor(lambda: panel.widget.setupPanel.missing)
+    for told in (panel.message, panel.ui.setupLabel.text):
+        assert "Extensions Manager" in told
+        assert "Internal error" not in told
+
+
+RELOADED = """
+import gc, sys
+NAME = "FastTextDiffSegment"
+sys.path.insert(0, sys.argv[1])
+import slicerhost
+host = slicerhost.start()
+host.loadModule(sys.argv[2])
+node = host.slicer.modules.FastTextDiffSegmentWidget._parameters.parameterNode.GetID()
+for act, *names in ((host.reloadModule, NAME), (host.closeScene,), (host.unloadModule, NAME)):
+    act(*names)
+    gc.collect()
+    host.slicer.mrmlScene.GetNodeByID(node).Modified()
+print("alive")
+"""
+
+
+def test_reloading_closing_and_unloading_leave_no_observer_that_crashes(host):
+    command = [sys.executable, "-c", RELOADED, str(ROOT / "Testing" / "host"), str(MODULE)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "alive" in ended.stdout
 
 
 def test_a_reloaded_module_goes_on_with_the_segments_that_are_there(host, panel, chestCt):

@@ -71,7 +71,7 @@ class Host:
             sys.path.insert(0, folder)
         python = importlib.import_module(name)
         module = application.Module(name, str(path))
-        getattr(python, name)(module)
+        module.selfTest = getattr(python, name)(module).runTest
         self.app.moduleManager().add(module)
         panel = application.ScriptedModulePanel(name)
         module.widgetRepresentation = returning(panel)

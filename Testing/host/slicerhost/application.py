@@ -42,6 +42,7 @@ class Module:
     contributors: typing.Sequence[str] = ()
     helpText: str = ""
     acknowledgementText: str = ""
+    selfTest: typing.Callable = returning(None)
 
 
 class ScriptedModulePanel(qMRMLWidget):

@@ -1,10 +1,13 @@
 """Doubles of slicer.ScriptedLoadableModule, slicer.parameterNodeWrapper and slicer.i18n. They know no module.
 
-Of parameterNodeWrapper there are the types and widgets that the module uses; others raise. One thing of the real one is
-kept because it bites: every change of the node writes *every* connected widget, even the one being used.
+Of parameterNodeWrapper there are the types and widgets that the module uses; others raise. Two things of the real one
+are kept because they bite: every change of the node writes *every* connected widget, even the one being used; and what
+observes the node for that stays when the widgets are disconnected.
 """
 
 import dataclasses
+import importlib
+import itertools
 import json
 import types
 import typing
@@ -78,22 +81,25 @@ class _Wrapper:
 
     def __init__(self, parameterNode):
         self.parameterNode, self._connected, self._updating = parameterNode, {}, False
+        self._tags = itertools.count()
 
     def connectParametersToGui(self, mapping):
         """Connects widgets by parameter name; gives a tag for `disconnectGui`."""
-        connections = [self._connect(vars(type(self))[name], widget) for name, widget in mapping.items()]
-
-        def update(*_):
-            if not self._updating:
-                self._updating = True
-                for parameter, widget, name, _, _ in connections:
-                    setattr(widget, name, getattr(self, parameter.name))
-                self._updating = False
-
-        update()
-        tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, update)
-        self._connected[tag] = connections
+        tag = next(self._tags)
+        self._connected[tag] = [self._connect(vars(type(self))[name], widget) for name, widget in mapping.items()]
+        self._update()
+        # Never removed, as in Slicer up to 5.10. Python's garbage collection knows of this reference: it empties the
+        # lambda, while VTK still calls it, once nothing else in Python refers to the node: a segmentation fault.
+        self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._update())
         return tag
+
+    def _update(self):
+        if self._updating:
+            return
+        self._updating = True
+        for parameter, widget, name, _, _ in itertools.chain.from_iterable(self._connected.values()):
+            setattr(widget, name, getattr(self, parameter.name))
+        self._updating = False
 
     def _connect(self, parameter, widget):
         """Connects a widget, whose class must be exactly a known one: as in Slicer, a subclass is refused."""
@@ -111,8 +117,7 @@ class _Wrapper:
         return parameter, widget, name, getattr(widget, signal), onChanged
 
     def disconnectGui(self, tag):
-        """Undoes `connectParametersToGui`."""
-        self.parameterNode.RemoveObserver(tag)
+        """Undoes `connectParametersToGui`, but for the observer of the node."""
         for _, _, _, signal, onChanged in self._connected.pop(tag):
             signal.disconnect(onChanged)
 
@@ -128,7 +133,13 @@ class ScriptedLoadableModule:
     """What describes a module to the application; `parent` takes title, categories and so on."""
 
     def __init__(self, parent):
-        self.parent = parent
+        self.parent, self.moduleName = parent, type(self).__name__
+
+    def runTest(self, msec=100, **kwargs):
+        """What Reload and Test, and the generic test of a module, do."""
+        testCase = getattr(importlib.import_module(type(self).__module__), f"{self.moduleName}Test")()
+        testCase.messageDelay = msec
+        testCase.runTest(**kwargs)
 
 
 class ScriptedLoadableModuleWidget:
@@ -177,7 +188,11 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
     def delayDisplay(self, message):
         """Shows a message for a moment and lets the event loop run."""
-        slicer.util.delayDisplay(message, 100)
+        slicer.util.delayDisplay(message, getattr(self, "messageDelay", 100))
+
+    def runTest(self):
+        """Slicer's own tests nothing: a module has to have its own."""
+        raise NotImplementedError(f"No test is defined in {type(self).__name__}")
 
 
 def submodules():
