@@ -1,0 +1,133 @@
+"""Tells by their histogram whether the voxels of a CT are Hounsfield units, and makes them so where that is certain.
+
+Knows what air and soft tissue measure; knows nothing about files, formats or display.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import FastTextDiffError
+
+# What programs add so that no voxel is negative: 1024 (the usual DICOM intercept), 1000, Siemens' extended scale, and
+# the middle of 16 bits. The order matters: 1024 and 1000 are told apart by where the air lies.
+_OFFSETS = (0, 1024, 8192, 32768)
+_LOWEST, _HIGHEST = -1100, 3100
+"""Air with noise, and dense bone."""
+_SAMPLED = 1_000_000
+
+
+def hounsfield_offset(array: NDArray[Any]) -> int | None:
+    """How far the voxels lie above Hounsfield units, as air (-1000) and soft tissue (near 0) tell.
+
+    Args:
+        array: grey voxels of a CT, any shape.
+
+    Returns:
+        0 for Hounsfield units, else 1024, 1000, 8192 or 32768; None if the histogram fits none of them. A crop without
+        air is accepted where soft tissue alone is certain. 1024 and 1000 cannot always be told apart.
+    """
+    sample = _sampled(array)
+    fitting = (offset for offset in _OFFSETS if _fits(sample, offset))
+    offset = next(fitting, None)
+    return 1000 if offset == 1024 and _air_is_at_zero(sample) else offset
+
+
+def in_hounsfield(path: str, array: NDArray[Any], *, is_stated: bool) -> tuple[NDArray[Any], list[str]]:
+    """The voxels of a CT in Hounsfield units.
+
+    Args:
+        path: what the image is called in messages.
+        array: grey voxels, any shape.
+        is_stated: whether the header gives the way to Hounsfield units (DICOM Rescale Slope and Intercept). It is
+            believed then, unless the histogram contradicts it.
+
+    Returns:
+        the voxels, and a note for the user if they were not Hounsfield units or nothing but the histogram says so.
+
+    Raises:
+        FastTextDiffError: they are none, and what they are cannot be told (a window of 8 bits, 0 to 1, ...).
+    """
+    offset = hounsfield_offset(array)
+    if offset:
+        note = f"the voxels are Hounsfield units + {offset} by their histogram: {offset} was subtracted"
+        return _minus(array, offset), [note + (" (were it 1000, all were 24 too low)" if offset == 1024 else "")]
+    if offset == 0 or (is_stated and not _is_windowed(array)):
+        return array, []
+    raise FastTextDiffError(
+        f"{path}: the voxels ({_said(array.min())} to {_said(array.max())}) are no Hounsfield units (air -1000, water "
+        f"0), and what they are cannot be told; export the CT again in Hounsfield units, or give another modality"
+    )
+
+
+def _sampled(array: NDArray[Any]) -> NDArray[np.float64]:
+    return array.reshape(-1)[:: max(1, array.size // _SAMPLED)].astype(np.float64)
+
+
+def _fits(sample: NDArray[np.float64], offset: int) -> bool:
+    """Whether the histogram is one of Hounsfield units once the offset is taken off."""
+    values = sample - offset
+    lowest = values.min()
+    if lowest < _LOWEST:  # padding outside the scanned circle
+        values = values[values > lowest]
+    if values.size == 0 or _share(values, _LOWEST, _HIGHEST) < 0.7:
+        return False
+    if offset == 0:
+        return _has_air_below_tissue(values) or _is_tissue_alone(values)
+    # Hounsfield units cannot be moved far and stay positive: only where nothing is negative they may have been.
+    if np.mean(values < -offset - 20) > 0.001:
+        return False
+    return _is_air_and_tissue(values) or _is_tissue_alone(values)
+
+
+def _share(values: NDArray[np.float64], low: float, high: float) -> float:
+    return float(np.mean((values >= low) & (values <= high)))
+
+
+def _has_air_below_tissue(values: NDArray[np.float64]) -> bool:
+    """Negative values this low are found in Hounsfield units alone."""
+    return _share(values, _LOWEST, -500) >= 0.001 and bool(values.max() > 0)
+
+
+def _is_air_and_tissue(values: NDArray[np.float64]) -> bool:
+    """Two groups: air, and above lung mostly soft tissue (other kinds of images have values all over there)."""
+    above_lung = values[values > -700]
+    if _share(values, _LOWEST, -850) < 0.01 or above_lung.size < 0.02 * values.size:
+        return False
+    return _share(above_lung, -200, 200) >= 0.5
+
+
+def _is_tissue_alone(values: NDArray[np.float64]) -> bool:
+    """A crop inside the body: mostly soft tissue, both sides of water, with the spread that noise and fat give it."""
+    low, high = np.percentile(values, (2, 98))
+    return _share(values, -200, 200) >= 0.6 and low < -5 and high > 5 and high - low >= 20
+
+
+def _air_is_at_zero(sample: NDArray[np.float64]) -> bool:
+    """Whether the air of an image that holds Hounsfield units and some 1000 lies at 0, not at 24."""
+    air = sample[(sample >= 0) & (sample <= 150)]
+    return air.size > 0 and bool(np.median(air) < 12) and _share(air, 12, 36) < 0.1
+
+
+def _is_windowed(array: NDArray[Any]) -> bool:
+    """Whether the voxels are grey levels (0 to 255) or fractions: never what a rescaled CT holds."""
+    low, high = float(array.min()), float(array.max())
+    return (low >= 0 and 128 <= high <= 255) or (array.dtype.kind == "f" and low >= -4 and 0 < high <= 4)
+
+
+def _minus(array: NDArray[Any], offset: int) -> NDArray[Any]:
+    """In a type that holds the result."""
+    if array.dtype.kind == "f":
+        return array - array.dtype.type(offset)
+    low, high = int(array.min()) - offset, int(array.max()) - offset
+    is_short = np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
+    result = array.astype(np.int32)
+    result -= offset
+    return result.astype(np.int16) if is_short else result
+
+
+def _said(value: Any) -> str:
+    return f"{float(value):.6g}"
