@@ -1,6 +1,7 @@
-"""The box in which findings are typed, completed, ticked and marked. Knows nothing about the scene or the engine."""
+"""The box in which findings are typed, and the list of those to check. Knows neither the scene nor the engine."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import qt
 from slicer.i18n import tr as _
@@ -10,23 +11,28 @@ from .Findings import completions, findingLines, looksLikeReport, reportSentence
 _PASTED = 20
 """Characters that come at once: nobody types so fast, so a report in them was pasted."""
 _FINDING, _NOTE = range(2)
+_ROW, _MOST_ROWS = 20, 3
+"""Height of a row in pixels, and how many are seen without scrolling."""
 
 
 class FindingsPanel:
-    """A text box with one finding a line, and a table of the lines with ticks and notes.
+    """A text box with one finding a line, and below it a list of the lines that need a look, hidden if none does.
+
+    A line needs a look if it is not going to be segmented, as a report denies it, or if the model does not know it.
 
     Args:
         textEdit: QTextEdit.
         table: QTableWidget.
+        tableLabel: QLabel, shown with the table.
         onChanged: called after every change of text or ticks by the user.
     """
 
-    def __init__(self, textEdit, table, onChanged: Callable[[], None]):
-        self.textEdit, self.table, self._onChanged = textEdit, table, onChanged
+    def __init__(self, textEdit, table, tableLabel, onChanged: Callable[[], None]):
+        self.textEdit, self.table, self._tableLabel, self._onChanged = textEdit, table, tableLabel, onChanged
         self._unticked: set[str] = set()
         self._notes: Mapping[str, str] = {}
         self._terms: list[str] = []
-        self._length = 0
+        self._before = ""
         self._isUpdating = False
         self._setUpTable()
         self._completer = _Completer(textEdit, self._accept)
@@ -37,7 +43,7 @@ class FindingsPanel:
         self.table.setColumnCount(2)
         self.table.horizontalHeader().hide()
         self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(20)
+        self.table.verticalHeader().setDefaultSectionSize(_ROW)
         self.table.horizontalHeader().setSectionResizeMode(_FINDING, qt.QHeaderView.Stretch)
         self.table.horizontalHeader().setSectionResizeMode(_NOTE, qt.QHeaderView.ResizeToContents)
         self.table.setShowGrid(False)
@@ -89,29 +95,34 @@ class FindingsPanel:
         self._isUpdating = True
         try:
             self.textEdit.setPlainText(text)
-            self._length = len(text)
+            self._before = text
         finally:
             self._isUpdating = False
 
     def _onText(self) -> None:
         if self._isUpdating:
             return
-        added, self._length = len(self.text) - self._length, len(self.text)
-        if added >= _PASTED and any(looksLikeReport(line) for line in self.text.splitlines()):
-            self._splitReport()
+        before, self._before = self._before, self.text
+        added = _insertedPart(before, self._before)
+        if len(added.text) >= _PASTED and looksLikeReport(added.text):
+            self._splitReport(added)
         else:
             self._completer.offer(completions(self._completer.line(), self._terms))
         self._fillTable()
         self._onChanged()
 
-    def _splitReport(self) -> None:
+    def _splitReport(self, pasted: "_Part") -> None:
         """One line a sentence; what a report denies, or only asks, is left unticked, for the user to see and decide."""
-        sentences = reportSentences(self.text)
+        sentences = reportSentences(pasted.text)
         self._unticked |= {sentence.text for sentence in sentences if not sentence.isFinding}
+        lines = "\n".join(sentence.text for sentence in sentences)
+        before, behind = self.text[: pasted.start], self.text[pasted.start + len(pasted.text) :]
+        lines = ("\n" if before and not before.endswith("\n") else "") + lines
         cursor = self.textEdit.textCursor()
         cursor.joinPreviousEditBlock()  # one step with the pasting: undo takes back both
-        cursor.select(qt.QTextCursor.Document)
-        self._insert(cursor, "\n".join(sentence.text for sentence in sentences))
+        cursor.setPosition(_qtLength(before))
+        cursor.setPosition(_qtLength(before + pasted.text), qt.QTextCursor.KeepAnchor)
+        self._insert(cursor, lines + ("\n" if behind and not behind.startswith("\n") else ""))
         cursor.endEditBlock()
 
     def add(self, finding: str) -> None:
@@ -127,7 +138,7 @@ class FindingsPanel:
         self._isUpdating = True
         try:
             cursor.insertText(text)
-            self._length = len(self.text)
+            self._before = self.text
         finally:
             self._isUpdating = False
 
@@ -137,17 +148,20 @@ class FindingsPanel:
     def _fillTable(self) -> None:
         self._isUpdating = True
         try:
-            lines = self.lines
+            lines = [line for line in self.lines if line in self._unticked or self._notes.get(line)]
             self.table.setRowCount(len(lines))
             for row, line in enumerate(lines):
                 self._fillRow(row, line)
+            self.table.setFixedHeight(_ROW * min(len(lines), _MOST_ROWS) + 2 * self.table.frameWidth)
+            self.table.visible = self._tableLabel.visible = bool(lines)
         finally:
             self._isUpdating = False
 
     def _fillRow(self, row: int, line: str) -> None:
-        warning = self._notes.get(line, "")
-        finding, note = qt.QTableWidgetItem(line), qt.QTableWidgetItem(_("not trained on this") if warning else "")
-        finding.setCheckState(qt.Qt.Unchecked if line in self._unticked else qt.Qt.Checked)
+        isTicked, warning = line not in self._unticked, self._notes.get(line, "")
+        text = (_("not trained on this") if warning else "") if isTicked else _("not segmented")
+        finding, note = qt.QTableWidgetItem(line), qt.QTableWidgetItem(text)
+        finding.setCheckState(qt.Qt.Checked if isTicked else qt.Qt.Unchecked)
         finding.setToolTip(line)
         note.setToolTip(warning)
         self.table.setItem(row, _FINDING, finding)
@@ -158,7 +172,27 @@ class FindingsPanel:
             return
         isTicked = item.checkState() == qt.Qt.Checked
         (self._unticked.discard if isTicked else self._unticked.add)(item.text())
+        qt.QTimer.singleShot(0, self._fillTable)  # not within the item's own signal: the row may go
         self._onChanged()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A piece of a text and where it begins."""
+
+    text: str
+    start: int
+
+
+def _insertedPart(before: str, after: str) -> _Part:
+    """What was put into a text; empty if it did not become longer."""
+    start = next((n for n, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), len(before))
+    return _Part(after[start : start + max(0, len(after) - len(before))], start)
+
+
+def _qtLength(text: str) -> int:
+    """Characters as Qt counts them: in UTF-16."""
+    return len(text.encode("utf-16-le")) // 2
 
 
 class _Completer:

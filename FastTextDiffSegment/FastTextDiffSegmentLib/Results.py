@@ -1,14 +1,18 @@
 """The last run with what can still be done to it, and rows that describe segments. Knows the scene, no widget."""
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
+from slicer.i18n import tr as _
+
+from .Geometry import arrayShape
 from .Logic import SegmentationRequest, SegmentedFinding, amountText
 from .ResultsPanel import ResultRow
 from .SegmentationOutput import SegmentationOutput
 from .SegmentVoxels import segmentIds, segmentVoxels
-from .SegmentWriter import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, tagOf
+from .SegmentWriter import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, SLICES_TAG, tagOf
 
 _TIP_TAGS = (
     "Finding",
@@ -85,8 +89,31 @@ def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool)
         segmentId=segmentId,
         name=segment.GetName(),
         color=tuple(segment.GetColor()),
-        amount=amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar),
-        presence=tagOf(segment, "FastTextDiff.Presence"),
+        amount=amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar)
+        + _slicesText(tagOf(segment, SLICES_TAG), arrayShape(volumeNode)[0]),
+        certainty=_percent(tagOf(segment, "FastTextDiff.Presence")),
         isEdited=tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC,
         tip="\n".join(f"{name}: {unquote(value)}" for name, value in lines if value),
     )
+
+
+def _slicesText(ranges: str, total: int) -> str:
+    """What an amount is about if not about the whole image, e.g. " on 1 of 112 slices".
+
+    Args:
+        ranges: slices that were segmented, as in the tag: "3:4 7:8".
+        total: slices of the image.
+    """
+    segmented = sum(int(end) - int(first) for first, end in re.findall(r"(\d+):(\d+)", ranges))
+    return _(" on {count} of {total} slices").format(count=segmented, total=total) if 0 < segmented < total else ""
+
+
+def _percent(probability: str) -> str:
+    """A tag's number from 0 to 1 in percent; never 0 or 100 %, of which no model is certain."""
+    try:
+        percent = 100 * float(probability)
+    except ValueError:
+        return ""
+    if percent < 1 or percent > 99:
+        return _("< 1 %") if percent < 1 else _("> 99 %")
+    return _("{percent:.0f} %").format(percent=percent)

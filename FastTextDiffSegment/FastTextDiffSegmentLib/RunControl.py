@@ -22,6 +22,7 @@ class RunControl:
         self._runner, self._bar, self._onChanged = runner, progressBar, onChanged
         self._job: Job | None = None
         self._started = 0.0
+        self._hasEnded = False
 
     @property
     def isRunning(self) -> bool:
@@ -60,8 +61,19 @@ class RunControl:
             self._bar.setFormat(_("Cancelling..."))
             self._job.cancel()
 
+    def idle(self, isReady: bool, text: str) -> None:
+        """Say what can be done while no run is under way; how the last one ended is shown until that changes.
+
+        Args:
+            isReady: whether a run can be started.
+            text: what to show in place of how the last run ended.
+        """
+        if self._job is None and not (isReady and self._hasEnded):
+            self._hasEnded = False
+            self._show(0, 1, text)
+
     def _end(self, text: str, tell: Callable[[], None]) -> None:
-        self._job = None
+        self._job, self._hasEnded = None, True
         self._show(0, 1, text)
         try:
             tell()

@@ -3,7 +3,7 @@
 Knows the scene; changes neither segments nor the image, and leaves nothing in a saved scene.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,13 @@ from vtk.util.numpy_support import vtk_to_numpy
 from .Geometry import arrayShape, ijkToRas, jumpToSlice, toMatrix
 from .Jobs import Job, JobRunner, Steps
 from .Results import LastRun
+from .SegmentationOutput import FindingOutput
 
 _AT_ONCE = 1 << 19
 """Voxels worked on in one step: some milliseconds."""
 _VISIBLE = 0.05
 """Bits below which the image stays clear: a probability under 0.6 % or over 99.4 %."""
-_COLORS = "vtkMRMLColorTableNodefMRIPA"
+COLORS = "vtkMRMLColorTableNodefMRIPA"
 """From red to yellow; one of the tables that Slicer always has."""
 
 
@@ -31,18 +32,20 @@ class Uncertainty:
 
     Attributes:
         run: the run.
-        image: vtkImageData on the grid of the run's image, float32, binary entropy in bits (0..1); the highest of all
+        image: vtkImageData on the grid of the run's image, float32, binary entropy in bits (0..1); the highest of its
             findings, 0 where nothing was asked.
+        findings: which of the run's findings it is about.
         means: (n,), mean over each slice that was asked for.
     """
 
     run: LastRun
     image: Any
     means: np.ndarray
+    findings: Sequence[FindingOutput]
 
     def leastCertain(self) -> int | None:
         """The slice k of the image with the highest mean among those with a mask, the first of equals; None if none."""
-        masks = [found.mask(self.run.threshold) for found in self.run.output.findings]
+        masks = [found.mask(self.run.threshold) for found in self.findings]
         isMarked = np.any([mask.any(axis=(1, 2)) for mask in masks], axis=0) if masks else np.zeros(0, bool)
         if not isMarked.any():
             return None
@@ -57,8 +60,12 @@ def entropy(probability: np.ndarray) -> np.ndarray:
     return bits
 
 
-def uncertaintySteps(run: LastRun) -> Steps:
+def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
     """Work out the uncertainty of a run, a few slices at a time.
+
+    Args:
+        run: the run.
+        only: the finding it is about; empty for all.
 
     Returns:
         :class:`Uncertainty`.
@@ -68,7 +75,8 @@ def uncertaintySteps(run: LastRun) -> Steps:
     image.SetDimensions(i, j, k)
     image.AllocateScalars(vtk.VTK_FLOAT, 1)
     voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
-    (first, end), probabilities = run.output.sliceRange, [found.probability for found in run.output.findings]
+    findings = [found for found in run.output.findings if only in ("", found.finding)]
+    (first, end), probabilities = run.output.sliceRange, [found.probability for found in findings]
     step, means = max(1, _AT_ONCE // (j * i)), np.zeros(end - first)
     for start in range(0, k, step):
         voxels[start : start + step] = 0
@@ -79,7 +87,7 @@ def uncertaintySteps(run: LastRun) -> Steps:
                 np.maximum(voxels[asked], entropy(probability[part]), out=voxels[asked])
             means[part] = voxels[asked].mean(axis=(1, 2), dtype=np.float64)
         yield
-    return Uncertainty(run, image, means)
+    return Uncertainty(run, image, means, findings)
 
 
 class UncertaintyView:
@@ -89,25 +97,38 @@ class UncertaintyView:
         runner: advances jobs.
         tell: shows one line.
         onFailed: called with the exception that ended a job.
+
+    Attributes:
+        run: whose uncertainty it is.
+        node: the layer's volume node while it is shown, else None.
     """
 
     def __init__(self, runner: JobRunner, tell: Callable[[str], None], onFailed: Callable[[Exception], None]):
         self._runner, self._tell, self._onFailed = runner, tell, onFailed
-        self._run: LastRun | None = None
+        self.run: LastRun | None = None
         self._known: Uncertainty | None = None
         self._job: Job | None = None
         self._jumpTo: Any = None
-        self._isOn, self._opacity = False, 0.5
+        self._isOn, self._opacity, self._only = False, 0.5, ""
         self._before: dict[str, tuple[str | None, float]] = {}
         self.node: Any = None
 
     def follow(self, run: LastRun | None) -> None:
         """Show another run's uncertainty from now on; nothing for None."""
-        if run is self._run:
-            return
+        if run is not self.run:
+            self._only = ""
+            self._begin(run)
+
+    def choose(self, finding: str) -> None:
+        """Show the uncertainty of one finding of the run; of all for an empty text."""
+        if finding != self._only:
+            self._only = finding
+            self._begin(self.run)
+
+    def _begin(self, run: LastRun | None) -> None:
         if self._job is not None:
             self._job.cancel()
-        self._run, self._known, self._job, self._jumpTo = run, None, None, None
+        self.run, self._known, self._job, self._jumpTo = run, None, None, None
         if run is None:
             self._remove()
         elif self._isOn:
@@ -121,7 +142,7 @@ class UncertaintyView:
             self._remove()
         elif self._known is not None:
             self._show()
-        elif self._run is not None:
+        elif self.run is not None:
             self._workOut()
 
     def setOpacity(self, opacity: float) -> None:
@@ -135,15 +156,17 @@ class UncertaintyView:
         self._jumpTo = sliceNode
         if self._known is not None:
             self._jump()
-        elif self._run is not None:
+        elif self.run is not None:
             self._workOut()
 
     def _workOut(self) -> None:
         if self._job is None:
-            self._job = self._runner.start(Job(uncertaintySteps(self._run), self._onWorkedOut, self._onJobFailed))
+            self._job = self._runner.start(
+                Job(uncertaintySteps(self.run, self._only), self._onWorkedOut, self._onJobFailed)
+            )
 
     def _onWorkedOut(self, known: Uncertainty) -> None:
-        if known.run is not self._run:
+        if known.run is not self.run:
             return
         self._job, self._known = None, known
         if self._isOn:
@@ -160,15 +183,16 @@ class UncertaintyView:
         k = self._known.leastCertain()
         if k is None:
             self._tell(_("No slice of the last result is marked."))
-        elif slicer.mrmlScene.IsNodePresent(self._run.request.volumeNode):
-            jumpToSlice(sliceNode, self._run.request.volumeNode, k)
-            mean = self._known.means[k - self._run.output.sliceRange[0]]
-            self._tell(_("Slice {number}: {mean:.3f} bits on average").format(number=k + 1, mean=mean))
+        elif slicer.mrmlScene.IsNodePresent(self.run.request.volumeNode):
+            jumpToSlice(sliceNode, self.run.request.volumeNode, k)
+            mean = self._known.means[k - self.run.output.sliceRange[0]]
+            text = _("Slice {number} is the least certain one: {mean:.3f} bits on average")
+            self._tell(text.format(number=k + 1, mean=mean))
 
     # --- the volume node ------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        source = self._run.request.volumeNode
+        source = self.run.request.volumeNode
         if not slicer.mrmlScene.IsNodePresent(source):
             return
         if self.node is None or not slicer.mrmlScene.IsNodePresent(self.node):
@@ -211,7 +235,7 @@ def _newNode() -> Any:
     display = node.GetDisplayNode()
     for each in (node, display):
         each.SetSaveWithScene(False)
-    display.SetAndObserveColorNodeID(_COLORS)
+    display.SetAndObserveColorNodeID(COLORS)
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.SetThreshold(_VISIBLE, 1.0)

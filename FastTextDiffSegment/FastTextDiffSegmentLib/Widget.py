@@ -4,9 +4,8 @@ Each part of the panel has a class of its own; this one connects them. It knows 
 segment is written.
 """
 
-import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -18,15 +17,18 @@ from slicer.util import VTKObservationMixin
 
 from .BatchLoading import LoadedCase, caseSteps
 from .BatchPanel import BatchHooks, BatchPanel
+from .ButtonReasons import ButtonReasons
 from .CloseGuard import CloseGuard
 from .Dialogs import Dialogs
 from .EngineClient import EngineError
 from .FindingsPanel import FindingsPanel
 from .Geometry import SceneError, ShownSlice, requireImage, rotateViewToAcquisition, shownSlice
-from .Installer import Installer, InstallError
+from .ImageTexts import modalityTexts, sliceText, windowText
+from .Installer import Installer
 from .Jobs import Job, Steps
 from .LivePreview import LivePreview
 from .Logic import FastTextDiffSegmentLogic, SegmentationRequest
+from .MessageLine import MessageLine
 from .ModuleSettings import ModuleSettings
 from .ParameterBinding import ParameterBinding
 from .Parameters import MODALITIES, remembered
@@ -38,6 +40,7 @@ from .RunControl import RunControl
 from .SaveControl import SaveControl
 from .SegmentVoxels import isShownIn3D, showIn3D
 from .SetupPanel import SetupPanel
+from .UncertaintyPanel import UncertaintyPanel
 from .UncertaintyView import UncertaintyView
 
 _TICK = 15
@@ -95,7 +98,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.logic.runner.timer = timer
         timer.timeout.connect(self.logic.runner.tick)
         self.settings, self._binding = ModuleSettings(), ParameterBinding(self.ui)
-        self.findings = FindingsPanel(self.ui.findingsTextEdit, self.ui.findingsTable, self._onFindings)
+        self.message, self._buttons = MessageLine(self.ui.messageLabel), ButtonReasons()
+        self.findings = FindingsPanel(
+            self.ui.findingsTextEdit, self.ui.findingsTable, self.ui.findingsCheckLabel, self._onFindings
+        )
         self.run = RunControl(self.logic.runner, self.ui.progressBar, self._update)
         self.results = ResultControl(self.logic, self._ask, self._updateResults)
         self.saving = SaveControl(
@@ -103,7 +109,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.run,
             lambda suggestion, offersDicom: self.dialogs.saveFileName(suggestion, offersDicom),
             lambda: self.setupPanel.dicomSegProblem,
-            self.tell,
+            self.message.tell,
             self._showError,
         )
         self.resultsPanel = ResultsPanel(self.ui.resultsTable, self._update)
@@ -116,7 +122,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._showPreview,
             self._showError,
         )
-        self.uncertainty = UncertaintyView(self.logic.runner, self.tell, self._showError)
+        self.uncertainty = UncertaintyView(self.logic.runner, self.message.tell, self._showError)
+        self._uncertaintyPanel = UncertaintyPanel(
+            self.ui, self.uncertainty, lambda: self._parameters.sliceView, self._guarded
+        )
         self._thresholdTimer = _singleShot(self._guarded(self._applyThreshold))
         self.logic.history.onChanged = self._update
         self.logic.archive.onEdited = lambda segmentation, segmentId: self._updateResults()
@@ -127,7 +136,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.settings,
             self._installer,
             self._onSetupChanged,
-            self._tellError,
+            self.message.tellError,
         )
 
         self.batch = BatchPanel(
@@ -148,8 +157,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _connect(self) -> None:
         ui = self.ui
-        for text in (_("Automatic"), _("CT"), _("MR"), _("X-ray"), _("Histology"), _("Other")):
-            ui.modalityComboBox.addItem(text)
+        ui.modalityComboBox.addItems(modalityTexts({}))
         ui.modalityComboBox.connect("activated(int)", self._onModality)
         ui.historyComboBox.connect("activated(int)", self._onHistory)
         buttons = {
@@ -165,12 +173,9 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             ui.revertButton: self._onRevert,
             ui.saveButton: self._onSave,
             ui.windowButton: self._onShowWindow,
-            ui.leastCertainButton: lambda: self.uncertainty.jump(self._parameters.sliceView),
         }
         for button, act in buttons.items():
             button.connect("clicked()", self._guarded(act))
-        ui.uncertaintyCheckBox.connect("toggled(bool)", self._guarded(self.uncertainty.switch))
-        ui.uncertaintySlider.connect("valueChanged(double)", self._guarded(self.uncertainty.setOpacity))
         ui.show3DButton.connect("toggled(bool)", self._guarded(self._onShow3D))
         ui.thresholdSlider.connect("valueChanged(double)", self._guarded(self._onThreshold))
 
@@ -202,7 +207,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.batch.close()
         if self._closeGuard is not None:
             self._closeGuard.remove()
-        self.uncertainty.follow(None)
+        self._uncertaintyPanel.follow(None)
         self.results.forget()
         self._disconnectParameters()
         self.removeObservers()
@@ -267,10 +272,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _onSceneStartClose(self, caller=None, event=None) -> None:
         self.batch.mayStop()
-        self.tell("")  # the last message is about another image
+        self.message.tell("")  # the last message is about another image
         self.run.cancel()
         self.livePreview.drop()
-        self.uncertainty.follow(None)
+        self._uncertaintyPanel.follow(None)
         self.results.forget()
         self._known.clear()
         self.logic.session.forgetVolumes()
@@ -383,23 +388,23 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """Segment the shown slice."""
         reason = self._whyNoSlice()
         if reason:
-            self.tell(reason)
+            self.message.tell(reason)
             return
         index = self._shownSlice().index
         self._startRun(self._request((index, index + 1)))
 
     def onSegmentVolume(self) -> None:
         """Segment all slices."""
-        reason = self._whyNoVolume()
+        reason = self._whyNot()
         if reason:
-            self.tell(reason)
+            self.message.tell(reason)
             return
         self._startRun(self._request(None))
 
     def _startRun(self, request: SegmentationRequest) -> None:
         if not self._mayWrite(request):
             return
-        self.tell("")
+        self.message.tell("")
         self.livePreview.drop()
         self.run.start(
             lambda report: self.logic.segmentationSteps(request, report),
@@ -417,11 +422,11 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             if self._ask(question.format(name=model["name"], licence=model["licence"])):
                 self.setupPanel.acceptLicence()
             else:
-                self.tell(_("The licence of the weights has to be accepted first: open Set-up above."))
+                self.message.tell(_("The licence of the weights has to be accepted first: open Set-up above."))
         return self.setupPanel.isLicenceAccepted
 
     def _finishRun(self, output: Any, request: SegmentationRequest) -> None:
-        self.tell(self.results.write(output, request, self._parameters))
+        self.message.tell(self.results.write(output, request, self._parameters))
         self._known.update(window=output.window, planar=output.volume.planar)
         self._update()
 
@@ -447,7 +452,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def onUndo(self) -> None:
         """Take back the last result."""
         if self.results.undo():
-            self.tell(_("The last result was taken back."))
+            self.message.tell(_("The last result was taken back."))
             self._update()
 
     def _onThreshold(self, value: float) -> None:
@@ -500,7 +505,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _onLoadCase(self, case: Any, folder: Any) -> None:
         if self.run.isRunning:
-            self.tell(_("A run is under way; wait for it or cancel it."))
+            self.message.tell(_("A run is under way; wait for it or cancel it."))
             return
         self.run.start(lambda report: caseSteps(self.logic.session, case, folder), self._showCase, self._showError)
 
@@ -510,7 +515,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             slicer.util.setSliceViewerLayers(background=loaded.volume, fit=True)
             self._parameters.inputVolume = loaded.volume
         self._parameters.outputSegmentation = loaded.segmentation
-        self.tell(loaded.text)
+        self.message.tell(loaded.text)
 
     # --- showing the image ----------------------------------------------------------------------------------------
 
@@ -530,12 +535,13 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _showPreview(self, output: Any, request: SegmentationRequest | None) -> None:
         if output is None or not slicer.mrmlScene.IsNodePresent(request.volumeNode):
             self.preview.drop()
+            self.message.tell("")
         else:
             outputs = self.logic.segmentOutputs(output, request, self._parameters.threshold)
             self.preview.show(request.volumeNode, outputs)
             self._known["window"] = output.window
             missing = [each.finding for each in outputs if not each.mask.any()]
-            self.tell(_("Not found on this slice: {names}").format(names=", ".join(missing)) if missing else "")
+            self.message.tell(_("Not found on this slice: {names}").format(names=", ".join(missing)) if missing else "")
         self._update()
 
     # --- what the engine knows ------------------------------------------------------------------------------------
@@ -547,6 +553,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if not self.isEntered or not self.setupPanel.isReady or key == self._known.get("key"):
             return
         self._known = {"key": key}
+        self._showKnown(())
         request = self._request(None)
         if volume is not None and SegmentationRequest(volume, ("any",)).isValid()[0]:
             self.logic.runner.start(
@@ -557,11 +564,16 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if key != self._known.get("key"):
             return
         self._known.update(window=known.window, planar=known.planar, modality=known.modality)
-        if known.notes:
-            self.tell("; ".join(known.notes))
+        self._showKnown(known.notes)
         self._checkFindings()
         self._update()
         self.livePreview.schedule(0)
+
+    def _showKnown(self, notes: Sequence[str]) -> None:
+        """What the engine takes the image for, and what else it says about it."""
+        self.message.note(notes)
+        box = self.ui.modalityComboBox
+        box.setItemText(0, modalityTexts(self._known if not self._parameters.modality else {})[0])
 
     def _onSetupChanged(self) -> None:
         if self._parameters is not None:
@@ -590,26 +602,11 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _ask(self, question: str) -> bool:
         return self.dialogs.confirm(question, TITLE)
 
-    def tell(self, text: str) -> None:
-        """Show one line."""
-        self.ui.messageLabel.text = text
-
     def _showError(self, error: Exception) -> None:
         """Tell about an error, and start the engine again if it was its death."""
-        self._tellError(error)
+        self.message.tellError(error)
         if isinstance(error, EngineError) and error.kind == "stopped" and self.isEntered:
             self.setupPanel.check()
-
-    def _tellError(self, error: Exception) -> None:
-        if isinstance(error, (SceneError, EngineError, InstallError)):
-            self.tell(str(error))
-        else:
-            logging.error("FastTextDiffSegment failed", exc_info=error)
-            self.tell(
-                _("Internal error, {kind}: {text}. Please report it with the Python console's text.").format(
-                    kind=type(error).__name__, text=error
-                )
-            )
 
     def _guarded(self, act: Callable) -> Callable:
         """A slot whose errors are shown in one line instead of being lost in the console."""
@@ -633,9 +630,6 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             return _("A run is under way; wait for it or cancel it.")
         return self._request(None).isValid()[1]
 
-    def _whyNoVolume(self) -> str:
-        return self._whyNot()
-
     def _whyNoSlice(self) -> str:
         reason = self._whyNot()
         shown = self._shownSlice()
@@ -656,25 +650,46 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._checkFindings()
 
     def _updateButtons(self) -> None:
-        ui, parameters = self.ui, self._parameters
-        for button, reason, tip in (
-            (ui.segmentSliceButton, self._whyNoSlice(), _("Segments the shown slice (Ctrl+Enter).")),
-            (ui.segmentVolumeButton, self._whyNoVolume(), _("Segments all slices of the image.")),
-        ):
-            button.enabled = not reason
-            button.toolTip = reason or tip
-        ui.cancelButton.enabled = self.run.isRunning
-        ui.undoButton.enabled = self.logic.history.canUndo and not self.run.isRunning
-        selected = self.resultsPanel.selected
-        hasImage = parameters.inputVolume is not None
-        ui.saveButton.enabled = selected is not None and hasImage and not self.run.isRunning
-        ui.revertButton.enabled = selected is not None and selected.isEdited
-        ui.keepButton.visible = ui.dropButton.visible = self.livePreview.output is not None
+        ui, preview = self.ui, self.livePreview.output is not None
+        noVolume, noSlice = self._whyNot(), self._whyNoSlice()
+        self._buttons.show(
+            {
+                ui.segmentSliceButton: noSlice,
+                ui.segmentVolumeButton: noVolume,
+                ui.cancelButton: "" if self.run.isRunning else _("No run is under way."),
+                **self._whyNoResultActions(),
+            }
+        )
+        self.message.hint("" if self.run.isRunning else noSlice or self._whyNoPreview())
+        self.run.idle(not noVolume, self.setupPanel.stage if not noVolume else _("Not ready"))
+        for widget in (ui.previewLabel, ui.keepButton, ui.dropButton):
+            widget.visible = preview
         ui.oneViewButton.visible = bool(self._known.get("planar")) and slicer.app.layoutManager() is not None
-        ui.leastCertainButton.enabled = self.results.lastRun is not None and parameters.sliceView is not None
-        window = self._known.get("window")
-        ui.windowButton.enabled = window is not None and parameters.inputVolume.GetDisplayNode() is not None
-        ui.windowValueLabel.text = _windowText(window, self._known)
+        ui.windowValueLabel.text = windowText(self._known)
+
+    def _whyNoResultActions(self) -> dict[Any, str]:
+        """Why what can be done with results cannot be done now, by button."""
+        ui, selected, run = self.ui, self.resultsPanel.selected, self.results.lastRun
+        busy = _("A run is under way.") if self.run.isRunning else ""
+        noSegment = "" if selected else _("There is no segment yet: segment something first.")
+        noImage = "" if self._parameters.inputVolume is not None else _("Choose an image.")
+        isEdited = selected is not None and selected.isEdited
+        hasWindow = not noImage and self._known.get("window") and self._parameters.inputVolume.GetDisplayNode()
+        return {
+            ui.undoButton: busy or ("" if self.logic.history.canUndo else _("There is nothing to take back.")),
+            ui.editButton: noSegment or noImage,
+            ui.revertButton: noSegment or ("" if isEdited else _("The chosen segment is the model's own output.")),
+            ui.show3DButton: noSegment,
+            ui.saveButton: busy or noSegment or noImage,
+            ui.leastCertainButton: "" if run and self._parameters.sliceView else _("There is no last result."),
+            ui.windowButton: "" if hasWindow else _("The image is not shown in a grey-level window, or not known yet."),
+        }
+
+    def _whyNoPreview(self) -> str:
+        """Why the live preview that the user wants is not shown; empty if it is, or nothing could be previewed."""
+        if not self._parameters.livePreview or self.setupPanel.isLicenceAccepted:
+            return ""
+        return _("The live preview starts once you accept the licence of the model: in Set-up above, or by Segment.")
 
     def _updateSlice(self) -> None:
         shown = self._shownSlice()
@@ -682,8 +697,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if shown is None or shown.index is None:
             self.ui.sliceLabel.text = ""
         else:
-            total = self._parameters.inputVolume.GetImageData().GetDimensions()[2]
-            self.ui.sliceLabel.text = _("{number} of {total}").format(number=shown.index + 1, total=total)
+            isPlanar = bool(self._known.get("planar"))
+            self.ui.sliceLabel.text = sliceText(self._parameters.inputVolume, shown.index, isPlanar)
 
     def _updateResults(self) -> None:
         """Bring the table of segments up to date; counts voxels, so only when a segment has changed."""
@@ -694,11 +709,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         isPlanar = bool(self._known.get("planar"))
         rows = resultRows(parameters.outputSegmentation, parameters.inputVolume, isPlanar)
         self.resultsPanel.show(rows)
-        hasRows = bool(rows)
-        self.ui.editButton.enabled = hasRows and parameters.inputVolume is not None
-        self.ui.show3DButton.enabled = hasRows
-        self.uncertainty.follow(self.results.lastRun)
-        self._showIn3DState(hasRows and isShownIn3D(parameters.outputSegmentation))
+        self._uncertaintyPanel.follow(self.results.lastRun)
+        self._showIn3DState(bool(rows) and isShownIn3D(parameters.outputSegmentation))
         self._updateButtons()
 
     def _showIn3DState(self, isShown: bool) -> None:
@@ -718,9 +730,3 @@ def _singleShot(act: Callable[[], None]):
 def _activeVolumeId() -> str:
     selection = slicer.app.applicationLogic().GetSelectionNode()
     return (selection.GetActiveVolumeID() or "") if selection is not None else ""
-
-
-def _windowText(window: tuple[float, float] | None, known: dict[str, Any]) -> str:
-    if window is None:
-        return _("the image's own colours") if "planar" in known else ""
-    return _("level {level:g}, width {width:g}").format(level=window[0], width=window[1])

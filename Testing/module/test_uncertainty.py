@@ -72,13 +72,29 @@ def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(pane
     marked = np.any([found.mask(run.threshold).any(axis=(1, 2)) for found in run.output.findings], axis=0)
     assert marked.any()
     expected = 40 + int(np.argmax(np.where(marked, bits, -1)))
+    panel.ui.uncertaintyCollapsibleButton.collapsed = False
     panel.click("leastCertainButton")
     panel.waitFor(lambda: panel.message.startswith("Slice"))
     assert panel.widget._shownSlice().index == expected
-    assert panel.message == f"Slice {expected + 1}: {bits[expected - 40]:.3f} bits on average"
+    assert panel.message.startswith(f"Slice {expected + 1} is the least certain one: {bits[expected - 40]:.3f} bits")
     assert panel.widget.uncertainty.node is None  # it is not shown unless asked for
     panel.ui.uncertaintyCheckBox.checked = True
     panel.waitFor(lambda: panel.widget.uncertainty.node is not None)
     panel.click("undoButton")
     assert panel.widget.uncertainty.node is None
     assert not panel.ui.leastCertainButton.enabled
+
+
+def test_the_uncertainty_of_one_finding_alone_can_be_shown(panel, segmented):
+    from FastTextDiffSegmentLib.UncertaintyView import entropy
+
+    box, view = panel.ui.uncertaintyFindingComboBox, panel.widget.uncertainty
+    assert [box.itemText(n) for n in range(box.count)] == ["All findings", "left lung", "opacity"]
+    panel.ui.uncertaintyCheckBox.checked = True
+    panel.waitFor(lambda: view.node is not None)
+    for index, found in enumerate(panel.widget.results.lastRun.output.findings, 1):
+        box.setCurrentIndex(index)
+        box.activated.emit(index)
+        panel.waitFor(lambda: view._known is not None)
+        shown = panel.slicer.util.arrayFromVolume(view.node)[40:44]
+        np.testing.assert_allclose(shown, entropy(found.probability), atol=1e-5)

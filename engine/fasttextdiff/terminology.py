@@ -158,13 +158,14 @@ _PALETTE: tuple[Rgb, ...] = (
     (221, 138, 184),  # reddish purple
     (40, 130, 205),  # blue
 )
+# What lies side by side in the chest is as different as can be: sky blue and yellow lungs, a vermilion heart.
 _PREFERRED: dict[tuple[Code, Code | None], Rgb] = {
     (LUNG, None): _PALETTE[1],
     (LUNG, BILATERAL): _PALETTE[1],
     (LUNG, RIGHT): _PALETTE[1],
-    (LUNG, LEFT): _PALETTE[6],
+    (LUNG, LEFT): _PALETTE[3],
     (HEART, None): _PALETTE[4],
-    (MEDIASTINUM, None): _PALETTE[3],
+    (MEDIASTINUM, None): _PALETTE[2],
     (NUCLEUS, None): _PALETTE[2],
 }
 

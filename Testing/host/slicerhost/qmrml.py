@@ -45,6 +45,7 @@ class qMRMLNodeComboBox(qMRMLWidget):
         self._options = {"nodeTypes": [], "showChildNodeTypes": True, "noneEnabled": False, "noneDisplay": "None"}
         self._box, self._ids, self._current = qt.QComboBox(), [], ""
         placeInRow(self, self._box)
+        self.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
         self._box.activated.connect(lambda index: self._select(self._ids[index]))
         self.mrmlSceneChanged.connect(self._follow)
 
