@@ -20,6 +20,7 @@ Output = Annotated[Path | None, typer.Option(help="Folder of the run, in place o
 @app.command()
 def train(config: Config, output: Output = None) -> None:
     """Train, or resume from the last checkpoint. Ctrl-C saves a checkpoint and stops."""
+    from fasttextdiff.allocator import keep_freed_memory
     from fasttextdiff.pipeline import quiet_libraries
     from fasttextdiff.training.config import read_config
     from fasttextdiff.training.progress import TrainingProgress
@@ -28,6 +29,7 @@ def train(config: Config, output: Output = None) -> None:
     run = read_config(config)
     run = replace(run, output=output.resolve()) if output else run
     quiet_libraries()
+    keep_freed_memory()
     with TrainingProgress(run.name, run.total_steps, run.output) as progress:
         train_recipe(run, progress.report, progress.stopped, progress.note)
 

@@ -70,7 +70,7 @@ def train(
     """
     from accelerate import Accelerator
 
-    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=training_precision(), cpu=not torch.cuda.is_available())
     config.output.mkdir(parents=True, exist_ok=True)
     with accelerator.main_process_first():  # it learns the tokenizer and prepares slices, the others find them
         data = load(config, note)
@@ -96,6 +96,15 @@ def train(
     if skipped:
         note(f"{len(skipped)} files could not be read in training and were skipped")
     return run.finish(StepBatches(data.groups, config, make_view=make_view))
+
+
+def training_precision() -> str:
+    """What training computes in, as accelerate names it: "bf16" where it is faster, else "no", which is float32.
+
+    A processor without bfloat16 instructions (AVX2 only) has no fast convolution in it: a step of the compact model takes
+    some twenty times as long as in float32.
+    """
+    return "bf16" if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
 
 
 def _require_readable(pipeline: FastTextDiffPipeline, data: TrainingData) -> None:
