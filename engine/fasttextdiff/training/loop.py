@@ -25,6 +25,7 @@ from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.groups import TrainingData, load_groups
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
+from fasttextdiff.training.precision import training_precision
 from fasttextdiff.training.presence import refit
 from fasttextdiff.training.progress import log_line
 from fasttextdiff.training.temperature import calibrate
@@ -96,15 +97,6 @@ def train(
     if skipped:
         note(f"{len(skipped)} files could not be read in training and were skipped")
     return run.finish(StepBatches(data.groups, config, make_view=make_view))
-
-
-def training_precision() -> str:
-    """What training computes in, as accelerate names it: "bf16" where it is faster, else "no", which is float32.
-
-    A processor without bfloat16 instructions (AVX2 only) has no fast convolution in it: a step of the compact model takes
-    some twenty times as long as in float32.
-    """
-    return "bf16" if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
 
 
 def _require_readable(pipeline: FastTextDiffPipeline, data: TrainingData) -> None:

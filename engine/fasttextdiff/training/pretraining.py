@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
+from fasttextdiff.training.precision import training_precision
 
 CHECKPOINT = "pretraining.pt"
 SUMMARY = "pretraining.json"
@@ -64,7 +65,7 @@ class Pretraining:
         from accelerate import Accelerator
         from diffusers.training_utils import EMAModel
 
-        self.accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(mixed_precision=training_precision(), cpu=not torch.cuda.is_available())
         self.schedule, self.output = schedule, output
         output.mkdir(parents=True, exist_ok=True)
         model = model.to(self.accelerator.device).train()
