@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from fasttextdiff.dicom_reading import itk_ijk_to_ras
+from fasttextdiff.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.reading import quiet, read_volume
 

@@ -19,7 +19,7 @@ from PIL import Image
 from tiny_models import tiny_pipeline
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
-from fasttextdiff.dicom_reading import itk_ijk_to_ras
+from fasttextdiff.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.errors import DeviceMemoryError
 from fasttextdiff.model_info import BUNDLED_MODEL
 from fasttextdiff.reading import decoded_from_memory, volume_from
@@ -202,6 +202,8 @@ def test_without_its_file_an_image_is_what_its_dicom_modality_name_and_voxels_sa
     worker, tmp_path, shape, fields, modality, planar, guessed
 ):
     voxels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    if modality == "ct":  # in Hounsfield units
+        voxels = voxels.astype(np.int16) * 8 - 1000
     said = worker.ask("volume", **handed(tmp_path, voxels, **fields))
     assert (said["modality"], said["planar"], said["modalityGuessed"]) == (modality, planar, guessed)
     assert said["color"] == (len(shape) == 4 and shape[3] == 3)

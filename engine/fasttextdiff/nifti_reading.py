@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.dicom_reading import LPS_TO_RAS, Decoded
+from fasttextdiff.dicom_pixels import LPS_TO_RAS
+from fasttextdiff.dicom_reading import Decoded
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.file_checks import DEFLATE_RATIO, GZIP, no_stderr, require_finite, require_intact, require_room
 from fasttextdiff.volume import Source

@@ -22,6 +22,9 @@ Voxel = TypeVar("Voxel", bound=np.generic)
 # RAS axes: 0 right, 1 anterior, 2 superior. (slice, row, column) axes of each plane; rows and columns of the display
 # run towards lower coordinates: from superior or anterior (top) down, from patient right or anterior (image left) on.
 _RAS_AXES = {"sagittal": (0, 2, 1), "coronal": (1, 2, 0), "axial": (2, 1, 0)}
+# Of two directions of a picture, the later one here runs down the display.
+_DOWN_FIRST = "LRPAFH"
+_BACKWARDS = ("R", "H", "A")
 _PLANE_ACROSS = ("sagittal", "coronal", "axial")
 
 
@@ -98,7 +101,8 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
 
     Patient right is on image left; anterior (axial) or superior (coronal, sagittal) is up; a sagittal slice has
     anterior on image left. Oblique and left-handed volumes are shown along their own axes, each taken as the
-    nearest anatomical one. Planar images are shown as they are stored.
+    nearest anatomical one. Planar images are shown as their Patient Orientation
+    says (a lateral one with anterior on image left), else as they are stored.
 
     Args:
         volume: the volume.
@@ -113,7 +117,7 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
     if volume.is_planar:
         if plane != "acquisition":
             raise UsageError(f"a single picture has no {plane} plane; use 'acquisition'")
-        return DisplayPlane(plane, None, volume.shape, (0, 1, 2), (False, False), (j, i))
+        return _display_of_picture(volume)
     nearest = _nearest_ras_axes(volume)
     anatomical = _PLANE_ACROSS[nearest[0]] if plane == "acquisition" else plane
     slices, rows, columns = (nearest.index(ras) for ras in _RAS_AXES[anatomical])
@@ -125,6 +129,25 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
         axes=(slices, rows, columns),
         flipped=(_runs_up(volume, rows, nearest[rows]), _runs_up(volume, columns, nearest[columns])),
         pixel_spacing=(spacing[rows], spacing[columns]),
+    )
+
+
+def _display_of_picture(volume: Volume) -> DisplayPlane:
+    """As stored, or turned as radiologists look at it: feet down, the patient's left or back on image right."""
+    i, j, _ = volume.spacing
+    along_columns, along_rows = volume.patient_orientation or ("L", "F")
+    upright = max(along_columns, along_rows, key=_DOWN_FIRST.index)
+    if upright == along_rows:
+        return DisplayPlane(
+            "acquisition",
+            None,
+            volume.shape,
+            (0, 1, 2),
+            (along_rows in _BACKWARDS, along_columns in _BACKWARDS),
+            (j, i),
+        )
+    return DisplayPlane(
+        "acquisition", None, volume.shape, (0, 2, 1), (along_columns in _BACKWARDS, along_rows in _BACKWARDS), (i, j)
     )
 
 

@@ -114,7 +114,8 @@ def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
         return 127.5, 255.0
     if settings.window and not volume.is_planar:
         return settings.window
-    return percentile_window(volume.array, settings.percentiles)
+    values = volume.array if volume.padding is None else volume.array[~volume.padding]
+    return percentile_window(values, settings.percentiles)
 
 
 def percentile_window(array: NDArray[np.generic], percentiles: tuple[float, float]) -> Window:

@@ -15,18 +15,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.dicom_reading import (
-    LPS_TO_RAS,
-    Decoded,
-    describe_dicom,
-    itk_ijk_to_ras,
-    looks_like_dicom,
-    modality_of,
-    read_dicom,
-    read_itk,
-)
+from fasttextdiff.dicom_headers import looks_like_dicom, modality_of
+from fasttextdiff.dicom_pixels import LPS_TO_RAS, itk_ijk_to_ras, read_itk
+from fasttextdiff.dicom_reading import Decoded, Described, as_read, describe_dicom, read_dicom
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.file_checks import GZIP, ZLIB, no_stderr, require_intact
+from fasttextdiff.hounsfield import in_hounsfield
 from fasttextdiff.nifti_reading import decode_nifti
 from fasttextdiff.volume import Modality, Source, Volume
 
@@ -278,8 +272,24 @@ def decoded_from_memory(
     if 0 in array.shape:
         raise FastTextDiffError(f"{name}: the volume is empty: load its image again")
     voxels = _grey_or_rgb(name, array)
+    matrix, source = np.asarray(ijk_to_ras, np.float64), Source(path=name)
+    described = _described(path)
+    if described is not None:
+        return as_read(Decoded(voxels, matrix, None, False, source), described)
     modality, is_planar = _kind_of_image(voxels, path, dicom_modality)
-    return Decoded(voxels, np.asarray(ijk_to_ras, np.float64), modality, is_planar, Source(path=name))
+    if is_planar and dicom_modality and modality is Modality.XRAY:
+        source = replace(
+            source, notes=("its DICOM file is not there: taken as displayed, the patient's right on image left",)
+        )
+    return Decoded(voxels, matrix, modality, is_planar, source)
+
+
+def _described(path: Path | None) -> Described | None:
+    """What the image's DICOM file says; a file that can no longer be read is no reason to refuse its voxels."""
+    with suppress(FastTextDiffError, OSError):
+        if path is not None and path.is_file() and looks_like_dicom(path):
+            return describe_dicom(path)
+    return None
 
 
 def _grey_or_rgb(name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -310,9 +320,6 @@ def _kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str 
     if path is not None and path.is_file():
         # a file that can no longer be read is no reason to refuse voxels that are there
         with suppress(FastTextDiffError, OSError, RuntimeError):
-            if looks_like_dicom(path):
-                modality, is_placed = describe_dicom(path)
-                return modality, not is_placed
             if path.name.lower().endswith((*NIFTI_ENDINGS, *ITK_ENDINGS)):
                 return None, len(voxels) == 1 and _is_two_dimensional(path)
     modality = modality_of(dicom_modality or "")
@@ -355,8 +362,19 @@ def volume_from(decoded: Decoded, modality: Modality | None) -> Volume:
         notes.append(f"modality guessed from the voxels: {known.value}")
     elif decoded.modality not in (None, known):
         notes.append(f"taken as {known.value} as asked; the DICOM header says otherwise")
+    if known is Modality.CT and decoded.modality is Modality.CT and array.ndim == 3 and not decoded.is_planar:
+        array, said = in_hounsfield(path, array, is_stated=decoded.is_hounsfield)
+        notes += said
     try:
-        return Volume(array, decoded.ijk_to_ras, known, decoded.is_planar, replace(decoded.source, notes=tuple(notes)))
+        return Volume(
+            array,
+            decoded.ijk_to_ras,
+            known,
+            decoded.is_planar,
+            replace(decoded.source, notes=tuple(notes)),
+            decoded.padding,
+            decoded.patient_orientation,
+        )
     except ValueError as problem:
         raise FastTextDiffError(f"{path}: not a usable image: {problem}") from problem
 

@@ -309,6 +309,8 @@ class Segmenter:
                 for n, index in enumerate(group):
                     maps.store(image.slices.index(index), [answer[n] for answer in answers])
                 _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
+        if image.volume.padding is not None:
+            maps.clear(image.volume.padding[_requested(image)])
         return self._results(image, names, maps, limit)
 
     def check_findings(self, findings: Sequence[str]) -> None:
@@ -492,18 +494,30 @@ class _Maps:
         if self.disagreement is not None:
             self._show(self.disagreement, position, probability.std(0, correction=0))
 
+    def clear(self, padding: NDArray[np.bool_]) -> None:
+        """Nothing is found where nothing of the patient is."""
+        self.probability[:, padding] = 0
+        if self.disagreement is not None:
+            self.disagreement[:, padding] = 0
+
     def _show(self, grids: NDArray[np.float32], position: int, slices: Tensor) -> None:
         """Write a displayed slice of each finding, (F, rows, columns), to where it lies in the volume."""
         for grid, pixels in zip(grids, slices, strict=True):
             self.display.to_display(grid)[position] = pixels.numpy()
 
 
+def _requested(image: EncodedImage) -> tuple[slice, ...]:
+    """The requested slices, as an index of the volume's grid."""
+    axis, slices = image.display.axes[0], image.slices
+    return tuple(slice(slices.start, slices.stop) if n == axis else slice(None) for n in range(3))
+
+
 def _on_whole_grid(found: FindingResult, image: EncodedImage) -> FindingResult:
     """A finding of some slices on the grid of the whole volume: nothing is found on the others."""
-    axis, slices = image.display.axes[0], image.slices
+    slices = image.slices
     if len(slices) == image.display.n_slices:
         return found
-    part = tuple(slice(slices.start, slices.stop) if n == axis else slice(None) for n in range(3))
+    part = _requested(image)
 
     def embedded(array: NDArray[Any]) -> NDArray[Any]:
         whole = np.zeros(image.display.shape, array.dtype)

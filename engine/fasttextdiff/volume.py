@@ -52,13 +52,17 @@ class Volume:
 
     Attributes:
         array: voxels (k, j, i), or (k, j, i, 3) for RGB; CT in Hounsfield units. MONOCHROME1 is already inverted, as
-            Slicer does on loading. Finite.
+            Slicer does on loading, but never in CT. Finite.
         ijk_to_ras: 4x4, voxel index (i, j, k, 1) to millimetres (R, A, S, 1); invertible, possibly left-handed or
             oblique.
         modality: what the image is.
-        is_planar: True for one image without a position in the patient (PNG, projection X-ray): taken as displayed,
-            row 0 on top, column 0 on the left of the picture, and no millilitres.
+        is_planar: True for one image without a position in the patient (PNG, projection X-ray): no millilitres,
+            and taken as displayed (row 0 on top, column 0 on the left of the picture) unless its orientation is known.
         source: provenance.
+        padding: voxels (k, j, i) that are none of the patient's, as DICOM's Pixel Padding Value says: part of no window
+            and of no finding; None if there are none.
+        patient_orientation: of planar images, where columns (i) and rows (j) run to: two of "L", "R", "F", "H", "P" and
+            "A" (Patient Orientation, PS3.3 C.7.6.1.1.1); None to take the image as displayed.
 
     Raises:
         ValueError: wrong number of axes, an empty axis, a matrix that is not 4x4 or is singular, voxels that are not
@@ -70,6 +74,8 @@ class Volume:
     modality: Modality
     is_planar: bool = False
     source: Source = field(default_factory=Source)
+    padding: NDArray[np.bool_] | None = None
+    patient_orientation: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what later steps could not handle."""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from fasttextdiff.batch.plan import Skipped
 from fasttextdiff.batch.tree import reason_of
-from fasttextdiff.dicom_reading import modality_of, starts_like_dicom
+from fasttextdiff.dicom_headers import DICOM_ENDINGS, modality_of, starts_like_dicom
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.file_checks import no_stderr
 from fasttextdiff.nifti_reading import nifti_header
@@ -40,7 +40,6 @@ _TAGS = [
     "Columns",
     "BitsAllocated",
 ]
-_DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 
 # Label index and neuroanatomical label (nifti1.h, NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME).
 _LABEL_INTENTS = (1002, 1003)
@@ -226,7 +225,7 @@ def _count_slices(path: Path) -> int:
     for endings, counter in _COUNTERS.items():
         if name.endswith(endings):
             return counter(path)
-    raise FastTextDiffError("named like DICOM, but is not" if name.endswith(_DICOM_ENDINGS) else FOREIGN)
+    raise FastTextDiffError("named like DICOM, but is not" if name.endswith(DICOM_ENDINGS) else FOREIGN)
 
 
 def _count_nifti(path: Path) -> int:

@@ -1,0 +1,174 @@
+"""DICOM values that decoders take wrongly without a word, and series that are not what they seem."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dicom_files import write_slice
+from test_hounsfield import chest
+
+from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.reading import read_volume
+
+HU = chest()
+
+
+def write_chest(folder, voxels=HU, **attributes):
+    """A slice a file, 2 mm apart; an attribute may be a function of the slice's number."""
+    for n, pixels in enumerate(voxels):
+        own = {word: value(n) if callable(value) else value for word, value in attributes.items()}
+        write_slice(folder / f"i{n}.dcm", pixels, **{"ImagePositionPatient": [0, 0, 2 * n], **own})
+    return folder
+
+
+def refusal(path):
+    with pytest.raises(FastTextDiffError) as caught:
+        read_volume(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def replaced(folder, old, new):
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert old in content
+        file.write_bytes(content.replace(old, new))
+    return folder
+
+
+@pytest.mark.parametrize("added", [0, 1024])
+def test_a_ct_without_rescale_tags_is_told_by_its_histogram(tmp_path, added):
+    folder = write_chest(tmp_path, HU + np.int16(added), RescaleSlope=None, RescaleIntercept=None)
+    volume = read_volume(folder)
+    assert np.array_equal(volume.array, HU)
+    assert len(volume.source.notes) == 1 + bool(added)
+
+
+def test_a_ct_whose_header_gives_the_wrong_intercept_is_shifted_and_said(tmp_path):
+    volume = read_volume(write_chest(tmp_path, (HU + 1024).clip(0).astype(np.uint16)))
+    assert np.median(volume.array[:, 20:44, 14:28]) == np.median(HU[:, 20:44, 14:28])
+    assert any("1024 was subtracted" in note for note in volume.source.notes)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_monochrome1_never_turns_hounsfield_units_round(tmp_path, kind):
+    offset = 1024 if kind == np.uint16 else 0
+    stored = (HU + offset).clip(0 if offset else -2000, 4000).astype(kind)
+    folder = write_chest(tmp_path, stored, PhotometricInterpretation="MONOCHROME1", RescaleIntercept=-offset)
+    assert np.abs(read_volume(folder).array.astype(int) - HU).max() <= 1 + (HU.min() < -1024) * 24
+
+
+@pytest.mark.parametrize("value", [b"1,5 ", b"abc ", b"nan ", b"inf ", b"0.00"])
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_a_rescale_that_is_no_usable_number_is_refused(tmp_path, value, modality):
+    folder = replaced(
+        write_chest(tmp_path, RescaleSlope="1.50", Modality=modality), b"DS\x04\x001.50", b"DS\x04\x00" + value
+    )
+    assert "Rescale" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", [b"nan", b"inf", b"1e9"])
+@pytest.mark.parametrize(
+    ("word", "digits"),
+    [("SliceThickness", 1), ("PixelSpacing", 2), ("ImagePositionPatient", 3), ("ImageOrientationPatient", 6)],
+)
+def test_geometry_that_is_no_usable_number_is_refused(tmp_path, word, digits, value):
+    path = write_slice(tmp_path / "a.dcm", HU[0], **{word: [7.5] * digits if digits > 1 else 7.5})
+    path.write_bytes(path.read_bytes().replace(b"7.5", value))
+    assert "no usable number" in refusal(path)
+
+
+def test_bits_that_decoders_scramble_are_refused(tmp_path):
+    stored = (HU + 1024).clip(0, 4095).astype(np.uint16) << 4
+    assert "High Bit 15" in refusal(write_chest(tmp_path, stored, BitsStored=12, HighBit=15))
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [{"NumberOfFrames": 99999999}, {"NumberOfFrames": 2_000_000_000}, {"Rows": 65535, "Columns": 65535}],
+    ids=str,
+)
+def test_pixels_that_a_file_cannot_hold_are_refused_before_memory_is_taken(tmp_path, announced):
+    path = write_slice(tmp_path / "a.dcm", HU[0], **announced)
+    assert "cannot hold" in refusal(path)
+
+
+@pytest.mark.parametrize(("value", "limit"), [(-2000, None), (-2000, -1990), (-1990, -2000), (3000, 3071)])
+def test_padding_of_a_ct_is_air_and_never_part_of_a_finding(tmp_path, value, limit):
+    stored = HU.copy()
+    stored[:, :4] = value if limit is None else (value + limit) // 2
+    volume = read_volume(write_chest(tmp_path, stored, PixelPaddingValue=value, PixelPaddingRangeLimit=limit))
+    assert volume.padding is not None
+    assert np.array_equal(volume.padding, np.broadcast_to(np.arange(64)[:, None] < 4, HU.shape))
+    assert set(volume.array[volume.padding]) == {HU[:, 4:].min()}
+    assert np.array_equal(volume.array[:, 4:], HU[:, 4:])
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("padded_with", [0, 4095])
+def test_padding_of_an_xray_is_black_and_no_part_of_the_window(tmp_path, photometric, padded_with):
+    from fasttextdiff.preprocessing import ImageSettings, choose_window
+
+    stored = np.random.default_rng(0).integers(500, 3000, (60, 60)).astype(np.uint16)
+    options = {
+        "Modality": "DX",
+        "ImagePositionPatient": None,
+        "PhotometricInterpretation": photometric,
+        "BitsStored": 12,
+    }
+    plain = read_volume(write_slice(tmp_path / "a", stored[10:], **options))
+    stored[:10] = padded_with
+    volume = read_volume(write_slice(tmp_path / "b", stored, PixelPaddingValue=padded_with, **options))
+    assert volume.padding is not None
+    assert volume.padding.sum() == 600
+    assert np.array_equal(volume.array[:, 10:], plain.array)
+    assert volume.array[0, 0, 0] == plain.array.min()
+    assert choose_window(volume, ImageSettings(32)) == choose_window(plain, ImageSettings(32))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 100, b"<html>404</html>" * 30, None], ids=["empty", "stub", "html", "bare"]
+)
+@pytest.mark.parametrize("ending", [".dcm", ""])
+def test_a_file_among_the_slices_that_is_no_dicom_is_named(tmp_path, content, ending):
+    write_chest(tmp_path)
+    for file in tmp_path.iterdir():
+        file.rename(file.with_suffix(ending))
+    last = tmp_path / f"i5{ending}"
+    last.write_bytes(last.read_bytes()[132:] if content is None else content)
+    (tmp_path / "notes.txt").write_text("not a slice")
+    notes = read_volume(tmp_path).source.notes
+    assert len(notes) == 1
+    assert f"1 files beside the images cannot be read as DICOM (i5{ending})" in notes[0]
+
+
+def test_a_series_with_less_images_than_it_announces_says_so(tmp_path):
+    notes = read_volume(write_chest(tmp_path, ImagesInAcquisition=7)).source.notes
+    assert notes == ("its headers announce 7 images, 6 are here: slices may be missing",)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"AcquisitionNumber": lambda n: 1 + n % 2},
+        {"AcquisitionTime": lambda n: f"1200{n % 2:02}"},
+        {"ConvolutionKernel": lambda n: ("B30f", "B80f")[n % 2]},
+        {"KVP": lambda n: (80, 140)[n % 2]},
+    ],
+    ids=lambda attributes: next(iter(attributes)),
+)
+def test_acquisitions_that_lie_in_one_another_are_refused(tmp_path, attributes):
+    assert f"({next(iter(attributes))} " in refusal(write_chest(tmp_path, **attributes))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"AcquisitionNumber": lambda n: n + 1, "AcquisitionTime": lambda n: f"1200{n:02}"},
+        {"AcquisitionNumber": lambda n: 1 + n // 3},
+        {"AcquisitionTime": lambda n: f"1200{n % 2:02}", "Modality": "MR"},
+    ],
+    ids=["step", "blocks", "passes"],
+)
+def test_acquisitions_one_after_another_are_one_stack(tmp_path, attributes):
+    assert read_volume(write_chest(tmp_path, **attributes)).shape == HU.shape
