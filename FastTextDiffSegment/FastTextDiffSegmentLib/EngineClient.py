@@ -95,8 +95,14 @@ class EngineClient:
 
     @property
     def isRunning(self) -> bool:
-        """Whether there is a process to speak with."""
+        """Whether there is a process to speak with; one that ended while nothing was asked of it is let go of."""
+        self._letGoOfIdleDead()
         return self._process is not None
+
+    def _letGoOfIdleDead(self) -> None:
+        """Nobody waits for it, so nobody needs to be told: the next question starts another."""
+        if self._process is not None and not self._pending and self._process.exitCode is not None:
+            self._buryProcess(self._process.exitCode)
 
     def send(self, op: str, **fields: Any) -> Request:
         """Send a question, starting the process if there is none.
@@ -104,6 +110,7 @@ class EngineClient:
         Raises:
             EngineError: the process cannot be started.
         """
+        self._letGoOfIdleDead()
         if self._process is None:
             try:
                 self._process = self._startProcess()

@@ -188,7 +188,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._updateResults()
         self._addShortcuts()
         self.batch.enter()
-        if not self.setupPanel.isReady:
+        if not self.logic.session.isOpen:
             self.setupPanel.check()
         self._provideVolume()
 

@@ -80,6 +80,18 @@ def test_an_engine_killed_by_the_system_fails_every_question_on_its_way(tmp_path
             runner.wait(job)
 
 
+def test_an_engine_that_died_while_idle_is_replaced_without_a_word(tmp_path):
+    client, runner = startedClient(tmp_path, "say(id=question['id'], event='done')")
+    asked(runner, client, "first")
+    process = client._process._process
+    process.kill()
+    process.wait()
+    assert not client.isRunning
+    asked(runner, client, "second")
+    assert client.generation == 2
+    client.close()
+
+
 def test_a_question_to_an_engine_that_is_closed_on_purpose_is_no_failure(tmp_path):
     client, runner = startedClient(tmp_path, "pass")
     failed, ended = [], []

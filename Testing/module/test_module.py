@@ -180,6 +180,18 @@ def test_a_killed_engine_is_one_line_and_the_next_run_works(panel, chestCt):
     assert panel.names == ["left lung"]
 
 
+def test_an_engine_killed_while_idle_costs_the_next_run_only_time(panel, chestCt):
+    process = panel.widget.logic.session.client._process
+    panel.ui.livePreviewCheckBox.checked = False
+    panel.type("left lung")
+    panel.waitFor(lambda: not panel.widget.logic.runner._jobs)
+    os.kill(process.pid, signal.SIGKILL)
+    panel.waitFor(lambda: process.exitCode is not None)
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.names == ["left lung"]
+
+
 def test_an_image_removed_during_a_run_is_one_line_and_nothing_is_written(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentVolumeButton")
