@@ -33,12 +33,12 @@ from .ModuleSettings import ModuleSettings
 from .ParameterBinding import ParameterBinding
 from .Parameters import MODALITIES, remembered
 from .PreviewSegmentation import PreviewSegmentation
+from .ResultActions import ResultActions
 from .ResultControl import ResultControl
 from .Results import resultRows
 from .ResultsPanel import ResultsPanel
 from .RunControl import RunControl
 from .SaveControl import SaveControl
-from .SegmentVoxels import isShownIn3D, showIn3D
 from .SetupPanel import SetupPanel
 from .UncertaintyPanel import UncertaintyPanel
 from .UncertaintyView import UncertaintyView
@@ -113,6 +113,15 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._showError,
         )
         self.resultsPanel = ResultsPanel(self.ui.resultsTable, self._update)
+        self._actions = ResultActions(
+            self.ui,
+            self.resultsPanel,
+            self.logic.archive,
+            self.saving,
+            lambda: self._parameters,
+            self._ask,
+            self._updateResults,
+        )
         self.preview = PreviewSegmentation()
         self.livePreview = LivePreview(
             self.logic.segmentationSteps,
@@ -169,14 +178,11 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             ui.keepButton: self.onKeepPreview,
             ui.dropButton: self.livePreview.drop,
             ui.undoButton: self.onUndo,
-            ui.editButton: self._onEdit,
-            ui.revertButton: self._onRevert,
-            ui.saveButton: self._onSave,
             ui.windowButton: self._onShowWindow,
         }
         for button, act in buttons.items():
             button.connect("clicked()", self._guarded(act))
-        ui.show3DButton.connect("toggled(bool)", self._guarded(self._onShow3D))
+        self._actions.connect(self._guarded)
         ui.thresholdSlider.connect("valueChanged(double)", self._guarded(self._onThreshold))
 
     def enter(self) -> None:
@@ -470,31 +476,6 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if self._parameters is not None:
             self.results.applyThreshold(self._parameters)
 
-    def _onEdit(self) -> None:
-        parameters = self._parameters
-        segmentId = self.resultsPanel.selected.segmentId
-        slicer.util.selectModule("SegmentEditor")
-        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
-        editor.setSegmentationNode(parameters.outputSegmentation)
-        editor.setSourceVolumeNode(parameters.inputVolume)
-        editor.setCurrentSegmentID(segmentId)
-
-    def _onRevert(self) -> None:
-        """Bring the chosen segment back to the model's own output, which is kept beside the user's."""
-        row = self.resultsPanel.selected
-        question = _("Replace your edits of {name} by the model's own output?")
-        if self._ask(question.format(name=row.name)):
-            self.logic.archive.restore(self._parameters.outputSegmentation, row.segmentId)
-            self._updateResults()
-
-    def _onShow3D(self, isShown: bool) -> None:
-        showIn3D(self._parameters.outputSegmentation, isShown)
-        if isShown and slicer.app.layoutManager() is not None:
-            slicer.util.resetThreeDViews()
-
-    def _onSave(self) -> None:
-        self.saving.save(self._parameters.outputSegmentation, self._parameters.inputVolume)
-
     # --- batch ----------------------------------------------------------------------------------------------------
 
     def _batchOptions(self) -> dict[str, Any]:
@@ -522,6 +503,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _onShowWindow(self) -> None:
         """Show the image as the model sees it."""
         level, width = self._known["window"]
+        self._parameters.inputVolume.CreateDefaultDisplayNodes()
         display = self._parameters.inputVolume.GetDisplayNode()
         display.SetAutoWindowLevel(False)
         display.SetWindowLevel(width, level)
@@ -652,38 +634,25 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _updateButtons(self) -> None:
         ui, preview = self.ui, self.livePreview.output is not None
         noVolume, noSlice = self._whyNot(), self._whyNoSlice()
+        busy = _("A run is under way.") if self.run.isRunning else ""
+        hasLast = self.results.lastRun is not None and self._parameters.sliceView is not None
         self._buttons.show(
             {
                 ui.segmentSliceButton: noSlice,
                 ui.segmentVolumeButton: noVolume,
-                ui.cancelButton: "" if self.run.isRunning else _("No run is under way."),
-                **self._whyNoResultActions(),
+                ui.cancelButton: "" if busy else _("No run is under way."),
+                ui.undoButton: busy or ("" if self.logic.history.canUndo else _("There is nothing to take back.")),
+                ui.leastCertainButton: "" if hasLast else _("There is no last result."),
+                ui.windowButton: "" if self._known.get("window") else _("No grey-level window is known."),
+                **self._actions.reasons(busy),
             }
         )
-        self.message.hint("" if self.run.isRunning else noSlice or self._whyNoPreview())
+        self.message.hint("" if busy else noSlice or self._whyNoPreview())
         self.run.idle(not noVolume, self.setupPanel.stage if not noVolume else _("Not ready"))
         for widget in (ui.previewLabel, ui.keepButton, ui.dropButton):
             widget.visible = preview
         ui.oneViewButton.visible = bool(self._known.get("planar")) and slicer.app.layoutManager() is not None
         ui.windowValueLabel.text = windowText(self._known)
-
-    def _whyNoResultActions(self) -> dict[Any, str]:
-        """Why what can be done with results cannot be done now, by button."""
-        ui, selected, run = self.ui, self.resultsPanel.selected, self.results.lastRun
-        busy = _("A run is under way.") if self.run.isRunning else ""
-        noSegment = "" if selected else _("There is no segment yet: segment something first.")
-        noImage = "" if self._parameters.inputVolume is not None else _("Choose an image.")
-        isEdited = selected is not None and selected.isEdited
-        hasWindow = not noImage and self._known.get("window") and self._parameters.inputVolume.GetDisplayNode()
-        return {
-            ui.undoButton: busy or ("" if self.logic.history.canUndo else _("There is nothing to take back.")),
-            ui.editButton: noSegment or noImage,
-            ui.revertButton: noSegment or ("" if isEdited else _("The chosen segment is the model's own output.")),
-            ui.show3DButton: noSegment,
-            ui.saveButton: busy or noSegment or noImage,
-            ui.leastCertainButton: "" if run and self._parameters.sliceView else _("There is no last result."),
-            ui.windowButton: "" if hasWindow else _("The image is not shown in a grey-level window, or not known yet."),
-        }
 
     def _whyNoPreview(self) -> str:
         """Why the live preview that the user wants is not shown; empty if it is, or nothing could be previewed."""
@@ -707,17 +676,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             return
         self._resultsOf = (parameters.outputSegmentation, parameters.inputVolume)
         isPlanar = bool(self._known.get("planar"))
-        rows = resultRows(parameters.outputSegmentation, parameters.inputVolume, isPlanar)
-        self.resultsPanel.show(rows)
+        self.resultsPanel.show(resultRows(parameters.outputSegmentation, parameters.inputVolume, isPlanar))
         self._uncertaintyPanel.follow(self.results.lastRun)
-        self._showIn3DState(bool(rows) and isShownIn3D(parameters.outputSegmentation))
+        self._actions.update()
         self._updateButtons()
-
-    def _showIn3DState(self, isShown: bool) -> None:
-        """Press or release the button without doing what it is for."""
-        wasBlocked = self.ui.show3DButton.blockSignals(True)
-        self.ui.show3DButton.checked = isShown
-        self.ui.show3DButton.blockSignals(wasBlocked)
 
 
 def _singleShot(act: Callable[[], None]):
