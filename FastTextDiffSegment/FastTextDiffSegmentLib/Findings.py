@@ -1,23 +1,34 @@
 """Findings as typed or pasted: lines, completion, sentences of a report and what they deny. Plain text in and out.
 
-Knows nothing about Qt, Slicer, images or the model.
+How a finding is understood is the engine's rule (`fasttextdiff/findings.py`). Knows nothing about Qt, Slicer, images or
+the model.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .EnginePath import engineModule
+
+_engine = engineModule("findings")
 _MOST_COMPLETIONS = 8
 
 
 def findingLines(text: str) -> list[str]:
-    """Findings typed one a line: blank lines dropped, white space made single, each finding once (first spelling)."""
-    lines: dict[str, str] = {}
-    for line in text.splitlines():
-        finding = " ".join(line.split())
-        if finding:
-            lines.setdefault(finding.casefold(), finding)
-    return list(lines.values())
+    """Findings typed one a line, as they are understood: no blank lines, each finding once whatever its spelling."""
+    return list(typedFindings(text))
+
+
+def typedFindings(text: str) -> dict[str, str]:
+    """:func:`findingLines`, and the line that each was first typed as."""
+    found: dict[str, str] = _engine.distinct(line for line in text.splitlines() if line.strip())
+    return found
+
+
+def understoodNote(typed: str) -> str:
+    """What to tell of a line that was not taken as typed; empty if it was."""
+    note: str = _engine.understood_note(typed)
+    return note
 
 
 def completions(prefix: str, terms: Iterable[str]) -> list[str]:
@@ -138,17 +149,21 @@ _MILD = r"(?:significant|interval|appreciable|substantial|major|definite|obvious
 _SEEN = r"(?:seen|visible|visuali[sz]ed|present|identified|evident|appreciated|demonstrated|detected|noted)"
 # what stays the same, goes on, is new, or is only doubted is there
 _STILL_THERE = re.compile(
-    rf"\bno (?:{_MILD} )*(?:changes?\b|(?:increase|decrease|improvement|progression|worsening|resolution) (?:in|of)\b)"
+    r"\b(?:not|cannot|can't|n't)(?: yet)?(?: be)?(?: \w+ly)?(?: been)? (?:excluded|ruled out|included)\b"
+    rf"|\bno (?:{_MILD} )*(?:changes?\b|(?:increase|decrease|improvement|progression|worsening|resolution) (?:in|of)\b)"
     r"|\bno(?:t only| doubt| less than|t yet|t fully|t completely|t entirely|t well|t clearly)\b"
     r"|\bnot (?:\w+ly )?(?:changed|increased|decreased|improved|worsened|resolved)\b"
-    r"|\b(?:not|cannot|can't|n't)(?: be)?(?: \w+ly)? (?:excluded|ruled out|included)\b"
     rf"|\bnot {_SEEN} (?:on|in) (?:the |a |any )?(?:prior|previous|earlier|older?)\b"
 )
 _DENIES = re.compile(
     # a sentence that begins with the denial ...
     r"^(?:(?:again|otherwise|currently|overall|also|additionally|and)?,? ?)"
     r"(?:there (?:is|are|was|were|has been|have been) |there's |(?:i|we) see )?(?:again |also |currently )?"
-    r"(?:no|not|none|neither|nor|without|negative for|absence of|absent|free of|denies)\b"
+    r"(?:no|not|none|neither|nor|without|negative for|absence of|absent|free of|denies|exclusion of)\b"
+    r"|^negative$|\b(?:patient|pt|he|she) (?:also |again )?(?:denies|denied)\b"
+    # ... or leaves out the verb: "Lungs free of ...", "Pneumonia ruled out"
+    r"|^(?:\w+ ){1,3}(?:are |is )?(?:clear )?(?:free of|negative for|without evidence of)\b"
+    r"|(?<!to be )(?<!must be )(?<!should be )\b(?:absent|ruled out|excluded|none)$"
     # ... or says it of its subject
     r"|\b(?:shows?|demonstrates?|reveals?|contains?|has|have|see) no\b"
     r"|\b(?:is|are|was|were|remains?|appears?) (?:(?:clear|clear and|well expanded|otherwise|both) )?"
@@ -168,7 +183,7 @@ def isNegated(sentence: str) -> bool:
 
     A rule of thumb for English reports: what it marks is left unticked, for the user to see and decide.
     """
-    words = _LABEL.sub("", " ".join(sentence.split())).lower().replace("\u2019", "'")
+    words = _LABEL.sub("", _engine.understood(sentence)).lower()
     contrast = _CONTRAST.search(words)
     if contrast:
         return _denies(words[: contrast.start()]) and _denies(contrast["rest"])

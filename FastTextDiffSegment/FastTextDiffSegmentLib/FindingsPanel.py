@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import qt
 from slicer.i18n import tr as _
 
-from .Findings import completions, findingLines, looksLikeReport, reportSentences
+from .Findings import completions, findingLines, looksLikeReport, reportSentences, typedFindings, understoodNote
 
 _PASTED = 20
 """Characters that come at once: nobody types so fast, so a report in them was pasted."""
@@ -61,7 +61,7 @@ class FindingsPanel:
 
     @property
     def lines(self) -> list[str]:
-        """All findings, ticked or not."""
+        """All findings as they are understood, ticked or not."""
         return findingLines(self.text)
 
     @property
@@ -114,7 +114,7 @@ class FindingsPanel:
     def _splitReport(self, pasted: "_Part") -> None:
         """One line a sentence; what a report denies, or only asks, is left unticked, for the user to see and decide."""
         sentences = reportSentences(pasted.text)
-        self._unticked |= {sentence.text for sentence in sentences if not sentence.isFinding}
+        self._unticked |= set(findingLines("\n".join(each.text for each in sentences if not each.isFinding)))
         lines = "\n".join(sentence.text for sentence in sentences)
         before, behind = self.text[: pasted.start], self.text[pasted.start + len(pasted.text) :]
         lines = ("\n" if before and not before.endswith("\n") else "") + lines
@@ -148,22 +148,25 @@ class FindingsPanel:
     def _fillTable(self) -> None:
         self._isUpdating = True
         try:
-            lines = [line for line in self.lines if line in self._unticked or self._notes.get(line)]
+            understood = {line: understoodNote(typed) for line, typed in typedFindings(self.text).items()}
+            lines = [
+                line for line, told in understood.items() if told or line in self._unticked or self._notes.get(line)
+            ]
             self.table.setRowCount(len(lines))
             for row, line in enumerate(lines):
-                self._fillRow(row, line)
+                self._fillRow(row, line, understood[line])
             self.table.setFixedHeight(_ROW * min(len(lines), _MOST_ROWS) + 2 * self.table.frameWidth)
             self.table.visible = self._tableLabel.visible = bool(lines)
         finally:
             self._isUpdating = False
 
-    def _fillRow(self, row: int, line: str) -> None:
+    def _fillRow(self, row: int, line: str, understood: str) -> None:
         isTicked, warning = line not in self._unticked, self._notes.get(line, "")
-        text = (_("not trained on this") if warning else "") if isTicked else _("not segmented")
+        text = (_("not trained on this") if warning else understood) if isTicked else _("not segmented")
         finding, note = qt.QTableWidgetItem(line), qt.QTableWidgetItem(text)
         finding.setCheckState(qt.Qt.Checked if isTicked else qt.Qt.Unchecked)
         finding.setToolTip(line)
-        note.setToolTip(warning)
+        note.setToolTip("\n".join(filter(None, (warning, understood))))
         self.table.setItem(row, _FINDING, finding)
         self.table.setItem(row, _NOTE, note)
 

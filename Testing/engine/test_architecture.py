@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up; a module may import from its own row or from below.
 LAYERS = (
-    {"version", "errors"},
+    {"version", "errors", "findings"},
     {"volume", "environment", "allocator", "tables", "bootstrap", "calibration", "hounsfield", "file_checks"},
     {"model_info", "result", "orientation", "preprocessing", "output_files", "denoiser", "fusion", "feature_cache"},
     {"text_encoder", "worker_fields"},

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from spellings import PAIRS
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
+from fasttextdiff.errors import UsageError
 from fasttextdiff.model_info import BUNDLED_MODEL
+from fasttextdiff.segment_tags import segment_tags
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,31 @@ def test_sides_on_an_x_ray_are_the_patients_and_absent_things_are_not_found(segm
     assert np.mean(columns["right lung"] < 0.5) > 0.97
     assert 0.4 < columns["heart"].mean() < 0.65
     assert not masks["nuclei"].any()
+
+
+def test_every_spelling_of_a_finding_has_the_bits_of_the_plain_form_and_says_how_it_was_typed(segmenter, samples):
+    image = segmenter.describe(read_volume(samples / "cxr_hannover" / "18017511.png"))
+    plain = {name: segmenter.decode(image, [name]).findings[0] for name in {plain for _, plain in PAIRS}}
+    assert len(PAIRS) >= 60
+    for text, name in PAIRS:
+        result = segmenter.decode(image, [text])
+        found, tags = result.findings[0], segment_tags(result.findings[0], result.provenance)
+        assert found.finding == name
+        assert np.array_equal(found.probability, plain[name].probability)
+        if " ".join(text.split()) != name:
+            assert f"understood as: {name}" in found.warnings
+            assert found.typed == text
+            assert "FastTextDiff.Typed" in tags
+        else:
+            assert (found.typed, found.warnings) == ("", plain[name].warnings)
+
+
+def test_spellings_are_answered_once_and_what_cannot_be_read_not_at_all(segmenter, samples):
+    volume = read_volume(samples / "cxr_hannover" / "18017511.png")
+    assert list(segmenter.segment(volume, ["right lung", "\u201cR lung\u201d", "RIGHT LUNG."]).mask) == ["right lung"]
+    for text in ("", "\u2318", "left \u043b\u0451\u0433\u043a\u043e\u0435"):
+        with pytest.raises(UsageError):
+            segmenter.segment(volume, ["right lung", text])
 
 
 def test_lungs_on_a_chest_ct_are_where_the_air_is(segmenter, samples):

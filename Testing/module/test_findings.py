@@ -30,6 +30,14 @@ DENIED = [
     "No effusion, but also no pneumothorax",
     "There isn\u2019t any effusion",
     "The right effusion has resolved",
+    "Pneumonia ruled out",
+    "Pneumothorax absent",
+    "Effusion: none",
+    "Infection: negative",
+    "Lungs free of consolidation",
+    "Patient denies cough",
+    "W/o effusion",
+    "CT negative for pneumonia",
 ]
 STATED = [
     "No change in the right lower lobe opacity",
@@ -149,6 +157,7 @@ def test_findings_are_one_a_line_tidied_and_only_once():
     text = "  ground-glass   opacity \n\n\tNodule\nground-glass opacity\nnodule\u00a0\nconsolidation"
     assert findingLines(text) == ["ground-glass opacity", "Nodule", "consolidation"]
     assert findingLines(" \n\t") == []
+    assert findingLines("\u201cright lung\u201d\n2. R lung\nRIGHT LUNG.\n???") == ["right lung", "???"]
 
 
 def test_completions_begin_at_words_with_those_that_begin_so_first():

@@ -112,21 +112,21 @@ def segment(
 
     Sides are the patient's: "left lung" is on the right of a radiological picture.
     """
+    from fasttextdiff.model_info import require_words
     from fasttextdiff.version import DISCLAIMER
     from fasttextdiff.writing import check_segmentation_source, segmentation_notes, write_segmentation
 
     _check_outputs(output, fractional, preview, uncertainty)
-    findings = [" ".join(f.split()) for f in finding]
-    if not all(findings):
-        raise UsageError("a finding is empty: type what to look for, for example -f 'left lung'")
+    for text in finding:
+        require_words(text)
     options = {"slices": _pair(slices, ":", int, "--slices"), "window": _pair(window, ",", float, "--window")}
     volume = _read(image, modality, series)
     check_segmentation_source(volume, output)
     segmenter = _load(model, device, dtype)
-    segmenter.check_findings(findings)
+    segmenter.check_findings(finding)
     with _progress("segmenting") as progress:
         result = segmenter.segment(
-            volume, findings, plane=plane, samples=samples, seed=seed, threshold=threshold, progress=progress, **options
+            volume, finding, plane=plane, samples=samples, seed=seed, threshold=threshold, progress=progress, **options
         )
     _write_extras(result, preview, uncertainty)
     written = write_segmentation(result, output, fractional=fractional)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import ModelError, UsageError, one_line
+from fasttextdiff.findings import doubtful, understood, unreadable
 from fasttextdiff.volume import Modality
 
 BUNDLED_MODEL = Path(__file__).parent / "weights" / "compact"
@@ -49,7 +50,7 @@ class ModelInfo:
 
     def knows(self, finding: str, modality: Modality | None) -> bool:
         """Whether a finding text names something that the model was trained on for a modality, for any if None."""
-        text = f" {_words(finding)} "
+        text = f" {_words(understood(finding))} "
         kinds = self.taught if modality is None else [modality.value]
         return any(f" {_words(term)} " in text for kind in kinds for term in self.taught.get(kind, ()))
 
@@ -65,13 +66,13 @@ class ModelInfo:
         if modality is not None and modality.value not in self.taught:
             return f"the model was not trained on {_modality_name(modality)} images"
         if self.knows(finding, modality):
-            return ""
+            return doubtful(finding)
         where = "" if modality is None else f" for {modality.value}"
-        return f"'{normalise(finding)[:60]}' is not a finding the model was trained on{where}"
+        return f"'{understood(finding)[:60]}' is not a finding the model was trained on{where}"
 
 
 def normalise(finding: str) -> str:
-    """A finding as the model reads it: runs of white space are one space."""
+    """A text with runs of white space as one space, nothing else: what training counts characters in."""
     return " ".join(finding.split())
 
 
@@ -79,18 +80,10 @@ def require_words(finding: str) -> None:
     """Refuse what no model can read.
 
     Raises:
-        UsageError: the text is empty or holds no Latin letter.
+        UsageError: see :func:`fasttextdiff.findings.unreadable`.
     """
-    text = normalise(finding)
-    if not text:
-        raise UsageError("a finding is empty: type what to look for, for example 'left lung'")
-    if not re.search("[A-Za-z]", text):
-        raise UsageError(f"the finding '{shortened(text)}' has no Latin letters: the model reads English")
-
-
-def shortened(text: str) -> str:
-    """A finding for use in a message: at most 40 characters."""
-    return text if len(text) <= 40 else text[:37] + "..."
+    if problem := unreadable(finding):
+        raise UsageError(problem)
 
 
 def local_folder(name_or_folder: str | Path | None) -> Path:

@@ -55,13 +55,14 @@ class FindingResult:
     """One finding's outcome on the grid of the volume.
 
     Attributes:
-        finding: the text as typed.
+        finding: the text as understood.
         probability: (k, j, i) float32 in [0, 1]; 0 outside the requested slices.
         mask: (k, j, i) bool.
         disagreement: (k, j, i) float32, standard deviation of the probability over noise samples; None for one sample.
         presence: (slices of the plane,) float32, probability that the finding is there at all, slice by slice; NaN
             where not asked.
         warnings: one line each, e.g. that the model was not trained on this finding.
+        typed: the text as typed, where that is not `finding` itself.
     """
 
     finding: str
@@ -70,6 +71,7 @@ class FindingResult:
     disagreement: NDArray[np.float32] | None
     presence: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
+    typed: str = ""
 
 
 def entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -63,7 +63,8 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
     """Tags of one segment: terminology, DICOM algorithm identification, and `FastTextDiff.*` for everything else.
 
     Args:
-        finding: the outcome; its text goes in whole.
+        finding: the outcome; its text goes in whole, and beside it as `FastTextDiff.Typed` how that was typed if it
+            was understood as something else.
         provenance: how the run was made, one tag a field, e.g. `FastTextDiff.WeightsSha256`.
 
     Returns:
@@ -77,6 +78,8 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
         PREFIX + "Finding": escape_tag(finding.finding),
         PREFIX + "Presence": presence_text(finding.presence),
     }
+    if finding.typed:
+        tags[PREFIX + "Typed"] = escape_tag(finding.typed)
     for name, text in provenance_texts(provenance).items():
         tags[_provenance_tag(name)] = escape_tag(text)
     return tags

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -20,7 +20,9 @@ from torch import Tensor
 from fasttextdiff.denoiser import seeded_noise
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, FastTextDiffError, UsageError
 from fasttextdiff.feature_cache import FeatureCache, rounded
+from fasttextdiff.findings import distinct, understood_note
 from fasttextdiff.fusion import foreground_logit
+from fasttextdiff.model_info import require_words
 from fasttextdiff.orientation import DisplayPlane, display_plane
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.preprocessing import (
@@ -191,7 +193,8 @@ class Segmenter:
 
         Args:
             volume: the image; never changed.
-            findings: what to look for; repeated ones are answered once.
+            findings: what to look for, see :func:`fasttextdiff.findings.understood`; those that are understood as the
+                same are answered once.
             slices: (first, last + 1) along the plane's slice axis, from 0; all if None.
             plane: "acquisition", "axial", "coronal" or "sagittal".
             samples: noise samples to average; more than one also gives their disagreement.
@@ -205,6 +208,7 @@ class Segmenter:
             FastTextDiffError: the image cannot be segmented.
             Cancelled: `progress` returned False.
         """
+        self.check_findings(findings)
         image = self.describe(volume, slices=slices, plane=plane, samples=samples, seed=seed, window=window)
         return self.decode(image, findings, threshold=threshold, progress=progress)
 
@@ -295,7 +299,10 @@ class Segmenter:
         Raises:
             DeviceMemoryError: the device's memory is too small.
         """
-        names = list(dict.fromkeys(findings))
+        typed = distinct(findings)
+        names = list(typed)
+        for finding in filter(str.strip, typed.values()):
+            require_words(finding)
         if not names:
             raise UsageError("no finding was given: type what to look for, for example 'left lung'")
         limit = self.pipeline.info.threshold if threshold is None else threshold
@@ -311,7 +318,7 @@ class Segmenter:
                 _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
         if image.volume.padding is not None:
             maps.clear(image.volume.padding[_requested(image)])
-        return self._results(image, names, maps, limit)
+        return self._results(image, typed, maps, limit)
 
     def check_findings(self, findings: Sequence[str]) -> None:
         """Refuse findings that the model cannot read, before anything is computed.
@@ -428,13 +435,13 @@ class Segmenter:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def _results(self, image: EncodedImage, names: Sequence[str], maps: _Maps, threshold: float) -> SliceResults:
+    def _results(self, image: EncodedImage, typed: Mapping[str, str], maps: _Maps, threshold: float) -> SliceResults:
         info = self.pipeline.info
         along_slices = [-1 if axis == image.display.axes[0] else 1 for axis in range(3)]
         findings = []
-        for n, name in enumerate(names):
+        for n, (name, text) in enumerate(typed.items()):
             there = np.nan_to_num(maps.presence[n], nan=0.0) >= info.presence_threshold
-            warning = info.warning(name, image.volume.modality)
+            warnings = understood_note(text), info.warning(name, image.volume.modality)
             findings.append(
                 FindingResult(
                     finding=name,
@@ -442,7 +449,8 @@ class Segmenter:
                     mask=(maps.probability[n] > threshold) & there.reshape(along_slices),
                     disagreement=None if maps.disagreement is None else maps.disagreement[n],
                     presence=maps.presence[n],
-                    warnings=(warning,) if warning else (),
+                    warnings=tuple(filter(None, warnings)),
+                    typed=text if warnings[0] else "",
                 )
             )
         return SliceResults(tuple(findings), self._provenance(image, threshold))

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fasttextdiff.findings import understood
+
 Rgb = tuple[int, int, int]
 
 # The names of the term lists that come with Slicer's Terminologies module.
@@ -129,7 +131,7 @@ def code_finding(text: str) -> CodedFinding:
     Returns:
         A valid entry always; SCT 52988006 Lesion for wordings that are not in the table.
     """
-    words = " ".join(text.split()).strip(" .,;:")
+    words = understood(text)
     for pattern, structure in _ANATOMY:
         if pattern.fullmatch(words):
             return CodedFinding(ANATOMY, structure, modifier=_side(words) if structure is LUNG else None)

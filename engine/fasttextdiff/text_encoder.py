@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from fasttextdiff.errors import ModelError, UsageError, one_line
-from fasttextdiff.model_info import normalise, require_words, shortened
+from fasttextdiff.findings import shortened, understood
+from fasttextdiff.model_info import require_words
 
 CACHE_SIZE = 4096
 """Findings whose states are kept: at 64 tokens of 256 float32 channels this is 256 MB at the very most, usually 1/8
@@ -97,7 +98,7 @@ class TextEncoder(nn.Module):
 
     def tokenize(self, findings: Sequence[str]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, (B, L) int64, padded to the longest; the empty text is [CLS] [SEP]."""
-        batch = self.tokenizer([normalise(f) for f in findings], padding=True, return_tensors="pt")
+        batch = self.tokenizer([understood(f) for f in findings], padding=True, return_tensors="pt")
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
     def check(self, finding: str) -> None:
@@ -107,7 +108,7 @@ class TextEncoder(nn.Module):
             UsageError: it is empty, holds no Latin letter, or has more than `max_tokens` tokens.
         """
         require_words(finding)
-        text = normalise(finding)
+        text = understood(finding)
         # a token is at least one character of the text, so most texts need not be tokenized twice
         if len(text) + 2 > self.max_tokens and (n := len(self.tokenizer(text)["input_ids"])) > self.max_tokens:
             raise UsageError(
@@ -139,7 +140,7 @@ class TextEncoder(nn.Module):
         return TextStates(states, torch.arange(length, device=states.device)[None] < lengths[:, None])
 
     def _cached(self, finding: str) -> Tensor:
-        key = normalise(finding)
+        key = understood(finding)
         if key not in self._cache:
             tokens = {name: ids.to(self.model.device) for name, ids in self.tokenize([finding]).items()}
             self._cache[key] = self(**tokens).states[0]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError
-from fasttextdiff.model_info import local_folder, normalise
+from fasttextdiff.model_info import local_folder
 from fasttextdiff.volume import Modality
 
 Kind = TypeVar("Kind")
@@ -55,7 +55,7 @@ def numbers(request: Request, name: str, kind: type[Kind]) -> list[Kind] | None:
 
 
 def findings_of(request: Request) -> list[str]:
-    """The findings, with white space as the model reads it.
+    """The findings as they were typed.
 
     Raises:
         UsageError: there are none, or not texts.
@@ -63,7 +63,7 @@ def findings_of(request: Request) -> list[str]:
     texts = required(request, "findings", list)
     if not texts:
         raise UsageError("no finding was given: type what to look for, for example 'left lung'")
-    return [normalise(required({"findings": text}, "findings", str)) for text in texts]
+    return [required({"findings": text}, "findings", str) for text in texts]
 
 
 def modality_of(request: Request) -> Modality | None:

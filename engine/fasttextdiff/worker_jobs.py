@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fasttextdiff.denoiser import interruptible
 from fasttextdiff.environment import cpu_name
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
+from fasttextdiff.findings import distinct
 from fasttextdiff.model_info import read_info
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.reading import decoded_from_memory, volume_from
@@ -198,7 +199,7 @@ class Jobs:
     def _asked(self, request: Request) -> tuple[EncodedImage, list[str], Path]:
         """What is to be segmented, what to look for, and where the answer goes."""
         segmenter, described = self._opened(), self._described(required(request, "volume", str))
-        findings = list(dict.fromkeys(findings_of(request)))
+        findings = list(distinct(findings_of(request)).values())
         segmenter.check_findings(findings)
         slices = numbers(request, "slices", int)
         if slices is not None and len(slices) != 2:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fasttextdiff.errors import UsageError
-from fasttextdiff.model_info import FORMAT_VERSION, ModelInfo, read_info, require_words
+from fasttextdiff.findings import understood, unreadable
+from fasttextdiff.model_info import FORMAT_VERSION, ModelInfo, read_info
 from fasttextdiff.segment_tags import segment_names
 from fasttextdiff.terminology import assign_colors, code_finding
 from fasttextdiff.worker_fields import findings_of, modality_of, model_folder_of
@@ -46,19 +46,11 @@ def _model(request: Mapping[str, Any]) -> Fields:
 
 def _check(request: Mapping[str, Any]) -> Fields:
     info, modality = read_info(model_folder_of(request)), modality_of(request)
-    answers = segment_fields(findings_of(request))
+    answers = segment_fields([understood(text) or text for text in findings_of(request)])
     for answer in answers:
-        warning = _unreadable(answer["finding"]) or info.warning(answer["finding"], modality)
+        warning = unreadable(answer["finding"]) or info.warning(answer["finding"], modality)
         answer.update(known=not warning, warning=warning)
     return {"findings": answers}
-
-
-def _unreadable(finding: str) -> str:
-    try:
-        require_words(finding)
-    except UsageError as error:
-        return str(error)
-    return ""
 
 
 QUESTIONS: dict[str, Callable[[Mapping[str, Any]], Fields]] = {

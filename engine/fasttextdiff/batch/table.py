@@ -14,6 +14,7 @@ from fasttextdiff.batch.plan import CaseOptions
 from fasttextdiff.batch.selection import Choice
 from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.errors import UsageError
+from fasttextdiff.findings import distinct
 from fasttextdiff.model_info import require_words
 from fasttextdiff.orientation import PLANES
 from fasttextdiff.worker_fields import findings_of, modality_of, numbers, optional, required
@@ -41,7 +42,7 @@ class Request:
 
 
 def checked_findings(findings: Sequence[str]) -> tuple[str, ...]:
-    """Findings as the model reads them, each once.
+    """Findings as they are understood, each once.
 
     Raises:
         UsageError: there are none, or one holds no words.
@@ -49,7 +50,7 @@ def checked_findings(findings: Sequence[str]) -> tuple[str, ...]:
     texts = findings_of({"findings": list(findings)})
     for text in texts:
         require_words(text)
-    return tuple(dict.fromkeys(texts))
+    return tuple(distinct(texts))
 
 
 def pattern_of(text: str | None) -> re.Pattern[str] | None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fasttextdiff.datasets import Row, load_image, mask_of, read_split
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.model_info import require_words, shortened
+from fasttextdiff.findings import shortened
+from fasttextdiff.model_info import require_words
 from fasttextdiff.reading import read_volume
 from fasttextdiff.training.own_data import SPLIT, OffGridError, VolumeRow, by_image, read_table
 from fasttextdiff.volume import Modality, Volume

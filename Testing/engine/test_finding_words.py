@@ -1,0 +1,161 @@
+"""How findings are understood: every spelling of a side is that side, nothing else is touched, nothing is guessed."""
+
+import re
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from spellings import PAIRS
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.findings import distinct, doubtful, same_key, understood, understood_note, unreadable
+from fasttextdiff.model_info import require_words
+
+
+@pytest.mark.parametrize(("text", "plain"), PAIRS)
+def test_a_spelling_is_understood_as_the_plain_form(text, plain):
+    assert understood(text) == plain
+    assert unreadable(text) == doubtful(text) == ""
+    assert understood_note(text) == ("" if " ".join(text.split()) == plain else f"understood as: {plain}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "L1 vertebra",
+        "L5",
+        "L 5 vertebra",
+        "R/O pneumonia",
+        "r/o mass",
+        "T2 lesion",
+        "LV",
+        "RL",
+        "LLQ pain",
+        "L-spine",
+        "L spine",
+        "5 L oxygen",
+        "Dr. R. Smith",
+        "RT pneumonitis",
+        "S/P RT",
+        "patient's left lung",
+        "opacity on the left",
+        "opacity left > right",
+        "left hemithorax: opacity",
+        "x-ray",
+        "left lung (upper)",
+        "nodule of approx. 1.5 cm",
+        "1.5 cm nodule",
+        "3 left nodules",
+        "E. coli",
+        "no opacity, left",
+        "β lung",
+        "Bilateral pulmonary infection, two infected areas, all left lung and all right lung",
+    ],
+)
+def test_other_words_stay_as_they_are(text):
+    assert understood(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        (" \u00a0", "empty"),
+        ("...", "no words"),
+        ("\u201c\u201d", "no words"),
+        ("\u2318", "no words"),
+        ("12.5 %", "Latin"),
+        ("\u5de6\u80ba\u306e\u6d78\u6f64\u5f71", "Latin"),
+        ("\u043b\u0435\u0432\u043e\u0435", "Latin"),
+        ("l\u0435ft lung", "another alphabet"),
+        ("left \u043b\u0451\u0433\u043a\u043e\u0435", "another alphabet"),
+    ],
+)
+def test_what_cannot_be_read_is_said_so_in_one_line(text, reason):
+    with pytest.raises(UsageError, match=reason) as caught:
+        require_words(text)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_abbreviation_that_may_be_a_side_is_not_taken_for_one_in_silence():
+    assert "'RT'" in doubtful("infection RT pneumonitis")
+    assert doubtful("right RT pneumonitis") == doubtful("r/o mass") == ""
+
+
+def test_findings_are_compared_as_understood_whatever_the_capitals():
+    typed = ["Right lung", '"right lung"', "R lung", "???", "left lung."]
+    assert distinct(typed) == {"Right lung": "Right lung", "???": "???", "left lung": "left lung."}
+    assert same_key("RIGHT LUNG.") == same_key("Rt lung")
+
+
+def test_it_is_loaded_without_anything_but_python():
+    code = "import sys; import fasttextdiff.findings; print(*{m.split('.')[0] for m in sys.modules})"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert not loaded & {"torch", "numpy", "typer", "transformers"}
+
+
+# --- properties ---
+
+SIDES = ("left", "right", "L", "R", "Lt.", "rt", "(L)", "left-sided", "LLL", "RUL", "b/l")
+WORDS = (
+    "lung",
+    "opacity",
+    "in",
+    "the",
+    "and",
+    "no",
+    "upper",
+    "lobe",
+    "1.",
+    "-",
+    "(",
+    ")",
+    '"',
+    ",",
+    "RT",
+    "L5",
+    "R/O",
+    "'",
+    "/",
+)
+texts = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(SIDES + WORDS), max_size=10).map(" ".join))
+FRAMES = ('"{}"', "({})", "1. {}", "- {}", "{}.", "  {} ", "\u201c{}\u201d,", "\u2022 {};", "a) {}?")
+
+
+@given(texts)
+@example("((1. (a) -L-))")
+def test_what_is_understood_stays_as_it_is(text):
+    assert understood(understood(text)) == understood(text)
+
+
+@given(texts)
+def test_it_is_one_plain_line_without_what_cannot_be_seen(text):
+    found = understood(text)
+    assert found == " ".join(found.split())
+    assert not {"Cc", "Cf", "Cs"} & {unicodedata.category(char) for char in found}
+    assert not set(found) & set('"\u201c\u201d\u2018\u2019\u2010\u2011\u2013\u2014')
+
+
+def sides(text):
+    return [side.lower() for side in re.findall(r"\b(left|right)\b", text, re.IGNORECASE)]
+
+
+@given(
+    st.lists(st.sampled_from(("left", "right", *WORDS)).filter(lambda word: word != "RT"), max_size=10).map(" ".join)
+)
+def test_a_side_that_is_named_is_neither_lost_nor_swapped(text):
+    assert sides(understood(text)) == sides(text)
+
+
+@given(
+    st.sampled_from(("L", "Lt", "Lt.", "(L)", "left-sided", "R", "Rt", "Rt.", "(R)", "right-sided")),
+    st.sampled_from(FRAMES),
+)
+def test_an_abbreviated_side_is_its_own_in_every_frame(side, frame):
+    expected = "left" if side.strip("(").lower().startswith("l") else "right"
+    for what in ("lung", "opacity", "lung infection", "costophrenic angle"):
+        assert understood(frame.format(f"{side} {what}")) == f"{expected} {what}"
+        assert understood(frame.format(f"{what}, {side}")) == f"{expected} {what}"
