@@ -1,0 +1,166 @@
+"""The bundled model's recipe: what a table says is there, absent or unknown, and what is asked of an image."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fasttextdiff.training.samples import LUNGS, PULMONARY, Region, Sample
+from fasttextdiff.volume import Modality
+from fasttextdiff_lab.appearance import altered, cut_to_body, grey_levels
+from fasttextdiff_lab.atlas import ct_mr_items, with_qata_lungs, xray_groups
+from fasttextdiff_lab.views import AtlasViews, elsewhere, prompts_of
+from fasttextdiff_lab.vocabulary import SHOWN, STRUCTURES
+
+ENGINE = Path(__file__).resolve().parents[2] / "engine"
+HEADER = "Image,Mask,Structure,Modality,Window,Plane,Source,Patient,Split,Annotation\n"
+
+
+def picture(path, mask=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grey = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    Image.fromarray(grey if mask is None else mask.astype(np.uint8) * 255).save(path)
+
+
+def square(column):
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, column : column + 20] = True
+    return mask
+
+
+@pytest.fixture
+def atlas(tmp_path):
+    """Liver and kidneys of three patients; 16 masks of the liver, one of the spleen, kidneys absent on some slices."""
+    lines = []
+    for n in range(16):
+        picture(tmp_path / f"img/{n}.png")
+        picture(tmp_path / f"mask/liver{n}.png", square(5))
+        row = f"img/{n}.png,{{}},{{}},ct,soft_tissue,axial,curvas,p{n % 3},train,source\n"
+        lines.append(row.format(f"mask/liver{n}.png", "liver"))
+        lines.append(row.format("mask/liver0.png" if n else "EMPTY", "left_kidney"))
+    lines.append(row.format("mask/liver0.png", "spleen"))
+    (tmp_path / "targets.csv").write_text(HEADER + "".join(lines))
+    return tmp_path
+
+
+def test_structures_with_too_few_masks_are_not_asked_for_and_missing_rows_stay_unknown(atlas):
+    items = ct_mr_items(atlas)
+    assert {row["Structure"] for item in items for row in item.rows} == {"liver", "left_kidney"}
+    absent = next(item for item in items if item.rows[0]["Mask"] == "EMPTY").load()
+    assert absent.findings[0] == "left kidney"
+    assert not absent.masks[0].any()
+    assert absent.masks[1].any()
+
+
+def test_every_patient_is_drawn_alike(atlas):
+    drawn = [i.rows[0]["Patient"] for i in ct_mr_items(atlas) if i.rows[0]["Structure"] == "liver"]
+    counts = [drawn.count(patient) for patient in ("p0", "p1", "p2")]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_prompts_ask_for_what_is_known_and_for_what_the_image_cannot_show(atlas):
+    rng = np.random.default_rng(0)
+    liver, texts = set(STRUCTURES["liver"].words), set()
+    for item in ct_mr_items(atlas):
+        for prompt in prompts_of(item.load(), rng):
+            named = any(word in prompt.text for word in liver | set(STRUCTURES["left kidney"].words))
+            assert not prompt.mask.any() or named, prompt.text
+            texts.add(prompt.text)
+    assert texts & liver
+
+
+def test_what_lies_elsewhere_in_the_body_is_absent_and_what_may_be_there_is_not_asked_for(atlas):
+    rng, sample = np.random.default_rng(0), ct_mr_items(atlas)[0].load()
+    shown = SHOWN["curvas"]
+    possible = {word for s in STRUCTURES.values() if s.areas & shown for word in s.words}
+    prompts = [elsewhere(sample, rng) for _ in range(300)]
+    assert not any(prompt.mask.any() for prompt in prompts)
+    assert not {prompt.text for prompt in prompts} & possible
+
+
+def test_a_mirrored_image_changes_sides_but_heart_chambers_are_never_mirrored(atlas):
+    table = (atlas / "targets.csv").read_text().replace("left_kidney", "left_ventricle").replace("curvas", "acdc")
+    (atlas / "targets.csv").write_text(table)
+    assert not any(item.load().mirrored for item in ct_mr_items(atlas))
+
+
+@pytest.fixture
+def xrays(tmp_path):
+    folder = tmp_path / "xray_atlas"
+    for name in ("left", "right", "nodule"):
+        picture(folder / f"masks/{name}.png", square(40 if name == "left" else 5))
+    rows = ["n.jpg,EMPTY,lesion,psnormal,train,normal", "n.jpg,masks/left.png,left_lung,psnormal,train,normal"]
+    rows += [
+        "n.jpg,masks/right.png,right_lung,psnormal,train,normal",
+        "p.jpg,masks/left.png,left_lung,shenzhen,train,tb",
+    ]
+    rows += [
+        "faint.jpg,masks/nodule.png,nodule,jsrt,train,nodule",
+        "clear.jpg,masks/nodule.png,nodule,jsrt,train,nodule",
+    ]
+    rows += ["clear.jpg,masks/left.png,heart,jsrt,train,nodule", "faint.jpg,masks/left.png,heart,jsrt,train,nodule"]
+    for row in rows:
+        picture(folder / "img" / row.split(",")[0])
+    (folder / "targets.csv").write_text("Image,Mask,Structure,Source,Split,Kind\n" + "\n".join(rows))
+    (folder / "jsrt_nodules.csv").write_text("Image,Subtlety1to5\nfaint.jpg,2\nclear.jpg,4\n")
+    return folder
+
+
+def test_normal_xrays_are_known_to_have_no_lesion_and_those_without_a_row_are_not(xrays):
+    groups = xray_groups(xrays)
+    normal, sick = groups["normal"][0], groups["lungs"][0]
+    assert normal.annotated == PULMONARY | LUNGS
+    assert not (normal.regions & np.uint8(Region.LESION)).any()
+    assert not sick.annotated & PULMONARY
+    assert not sick.annotated & LUNGS
+
+
+def test_nodules_that_can_hardly_be_seen_are_not_taught(xrays):
+    taught = {sample.name: sample.findings for sample in xray_groups(xrays)["jsrt"]}
+    assert taught == {"jsrt/clear.jpg": ("heart", "nodule"), "jsrt/faint.jpg": ("heart",)}
+
+
+def test_pictures_of_evaluation_sets_are_left_out(xrays, tmp_path):
+    (tmp_path / "exclude_from_training.txt").write_text("b.jpg\n")
+    lungs = xrays / "qata_lungs"
+    picture(lungs / "l.png", square(40))
+    rows = "a.jpg,l.png,left_lung,q,train,c\na.jpg,l.png,right_lung,q,train,c\nc.jpg,l.png,left_lung,q,val,c\n"
+    (lungs / "targets.csv").write_text("Image,Mask,Structure,Source,Split,Kind\n" + rows)
+    blank = np.zeros((64, 64), np.uint8)
+    samples = [Sample(blank, blank, Modality.XRAY, Region.LESION, name=f"{stem}.png") for stem in "abcd"]
+    kept = with_qata_lungs(samples, tmp_path, xrays)
+    assert [(sample.name, bool(LUNGS & sample.annotated)) for sample in kept] == [("a.png", True), ("d.png", False)]
+
+
+def test_looks_change_but_nothing_moves(xrays):
+    sample = xray_groups(xrays)["normal"][0]
+    references = [grey_levels(np.full((4, 4), 200, np.uint8))]
+    changed = [altered(sample, references, np.random.default_rng(seed)) for seed in range(12)]
+    assert any((other.image != sample.image).any() for other in changed)
+    assert all((other.regions == sample.regions).all() for other in changed)
+
+
+def test_air_around_the_body_is_cut_off_image_and_masks_alike():
+    image = np.zeros((100, 100), np.uint8)
+    image[20:80, 30:90] = 120
+    regions, masks = (image > 0).astype(np.uint8), (image > 0)[None].astype(np.uint8)
+    cut = cut_to_body(Sample(image, regions, Modality.CT, Region(0), masks=masks))
+    assert cut.image.shape == cut.regions.shape == cut.masks.shape[1:] == (60, 60)
+    assert cut.masks.all()
+
+
+def test_a_view_comes_from_the_seed_alone(atlas):
+    sample = ct_mr_items(atlas)[0].load()
+    views = [AtlasViews([])(sample, 32, np.random.default_rng(5)) for _ in range(2)]
+    assert (views[0][0].image == views[1][0].image).all()
+    assert [p.text for p in views[0][1]] == [p.text for p in views[1][1]]
+
+
+def test_the_product_does_not_know_the_laboratory():
+    for path in (ENGINE / "fasttextdiff").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.startswith("fasttextdiff_lab") for name in names), path
