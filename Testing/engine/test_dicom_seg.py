@@ -310,6 +310,9 @@ def test_a_source_that_cannot_be_referred_to_is_one_line_before_the_work(samples
     path = tmp_path / "result.dcm"
     assert "this is none" in refused(read_volume(next((samples / "chest_ct").glob("*.nii.gz"))), path)
     assert "lack UIDs" in refused(read_volume(samples / "abdominal_ct_dicom"), path)
+    shared = stack(tmp_path / "b", SOPInstanceUID="1.2.3")
+    assert shared.shape[0] == 5
+    assert "5 files share 1 SOP Instance UIDs" in refused(shared, path)
     assert "Frame of Reference" in refused(stack(tmp_path / "a", FrameOfReferenceUID=None), path)
     for n, heights in enumerate(([1.0, 5.0], [9.0, 13.0])):
         (tmp_path / "two").mkdir(exist_ok=True)

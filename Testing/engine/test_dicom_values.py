@@ -172,3 +172,14 @@ def test_acquisitions_that_lie_in_one_another_are_refused(tmp_path, attributes):
 )
 def test_acquisitions_one_after_another_are_one_stack(tmp_path, attributes):
     assert read_volume(write_chest(tmp_path, **attributes)).shape == HU.shape
+
+
+def test_one_series_uid_a_slice_is_refused_with_a_short_list(tmp_path):
+    message = refusal(write_chest(tmp_path, np.concatenate([HU] * 4), SeriesInstanceUID=lambda n: f"1.2.3.{n}"))
+    assert "24 image series" in message
+    assert message.count("UID 1.2.3.") == 10
+
+
+def test_frames_of_nuclear_medicine_are_refused(tmp_path):
+    write_slice(tmp_path / "nm.dcm", HU, Modality="NM", NumberOfFrames=6, ImagePositionPatient=None)
+    assert "nuclear medicine" in refusal(tmp_path / "nm.dcm")

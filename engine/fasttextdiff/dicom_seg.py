@@ -116,7 +116,8 @@ def check_source(volume: Volume) -> None:
     """Refuse a volume whose segmentation could not refer to images, before time is spent on it.
 
     Raises:
-        UsageError: not read from DICOM, without UIDs or frame of reference, or from several multi-frame objects.
+        UsageError: not read from DICOM, without UIDs of its own for each file, without frame of reference, or from
+            several multi-frame objects.
     """
     source = volume.source
     if not source.frames:
@@ -130,6 +131,12 @@ def check_source(volume: Volume) -> None:
             f"{source.path}: the images have no Frame of Reference UID, needed by DICOM SEG; {_USE_INSTEAD}"
         )
     files = {file for file, _ in source.frames}
+    uids = {uid for (file, _), uid in zip(source.frames, source.instance_uids, strict=True)}
+    if len(uids) < len(files):
+        raise UsageError(
+            f"{source.path}: {len(files)} files share {len(uids)} SOP Instance UIDs, so that DICOM SEG cannot refer to "
+            f"each; {_USE_INSTEAD}"
+        )
     if len(files) > 1 and len(files) < len(source.frames):
         raise UsageError(f"{source.path}: DICOM SEG cannot refer to {len(files)} multi-frame objects; {_USE_INSTEAD}")
 
@@ -335,7 +342,8 @@ def _segmentation(volume: Volume, segments: Sequence[DicomSegment], images: Sequ
     _settle(segmentation, segments, created, uid("dimensions"))
     if volume.is_planar:
         segmentation.PatientOrientation = images[0].get("PatientOrientation") or ""
-        del segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+        # of an Imager Pixel Spacing, measured at the detector, highdicom makes none
+        segmentation.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
     _fill_frames(segmentation, volume, segments)
     return segmentation
 

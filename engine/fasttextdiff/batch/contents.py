@@ -10,6 +10,7 @@ from typing import Any
 from fasttextdiff.batch.headers import FOREIGN, LABELLED, DicomFile, ImageFile, is_named_like_labels, look_at
 from fasttextdiff.batch.plan import Skipped, merged
 from fasttextdiff.batch.tree import files_below, is_file, is_folder, reason_of
+from fasttextdiff.dicom_headers import lost_slices
 from fasttextdiff.errors import Cancelled, UsageError
 from fasttextdiff.reading import quiet
 
@@ -55,12 +56,32 @@ def contents_of(place: Path, progress: Progress | None) -> Contents:
         seen = list(_look_at_all(files, progress))
     if is_folder(place):
         seen = [_without_labels(one, place) for one in seen]
-    left_out = [one for one in seen if isinstance(one, Skipped)]
+    dicom, left_out = _with_lost_slices(
+        [one for one in seen if isinstance(one, DicomFile)], [one for one in seen if isinstance(one, Skipped)]
+    )
     return Contents(
-        dicom=(*(one for one in seen if isinstance(one, DicomFile)), *missing),
+        dicom=(*dicom, *missing),
         others=tuple(one for one in seen if isinstance(one, ImageFile)),
         skipped=(*skipped, *_without_crowds(left_out)),
     )
+
+
+def _with_lost_slices(dicom: list[DicomFile], skipped: list[Skipped]) -> tuple[list[DicomFile], list[Skipped]]:
+    """Count files that do not tell their series to all series of their folder: each may lack a slice now."""
+    nameless = [file for file in dicom if file.problem and not file.series_uid]
+    whole = [file for file in dicom if file not in nameless]
+    unread = set(lost_slices([file.path for file in dicom], [one.path for one in skipped]))
+    series: dict[Path, set[tuple[str, str]]] = {}
+    for file in whole:
+        if file.images and file.series_uid:
+            series.setdefault(file.path.parent, set()).add((file.study_uid, file.series_uid))
+    lost = [(file.path, file.problem) for file in nameless]
+    lost += [(one.path, one.reason) for one in skipped if one.path in unread]
+    added: list[DicomFile] = []
+    for path, problem in lost:
+        owners = sorted(series.get(path.parent, {("", "")}))
+        added += [DicomFile(path, study, uid, images=1, problem=problem) for study, uid in owners]
+    return whole + added, [one for one in skipped if one.path not in unread]
 
 
 def report(progress: Progress | None, done: int, total: int) -> None:

@@ -33,6 +33,8 @@ _TAGS = [
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "ImagePositionPatient",
+    "InstanceNumber",
+    "AcquisitionNumber",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "NumberOfFrames",
@@ -74,6 +76,8 @@ class DicomFile:
         images: frames; 0 for reports and other objects without any.
         is_color: more than one sample a pixel.
         is_placed: whether the file itself has an Image Position (0020,0032).
+        place: Image Position (0020,0032), Instance Number (0020,0013) and Acquisition Number (0020,0012) as text: what
+            tells images with one UID from copies.
         problem: why the file cannot be used; empty if it can.
     """
 
@@ -88,7 +92,13 @@ class DicomFile:
     images: int = 0
     is_color: bool = False
     is_placed: bool = False
+    place: str = ""
     problem: str = ""
+
+    @property
+    def image(self) -> tuple[tuple[str, str], str, str]:
+        """What only copies of an image have in common; UIDs alone are not to be relied on after anonymisation."""
+        return self.series, self.instance_uid, self.place
 
     @property
     def series(self) -> tuple[str, str]:
@@ -174,6 +184,9 @@ def _parse(path: Path, dataset: Any, pixel_bytes: int | None) -> DicomFile:
         description=_text(dataset, "SeriesDescription"),
         images=int(dataset.get("NumberOfFrames") or 1) if is_image else 0,
         is_color=int(dataset.get("SamplesPerPixel") or 1) > 1,
+        place="|".join(
+            _text(dataset, word) for word in ("ImagePositionPatient", "InstanceNumber", "AcquisitionNumber")
+        ),
         is_placed=bool(dataset.get("ImagePositionPatient")),
         problem=CUT_SHORT if not kind or _is_cut_short(dataset, is_image, pixel_bytes) else "",
     )

@@ -178,13 +178,13 @@ def summary_rows(plan: Plan, folder: BatchFolder) -> list[dict[str, Any]]:
             state = "waiting" if failure is None else "failed"
             rows.append({"case": case.name, "state": state, "warnings": failure or ""})
             continue
-        rows += [_row(case.name, found, taken) for found in record["findings"]]
+        rows += [_row(case.name, found, record["notes"], taken) for found in record["findings"]]
     return rows
 
 
-def _row(name: str, found: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
+def _row(name: str, found: Mapping[str, Any], notes: Sequence[str], taken: Mapping[str, Any]) -> dict[str, Any]:
     shared = {key: found[key] for key in ("finding", "ml", "voxels", "presence", "uncertainty", "disagreement")}
-    return {"case": name, "state": "done", **shared, **taken, "warnings": "; ".join(found["warnings"])}
+    return {"case": name, "state": "done", **shared, **taken, "warnings": "; ".join([*found["warnings"], *notes])}
 
 
 def failures(plan: Plan, folder: BatchFolder) -> list[tuple[str, str]]:

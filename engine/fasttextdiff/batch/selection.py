@@ -120,20 +120,19 @@ def _is_wanted_capture(file: DicomFile, wanted: Modality | None) -> bool:
 
 def _each_once(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[DicomFile]]:
     """The files without those that repeat an SOP instance of the same series, and the latter."""
-    seen: set[tuple[tuple[str, str], str]] = set()
+    seen: set[tuple[tuple[str, str], str, str]] = set()
     once: list[DicomFile] = []
     copies: list[DicomFile] = []
     for file in files:
-        key = (file.series, file.instance_uid)
-        (copies if file.instance_uid and key in seen else once).append(file)
-        seen.add(key)
+        (copies if file.instance_uid and file.image in seen else once).append(file)
+        seen.add(file.image)
     return once, copies
 
 
 def _spoilt(damaged: Sequence[DicomFile], whole: Sequence[DicomFile]) -> Counter[tuple[str, str]]:
     """How many images each series lacks: those that are damaged and of which there is no whole copy."""
-    there = {(file.series, file.instance_uid) for file in whole if file.instance_uid}
-    return Counter(file.series for file in damaged if (file.series, file.instance_uid) not in there)
+    there = {file.image for file in whole if file.instance_uid}
+    return Counter(file.series for file in damaged if file.image not in there)
 
 
 def _grouped(files: Iterable[DicomFile]) -> list[Series]:
