@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up; a module may import from its own row or from below.
 LAYERS = (
     {"version", "errors", "findings"},
-    {"volume", "environment", "allocator", "tables", "bootstrap", "calibration", "hounsfield", "file_checks"},
+    {"volume", "environment", "allocator", "tables", "bootstrap"}
+    | {"calibration", "hounsfield", "file_checks", "overwriting"},
     {"model_info", "result", "orientation", "preprocessing", "output_files", "denoiser", "fusion", "feature_cache"},
     {"text_encoder", "worker_fields"},
     {

@@ -114,14 +114,20 @@ def segment(
     """
     from fasttextdiff.model_info import require_words
     from fasttextdiff.version import DISCLAIMER
-    from fasttextdiff.writing import check_segmentation_source, segmentation_notes, write_segmentation
+    from fasttextdiff.writing import (
+        check_not_source,
+        check_segmentation_source,
+        segmentation_notes,
+        write_segmentation,
+    )
 
-    _check_outputs(output, fractional, preview, uncertainty)
+    outputs = _check_outputs(image, output, fractional, preview, uncertainty)
     for text in finding:
         require_words(text)
     options = {"slices": _pair(slices, ":", int, "--slices"), "window": _pair(window, ",", float, "--window")}
     volume = _read(image, modality, series)
     check_segmentation_source(volume, output)
+    check_not_source(outputs, volume)
     segmenter = _load(model, device, dtype)
     segmenter.check_findings(finding)
     with _progress("segmenting") as progress:
@@ -237,6 +243,8 @@ def train(
     run = read_config(config)
     if labels is not None:
         run = replace(run, labels=labels)
+    read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
+    _require_own_folder(run.output, read)
     if check and not run.datasets:
         raise UsageError(f"there is nothing to check: {config} names no datasets of your own")
     quiet_libraries()
@@ -286,6 +294,7 @@ def pretrain_text(
     """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
     from fasttextdiff.training.config import CompactModelConfig
 
+    _require_own_folder(output, [text, start])
     if start is not None:
         _check_encoder_folder(start)
     with _pretraining("pretrain-text", steps, output) as progress:
@@ -313,6 +322,7 @@ def distil_text(
 
     Ctrl-C saves and stops.
     """
+    _require_own_folder(output, [text, start, teacher])
     _check_encoder_folder(start)
     with _pretraining("distil-text", steps, output) as progress:
         from fasttextdiff.training import distil_text as distillation
@@ -339,6 +349,7 @@ def pretrain_denoiser(
 
     The folder serves as `denoiser:` of a training configuration.
     """
+    _require_own_folder(output, [images, start])
     with _pretraining("pretrain-denoiser", steps, output) as progress:
         from fasttextdiff.training import pretrain_denoiser as pretraining
         from fasttextdiff.training.pretraining import Schedule
@@ -348,6 +359,17 @@ def pretrain_denoiser(
             images, output, start, schedule=schedule, size=size, batch=batch, seed=seed
         )
         pretraining.pretrain_denoiser(run, progress.report, progress.stopped, _note)
+
+
+def _require_own_folder(output: Path, inputs: Sequence[Path | str | None]) -> None:
+    """Refuse to train into a folder that the training reads.
+
+    Raises:
+        UsageError: it is one of them.
+    """
+    for folder in inputs:
+        if folder is not None and Path(folder).resolve() == output.resolve():
+            raise UsageError(f"cannot write {output}: the training reads from this folder; choose another one")
 
 
 def _check_encoder_folder(folder: Path) -> None:
@@ -400,6 +422,7 @@ def evaluate(
     from fasttextdiff.datasets import load_targets
     from fasttextdiff.evaluation_texts import choose_texts
     from fasttextdiff.output_files import check_writable
+    from fasttextdiff.overwriting import require_apart
 
     if report is not None:
         if text != "true" or protocol != "native" or json_output or masks:
@@ -414,9 +437,13 @@ def evaluate(
         raise UsageError("--samples and --no-pictures are about a report: add --report DIR")
     if protocol not in evaluation.PROTOCOLS:
         raise UsageError(f"'{protocol}' is not a protocol: use {' or '.join(evaluation.PROTOCOLS)}")
+    targets = load_targets(dataset, split)
     if json_output:
         check_writable(json_output)
-    targets = load_targets(dataset, split)
+        _require_no_data(json_output, dataset)
+    if masks is not None:
+        data = [file for target in targets for file in (target.image, target.mask)]
+        require_apart({evaluation.mask_path(masks, target) for target in targets}, data, "the data")
     texts = choose_texts([t.text for t in targets], text)[::every]
     targets = targets[::every]
     segmenter = _load(model, device, dtype)
@@ -464,6 +491,7 @@ def evaluate_control(
 
     if json_output:
         check_writable(json_output)
+        _require_no_data(json_output, dataset)
     targets = load_targets(dataset, split)[::every]
     segmenter = _load(model, device, dtype)
     answers = []
@@ -519,12 +547,14 @@ def benchmark(
     from fasttextdiff.benchmarks.measuring import as_json
     from fasttextdiff.benchmarks.suites import SUITES, Bench
     from fasttextdiff.output_files import check_writable
+    from fasttextdiff.overwriting import files_of, require_apart
 
     chosen = suite or list(SUITES)
     if unknown := [name for name in chosen if name not in SUITES]:
         raise UsageError(f"'{unknown[0]}' is not a suite: use {', '.join(SUITES)}")
     if json_output:
         check_writable(json_output)
+        require_apart([json_output], [] if image is None else files_of(image), "the image")
     volume = chest_phantom(3) if image is None else _read(image, None, None)
     bench = Bench(_load(model, device, dtype), volume, repeats, full_size, slices)
     figures = []
@@ -632,18 +662,35 @@ def _fail(error: BaseException, message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _check_outputs(output: Path, fractional: bool, preview: Path | None, uncertainty: Path | None) -> None:
-    """Find out about impossible outputs before time is spent."""
+def _check_outputs(
+    image: Path, output: Path, fractional: bool, preview: Path | None, uncertainty: Path | None
+) -> list[Path]:
+    """Find out about impossible outputs before time is spent; all files that will be written."""
     from fasttextdiff.output_files import check_writable
-    from fasttextdiff.writing import check_segmentation_path, check_uncertainty_path
+    from fasttextdiff.overwriting import files_of, require_apart, require_own_record
+    from fasttextdiff.writing import check_segmentation_path, check_uncertainty_path, segmentation_files
 
     check_segmentation_path(output, fractional)
     if preview is not None and preview.suffix.lower() != ".png":
         raise UsageError(f"a preview is a .png file, not {preview.name}")
     if uncertainty is not None:
         check_uncertainty_path(uncertainty)
-    for path in filter(None, (output, preview, uncertainty)):
+    outputs = [*segmentation_files(output), *filter(None, (preview, uncertainty))]
+    for path in outputs:
         check_writable(path)
+    require_apart(outputs, files_of(image))
+    for record in segmentation_files(output)[1:]:
+        require_own_record(record)
+    return outputs
+
+
+def _require_no_data(output: Path, dataset: Path) -> None:
+    """Refuse numbers that would replace a file of the data; a file of numbers that lies among them is replaced."""
+    from fasttextdiff.overwriting import require_apart
+
+    beside = [] if output.suffix.lower() == ".json" and output.name != "about.json" else [output]
+    if output.exists() and beside and dataset.resolve() in output.resolve().parents:
+        require_apart([output], beside, "the data")
 
 
 def _pair(text: str | None, separator: str, kind: Callable[[str], Any], option: str) -> tuple[Any, Any] | None:

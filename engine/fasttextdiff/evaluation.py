@@ -172,10 +172,16 @@ def _published_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return (small[0, 0] > 0).numpy()
 
 
+def mask_path(folder: Path, target: Target) -> Path:
+    """Where :func:`save_mask` writes."""
+    path = folder / (target.mask.parent.name if target.of_finding else "") / target.mask.name
+    return path.with_suffix(".png")
+
+
 def save_mask(folder: Path, target: Target, mask: NDArray[np.bool_]) -> None:
     """Write a predicted mask, 0 or 255, under the true mask's file name; targets by finding keep their subfolder."""
     from PIL import Image
 
-    path = folder / (target.mask.parent.name if target.of_finding else "") / target.mask.name
+    path = mask_path(folder, target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask.astype(np.uint8) * 255).save(path.with_suffix(".png"))
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path)

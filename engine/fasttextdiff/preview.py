@@ -15,6 +15,7 @@ from fasttextdiff.captions import drawable, font_for, wrap
 from fasttextdiff.errors import UsageError
 from fasttextdiff.orientation import DisplayPlane, display_plane
 from fasttextdiff.output_files import whole_files
+from fasttextdiff.overwriting import files_of, require_apart
 from fasttextdiff.preview_tiles import draw_slice, overlay_mask, tile_size, to_gray
 from fasttextdiff.result import FindingResult, SegmentationResult
 from fasttextdiff.segment_tags import presence_text
@@ -47,8 +48,11 @@ def write_preview(result: SegmentationResult, path: Path) -> None:
     """
     from PIL.PngImagePlugin import PngInfo
 
+    path = Path(path)
     if path.suffix.lower() != ".png":
         raise UsageError(f"cannot write a picture as {path.name!r}: the name must end in .png")
+    source = result.volume.source
+    require_apart([path], [*files_of(Path(source.path)), *(Path(file) for file, _ in source.frames)])
     with whole_files(path) as (temporary,):
         made_by = PngInfo()
         made_by.add_text("Software", SOFTWARE)

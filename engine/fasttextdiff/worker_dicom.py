@@ -21,7 +21,7 @@ from fasttextdiff.segment_tags import PREFIX, segment_names, texts_of_tags, unes
 from fasttextdiff.terminology import code_finding, coded_entry
 from fasttextdiff.volume import Volume
 from fasttextdiff.worker_fields import mapped_array, matrix_of, numbers, optional, required
-from fasttextdiff.writing import check_segmentation_path, check_segmentation_source, dicom_seg_notes
+from fasttextdiff.writing import check_not_source, check_segmentation_path, check_segmentation_source, dicom_seg_notes
 
 _ALGORITHMS = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
 _SAME_PLACE_MM = 0.05
@@ -59,6 +59,7 @@ def save_dicom_seg(request: Request, progress: Callable[[int, int], bool]) -> di
     segments = _segments(required(request, "segments", list))
     volume = _source(required(request, "files", list), required(request, "name", str))
     check_segmentation_source(volume, path)
+    check_not_source([path], volume)
     _require_same_grid(volume, segments, matrix_of(request))
     with whole_files(path) as (temporary,):
         _go_on(progress, 1)

@@ -6,6 +6,7 @@ Knows nothing about models, and nothing about pictures (see `preview`).
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +19,15 @@ from fasttextdiff import dicom_seg
 from fasttextdiff.errors import UsageError
 from fasttextdiff.nrrd import write_nrrd
 from fasttextdiff.output_files import whole_files
+from fasttextdiff.overwriting import files_of, require_apart, require_own_record
 from fasttextdiff.result import SegmentationResult, entropy
 from fasttextdiff.seg_nrrd import label_type, write_seg_nrrd
 from fasttextdiff.segment_tags import PREFIX
 from fasttextdiff.terminology import assign_colors, code_finding
 from fasttextdiff.version import DISCLAIMER
 from fasttextdiff.volume import Volume
+
+PathText = str | os.PathLike[str]
 
 SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 NIFTI_DESCRIPTION = b"FastTextDiff, research use only"
@@ -69,7 +73,23 @@ def check_uncertainty_path(path: Path) -> None:
     _extension(path, UNCERTAINTY_FORMATS, "an uncertainty map")
 
 
-def write_segmentation(result: SegmentationResult, path: Path, *, fractional: bool = False) -> list[Path]:
+def segmentation_files(path: Path) -> list[Path]:
+    """The files that :func:`write_segmentation` writes under a name, the segmentation first."""
+    is_nifti = _extension(path, SEGMENTATION_FORMATS, "a segmentation") in (".nii.gz", ".nii")
+    return [path, _record_path(path)] if is_nifti else [path]
+
+
+def check_not_source(outputs: Sequence[Path], volume: Volume) -> None:
+    """Refuse to write over a file that a volume was read from, or over one that belongs to it.
+
+    Raises:
+        UsageError: an output is such a file, or two are the same.
+    """
+    source = volume.source
+    require_apart(outputs, [*files_of(Path(source.path)), *(Path(file) for file, _ in source.frames)])
+
+
+def write_segmentation(result: SegmentationResult, path: PathText, *, fractional: bool = False) -> list[Path]:
     """Write the masks on the grid of the volume, in the format that the name ends in.
 
     `.seg.nrrd` is a Slicer segmentation whose segments carry names, codes and provenance as tags. `.nii.gz` and `.nii`
@@ -91,7 +111,9 @@ def write_segmentation(result: SegmentationResult, path: Path, *, fractional: bo
         MissingPackagesError: `.dcm` without highdicom.
         FastTextDiffError: the system refused to write, or see :func:`fasttextdiff.dicom_seg.write_dicom_seg`.
     """
+    path = Path(path)
     check_segmentation_path(path, fractional)
+    check_not_source(segmentation_files(path), result.volume)
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
     if extension in (".seg.nrrd", ".dcm"):
         with whole_files(path) as (temporary,):
@@ -101,6 +123,7 @@ def write_segmentation(result: SegmentationResult, path: Path, *, fractional: bo
                 write_seg_nrrd(result, temporary)
         return [path]
     record = _record_path(path)
+    require_own_record(record)
     with whole_files(path, record) as (temporary, temporary_record):
         _write_nifti(temporary, result.volume, _labels(result))
         text = json.dumps(_record(result, path), indent=2, ensure_ascii=False, allow_nan=False)
@@ -143,7 +166,7 @@ def dicom_seg_notes(volume: Volume, path: Path) -> list[str]:
     return []
 
 
-def write_uncertainty(result: SegmentationResult, path: Path) -> None:
+def write_uncertainty(result: SegmentationResult, path: PathText) -> None:
     """Write the entropy of the probability, averaged over the noise samples, in bits as float32.
 
     It ranks wrong pixels and wrong slices better than the samples' disagreement does (`evaluate --report` compares
@@ -157,7 +180,9 @@ def write_uncertainty(result: SegmentationResult, path: Path) -> None:
         UsageError: another extension, or a place that cannot be written to.
         FastTextDiffError: the system refused to write.
     """
+    path = Path(path)
     extension = _extension(path, UNCERTAINTY_FORMATS, "an uncertainty map")
+    check_not_source([path], result.volume)
     maps = [entropy(finding.probability) for finding in result.findings]
     with whole_files(path) as (temporary,):
         if extension == ".nrrd":

@@ -15,6 +15,7 @@ from fasttextdiff.batch.cases import find_cases
 from fasttextdiff.batch.events import Listener, Tally
 from fasttextdiff.batch.plan import CaseOptions, Plan
 from fasttextdiff.batch.stopping import Stop
+from fasttextdiff.errors import UsageError
 from fasttextdiff.output_files import whole_files
 
 if TYPE_CHECKING:
@@ -79,12 +80,14 @@ class BatchRequest:
             UsageError: as `find_cases`.
             Cancelled: it was wished to stop.
         """
+        if self.source.is_file() and self.output.resolve() in self.source.resolve().parents:
+            raise UsageError(f"{self.source} lies in the output folder {self.output}: choose another output folder")
 
         def looked(done: int, total: int) -> bool:
             listener.looked(done, total)
             return not stop.is_set()
 
-        return find_cases(
+        plan = find_cases(
             self.source,
             self.findings,
             CaseOptions(plane=self.plane, samples=self.samples, seed=self.seed, threshold=self.threshold),
@@ -93,6 +96,8 @@ class BatchRequest:
             largest_series=self.largest_series,
             progress=looked,
         )
+        _require_outside(plan, self.output)
+        return plan
 
     def workers_for(self, run: Run, stop: Stop) -> Workers:
         """Whoever is to work on the cases."""
@@ -111,6 +116,19 @@ class BatchRequest:
         content |= {"source": str(self.source.absolute()), "output": str(self.output.absolute())}
         with whole_files(self.output / REQUEST) as (temporary,):
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _require_outside(plan: Plan, output: Path) -> None:
+    """Refuse images that lie where results go: a case's folder is emptied before it is written.
+
+    Raises:
+        UsageError: there is one.
+    """
+    place = output.resolve()
+    for case in plan.cases:
+        for file in case.files or (case.path,):
+            if place == file.resolve() or place in file.resolve().parents:
+                raise UsageError(f"{file} is to be segmented and lies in the output folder: choose another folder")
 
 
 def show_dry_run(request: BatchRequest, listener: Listener, stop: Stop) -> None:
