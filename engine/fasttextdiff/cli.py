@@ -5,11 +5,13 @@ Everything heavy is imported inside the commands, so that `--help` answers at on
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -122,6 +124,7 @@ def segment(
     )
 
     outputs = _check_outputs(image, output, fractional, preview, uncertainty)
+    finding = [_text(text) for text in finding]
     for text in finding:
         require_words(text)
     options = {"slices": _pair(slices, ":", int, "--slices"), "window": _pair(window, ",", float, "--window")}
@@ -195,8 +198,9 @@ def batch(
     part = _pair(shard, "/", int, "--shard")
     if part is None or not 1 <= part[0] <= part[1]:
         raise UsageError(f"--shard takes K/N with K from 1 to N, not '{shard}'")
+    texts = tuple(_text(text) for text in finding or ())
     request = BatchRequest(
-        source, output, tuple(finding or ()), tuple(formats or [".seg.nrrd"]), fractional, modality, series,
+        source, output, texts, tuple(formats or [".seg.nrrd"]), fractional, modality, series,
         largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
         tls_ca_file, tls_cert, tls_key,
     )  # fmt: skip
@@ -631,8 +635,10 @@ def main() -> NoReturn:
     """Run the command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
     signal.signal(signal.SIGTERM, _terminate)
     keep_freed_memory()
+    _speak_any_encoding()
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # a full disk is to be told here, not while Python ends
         if code == Cancelled.exit_code:  # newer releases of typer turn Ctrl-C into this exit code, without a word
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
@@ -644,6 +650,9 @@ def main() -> NoReturn:
         _fail(error, "stopped; nothing was written", Cancelled.exit_code)
     except MemoryError as error:
         _fail(error, "there is not enough memory: try fewer slices (--slices) or close other programs", 1)
+    except OSError as error:  # the system refused, e.g. a standard output that is full: no defect of ours
+        reason = (error.strerror or str(error)).lower()
+        _fail(error, f"cannot use {error.filename or 'the standard output'}: {reason}", 1)
     except Exception as error:
         _fail(error, f"internal error, {type(error).__name__}: {error}; run with -v and report it", 1)
 
@@ -658,8 +667,32 @@ def _fail(error: BaseException, message: str, code: int) -> NoReturn:
         import traceback
 
         traceback.print_exception(error)
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    with suppress(OSError):  # a full standard error cannot be told of
+        typer.echo(f"error: {' '.join(message.split())}", err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # nor may Python try again while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+def _speak_any_encoding() -> None:
+    """Take words in UTF-8 and print what the terminal cannot show as escapes, in the C locale too."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _text(argument: str) -> str:
+    """An argument as the UTF-8 that it was typed in; Python keeps bytes that the locale does not know as surrogates.
+
+    Raises:
+        UsageError: it is no UTF-8.
+    """
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        raise UsageError("a finding is not in UTF-8: set the terminal to UTF-8 and type it again") from None
 
 
 def _check_outputs(

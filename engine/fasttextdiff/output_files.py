@@ -6,6 +6,7 @@ Knows nothing about what is in the files.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -13,6 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
+
+_LONGEST_NAME = 255
+"""Bytes of a file name that the file systems of Linux, macOS and Windows take."""
 
 
 def check_writable(path: Path) -> None:
@@ -22,6 +26,8 @@ def check_writable(path: Path) -> None:
         UsageError: the folder is missing or may not be written to, or `path` is itself a folder.
     """
     folder = path.parent
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise UsageError(f"cannot write {path.name[:40]}...: the name is longer than {_LONGEST_NAME} bytes; shorten it")
     if not folder.is_dir():
         raise UsageError(f"cannot write {path}: the folder {folder} does not exist; create it or choose another")
     if path.is_dir():

@@ -5,6 +5,7 @@ Knows nothing about display, models or where a result is written; DICOM's own ru
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,9 +36,9 @@ _TIFF_PHOTOMETRIC = 0x0106
 
 
 def read_volume(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
-    modality: Modality | None = None,
+    modality: Modality | str | None = None,
     series_uid: str | None = None,
     files: Sequence[Path] | None = None,
 ) -> Volume:
@@ -49,18 +50,36 @@ def read_volume(
 
     Args:
         path: file or folder.
-        modality: what the image is; None takes it from the DICOM header or guesses it from the voxels.
+        modality: what the image is, or its name ("ct"); None takes it from the DICOM header or
+            guesses it from the voxels.
         series_uid: DICOM Series Instance UID (0020,000E), for folders with several series.
         files: the DICOM files of the image, where they are known: the folder `path` is not searched then.
 
     Raises:
-        UsageError: the path, or the choice of series, time point or page, does not name one image.
+        UsageError: there is no such modality; or the path, or the choice of series, time point or page, does not name
+            one image.
         FastTextDiffError: the file is damaged, unsupported, or its slices do not make up one volume.
     """
     path = Path(path)
+    if len(os.fsencode(path.name)) > 255:  # bytes that file systems allow
+        raise UsageError(f"{path.name[:40]}...: no file has a name as long as this")
+    if modality is not None:
+        modality = modality_named(modality)
     with quiet():
         decoded = _decode(path, series_uid, files)
     return volume_from(decoded, modality)
+
+
+def modality_named(name: Modality | str) -> Modality:
+    """A modality by its name, whatever the capital letters.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    try:
+        return Modality(name.lower() if isinstance(name, str) and not isinstance(name, Modality) else name)
+    except ValueError:
+        raise UsageError(f"{name!r} is not a modality: use {', '.join(m.value for m in Modality)}") from None
 
 
 @contextmanager

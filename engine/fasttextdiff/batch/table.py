@@ -151,6 +151,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 def _read_json(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
         rows = json.loads(_text(path))
+    except RecursionError:
+        raise UsageError(f"{path}: this JSON is nested too deeply for a job table") from None
     except ValueError as problem:
         raise UsageError(f"{path}: this is not JSON: {problem}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

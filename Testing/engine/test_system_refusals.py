@@ -1,0 +1,63 @@
+"""What the system refuses, or a shell garbles, is one line for the user, and never an internal error of ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.reading import read_volume
+from fasttextdiff.volume import Modality
+
+
+def cli(*arguments: object, stdout: object = subprocess.PIPE, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "fasttextdiff", *map(str, arguments)],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    return done.returncode, done.stderr.decode("utf-8", "replace")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "x.png")
+    return tmp_path / "x.png"
+
+
+def test_a_name_that_is_too_long_is_refused_as_input_and_as_output(picture):
+    long = picture.with_name("n" * 250 + ".seg.nrrd")
+    code, said = cli("segment", picture, "-f", "left lung", "-o", long)
+    assert code == 2
+    assert "255 bytes" in said
+    with pytest.raises(UsageError, match="no file has a name"):
+        read_volume(long)
+
+
+def test_a_job_table_nested_too_deeply_is_refused(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    code, said = cli("batch", tmp_path / "deep.json", "-f", "left lung", "-o", tmp_path / "out", "--dry-run")
+    assert code == 2
+    assert "nested too deeply" in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_standard_output_is_one_line():
+    with Path("/dev/full").open("wb") as full:
+        code, said = cli("--help", stdout=full)
+    assert code == 1
+    assert said.strip() == "error: cannot use the standard output: no space left on device"
+
+
+def test_a_modality_is_taken_by_its_name_or_refused_at_once(picture):
+    assert read_volume(str(picture), modality="xray").modality is Modality.XRAY
+    with pytest.raises(UsageError, match="use ct, mr"):
+        read_volume(picture, modality="pet")
