@@ -327,7 +327,7 @@ def test_a_pasted_report_becomes_a_line_a_sentence_with_negations_unticked(panel
     panel.ui.findingsTextEdit.setFocus()
     panel.ui.findingsTextEdit.paste()
     lines = panel.widget.findings.lines
-    assert any(line.startswith("Ground-glass opacity in the left lung") for line in lines)
+    assert any(line.startswith("ground-glass opacity in the left lung") for line in lines)
     assert any("pleural effusion" in line for line in panel.widget.findings.unticked)
     assert not any("pleural effusion" in line for line in panel.widget.findings.findings)
     table = panel.ui.findingsTable
@@ -352,7 +352,7 @@ def test_pasting_a_report_is_undone_in_one_step_and_so_is_what_the_history_adds(
     panel.type("nodule\n")
     panel.qt.QApplication.clipboard().setText(report)
     panel.ui.findingsTextEdit.paste()
-    assert panel.widget.findings.lines == ["nodule", "Ground-glass opacity in the left lung", "No pleural effusion"]
+    assert panel.widget.findings.lines == ["nodule", "ground-glass opacity in the left lung", "No pleural effusion"]
     panel.key(panel.qt.Qt.Key_Z, panel.qt.Qt.ControlModifier)
     assert panel.widget.findings.lines == ["nodule"]
     panel.widget.findings.add("mass")
