@@ -81,7 +81,7 @@ def files_in(*folders):
         for path in folder.rglob("*")
         if path.is_file()
         and path.name not in ("CMakeLists.txt", "PERFORMANCE.md")  # for developers
-        and not {"__pycache__", "fasttextdiff.egg-info"} & set(path.parts)
+        and not {"__pycache__", "fasttextdiff.egg-info", "fasttextdiff_lab"} & set(path.parts)  # not for Slicer
     }
 
 
