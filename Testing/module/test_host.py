@@ -44,6 +44,8 @@ class EchoWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.parameters = EchoParameters(ScriptedLoadableModuleLogic().getParameterNode())
+        # without a reference that outlives the panel, Slicer 5.10 crashes: disconnectGui leaves an observer
+        slicer.modules.echoParameterNode = self.parameters.parameterNode
         self.tag = self.parameters.connectParametersToGui(
             {"inputVolume": self.ui.volumeSelector, "samples": self.ui.samples, "threshold": self.ui.threshold})
         self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
