@@ -20,6 +20,7 @@ from PIL import Image
 from tiny_models import save_text_encoder
 
 from fasttextdiff import cli
+from fasttextdiff.version import __version__
 
 
 @pytest.fixture
@@ -308,6 +309,14 @@ def test_a_denoiser_is_pretrained_from_the_command_line_past_a_damaged_file(run,
     code, _, err = run("pretrain-denoiser", tmp_path / "none", "-o", tmp_path / "new", with_model=False)
     assert code == 2
     assert "none" in error_line(err)
+
+
+def test_the_version_is_shown_without_a_command(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fasttextdiff", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (stopped.value.code, out, err) == (0, f"fasttextdiff {__version__}\n", "")
 
 
 def test_help_of_every_command_says_what_it_does(run):

@@ -60,16 +60,23 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 
 
-@app.callback()
-def _options(
-    verbose: Verbose = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-) -> None:
-    if version:
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
         from fasttextdiff.version import __version__
 
         typer.echo(f"fasttextdiff {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Verbose = False,
+    # eager: else the missing command is complained of first
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command(no_args_is_help=True)
