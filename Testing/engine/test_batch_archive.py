@@ -129,13 +129,13 @@ def broken(archive):
     cut.write_bytes(cut.read_bytes()[:-100])
     header = archive.study("cut in the header", "the series is not whole")[4]
     header.write_bytes(header.read_bytes()[:700])
-    empty = archive.study("empty file", "not evenly spaced")[2]
+    empty = archive.study("empty file", "the series is not whole")[2]
     empty.write_bytes(b"")
-    zeros = archive.study("zeros", "not evenly spaced")[1]
+    zeros = archive.study("zeros", "the series is not whole")[1]
     zeros.write_bytes(bytes(zeros.stat().st_size))
-    text = archive.study("text", "done")[0].with_name("JANE readme.dcm")
+    text = archive.study("text", "the series is not whole")[0].with_name("JANE readme.dcm")
     text.write_text("this is no DICOM of DOE")
-    nonsense = archive.study("nonsense", "done")[0].with_name("JANE nonsense")
+    nonsense = archive.study("nonsense", "the series is not whole")[0].with_name("JANE nonsense")
     nonsense.write_bytes(b"\0" * 128 + b"DICM" + b"DOE nonsense" * 9)
     lost = archive.study("a slice of no place", "having a position in the patient")[3]
     slice_dataset(archive.pixels(), **{**header_of(lost), "ImagePositionPatient": None}).save_as(lost)

@@ -90,7 +90,7 @@ def test_nifti_and_segmentation_hold_the_same_masks(run, volume, tmp_path):
 BAD_OPTIONS = {
     "empty finding": (["-f", "   "], "finding is empty"),
     "other script": (["-f", "磨玻璃影"], "no Latin letters"),
-    "emoji": (["-f", "🫁🫁"], "no Latin letters"),
+    "emoji": (["-f", "🫁🫁"], "has no words"),
     "endless finding": (["-f", "opacity " * 1250], "shorten it"),
     "slices": (["-f", "lung", "--slices", "4"], "--slices"),
     "slices beyond": (["-f", "lung", "--slices", "0:99"], "0:99"),

@@ -46,7 +46,7 @@ class Answers:
         masks = [self.answer(re.search("left|right", text).group()) for text in findings]
         return SimpleNamespace(
             findings=[
-                SimpleNamespace(finding=text, mask=mask[None], presence=[float(mask.any())])
+                SimpleNamespace(typed="", finding=text, mask=mask[None], presence=[float(mask.any())])
                 for text, mask in zip(findings, masks, strict=True)
             ]
         )

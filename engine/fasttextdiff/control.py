@@ -107,7 +107,7 @@ def _answer(image: str, found: FindingResult, truth: NDArray[np.bool_], half: ND
     mask, wanted = found.mask[0], truth & half
     return Answer(
         image=image,
-        text=found.finding,
+        text=found.typed or found.finding,
         there=bool(wanted.any()),
         dice=score(image, found.finding, mask, wanted).dice,
         mask_px=int(mask.sum()),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.findings import same_key
 from fasttextdiff.volume import Volume
 
 
@@ -104,6 +105,14 @@ class SegmentationResult:
     def overlapping(self) -> bool:
         """Whether any voxel belongs to two findings."""
         return overlapping([finding.mask for finding in self.findings])
+
+    def of(self, text: str) -> FindingResult:
+        """The result for a text, however that finding is spelled.
+
+        Raises:
+            KeyError: it was not asked for.
+        """
+        return {same_key(finding.finding): finding for finding in self.findings}[same_key(text)]
 
     @property
     def probability(self) -> dict[str, NDArray[np.float32]]:

@@ -62,10 +62,11 @@ def ask(
     """
     image = load_image(path, grey=True)
     described = segmenter.describe(picture_volume(image, modality, str(path)))
-    found = {f.finding: f for f in segmenter.decode(described, [text for _, text, _ in questions]).findings}
+    result = segmenter.decode(described, [text for _, text, _ in questions])
     answers = []
     for group, text, truth in questions:
-        mask, presence = found[text].mask[0], float(found[text].presence[0])
+        found = result.of(text)
+        mask, presence = found.mask[0], float(found.presence[0])
         true = np.zeros(mask.shape, bool) if truth is None else truth
         dice = score(path.name, text, mask, true).dice
         answers.append(Answer(group, path.name, bool(true.any()), dice, float(mask.mean()), presence))

@@ -126,8 +126,8 @@ def measure(
         image = segmenter.describe(volume)
         asked = {mode: lines[turn] for mode, lines in texts.items()}
         # the only encoding of the image with this noise: whatever is asked below finds its features in the cache
-        masks = segmenter.decode(image, list(asked.values()), threshold=threshold).mask
-        scores = {mode: score(target.image.name, text, masks[text][0], truth) for mode, text in asked.items()}
+        found = segmenter.decode(image, list(asked.values()), threshold=threshold)
+        scores = {mode: score(target.image.name, text, found.of(text).mask[0], truth) for mode, text in asked.items()}
         if target.modality is Modality.XRAY and not target.of_finding:
             done.answers += answers_for(segmenter, image, truth, turn, target.image.name, threshold)
         sampled = _sampled(_ask_again(segmenter, image, target.text, samples, threshold), target, truth, done.pixels)
