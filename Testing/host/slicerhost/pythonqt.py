@@ -88,6 +88,8 @@ def _setAttribute(self, name, value):
     elif hasattr(static, "__set__"):
         static.__set__(self, value)
     elif _cppBase(cls) is cls and not name.startswith("_") and type(value) is not QtCore.SignalInstance:
+        if UiLoader.loading:  # PySide makes attributes of a panel's widgets, PythonQt finds them as children
+            return
         raise AttributeError(f"'{name}' does not exist on {cls.__name__}, and C++ objects take no new attributes")
     else:
         self.__dict__[name] = value
@@ -157,6 +159,8 @@ def _keepGilInEventLoops():
 class UiLoader(QtUiTools.QUiLoader):
     """QUiLoader with the ctk and qMRML widgets; raises RuntimeError for widget classes that it does not know."""
 
+    loading = False
+
     def load(self, device):
         """The widget of a .ui file, its connections made: Qt does not know signatures with MRML types."""
         root = ElementTree.fromstring(bytes(device.readAll().data()))
@@ -170,7 +174,11 @@ class UiLoader(QtUiTools.QUiLoader):
             self.registerCustomWidget(cls)
         buffer = QtCore.QBuffer()
         buffer.setData(ElementTree.tostring(root))
-        widget = super().load(buffer)
+        UiLoader.loading = True
+        try:
+            widget = super().load(buffer)
+        finally:
+            UiLoader.loading = False
         widgets = {child.objectName: child for child in (widget, *widget.findChildren(QtWidgets.QWidget))}
         for connection in connections:
             sender, signal, receiver, slot = (connection[index].text for index in range(4))
