@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fasttextdiff.training.config import TrainingConfig
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 Config = Annotated[Path, typer.Argument(help="YAML file, see fasttextdiff_lab/configs.")]
@@ -22,12 +25,10 @@ def train(config: Config, output: Output = None) -> None:
     """Train, or resume from the last checkpoint. Ctrl-C saves a checkpoint and stops."""
     from fasttextdiff.allocator import keep_freed_memory
     from fasttextdiff.pipeline import quiet_libraries
-    from fasttextdiff.training.config import read_config
     from fasttextdiff.training.progress import TrainingProgress
     from fasttextdiff_lab.recipe import train_recipe
 
-    run = read_config(config)
-    run = replace(run, output=output.resolve()) if output else run
+    run = _configured(config, output)
     quiet_libraries()
     keep_freed_memory()
     with TrainingProgress(run.name, run.total_steps, run.output) as progress:
@@ -37,12 +38,10 @@ def train(config: Config, output: Output = None) -> None:
 @app.command()
 def snapshot(config: Config, folder: Path, output: Output = None) -> None:
     """Write the model of a run's last checkpoint (EMA weights) to a folder."""
-    from fasttextdiff.training.config import read_config
     from fasttextdiff_lab.recipe import taught_by_atlases
     from fasttextdiff_lab.snapshot import save_snapshot
 
-    run = read_config(config)
-    run = replace(run, output=output.resolve()) if output else run
+    run = _configured(config, output)
     assert run.data is not None
     typer.echo(f"wrote {folder}: {save_snapshot(run, taught_by_atlases(run.data), folder)} steps")
 
@@ -81,6 +80,14 @@ def measure(
         answers = [asdict(answer) for answer in (*xrays, *sick, *atlas)]
         content = {"figures": figures, "lines": [asdict(line) for line in lines], "answers": answers}
         report.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _configured(config: Path, output: Path | None) -> TrainingConfig:
+    """The run of a configuration, in another folder if one is given."""
+    from fasttextdiff.training.config import read_config
+
+    run = read_config(config)
+    return replace(run, output=output.resolve()) if output else run
 
 
 if __name__ == "__main__":

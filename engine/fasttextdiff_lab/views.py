@@ -19,7 +19,7 @@ from fasttextdiff.training.prompts import (
     steered_prompt,
     whole_prompt,
 )
-from fasttextdiff.training.samples import Region, Sample
+from fasttextdiff.training.samples import Sample
 from fasttextdiff.volume import Modality
 from fasttextdiff_lab.appearance import Levels, altered
 from fasttextdiff_lab.atlas import source_of
@@ -133,8 +133,3 @@ def shown_areas(view: Sample) -> Area:
     if view.modality is Modality.XRAY:
         return SHOWN_XRAY
     return SHOWN.get(source_of(view), TRUNK)
-
-
-def is_healthy(sample: Sample) -> bool:
-    """Whether an image is known to show no lesion of the lungs."""
-    return bool(Region.LESION & sample.annotated) and not (sample.regions & np.uint8(Region.LESION)).any()
