@@ -12,9 +12,8 @@ import vtk
 from slicer.i18n import tr as _
 
 from .BatchCases import BatchCase
-from .DicomSource import startsLikeDicom
 from .EngineSession import EngineSession
-from .Geometry import SceneError
+from .Geometry import SceneError, startsLikeDicom
 from .Jobs import Steps
 from .SegmentationFiles import NIFTI, SEG_NRRD
 
@@ -72,7 +71,7 @@ def _imageSteps(session: EngineSession, case: BatchCase) -> Steps:
     path = Path(case.path)
     if not path.exists():
         return None
-    if path.is_file() and not startsLikeDicom(path):
+    if path.is_file() and not startsLikeDicom(str(path)):
         try:
             return slicer.util.loadVolume(str(path), {"name": case.name, "singleFile": True})
         except RuntimeError:

@@ -6,7 +6,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .Geometry import SceneError
+from .Geometry import SceneError, startsLikeDicom
 
 
 def dicomFiles(volumeNode: Any) -> list[str]:
@@ -18,7 +18,7 @@ def dicomFiles(volumeNode: Any) -> list[str]:
     uids = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
     files = _filesInDatabase(uids) or _filesOfStorage(volumeNode)
     present = [file for file in files if Path(file).is_file()]
-    if not uids and not (present and startsLikeDicom(Path(present[0]))):
+    if not uids and not (present and startsLikeDicom(present[0])):
         raise SceneError(_("'{name}' was not loaded from DICOM.").format(name=volumeNode.GetName()))
     if len(present) < max(1, len(files)):
         message = _("{count} of {total} DICOM files of '{name}' are gone: import the study again.")
@@ -41,12 +41,3 @@ def _filesOfStorage(volumeNode: Any) -> list[str]:
         return []
     others = [storage.GetNthFileName(n) for n in range(storage.GetNumberOfFileNames())]
     return list(dict.fromkeys([storage.GetFileName(), *filter(None, others)]))
-
-
-def startsLikeDicom(path: Path) -> bool:
-    """Whether a file has "DICM" after a preamble of 128 bytes (PS3.10 section 7.1)."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False

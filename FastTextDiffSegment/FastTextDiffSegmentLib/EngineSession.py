@@ -28,7 +28,7 @@ class VolumeSource:
 
     Attributes:
         key: equal for equal content; anything else is handed over again.
-        array: (k, j, i) or (k, j, i, c) voxels.
+        array: voxels (slice, row, column) or (slice, row, column, c).
         ijkToRas: 4x4, without parent transforms: the sides of the patient are those of the image itself.
         path: the file it was loaded from, or None; its DICOM header, if it has one, says what the image is.
         dicomModality: DICOM Modality (0008,0060) where known, else None.

@@ -1,16 +1,21 @@
 """Where a volume lies and which of its slices a view shows. Reads nodes; the only things it moves are slice views.
 
-Knows nothing about segments. Slices are those of the acquisition: index k of IJK, axis 0 of arrays (k, j, i).
+Knows nothing about segments. Slices are those of the acquisition, in slice order: (slice, row, column). For DICOM that
+is the storage order (k, j, i); in other formats slices may lie along any axis.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import permutations
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
+
+from .EnginePath import engineModule
 
 _COMPONENTS = (1, 3, 4)
 _PARALLEL = math.cos(math.radians(1.0))
@@ -100,6 +105,70 @@ def arrayShape(volumeNode) -> tuple[int, int, int]:
     return k, j, i
 
 
+def sliceAxis(volumeNode) -> int:
+    """The array axis (0 = k, 1 = j, 2 = i) along which the slices of the acquisition lie, by the engine's rule."""
+    if volumeNode.GetAttribute("DICOM.instanceUIDs") or startsLikeDicom(_storedFile(volumeNode)):
+        return 0
+    return int(_rule().slice_axis(ijkToRas(volumeNode).tolist(), arrayShape(volumeNode)))
+
+
+def inSliceOrder(volumeNode, array: np.ndarray) -> np.ndarray:
+    """View voxels (k, j, i[, c]) of a volume as (slice, row, column[, c]); nothing is copied."""
+    return np.moveaxis(array, sliceAxis(volumeNode), 0)
+
+
+def inStorageOrder(volumeNode, slices: np.ndarray) -> np.ndarray:
+    """View (slice, row, column) as voxels (k, j, i); nothing is copied."""
+    return np.moveaxis(slices, 0, sliceAxis(volumeNode))
+
+
+def sliceShape(volumeNode) -> tuple[int, int, int]:
+    """Number of slices, and of rows and columns in each."""
+    shape = arrayShape(volumeNode)
+    axis = sliceAxis(volumeNode)
+    rows, columns = (length for other, length in enumerate(shape) if other != axis)
+    return shape[axis], rows, columns
+
+
+def slicesToRas(volumeNode) -> np.ndarray:
+    """Matrix (4, 4) from (column, row, slice) to RAS in mm, without parent transforms."""
+    return _inSliceOrder(volumeNode, ijkToRas(volumeNode))
+
+
+def slicesToWorld(volumeNode) -> np.ndarray:
+    """Matrix (4, 4) from (column, row, slice) to where the volume is shown, in mm.
+
+    Raises:
+        SceneError: the volume is under a non-linear transform.
+    """
+    return _inSliceOrder(volumeNode, ijkToWorld(volumeNode))
+
+
+def _inSliceOrder(volumeNode, matrix: np.ndarray) -> np.ndarray:
+    across = 2 - sliceAxis(volumeNode)
+    return matrix[:, [*(axis for axis in range(3) if axis != across), across, 3]]
+
+
+@lru_cache(maxsize=1)
+def _rule() -> ModuleType:
+    return engineModule("slice_axis")
+
+
+def _storedFile(volumeNode) -> str:
+    storage = volumeNode.GetStorageNode()
+    return (storage.GetFileName() or "") if storage else ""
+
+
+@lru_cache(maxsize=64)
+def startsLikeDicom(path: str) -> bool:
+    """Whether a file has "DICM" after a preamble of 128 bytes (PS3.10 section 7.1); an empty path has not."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def voxelMl(volumeNode) -> float:
     """Volume of a voxel in millilitres, on the volume's own grid as in Slicer's Segment Statistics."""
     return abs(float(np.linalg.det(ijkToRas(volumeNode)[:3, :3]))) / 1000.0
@@ -107,7 +176,7 @@ def voxelMl(volumeNode) -> float:
 
 def pixelMm2(volumeNode) -> float:
     """Area of a pixel of a slice in square millimetres, on the volume's own grid."""
-    matrix = ijkToRas(volumeNode)
+    matrix = slicesToRas(volumeNode)
     return float(np.linalg.norm(np.cross(matrix[:3, 0], matrix[:3, 1])))
 
 
@@ -116,7 +185,7 @@ class ShownSlice:
     """Which slice of a volume a view shows.
 
     Attributes:
-        index: k, from 0; None where the view shows no slice as it was acquired.
+        index: slice, from 0; None where the view shows no slice as it was acquired.
         acrossPlane: the view cuts across the slices.
         outside: the view is parallel to the slices, but before the first or behind the last.
     """
@@ -132,7 +201,7 @@ def shownSlice(volumeNode, sliceNode) -> ShownSlice:
     Raises:
         SceneError: the volume is under a non-linear transform.
     """
-    toWorld, view = ijkToWorld(volumeNode), toArray(sliceNode.GetSliceToRAS())
+    toWorld, view = slicesToWorld(volumeNode), toArray(sliceNode.GetSliceToRAS())
     normal = view[:3, 2] / np.linalg.norm(view[:3, 2])
     if abs(float(normal @ _sliceNormal(toWorld))) < _PARALLEL:
         return ShownSlice(None, acrossPlane=True)
@@ -140,20 +209,20 @@ def shownSlice(volumeNode, sliceNode) -> ShownSlice:
     center, step = toWorld @ _sliceCenter(volumeNode, 0), toWorld[:3, 2]
     k = float(normal @ (view[:3, 3] - center[:3])) / float(normal @ step)
     index = math.floor(k + 0.5)
-    if not 0 <= index < arrayShape(volumeNode)[0]:
+    if not 0 <= index < sliceShape(volumeNode)[0]:
         return ShownSlice(None, outside=True)
     return ShownSlice(index)
 
 
 def _sliceNormal(matrix: np.ndarray) -> np.ndarray:
-    """Unit vector across the slices; with shear it is not the direction of k."""
+    """Unit vector across the slices; with shear it is not the direction from one slice to the next."""
     normal = np.cross(matrix[:3, 0], matrix[:3, 1])
     return normal / np.linalg.norm(normal)
 
 
 def _sliceCenter(volumeNode, k: int) -> np.ndarray:
-    """Middle of a slice in homogeneous voxel indices."""
-    _slices, rows, columns = arrayShape(volumeNode)
+    """Middle of a slice as (column, row, slice, 1)."""
+    _slices, rows, columns = sliceShape(volumeNode)
     return np.array([(columns - 1) / 2, (rows - 1) / 2, k, 1.0])
 
 
@@ -163,8 +232,8 @@ def jumpToSlice(sliceNode, volumeNode, k: int) -> None:
     Raises:
         SceneError: the volume is under a non-linear transform.
     """
-    k = min(max(int(k), 0), arrayShape(volumeNode)[0] - 1)
-    point = ijkToWorld(volumeNode) @ _sliceCenter(volumeNode, k)
+    k = min(max(int(k), 0), sliceShape(volumeNode)[0] - 1)
+    point = slicesToWorld(volumeNode) @ _sliceCenter(volumeNode, k)
     view = toArray(sliceNode.GetSliceToRAS())
     sliceNode.SetSliceOffset(float(view[:3, 2] @ point[:3]) / float(np.linalg.norm(view[:3, 2])))
 
@@ -182,7 +251,7 @@ def rotateViewToAcquisition(sliceNode, volumeNode) -> None:
     Raises:
         SceneError: the volume is under a non-linear transform.
     """
-    toWorld = ijkToWorld(volumeNode)
+    toWorld = slicesToWorld(volumeNode)
     columns, rows, across = nearestRasAxes(toWorld)
     k = _nearestSlice(toWorld, volumeNode, toArray(sliceNode.GetSliceToRAS())[:, 3])
     view = np.eye(4)
@@ -193,14 +262,12 @@ def rotateViewToAcquisition(sliceNode, volumeNode) -> None:
 
 
 def nearestRasAxes(matrix: np.ndarray) -> tuple[int, int, int]:
-    """The RAS axis (0 right, 1 anterior, 2 superior) that each of i, j and k runs along; all three differ.
+    """The RAS axis (0 right, 1 anterior, 2 superior) that each column of a matrix runs along; all three differ.
 
-    The same choice as the engine's, which turns slices in this way before it looks at them.
+    The engine's own rule: it turns slices in this way before it looks at them.
     """
-    directions = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
-    cosines = np.abs(directions.T[::-1])
-    k, j, i = max(permutations(range(3)), key=lambda axes: round(float(cosines[[0, 1, 2], axes].sum()), 6))
-    return i, j, k
+    across, rows, columns = _rule().nearest_ras_axes(matrix.tolist())
+    return columns, rows, across
 
 
 def _screenAxes(toWorld: np.ndarray, columns: int, rows: int, across: int) -> np.ndarray:
@@ -221,7 +288,7 @@ def _pointing(vector: np.ndarray, axis: int, sign: float) -> np.ndarray:
 
 def _nearestSlice(toWorld: np.ndarray, volumeNode, point: np.ndarray) -> int:
     k = float((np.linalg.inv(toWorld) @ point)[2])
-    return min(max(math.floor(k + 0.5), 0), arrayShape(volumeNode)[0] - 1)
+    return min(max(math.floor(k + 0.5), 0), sliceShape(volumeNode)[0] - 1)
 
 
 def sequenceItemOf(volumeNode) -> int | None:

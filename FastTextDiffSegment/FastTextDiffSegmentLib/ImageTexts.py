@@ -5,7 +5,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .Geometry import arrayShape, ijkToRas, nearestRasAxes
+from .Geometry import nearestRasAxes, sliceShape, slicesToRas
 
 _PLANES = (_("sagittal"), _("coronal"), _("axial"))
 """By the RAS axis across the slices."""
@@ -28,11 +28,11 @@ def sliceText(volumeNode: Any, index: int, isPlanar: bool) -> str:
 
     Args:
         volumeNode: the image.
-        index: the slice k, from 0.
+        index: the slice, from 0.
         isPlanar: whether it is a picture without a position in the patient.
     """
-    text = _("{number} of {total}").format(number=index + 1, total=arrayShape(volumeNode)[0])
-    return text if isPlanar else f"{_PLANES[nearestRasAxes(ijkToRas(volumeNode))[2]]} {text}"
+    text = _("{number} of {total}").format(number=index + 1, total=sliceShape(volumeNode)[0])
+    return text if isPlanar else f"{_PLANES[nearestRasAxes(slicesToRas(volumeNode))[2]]} {text}"
 
 
 def windowText(known: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from .Geometry import arrayShape
+from .Geometry import sliceShape
 from .SegmentHistory import EditGuard, Observers
 from .SegmentVoxels import (
     LABELMAP,
@@ -20,7 +20,7 @@ from .SegmentVoxels import (
     indexShift,
     isWhole,
     labelmapOf,
-    patchOnVolume,
+    patchOfSlices,
     readVoxels,
     replaceVoxels,
     segmentGrid,
@@ -135,7 +135,7 @@ class OutputArchive:
         Args:
             segmentationNode: the user's.
             segmentId: the segment.
-            sliceRange: (first, end) along k of the volume; all if None.
+            sliceRange: (first, end) of the volume's slices; all if None.
             volumeNode: says what the slices are; the segment has to be on its grid.
 
         Raises:
@@ -230,8 +230,8 @@ def _moved(start: Index, shift: Index) -> Index:
 def _sliceBox(segmentationNode, segmentId: str, volumeNode, sliceRange: tuple[int, int]):
     """Start and size of some slices of a volume on the grid of a segment."""
     first, end = sliceRange
-    asked = np.broadcast_to(np.False_, (end - first, *arrayShape(volumeNode)[1:]))
-    patch = patchOnVolume(segmentationNode, segmentId, volumeNode, asked, first, resample=False)
+    asked = np.broadcast_to(np.False_, (end - first, *sliceShape(volumeNode)[1:]))
+    patch = patchOfSlices(segmentationNode, segmentId, volumeNode, asked, first, resample=False)
     return patch.start, patch.shape
 
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from slicer.i18n import tr as _
 
-from .Geometry import arrayShape
+from .Geometry import sliceShape
 from .Logic import SegmentationRequest, SegmentedFinding, amountText
 from .ResultsPanel import ResultRow
 from .SegmentationOutput import SegmentationOutput
@@ -90,7 +90,7 @@ def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool)
         name=segment.GetName(),
         color=tuple(segment.GetColor()),
         amount=amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar)
-        + _slicesText(tagOf(segment, SLICES_TAG), arrayShape(volumeNode)[0]),
+        + _slicesText(tagOf(segment, SLICES_TAG), sliceShape(volumeNode)[0]),
         certainty=_percent(tagOf(segment, "FastTextDiff.Presence")),
         isEdited=tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC,
         tip="\n".join(f"{name}: {unquote(value)}" for name, value in lines if value),

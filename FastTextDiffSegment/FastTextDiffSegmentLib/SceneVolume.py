@@ -5,7 +5,7 @@ from pathlib import Path
 import slicer
 
 from .EngineSession import VolumeSource
-from .Geometry import ijkToRas, requireImage
+from .Geometry import inSliceOrder, requireImage, slicesToRas
 
 
 def volumeSource(volumeNode, modality: str | None = None) -> VolumeSource:
@@ -19,12 +19,12 @@ def volumeSource(volumeNode, modality: str | None = None) -> VolumeSource:
         SceneError: there is nothing to segment in it.
     """
     requireImage(volumeNode)
-    matrix = ijkToRas(volumeNode)
+    matrix = slicesToRas(volumeNode)
     # VTK counts modification times for the whole process: no two contents share one
     key = (volumeNode.GetID(), volumeNode.GetImageData().GetMTime(), matrix.tobytes(), modality)
     return VolumeSource(
         key=key,
-        array=slicer.util.arrayFromVolume(volumeNode),
+        array=inSliceOrder(volumeNode, slicer.util.arrayFromVolume(volumeNode)),
         ijkToRas=matrix,
         path=sourceFile(volumeNode),
         dicomModality=dicomModality(volumeNode),

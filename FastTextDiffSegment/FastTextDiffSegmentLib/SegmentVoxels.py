@@ -14,7 +14,16 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .Geometry import SceneError, arrayShape, ijkToWorld, linearTransformToWorld, toArray, toMatrix
+from .Geometry import (
+    SceneError,
+    arrayShape,
+    ijkToWorld,
+    inStorageOrder,
+    linearTransformToWorld,
+    sliceAxis,
+    toArray,
+    toMatrix,
+)
 
 LABELMAP = "Binary labelmap"
 SURFACE = "Closed surface"
@@ -107,15 +116,23 @@ def indexShift(segmentGridMatrix: np.ndarray, volumeGrid: np.ndarray, shape: Ind
     return int(shift[0]), int(shift[1]), int(shift[2])
 
 
-def patchOnVolume(segmentationNode, segmentId, volumeNode, mask: np.ndarray, firstSlice: int, resample: bool) -> Patch:
-    """Bring a mask on some slices of a volume onto the grid of a segment.
+def patchOfSlices(segmentationNode, segmentId, volumeNode, mask: np.ndarray, firstSlice: int, resample: bool) -> Patch:
+    """Bring a mask (n, rows, columns) of some slices of a volume onto the grid of a segment; see `patchOnVolume`."""
+    start = [0, 0, 0]
+    start[2 - sliceAxis(volumeNode)] = firstSlice
+    box = inStorageOrder(volumeNode, mask)
+    return patchOnVolume(segmentationNode, segmentId, volumeNode, box, (start[0], start[1], start[2]), resample)
+
+
+def patchOnVolume(segmentationNode, segmentId, volumeNode, mask: np.ndarray, start: Index, resample: bool) -> Patch:
+    """Bring a mask on a box of a volume onto the grid of a segment.
 
     Args:
         segmentationNode: its labelmaps decide about the grid.
         segmentId: None for a segment to be made.
         volumeNode: the volume.
-        mask: (n, j, i) bool.
-        firstSlice: index k of the mask's first slice.
+        mask: (k, j, i) bool, the size of the box.
+        start: index (i, j, k) of its first voxel.
         resample: whether another grid may be resampled to, to the nearest voxel.
 
     Raises:
@@ -124,17 +141,17 @@ def patchOnVolume(segmentationNode, segmentId, volumeNode, mask: np.ndarray, fir
     volumeGrid = gridInSegmentation(segmentationNode, volumeNode)
     grid = segmentGrid(segmentationNode.GetSegmentation(), segmentId)
     if grid is None:
-        return Patch(volumeGrid, (0, 0, firstSlice), mask)
+        return Patch(volumeGrid, start, mask)
     shift = indexShift(grid, volumeGrid, arrayShape(volumeNode))
     if shift is not None:
-        return Patch(grid, (shift[0], shift[1], shift[2] + firstSlice), mask)
+        return Patch(grid, (shift[0] + start[0], shift[1] + start[1], shift[2] + start[2]), mask)
     if not resample:
         message = _(
             "The segmentation '{segmentation}' is on another grid than the image '{image}'. "
             "Choose a new segmentation, or let the result be resampled to the grid of this one."
         )
         raise SceneError(message.format(segmentation=segmentationNode.GetName(), image=volumeNode.GetName()))
-    return _resampled(Patch(volumeGrid, (0, 0, firstSlice), mask), grid)
+    return _resampled(Patch(volumeGrid, start, mask), grid)
 
 
 def _resampled(patch: Patch, grid: np.ndarray) -> Patch:
@@ -247,7 +264,7 @@ def segmentArray(segmentationNode, segmentId: str, volumeNode, slices: tuple[int
     shape = arrayShape(volumeNode)
     first, end = slices or (0, shape[0])
     asked = np.broadcast_to(np.False_, (end - first, *shape[1:]))
-    patch = patchOnVolume(segmentationNode, segmentId, volumeNode, asked, first, resample=False)
+    patch = patchOnVolume(segmentationNode, segmentId, volumeNode, asked, (0, 0, first), resample=False)
     return readVoxels(segmentationNode.GetSegmentation(), segmentId, patch.start, patch.shape)
 
 

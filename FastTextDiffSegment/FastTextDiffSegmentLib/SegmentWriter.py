@@ -13,7 +13,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .Geometry import SceneError, arrayShape, requireImage, requireLinear, toMatrix
+from .Geometry import SceneError, arrayShape, requireImage, requireLinear, sliceShape, toMatrix
 from .SegmentColors import Rgb, freeColor
 from .SegmentVoxels import (
     LABELMAP,
@@ -22,7 +22,7 @@ from .SegmentVoxels import (
     gridInSegmentation,
     gridsOf,
     indexShift,
-    patchOnVolume,
+    patchOfSlices,
     readVoxels,
     replaceVoxels,
     surfacesRebuilt,
@@ -53,8 +53,8 @@ class SegmentOutput:
         color: (red, green, blue), 0 to 255; another is taken where a segment has it already.
         terminology: Slicer's terminology entry.
         tags: segment tags, escaped; FastTextDiff.Finding tells which segment is this finding's.
-        mask: (n, j, i), nonzero where the finding is.
-        sliceRange: (first, end) of the mask's slices along k.
+        mask: (n, rows, columns) of some slices, nonzero where the finding is.
+        sliceRange: (first, end) of these slices.
     """
 
     finding: str
@@ -179,7 +179,7 @@ class SegmentWriter:
             written = [_written(segmentation, brush, plan) for plan in plans]
             for plan, each in zip(plans, written, strict=True):
                 if each.segmentId and not each.blocked:
-                    _tag(segmentation.GetSegment(each.segmentId), plan.output, arrayShape(volumeNode)[0])
+                    _tag(segmentation.GetSegment(each.segmentId), plan.output, sliceShape(volumeNode)[0])
         if any(each.blocked for each in written) and not any(each.changedVoxels for each in written):
             raise SceneError(_("The Segment Editor's masking or overwriting allowed no change. Untick it or relax it."))
         return written
@@ -200,7 +200,7 @@ def _plan(segmentationNode, volumeNode, output: SegmentOutput, resample: bool) -
     return _Plan(
         output,
         segmentId,
-        patchOnVolume(segmentationNode, segmentId, volumeNode, mask, output.sliceRange[0], resample),
+        patchOfSlices(segmentationNode, segmentId, volumeNode, mask, output.sliceRange[0], resample),
     )
 
 
@@ -298,7 +298,7 @@ def _requireWritable(segmentationNode, volumeNode, outputs: Sequence[SegmentOutp
     if segmentationNode.GetSegmentation().GetSourceRepresentationName() != LABELMAP:
         message = _("The segmentation '{name}' is made of surfaces. Choose another or make binary labelmap its source.")
         raise SceneError(message.format(name=segmentationNode.GetName()))
-    slices, rows, columns = arrayShape(volumeNode)
+    slices, rows, columns = sliceShape(volumeNode)
     for output in outputs:
         first, end = output.sliceRange
         if not 0 <= first < end <= slices or output.mask.shape != (end - first, rows, columns):

@@ -13,7 +13,7 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .Geometry import arrayShape, ijkToRas, jumpToSlice, toMatrix
+from .Geometry import arrayShape, ijkToRas, inSliceOrder, jumpToSlice, toMatrix
 from .Jobs import Job, JobRunner, Steps
 from .Results import LastRun
 from .SegmentationOutput import FindingOutput
@@ -44,7 +44,7 @@ class Uncertainty:
     findings: Sequence[FindingOutput]
 
     def leastCertain(self) -> int | None:
-        """The slice k of the image with the highest mean among those with a mask, the first of equals; None if none."""
+        """The slice of the image with the highest mean among those with a mask, the first of equals; None if none."""
         masks = [found.mask(self.run.threshold) for found in self.findings]
         isMarked = np.any([mask.any(axis=(1, 2)) for mask in masks], axis=0) if masks else np.zeros(0, bool)
         if not isMarked.any():
@@ -70,15 +70,16 @@ def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
     Returns:
         :class:`Uncertainty`.
     """
-    k, j, i = arrayShape(run.request.volumeNode)
+    volumeNode = run.request.volumeNode
+    k, j, i = arrayShape(volumeNode)
     image = vtk.vtkImageData()
     image.SetDimensions(i, j, k)
     image.AllocateScalars(vtk.VTK_FLOAT, 1)
-    voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
+    voxels = inSliceOrder(volumeNode, vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i))
     findings = [found for found in run.output.findings if only in ("", found.finding)]
     (first, end), probabilities = run.output.sliceRange, [found.probability for found in findings]
-    step, means = max(1, _AT_ONCE // (j * i)), np.zeros(end - first)
-    for start in range(0, k, step):
+    step, means = max(1, _AT_ONCE // voxels[0].size), np.zeros(end - first)
+    for start in range(0, len(voxels), step):
         voxels[start : start + step] = 0
         asked = slice(max(start, first), min(start + step, end))
         if asked.start < asked.stop:

@@ -49,8 +49,11 @@ def save_volume(path, voxels, affine):
     nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
 
 
-def volume_table(folder, axes="LPS"):
-    """A CT of a box of tissue with a bright ball on the patient's left (label 1) and a small one on the right (2)."""
+def volume_table(folder, axes="LPS", spacing=(2.0, 2.0, 5.0)):
+    """A CT of a box of tissue with a bright ball on the patient's left (label 1) and a small one on the right (2).
+
+    `axes` is the storage order, `spacing` is along R, A and S.
+    """
     folder.mkdir(exist_ok=True)
     voxels = np.full((48, 40, 12), -1000, np.int16)  # R, A, S
     voxels[4:44, 4:36] = 30
@@ -58,7 +61,7 @@ def volume_table(folder, axes="LPS"):
     labels[8:18, 14:26, 3:7] = 1  # low R: the patient's left
     labels[32:38, 14:20, 5:7] = 2
     voxels[labels > 0] = 300
-    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    affine = np.diag([*spacing, 1.0])
     for name, array in (("ct", voxels), ("labels", labels)):
         image = nibabel.Nifti1Image(array, affine)
         wanted = nibabel.orientations.axcodes2ornt(axes)

@@ -10,10 +10,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up; a module may import from its own row or from below.
 LAYERS = (
-    {"version", "errors", "findings"},
+    {"version", "errors", "findings", "slice_axis"},
     {"volume", "environment", "allocator", "tables", "bootstrap"}
     | {"calibration", "hounsfield", "file_checks", "overwriting"},
-    {"model_info", "result", "orientation", "preprocessing", "output_files", "denoiser", "fusion", "feature_cache"},
+    {"model_info", "result", "orientation", "output_files", "denoiser", "fusion", "feature_cache"},
+    {"preprocessing"},
     {"text_encoder", "worker_fields"},
     {
         "pipeline",

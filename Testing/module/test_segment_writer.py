@@ -8,10 +8,28 @@ pytest.importorskip("PySide6")
 pytest.importorskip("slicerhost").start()
 
 import vtk  # noqa: E402
-from scene_volumes import GRIDS, SHAPE, addTransform, addVolume, bend, grid, outputOf, randomMask  # noqa: E402
+from scene_volumes import (  # noqa: E402
+    GRIDS,
+    SHAPE,
+    addSliceView,
+    addTransform,
+    addVolume,
+    bend,
+    grid,
+    outputOf,
+    randomMask,
+)
 
-from FastTextDiffSegmentLib.Geometry import SceneError, toMatrix  # noqa: E402
+from FastTextDiffSegmentLib.Geometry import (  # noqa: E402
+    SceneError,
+    jumpToSlice,
+    pixelMm2,
+    rotateViewToAcquisition,
+    shownSlice,
+    toMatrix,
+)
 from FastTextDiffSegmentLib.OutputArchive import OutputArchive  # noqa: E402
+from FastTextDiffSegmentLib.SceneVolume import volumeSource  # noqa: E402
 from FastTextDiffSegmentLib.SegmentHistory import EditGuard, SegmentHistory  # noqa: E402
 from FastTextDiffSegmentLib.SegmentVoxels import segmentArray, segmentVoxels, showIn3D  # noqa: E402
 from FastTextDiffSegmentLib.SegmentWriter import (  # noqa: E402
@@ -528,3 +546,32 @@ def test_a_grid_that_was_moved_by_half_a_voxel_does_not_match(segmentation, volu
     assert not geometryMatches(segmentation, moved)
     moved.SetIJKToRASMatrix(toMatrix(GRIDS["left-handed"]))
     assert not geometryMatches(segmentation, moved)
+
+
+@pytest.mark.parametrize("name", ["RSA", "SRA", "RAS", "ASR"])
+def test_slices_along_any_axis_are_shown_handed_over_and_written_under_one_number(scene, writer, name):
+    """NIfTI and NRRD store axes in any order; the slices of this one are axial, 4 mm apart."""
+    axes = ["RAS".index(letter) for letter in name]  # of i, j, k
+    matrix, size = np.eye(4), (9, 7, 6)  # R, A, S
+    matrix[:3, :3] = np.eye(3)[:, axes] * np.array([0.7, 0.9, 4.0])[axes]
+    shape = tuple(size[axis] for axis in reversed(axes))
+    values = np.arange(np.prod(size), dtype=np.int16).reshape(size)  # R, A, S
+    volume = addVolume(matrix, shape, array=values.transpose(axes[::-1]))
+    view = addSliceView("Coronal")
+    rotateViewToAcquisition(view, volume)
+    jumpToSlice(view, volume, 4)
+    assert view.GetOrientation() == "Axial"
+    assert shownSlice(volume, view).index == 4
+    assert view.GetSliceOffset() == pytest.approx(16.0)
+    assert pixelMm2(volume) == pytest.approx(0.7 * 0.9)
+    source = volumeSource(volume)
+    assert source.array.shape[0] == size[2]
+    assert set(source.array[4].ravel()) == set(values[:, :, 4].ravel())
+    assert np.allclose(source.ijkToRas[:3, 2], (0, 0, 4.0))
+    mask = randomMask(1, (1, *source.array.shape[1:]))
+    segmentation = writer.newSegmentation(volume)
+    (written,) = writer.write(segmentation, volume, [outputOf(mask, first=4)])
+    whole = np.concatenate([np.zeros((4, *mask.shape[1:])), mask])
+    assert worldPoints(segmentation, written.segmentId) == expectedPoints(whole, source.ijkToRas)
+    assert segmentArray(segmentation, written.segmentId, volume).shape == shape
+    assert tagOf(segmentation.GetSegmentation().GetSegment(written.segmentId), "FastTextDiff.Slices") == "4:5"

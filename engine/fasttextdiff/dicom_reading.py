@@ -34,6 +34,7 @@ class Decoded:
         is_hounsfield: whether a header gives the way to Hounsfield units, which has been gone.
         padding: voxels that are none of the patient's, on the array's grid; None if none are.
         patient_orientation: of planar images, where rows and columns run to, if known.
+        has_slice_order: whether slices are known to lie along k, as in DICOM; other formats do not say it.
     """
 
     array: NDArray[Any]
@@ -44,6 +45,7 @@ class Decoded:
     is_hounsfield: bool = False
     padding: NDArray[np.bool_] | None = None
     patient_orientation: tuple[str, str] | None = None
+    has_slice_order: bool = True
 
 
 def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None = None) -> Decoded:

@@ -53,7 +53,8 @@ def decode_nifti(path: Path) -> Decoded:
     in_space, channels = _three_axes(path, voxels, len(sizes))
     matrix, notes = nifti_matrix(path, header)
     array = in_space.transpose(2, 1, 0, *range(3, 3 + channels))
-    return Decoded(np.ascontiguousarray(array), matrix, None, False, Source(path=str(path), notes=tuple(notes)))
+    source = Source(path=str(path), notes=tuple(notes))
+    return Decoded(np.ascontiguousarray(array), matrix, None, False, source, has_slice_order=False)
 
 
 def nifti_header(path: Path) -> Any:

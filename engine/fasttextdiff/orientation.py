@@ -6,13 +6,13 @@ Knows nothing about intensities, files or models; it only permutes and flips arr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import permutations
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.errors import UsageError
+from fasttextdiff.slice_axis import PLANE_ACROSS, nearest_ras_axes
 from fasttextdiff.volume import Volume
 
 PLANES = ("acquisition", "axial", "coronal", "sagittal")
@@ -25,7 +25,6 @@ _RAS_AXES = {"sagittal": (0, 2, 1), "coronal": (1, 2, 0), "axial": (2, 1, 0)}
 # Of two directions of a picture, the later one here runs down the display.
 _DOWN_FIRST = "LRPAFH"
 _BACKWARDS = ("R", "H", "A")
-_PLANE_ACROSS = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class DisplayPlane:
         axes: the array axes (0 = k, 1 = j, 2 = i) that become slice, row and column.
         flipped: whether rows and columns run against the array.
         pixel_spacing: millimetres between neighbouring rows and between neighbouring columns of the display.
+        ascending: whether slices follow each other towards the patient's right, anterior or superior.
     """
 
     plane: str
@@ -49,6 +49,7 @@ class DisplayPlane:
     axes: tuple[int, int, int]
     flipped: tuple[bool, bool]
     pixel_spacing: tuple[float, float]
+    ascending: bool = True
 
     @property
     def n_slices(self) -> int:
@@ -106,7 +107,7 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
 
     Args:
         volume: the volume.
-        plane: one of :data:`PLANES`; "acquisition" are the slices as stored (array axis k).
+        plane: one of :data:`PLANES`; "acquisition" are the slices along the volume's `slice_axis`.
 
     Raises:
         UsageError: no such plane, or a planar image was to be cut in another plane than its own.
@@ -118,8 +119,8 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
         if plane != "acquisition":
             raise UsageError(f"a single picture has no {plane} plane; use 'acquisition'")
         return _display_of_picture(volume)
-    nearest = _nearest_ras_axes(volume)
-    anatomical = _PLANE_ACROSS[nearest[0]] if plane == "acquisition" else plane
+    nearest = nearest_ras_axes(volume.ijk_to_ras.tolist())
+    anatomical = PLANE_ACROSS[nearest[volume.slice_axis]] if plane == "acquisition" else plane
     slices, rows, columns = (nearest.index(ras) for ras in _RAS_AXES[anatomical])
     spacing = (k, j, i)
     return DisplayPlane(
@@ -129,6 +130,7 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
         axes=(slices, rows, columns),
         flipped=(_runs_up(volume, rows, nearest[rows]), _runs_up(volume, columns, nearest[columns])),
         pixel_spacing=(spacing[rows], spacing[columns]),
+        ascending=_runs_up(volume, slices, nearest[slices]),
     )
 
 
@@ -158,11 +160,17 @@ def _directions(volume: Volume) -> NDArray[np.float64]:
     return directions
 
 
-def _nearest_ras_axes(volume: Volume) -> tuple[int, ...]:
-    """The RAS axis that each array axis (k, j, i) runs along; all three are different even at 45 degrees."""
-    cosines = np.abs(_directions(volume))
-    # The first best wins, and rounding hides differences of the last digit: the same choice on every machine.
-    return max(permutations(range(3)), key=lambda axes: round(float(cosines[[0, 1, 2], axes].sum()), 6))
+def in_standard_order(volume: Volume, array: NDArray[Voxel]) -> NDArray[Voxel]:
+    """View voxels (k, j, i[, c]) of a volume in an order that does not depend on how it is stored; nothing is copied.
+
+    Axial slices from inferior to superior, rows from anterior on, columns from patient right on; planar images as they
+    are displayed. What is measured on a sample of the voxels is then the same for every storage order.
+    """
+    if volume.is_planar:
+        return display_plane(volume, "acquisition").to_display(array)
+    display = display_plane(volume, "axial")
+    shown = display.to_display(array)
+    return shown if display.ascending else shown[::-1]
 
 
 def _runs_up(volume: Volume, array_axis: int, ras_axis: int) -> bool:

@@ -1,6 +1,6 @@
 """Voxels to what the denoiser sees, and probabilities back onto the slice.
 
-Knows windows, sizes and aspect ratios; knows nothing about files, orientation or networks.
+Knows windows, sizes and aspect ratios; knows nothing about files or networks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fasttextdiff.orientation import DisplayPlane, in_standard_order
 from fasttextdiff.volume import Modality, Volume
 
 Window = tuple[float, float]
@@ -114,14 +115,16 @@ def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
         return 127.5, 255.0
     if settings.window and not volume.is_planar:
         return settings.window
-    values = volume.array if volume.padding is None else volume.array[~volume.padding]
+    values = in_standard_order(volume, volume.array)
+    if volume.padding is not None:
+        values = values[~in_standard_order(volume, volume.padding)]
     return percentile_window(values, settings.percentiles)
 
 
 def percentile_window(array: NDArray[np.generic], percentiles: tuple[float, float]) -> Window:
     """(level, width) that spans two percentiles of the voxels; the width is 1 for a constant image."""
     step = max(1, array.size // 2_000_000)  # two million voxels fix a percentile to well under one grey level
-    low, high = np.percentile(array.ravel()[::step].astype(np.float64), percentiles)
+    low, high = np.percentile(array.flat[::step].astype(np.float64), percentiles)
     return float((low + high) / 2), float(high - low) or 1.0
 
 
@@ -217,11 +220,17 @@ class Tile:
         return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
 
 
+def body_tile(volume: Volume, display: DisplayPlane) -> Tile:
+    """The part of a CT's displayed slices that holds the body; the same whatever way the slices follow each other."""
+    stack = display.to_display(volume.array)
+    return body_box(stack if display.ascending else stack[::-1])
+
+
 def body_box(stack: NDArray[np.generic]) -> Tile:
     """The bounding box of the body over all slices of a CT; the whole slice if no body can be told.
 
     Args:
-        stack: (slices, rows, columns) in Hounsfield units.
+        stack: (slices, rows, columns) in Hounsfield units; some of the slices are looked at, in the order given.
     """
     from scipy import ndimage
 

@@ -23,6 +23,7 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.file_checks import GZIP, ZLIB, no_stderr, require_intact
 from fasttextdiff.hounsfield import in_hounsfield
 from fasttextdiff.nifti_reading import decode_nifti
+from fasttextdiff.slice_axis import PLANE_ACROSS, nearest_ras_axes, slice_axis
 from fasttextdiff.volume import Modality, Source, Volume
 
 _INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"))
@@ -151,7 +152,8 @@ def _decode_itk(path: Path) -> Decoded:
     array = sitk.GetArrayFromImage(image)
     is_planar = len(size) == 2
     source = Source(path=str(path))
-    return Decoded(array[np.newaxis] if is_planar else array, itk_ijk_to_ras(image), None, is_planar, source)
+    array = array[np.newaxis] if is_planar else array
+    return Decoded(array, itk_ijk_to_ras(image), None, is_planar, source, has_slice_order=is_planar)
 
 
 def _require_intact_itk(path: Path) -> None:
@@ -384,6 +386,10 @@ def volume_from(decoded: Decoded, modality: Modality | None) -> Volume:
     if known is Modality.CT and decoded.modality is Modality.CT and array.ndim == 3 and not decoded.is_planar:
         array, said = in_hounsfield(path, array, is_stated=decoded.is_hounsfield)
         notes += said
+    axis = 0 if decoded.has_slice_order else slice_axis(decoded.ijk_to_ras.tolist(), array.shape)
+    if axis:
+        plane = PLANE_ACROSS[nearest_ras_axes(decoded.ijk_to_ras.tolist())[axis]]
+        notes.append(f"the file does not say how its slices were acquired: taken as {plane} by its geometry")
     try:
         return Volume(
             array,
@@ -393,6 +399,7 @@ def volume_from(decoded: Decoded, modality: Modality | None) -> Volume:
             replace(decoded.source, notes=tuple(notes)),
             decoded.padding,
             decoded.patient_orientation,
+            axis,
         )
     except ValueError as problem:
         raise FastTextDiffError(f"{path}: not a usable image: {problem}") from problem

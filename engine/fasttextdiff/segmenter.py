@@ -31,7 +31,7 @@ from fasttextdiff.preprocessing import (
     Tile,
     Window,
     apply_window,
-    body_box,
+    body_tile,
     choose_window,
     tile_weight,
     tiles,
@@ -630,7 +630,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 def _tiles(volume: Volume, display: DisplayPlane, settings: ImageSettings) -> tuple[Tile, ...]:
     rows, columns = display.display_shape[1:]
     if settings.crop_to_body and not volume.is_planar and not volume.is_color:
-        return (body_box(display.to_display(volume.array)),)
+        return (body_tile(volume, display),)
     longest = max(rows, columns)
     side = math.ceil(settings.size / _magnification(longest, settings)) if settings.tiled else longest
     return tuple(tiles((rows, columns), side))

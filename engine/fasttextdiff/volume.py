@@ -61,12 +61,13 @@ class Volume:
         source: provenance.
         padding: voxels (k, j, i) that are none of the patient's, as DICOM's Pixel Padding Value says: part of no window
             and of no finding; None if there are none.
+        slice_axis: the array axis (0 = k, 1 = j, 2 = i) that the slices of the acquisition lie along.
         patient_orientation: of planar images, where columns (i) and rows (j) run to: two of "L", "R", "F", "H", "P" and
             "A" (Patient Orientation, PS3.3 C.7.6.1.1.1); None to take the image as displayed.
 
     Raises:
         ValueError: wrong number of axes, an empty axis, a matrix that is not 4x4 or is singular, voxels that are not
-            finite.
+            finite, a slice axis that is none.
     """
 
     array: NDArray[np.generic]
@@ -76,6 +77,7 @@ class Volume:
     source: Source = field(default_factory=Source)
     padding: NDArray[np.bool_] | None = None
     patient_orientation: tuple[str, str] | None = None
+    slice_axis: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what later steps could not handle."""
@@ -83,6 +85,8 @@ class Volume:
             raise ValueError(f"a volume is (k, j, i) or (k, j, i, 3), got shape {self.array.shape}")
         if 0 in self.array.shape:
             raise ValueError(f"a volume cannot be empty, got shape {self.array.shape}")
+        if self.slice_axis not in (0, 1, 2):
+            raise ValueError(f"slice_axis is 0 (k), 1 (j) or 2 (i), not {self.slice_axis!r}")
         if self.ijk_to_ras.shape != (4, 4) or abs(np.linalg.det(self.ijk_to_ras)) < 1e-12:
             raise ValueError("ijk_to_ras must be an invertible 4x4 matrix")
         if self.array.dtype.kind == "f" and not np.isfinite(self.array).all():

@@ -8,19 +8,25 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fasttextdiff.batch.plan import Skipped
 from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.dicom_headers import DICOM_ENDINGS, modality_of, starts_like_dicom
+from fasttextdiff.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.file_checks import no_stderr
-from fasttextdiff.nifti_reading import nifti_header
+from fasttextdiff.nifti_reading import nifti_header, nifti_matrix
 from fasttextdiff.preview import SOFTWARE
 from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS
 from fasttextdiff.segment_tags import PREFIX
+from fasttextdiff.slice_axis import slice_axis
 from fasttextdiff.volume import Modality
 from fasttextdiff.writing import NIFTI_DESCRIPTION
 
@@ -247,7 +253,7 @@ def _count_nifti(path: Path) -> int:
         raise FastTextDiffError(RESULT)
     if int(header["intent_code"]) in _LABEL_INTENTS:
         raise FastTextDiffError(LABEL_MAP)
-    return _one_stack(header.get_data_shape())
+    return _one_stack(header.get_data_shape(), lambda: nifti_matrix(path, header)[0])
 
 
 def _count_itk(path: Path) -> int:
@@ -259,14 +265,18 @@ def _count_itk(path: Path) -> int:
         reader.ReadImageInformation()
     if any(key == "Segment0_ID" or key.startswith(PREFIX) for key in reader.GetMetaDataKeys()):
         raise FastTextDiffError(RESULT)
-    return _one_stack(reader.GetSize())
+    return _one_stack(reader.GetSize(), lambda: itk_ijk_to_ras(reader))
 
 
-def _one_stack(shape: tuple[int, ...]) -> int:
-    """The length of the third axis, if there is only one volume."""
+def _one_stack(shape: tuple[int, ...], ijk_to_ras: Callable[[], NDArray[np.float64]]) -> int:
+    """The number of slices, if there is only one volume; `shape` is (i, j, k, ...)."""
     if any(length != 1 for length in shape[3:]):
         raise FastTextDiffError(f"several volumes in one file ({' x '.join(map(str, shape))}); extract one time point")
-    return int((*shape, 1, 1)[2])
+    if len(shape) != 3:
+        return int((*shape, 1, 1)[2])
+    with suppress(FastTextDiffError):  # reading the voxels will say what is wrong with the place
+        return int(shape[::-1][slice_axis(ijk_to_ras().tolist(), shape[::-1])])
+    return int(shape[2])
 
 
 def _count_picture(path: Path) -> int:

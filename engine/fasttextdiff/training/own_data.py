@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fasttextdiff.datasets import Target, load_targets
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.evaluation import picture_volume
-from fasttextdiff.orientation import display_plane
-from fasttextdiff.preprocessing import Fit, ImageSettings, apply_window, body_box, choose_window
+from fasttextdiff.orientation import DisplayPlane, display_plane
+from fasttextdiff.preprocessing import Fit, ImageSettings, apply_window, body_tile, choose_window
 from fasttextdiff.reading import read_volume
 from fasttextdiff.training.compact import compact_preprocessing
 from fasttextdiff.training.samples import LONGEST_SIDE, Region, Sample, resize
@@ -287,7 +287,7 @@ def _prepare(group: tuple[VolumeRow, ...], folder: Path) -> None:
     masks = [row.read_mask(volume) for row in group]
     display = display_plane(volume, "acquisition")
     settings = compact_preprocessing().of(volume.modality)
-    stack, shown = _cropped(display.to_display(volume.array), [display.to_display(m) for m in masks], volume, settings)
+    stack, shown = _cropped(volume, masks, display, settings)
     window, chosen = choose_window(volume, settings), _worth_showing(shown)
     pairs = [_fitted(_bytes(apply_window(stack[n], window)), shown[n], display.pixel_spacing, settings) for n in chosen]
     about = {"modality": volume.modality.value, "slices": chosen, "mirrored": display.anatomical != "sagittal"}
@@ -307,13 +307,14 @@ def _prepare(group: tuple[VolumeRow, ...], folder: Path) -> None:
 
 
 def _cropped(
-    stack: NDArray[np.generic], masks: Sequence[NDArray[np.bool_]], volume: Volume, settings: ImageSettings
+    volume: Volume, masks: Sequence[NDArray[np.bool_]], display: DisplayPlane, settings: ImageSettings
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
     """Displayed slices and masks (slices, n, h, w), cut to the body where this is done in use."""
-    together = np.stack(masks, axis=1)
+    stack = display.to_display(volume.array)
+    together = np.stack([display.to_display(mask) for mask in masks], axis=1)
     if not settings.crop_to_body or volume.is_planar or volume.is_color:
         return stack, together
-    box = body_box(stack)
+    box = body_tile(volume, display)
     return stack[(..., *box.slices)], together[(..., *box.slices)]
 
 
