@@ -19,7 +19,14 @@ from fasttextdiff.model_info import require_words
 def test_a_spelling_is_understood_as_the_plain_form(text, plain):
     assert understood(text) == plain
     assert unreadable(text) == doubtful(text) == ""
-    assert understood_note(text) == ("" if " ".join(text.split()) == plain else f"understood as: {plain}")
+    is_as_typed = " ".join(text.split()).casefold() == plain.casefold()
+    assert understood_note(text) == ("" if is_as_typed else f"understood as: {plain}")
+
+
+@pytest.mark.parametrize("text", ["Ground-glass opacity", "GROUND-GLASS  opacity", "Left lung"])
+def test_a_finding_is_not_said_to_be_understood_otherwise_for_its_capital_letters(text):
+    assert understood_note(text) == ""
+    assert understood_note(f"{text.upper()}.") != ""
 
 
 @pytest.mark.parametrize(

@@ -120,9 +120,12 @@ def distinct(texts: Iterable[str]) -> dict[str, str]:
 
 
 def understood_note(text: str) -> str:
-    """What to tell of a finding not taken as typed, e.g. "understood as: right lung"; white space does not count."""
+    """What to tell of a finding not taken as typed, e.g. "understood as: right lung".
+
+    Capital letters and white space do not count: two findings that differ in these alone are the same one.
+    """
     finding = understood(text)
-    return f"understood as: {finding}" if finding and finding != " ".join(text.split()) else ""
+    return f"understood as: {finding}" if finding and finding.casefold() != " ".join(text.split()).casefold() else ""
 
 
 def unreadable(text: str) -> str:
