@@ -18,7 +18,7 @@ from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.slice_axis import slice_axis
 from fasttextdiff.volume import Modality, Volume
 
-SHAPE = (30, 26, 12)  # R, A, S
+SHAPE = (18, 16, 8)  # R, A, S
 CODES = [
     "".join(pair[sign] for pair, sign in zip(order, signs, strict=True))
     for order in permutations(("LR", "PA", "IS"))
@@ -35,8 +35,8 @@ def patient():
     """Air, a body, and something that is on no plane of symmetry."""
     rng = np.random.default_rng(0)
     voxels = np.full(SHAPE, -1000, np.int16)
-    voxels[2:28, 3:22] = rng.normal(40, 30, (26, 19, 12)).astype(np.int16)
-    voxels[6:12, 8:16, 2:9] = -850
+    voxels[2:17, 3:14] = rng.normal(40, 30, (15, 11, 8)).astype(np.int16)
+    voxels[4:8, 5:10, 2:6] = -850
     return voxels
 
 
@@ -65,10 +65,10 @@ def of_patient(volume, array):
     return np.asarray(nibabel.as_closest_canonical(image).dataobj)
 
 
-@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.0, 1.0, 5.0), (4.0, 1.0, 1.0)])
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (4.0, 1.0, 1.0)])
 def test_all_storage_orders_of_one_patient_give_the_same_answer(tmp_path, segmenter, spacing):
     expected = None
-    for code in CODES:
+    for code in CODES[::5]:  # every order of the axes, and both directions of each
         volume = read_volume(save(stored(code, spacing), tmp_path / f"{code}.nii.gz"))
         result = segmenter.segment(volume, ["left lung"])
         answer = of_patient(volume, result.findings[0].probability)
@@ -81,14 +81,14 @@ def test_all_storage_orders_of_one_patient_give_the_same_answer(tmp_path, segmen
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
 @pytest.mark.parametrize("code", ["LPS", "LIA", "PIR", "SAR"])
-def test_every_format_without_slices_of_its_own_is_told_by_geometry(tmp_path, code, ending):
+def test_every_format_without_slices_of_its_own_is_told_by_geometry(tmp_path, segmenter, code, ending):
     path = save(stored(code, (1.0, 1.0, 3.0)), tmp_path / f"image{ending}")
     volume = read_volume(path)
     shown = display_plane(volume, "acquisition")
     assert (shown.anatomical, shown.n_slices) == ("axial", SHAPE[2])
     assert _count_slices(path) == SHAPE[2]
-    part = Segmenter(tiny_pipeline()).segment(volume, ["left lung"], slices=(2, 5)).findings[0]
-    assert np.isfinite(part.presence).sum() == 3
+    part = segmenter.segment(volume, ["left lung"], slices=(2, 4)).findings[0]
+    assert np.isfinite(part.presence).sum() == 2
     assert part.probability.shape == volume.shape
 
 
