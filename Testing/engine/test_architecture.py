@@ -26,6 +26,7 @@ LAYERS = (
         "dicom_projection",
         "dicom_reading",
         "dicom_stack",
+        "modality_choice",
         "nifti_reading",
         "terminology",
         "segment_tags",

@@ -142,9 +142,7 @@ def test_a_fixed_window_serves_voxels_and_eight_bit_pictures_keep_their_own():
     assert choose_window(volume(voxels), settings) == LUNG
     picture = np.linspace(10, 200, 64, dtype=np.uint8).reshape(1, 8, 8)
     assert choose_window(volume(picture, planar=True), settings) == (127.5, 255.0)
-    assert choose_window(volume(picture.astype(np.uint16), planar=True), settings) == percentile_window(
-        picture, (0.5, 99.5)
-    )
+    assert choose_window(volume(voxels[:1], planar=True), settings) == LUNG
 
 
 def test_colours_keep_the_range_of_their_type():

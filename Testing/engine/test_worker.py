@@ -483,7 +483,7 @@ def test_a_request_that_makes_no_sense_is_answered_and_the_worker_lives_on(worke
     ],
 )
 def test_a_segmentation_that_cannot_be_served_is_refused(worker, tmp_path, output, change, word):
-    worker.ask("volume", **handed(tmp_path, noise((2, 20, 20), np.int16), modality="ct"))
+    worker.ask("volume", **handed(tmp_path, noise((2, 20, 20), np.int16) - 100, modality="ct"))
     answer = worker.ask("segment", **{"volume": "v", "findings": ["lung"], "output": str(output), **change})
     assert (answer["event"], answer["kind"]) == ("error", "usage")
     assert word in answer["message"]
@@ -506,7 +506,7 @@ def test_a_broken_model_folder_is_told_and_the_model_in_use_stays(worker, tmp_pa
         for op, fields in (("model", {}), ("check", {"findings": ["lung"]}), ("open", {})):
             answer = worker.ask(op, model=str(folder), **fields)
             assert (answer["event"], answer["kind"], word in answer["message"]) == ("error", "model", True)
-    worker.ask("volume", **handed(tmp_path, noise((1, 20, 20), np.int16), modality="ct"))
+    worker.ask("volume", **handed(tmp_path, noise((1, 20, 20), np.int16) - 100, modality="ct"))
     assert worker.ask("segment", volume="v", findings=["lung"], output=str(output))["event"] == "done"
 
 
@@ -514,7 +514,7 @@ def test_after_damaged_weights_the_bundled_model_can_be_opened_again(worker, tmp
     shutil.copytree(BUNDLED_MODEL, tmp_path / "model")
     weights = tmp_path / "model" / "fusion" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    worker.ask("volume", **handed(tmp_path, noise((1, 20, 20), np.int16), modality="ct"))
+    worker.ask("volume", **handed(tmp_path, noise((1, 20, 20), np.int16) - 100, modality="ct"))
     request = {"volume": "v", "findings": ["lung"], "output": str(output)}
     answer = worker.ask("open", model=str(tmp_path / "model"))
     assert (answer["kind"], "fusion" in answer["message"]) == ("model", True)

@@ -104,7 +104,7 @@ def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
     """The window for a volume: never the DICOM or display window, which is often chosen for other tissue.
 
     A picture of a modality with absolute units (a CT slice saved as PNG) has been windowed by whoever saved it: its
-    eight bits are taken as they are.
+    eight bits are taken as they are. Any other picture of a CT is in Hounsfield units, as `Volume` says.
 
     Returns:
         None for colour images, which keep the range of their voxel type.
@@ -113,7 +113,7 @@ def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
         return None
     if settings.window and volume.is_planar and volume.array.dtype == np.uint8:
         return 127.5, 255.0
-    if settings.window and not volume.is_planar:
+    if settings.window:
         return settings.window
     values = in_standard_order(volume, volume.array)
     if volume.padding is not None:

@@ -21,7 +21,7 @@ from fasttextdiff.dicom_pixels import LPS_TO_RAS, itk_ijk_to_ras, read_itk
 from fasttextdiff.dicom_reading import Decoded, Described, as_read, describe_dicom, read_dicom
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.file_checks import GZIP, ZLIB, no_stderr, require_intact
-from fasttextdiff.hounsfield import in_hounsfield
+from fasttextdiff.modality_choice import settle_modality
 from fasttextdiff.nifti_reading import decode_nifti
 from fasttextdiff.slice_axis import PLANE_ACROSS, nearest_ras_axes, slice_axis
 from fasttextdiff.volume import Modality, Source, Volume
@@ -59,7 +59,8 @@ def read_volume(
     Raises:
         UsageError: there is no such modality; or the path, or the choice of series, time point or page, does not name
             one image.
-        FastTextDiffError: the file is damaged, unsupported, or its slices do not make up one volume.
+        FastTextDiffError: the file is damaged, unsupported, its slices do not make up one volume, or a CT's voxels are
+            no Hounsfield units and cannot be turned into them.
     """
     path = Path(path)
     if len(os.fsencode(path.name)) > 255:  # bytes that file systems allow
@@ -371,21 +372,22 @@ def volume_from(decoded: Decoded, modality: Modality | None) -> Volume:
         modality: what the user says the image is; None takes what its file says, or guesses.
 
     Raises:
-        FastTextDiffError: the voxels are no finite real numbers, or the geometry is not usable.
+        FastTextDiffError: the voxels are no finite real numbers, those of a CT no Hounsfield units, or the geometry is
+            not usable.
     """
     path, notes = decoded.source.path, list(decoded.source.notes)
     array = _require_real(path, decoded.array)
     _require_finite(path, array)
     array = _grey_if_equal(_smallest_type(array))
-    known = modality or decoded.modality
-    if known is None:
-        known = _guess_modality(array, decoded.is_planar)
-        notes.append(f"modality guessed from the voxels: {known.value}")
-    elif decoded.modality not in (None, known):
-        notes.append(f"taken as {known.value} as asked; the DICOM header says otherwise")
-    if known is Modality.CT and decoded.modality is Modality.CT and array.ndim == 3 and not decoded.is_planar:
-        array, said = in_hounsfield(path, array, is_stated=decoded.is_hounsfield)
-        notes += said
+    array, known, said = settle_modality(
+        path,
+        array,
+        asked=modality,
+        stated=decoded.modality,
+        is_planar=decoded.is_planar,
+        is_hounsfield=decoded.is_hounsfield,
+    )
+    notes += said
     axis = 0 if decoded.has_slice_order else slice_axis(decoded.ijk_to_ras.tolist(), array.shape)
     if axis:
         plane = PLANE_ACROSS[nearest_ras_axes(decoded.ijk_to_ras.tolist())[axis]]
@@ -446,20 +448,3 @@ def _grey_if_equal(array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim == 4 and all(np.array_equal(array[..., 0], array[..., channel]) for channel in (1, 2)):
         return np.ascontiguousarray(array[..., 0])
     return array
-
-
-def _guess_modality(array: NDArray[Any], is_planar: bool) -> Modality:
-    """Histology is colour, a grey picture an X-ray, Hounsfield units CT; MR looks like anything and is not guessed."""
-    if array.ndim == 4:
-        return Modality.HISTOLOGY
-    if is_planar:
-        return Modality.XRAY
-    return Modality.CT if _looks_like_hounsfield(array) else Modality.OTHER
-
-
-def _looks_like_hounsfield(array: NDArray[Any]) -> bool:
-    """Air (-1000 HU) is there, and nearly all voxels lie between air and dense bone, but for padding at the corners."""
-    if array.min() > -500 or array.max() <= 0:
-        return False
-    sample = array.ravel()[:: max(1, array.size // 1_000_000)]
-    return bool(np.mean((sample >= -1100) & (sample <= 3100)) >= 0.7)

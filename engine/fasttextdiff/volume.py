@@ -51,8 +51,8 @@ class Volume:
     """A stack of slices, valid once constructed.
 
     Attributes:
-        array: voxels (k, j, i), or (k, j, i, 3) for RGB; CT in Hounsfield units. MONOCHROME1 is already inverted, as
-            Slicer does on loading, but never in CT. Finite.
+        array: voxels (k, j, i), or (k, j, i, 3) for RGB; CT in Hounsfield units, but for colour and planar pictures
+            with 8 bits. MONOCHROME1 is already inverted, as Slicer does on loading, but never in CT. Finite.
         ijk_to_ras: 4x4, voxel index (i, j, k, 1) to millimetres (R, A, S, 1); invertible, possibly left-handed or
             oblique.
         modality: what the image is.
