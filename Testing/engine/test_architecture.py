@@ -13,7 +13,7 @@ LAYERS = (
     {"version", "errors", "findings", "slice_axis"},
     {"volume", "environment", "allocator", "tables", "bootstrap"}
     | {"calibration", "hounsfield", "file_checks", "overwriting"},
-    {"model_info", "result", "orientation", "output_files", "denoiser", "fusion", "feature_cache"},
+    {"model_info", "result", "orientation", "option_rules", "output_files", "denoiser", "fusion", "feature_cache"},
     {"preprocessing"},
     {"text_encoder", "worker_fields"},
     {

@@ -60,6 +60,25 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 
 
+def _checked(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
+    """Refuse a value as soon as it is read, before anything else is looked at."""
+    from fasttextdiff.option_rules import check_options
+
+    if value is not None:
+        check_options(**{str(option.name): value})
+    return value
+
+
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        callback=_checked, help="Probability above which a voxel belongs to the mask; the model's own if not given."
+    ),
+]
+SeedOption = Annotated[int, typer.Option(min=0, callback=_checked, help="Seed of the noise.")]
+PlaneOption = Annotated[str, typer.Option(callback=_checked, help="acquisition, axial, coronal or sagittal.")]
+
+
 def _show_version(is_asked: bool) -> None:
     if is_asked:
         from fasttextdiff.version import __version__
@@ -95,19 +114,16 @@ def segment(
     ] = None,
     fractional: Annotated[bool, typer.Option("--fractional", help="Probabilities instead of masks, in .dcm.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    seed: SeedOption = 0,
     slices: Annotated[
         str | None, typer.Option(metavar="A:B", help="Slices A to B-1, from 0; all if not given.")
     ] = None,
-    plane: Annotated[str, typer.Option(help="acquisition, axial, coronal or sagittal.")] = "acquisition",
+    plane: PlaneOption = "acquisition",
     window: Annotated[
         str | None,
         typer.Option(metavar="LEVEL,WIDTH", help="Window instead of the one the model was trained with."),
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Probability above which a voxel belongs to the mask; the model's own if not given."),
-    ] = None,
+    threshold: ThresholdOption = None,
     modality: Annotated[
         str | None, typer.Option(help="ct, mr, xray, histology or other, instead of the guess.")
     ] = None,
@@ -122,6 +138,7 @@ def segment(
     Sides are the patient's: "left lung" is on the right of a radiological picture.
     """
     from fasttextdiff.model_info import require_words
+    from fasttextdiff.option_rules import check_options
     from fasttextdiff.version import DISCLAIMER
     from fasttextdiff.writing import (
         check_not_source,
@@ -130,11 +147,12 @@ def segment(
         write_segmentation,
     )
 
-    outputs = _check_outputs(image, output, fractional, preview, uncertainty)
+    options = {"slices": _pair(slices, ":", int, "--slices"), "window": _pair(window, ",", float, "--window")}
+    check_options(**options)
     finding = [_text(text) for text in finding]
     for text in finding:
         require_words(text)
-    options = {"slices": _pair(slices, ":", int, "--slices"), "window": _pair(window, ",", float, "--window")}
+    outputs = _check_outputs(image, output, fractional, preview, uncertainty)
     volume = _read(image, modality, series)
     check_segmentation_source(volume, output)
     check_not_source(outputs, volume)
@@ -179,9 +197,9 @@ def batch(
     tls_key: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: the key to our certificate, PEM.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed earlier.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
-    threshold: Annotated[float | None, typer.Option(help="Of the probability; the model's own if not given.")] = None,
-    plane: Annotated[str, typer.Option(help="acquisition, axial, coronal or sagittal.")] = "acquisition",
+    seed: SeedOption = 0,
+    threshold: ThresholdOption = None,
+    plane: PlaneOption = "acquisition",
     model: ModelOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -247,6 +265,7 @@ def train(
     """
     from dataclasses import replace
 
+    from fasttextdiff.option_rules import check_training
     from fasttextdiff.pipeline import quiet_libraries
     from fasttextdiff.training.config import read_config
     from fasttextdiff.training.progress import TrainingProgress, is_first_process
@@ -254,6 +273,7 @@ def train(
     run = read_config(config)
     if labels is not None:
         run = replace(run, labels=labels)
+    check_training(run, str(config))
     read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
     _require_own_folder(run.output, read)
     if check and not run.datasets:
@@ -299,7 +319,7 @@ def pretrain_text(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 32 texts.")] = 2000,
     vocabulary: Annotated[int, typer.Option(min=300, help="Tokens of a new tokenizer.")] = 5500,
-    seed: Annotated[int, typer.Option(help="Of weights, order and hidden words.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, callback=_checked, help="Of weights, order and hidden words.")] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
@@ -326,7 +346,7 @@ def distil_text(
     start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 16 texts and 8 families of prompts.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of order and prompts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, callback=_checked, help="Of order and prompts.")] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Teach a compact text encoder what a pretrained one knows of every word, and to keep left from right, no from yes.
@@ -353,7 +373,7 @@ def pretrain_denoiser(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 5000,
     size: Annotated[int, typer.Option(min=16, help="Pixels of the side of a training image.")] = 128,
     batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of weights, order, views and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, callback=_checked, help="Of weights, order, views and noise.")] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Teach a denoiser what images look like, from any images without labels. Ctrl-C saves and stops.
@@ -412,7 +432,7 @@ def evaluate(
     model: ModelOption = None,
     text: Annotated[str, typer.Option(help="true, none, shuffled, flipped, typos or paraphrase.")] = "true",
     protocol: Annotated[str, typer.Option(help="native or published (256 px, dilated masks).")] = "native",
-    threshold: Annotated[float | None, typer.Option(help="Of the probability; the model's own if not given.")] = None,
+    threshold: ThresholdOption = None,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder for the predicted masks, as PNG.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Score only every so manieth target.")] = 1,
@@ -486,7 +506,7 @@ def evaluate_control(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="Chest X-rays with masks of all lesions.")],
     split: Annotated[str, typer.Option(help="Name of the split, e.g. val.")] = "val",
     model: ModelOption = None,
-    threshold: Annotated[float | None, typer.Option(help="Of the probability; the model's own if not given.")] = None,
+    threshold: ThresholdOption = None,
     every: Annotated[int, typer.Option(min=1, help="Ask of only every so manieth image.")] = 1,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
     device: DeviceOption = "auto",

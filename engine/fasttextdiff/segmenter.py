@@ -23,6 +23,7 @@ from fasttextdiff.feature_cache import FeatureCache, rounded
 from fasttextdiff.findings import distinct, understood_note
 from fasttextdiff.fusion import foreground_logit
 from fasttextdiff.model_info import require_words
+from fasttextdiff.option_rules import check_options
 from fasttextdiff.orientation import DisplayPlane, display_plane
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.preprocessing import (
@@ -95,11 +96,10 @@ class EncodedImage:
             seed: of the noise.
 
         Raises:
-            UsageError: there are no such slices, or not one sample.
+            UsageError: there are no such slices, not one sample, or see :func:`check_options`.
         """
-        if samples < 1:
-            raise UsageError(f"the number of samples must be at least 1, got {samples}")
-        return replace(self, slices=_slice_range(slices, self.display), samples=samples, seed=seed)
+        check_options(slices=slices, samples=samples, seed=seed)
+        return replace(self, slices=_slice_range(slices, self.display), samples=int(samples), seed=int(seed))
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,7 @@ class Segmenter:
             FastTextDiffError: the image cannot be segmented.
             Cancelled: `progress` returned False.
         """
+        check_options(threshold=threshold)
         self.check_findings(findings)
         image = self.describe(volume, slices=slices, plane=plane, samples=samples, seed=seed, window=window)
         return self.decode(image, findings, threshold=threshold, progress=progress)
@@ -244,9 +245,12 @@ class Segmenter:
         window: Window | None = None,
     ) -> EncodedImage:
         """Check a request against the volume and settle the window; nothing is computed yet."""
+        check_options(slices=slices, plane=plane, samples=samples, seed=seed, window=window)
         display = display_plane(volume, plane)
-        if window is not None and (volume.is_color or window[1] <= 0):
-            raise UsageError("a window needs a width above 0 and an image without colour")
+        if window is not None:
+            if volume.is_color:
+                raise UsageError("a window is for images without colour: leave it out")
+            window = float(window[0]), float(window[1])
         _require_content(volume, display)
         settings = self.pipeline.preprocessing.of(volume.modality)
         cut = _tiles(volume, display, settings)
@@ -299,15 +303,14 @@ class Segmenter:
         Raises:
             DeviceMemoryError: the device's memory is too small.
         """
+        check_options(threshold=threshold)
         typed = distinct(findings)
         names = list(typed)
         for finding in filter(str.strip, typed.values()):
             require_words(finding)
         if not names:
             raise UsageError("no finding was given: type what to look for, for example 'left lung'")
-        limit = self.pipeline.info.threshold if threshold is None else threshold
-        if not 0 < limit < 1:
-            raise UsageError(f"the threshold must lie between 0 and 1, got {limit}")
+        limit = self.pipeline.info.threshold if threshold is None else float(threshold)
         maps = _Maps.empty(len(names), image)
         with torch.inference_mode(), self._autocast():
             text = self._encode_text(names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,13 +36,15 @@ def optional(request: Request, name: str, kind: type[Kind]) -> Kind | None:
     """A field, None where it is absent or null. Whole numbers will do for float.
 
     Raises:
-        UsageError: it is of another type.
+        UsageError: it is of another type, or no finite number (JSON as Python reads it has NaN and Infinity).
     """
     value = request.get(name)
-    if kind is float and isinstance(value, int):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < sys.float_info.max:
         value = float(value)
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         raise UsageError(f"'{name}' must be {kind.__name__}, got {value!r:.60}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"'{name}' must be a finite number, got {value}")
     return value
 
 

@@ -25,6 +25,7 @@ from fasttextdiff.environment import cpu_name
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
 from fasttextdiff.findings import distinct
 from fasttextdiff.model_info import read_info
+from fasttextdiff.option_rules import check_options
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.reading import decoded_from_memory, volume_from
 from fasttextdiff.result import FindingResult, Provenance
@@ -179,8 +180,10 @@ class Jobs:
             Cancelled: `progress` returned False; no file stays.
         """
         started = time.perf_counter()
+        threshold = optional(request, "threshold", float)
+        check_options(threshold=threshold)
         image, findings, folder = self._asked(request)
-        results, notes = self._decoded(image, findings, optional(request, "threshold", float), progress)
+        results, notes = self._decoded(image, findings, threshold, progress)
         self._ahead.shown(image)
         files = _Files(folder)
         try:

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field, replace
 from os.path import commonpath
 from pathlib import Path
 
+from fasttextdiff.option_rules import check_options
 from fasttextdiff.volume import Modality, Volume
 
 
 @dataclass(frozen=True)
 class CaseOptions:
     """How a case is read and segmented; the meaning and the defaults are those of `Segmenter.segment`.
+
+    Raises:
+        UsageError: a value that no image can be segmented with, see `check_options`.
 
     Attributes:
         slices: (first, last + 1) along the plane's slice axis, from 0; all if None.
@@ -32,6 +36,10 @@ class CaseOptions:
     threshold: float | None = None
     window: tuple[float, float] | None = None
     modality: Modality | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse before any case is looked at what none can be segmented with."""
+        check_options(**{name: value for name, value in vars(self).items() if name != "modality"})
 
 
 @dataclass(frozen=True)

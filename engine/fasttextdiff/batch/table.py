@@ -16,7 +16,6 @@ from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.errors import UsageError
 from fasttextdiff.findings import distinct
 from fasttextdiff.model_info import require_words
-from fasttextdiff.orientation import PLANES
 from fasttextdiff.worker_fields import findings_of, modality_of, numbers, optional, required
 
 TABLE_ENDINGS = (".csv", ".json")
@@ -113,7 +112,7 @@ def _request(
 
 
 def _options(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a row gives, in the range that the segmenter takes."""
+    """The options that a row gives."""
     given = {
         "slices": _pair(row, "slices", int),
         "window": _pair(row, "window", float),
@@ -122,9 +121,6 @@ def _options(row: Mapping[str, Any]) -> dict[str, Any]:
         "seed": optional(row, "seed", int),
         "threshold": optional(row, "threshold", float),
     }
-    for name, is_right, rule in _RULES:
-        if given[name] is not None and not is_right(given[name]):
-            raise UsageError(f"'{name}' must be {rule}, got {row[name]!r}")
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -133,16 +129,6 @@ def _pair(row: Mapping[str, Any], name: str, kind: type[int] | type[float]) -> t
     if values is not None and len(values) != 2:
         raise UsageError(f"'{name}' takes two numbers, got {len(values)}")
     return None if values is None else (values[0], values[1])
-
-
-_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("slices", lambda slices: 0 <= slices[0] < slices[1], "A:B with A below B, from 0"),
-    ("window", lambda window: window[1] > 0, "LEVEL,WIDTH with a width above 0"),
-    ("plane", lambda plane: plane in PLANES, " or ".join(PLANES)),
-    ("samples", lambda samples: samples >= 1, "1 or more"),
-    ("seed", lambda seed: seed >= 0, "0 or more"),
-    ("threshold", lambda threshold: 0 < threshold < 1, "between 0 and 1"),
-)
 
 
 # --- formats ---------------------------------------------------------------------------------------------------------

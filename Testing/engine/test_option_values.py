@@ -1,0 +1,182 @@
+"""A value that nothing can be done with is one line before any work, whichever way it comes in."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+from tiny_models import tiny_pipeline
+
+from fasttextdiff import cli
+from fasttextdiff.batch.cases import find_cases
+from fasttextdiff.batch.plan import CaseOptions
+from fasttextdiff.errors import UsageError
+from fasttextdiff.option_rules import check_options, check_training
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.training.config import Stage, TrainingConfig
+from fasttextdiff.volume import Modality, Volume
+from fasttextdiff.worker_fields import numbers, optional
+
+NO_NUMBERS = ("nan", "inf", "-inf", "1e999")
+OUT_OF_RANGE = {"threshold": ("0", "1", "-0.5", "2")}
+"""By option; one that is new has to say here what it does not take."""
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(tiny_pipeline(), device="cpu")
+
+
+@pytest.fixture
+def ct_volume():
+    voxels = np.random.default_rng(0).integers(-1000, 400, (3, 40, 30)).astype(np.int16)
+    return Volume(voxels, np.eye(4), Modality.CT)
+
+
+def parameters() -> list[tuple[str, str, Any, Any]]:
+    """(command, parameter, type, what typer is told of it) of all commands."""
+    found = []
+    for command in cli.app.registered_commands:
+        kinds = get_type_hints(command.callback, include_extras=True)
+        for name in inspect.signature(command.callback).parameters:
+            kind, told = get_args(kinds[name])[:2]
+            found.append((command.name or command.callback.__name__, name, kind, told))
+    return found
+
+
+def flag_of(name: str, told: Any) -> str:
+    return next((one for one in told.param_decls or () if one.startswith("--")), f"--{name.replace('_', '-')}")
+
+
+def is_a(kind: Any, wanted: type) -> bool:
+    return wanted in (kind, *get_args(kind))
+
+
+def bad_values(name: str, kind: Any, told: Any) -> tuple[str, ...]:
+    if is_a(kind, float):
+        return (*NO_NUMBERS, *OUT_OF_RANGE[name])
+    if is_a(kind, int):
+        return ("-1", "1.5", *NO_NUMBERS) if told.min is not None else ("a whole number without a lower limit",)
+    pair = re.fullmatch(r"[A-Z]+([:,/])[A-Z]+", getattr(told, "metavar", None) or "")
+    return tuple(f"1{pair[1]}{value}" for value in (*NO_NUMBERS, "-1", "0")) if pair else ()
+
+
+CASES = [
+    (command, flag_of(name, told), value)
+    for command, name, kind, told in parameters()
+    for value in bad_values(name, kind, told)
+]
+
+
+def required_values(command: str) -> list[str]:
+    """Something for every argument and option that must be there, none of which exists."""
+    function = next(c.callback for c in cli.app.registered_commands if (c.name or c.callback.__name__) == command)
+    signature = inspect.signature(function).parameters
+    values = []
+    for owner, name, kind, told in parameters():
+        if owner == command and signature[name].default is inspect.Parameter.empty:
+            value = "none.nii.gz" if is_a(kind, Path) else "left lung"
+            is_option = type(told).__name__ == "OptionInfo"
+            values += [flag_of(name, told), value] if is_option else [value]
+    return values
+
+
+def test_the_sweep_finds_the_options_that_it_is_about():
+    swept = {(command, flag) for command, flag, _ in CASES}
+    assert {("segment", "--threshold"), ("segment", "--window"), ("segment", "--slices"), ("batch", "--threshold"),
+            ("batch", "--shard"), ("evaluate", "--threshold"), ("evaluate-control", "--threshold"),
+            ("pretrain-text", "--seed"), ("benchmark", "--repeats")} <= swept  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "flag", "value"), CASES)
+def test_no_command_takes_a_number_that_is_none_or_out_of_range(command, flag, value, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fasttextdiff", command, *required_values(command), f"{flag}={value}"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr().err.strip()
+    assert stopped.value.code == 2
+    assert "\n" not in said
+    assert flag.strip("-") in said  # and not that there is no such input: it was not looked at
+    assert not list(tmp_path.iterdir())
+
+
+BAD_OPTIONS = [
+    *({"threshold": value} for value in (float("nan"), float("inf"), 0, 1, -0.5, "0.5", True, np.float32("nan"))),
+    *({"window": value} for value in ((float("nan"), 1.0), (0.0, float("inf")), (0.0, 0.0), (0, -1), (1,), 3, "12")),
+    *({"window": (1e308, 1e308)}, {"window": (0.0, 1e-300)}),
+    *({"samples": value} for value in (0, -1, 1.5, float("nan"), "2", True)),
+    *({"seed": value} for value in (-1, 1.5, 2**63, float("inf"))),
+    *({"slices": value} for value in ((0, 0), (3, 2), (-1, 2), (0.5, 2), (0,), (0, float("nan")))),
+    {"plane": "oblique"},
+]
+
+
+def written_out(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else float(value) if isinstance(value, np.floating) else value
+
+
+@pytest.mark.parametrize("options", BAD_OPTIONS, ids=str)
+def test_library_batch_and_job_table_take_the_same_values_as_the_command_line(options, tmp_path, segmenter, ct_volume):
+    (name,) = options
+    with pytest.raises(UsageError, match=name):
+        segmenter.segment(ct_volume, ["left lung"], **options)
+    with pytest.raises(UsageError, match=name):
+        CaseOptions(**options)
+    table = tmp_path / "jobs.json"
+    table.write_text(json.dumps([{"path": "none.nii.gz", "findings": ["lung"], name: written_out(options[name])}]))
+    with pytest.raises(UsageError, match=f"row 1: '{name}'"):
+        find_cases(table, [], CaseOptions())
+
+
+def test_what_can_be_served_is_taken_as_numpy_gives_it(segmenter, ct_volume):
+    asked = {"threshold": np.float32(0.5), "samples": np.int64(1), "seed": np.int32(3), "window": (np.int16(0), 400)}
+    made = segmenter.segment(ct_volume, ["left lung"], slices=(np.int64(0), 1), **asked).provenance
+    json.dumps([made.threshold, made.samples, made.seed, made.window, made.slices])
+    check_options(threshold=None, window=None, slices=None)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
+def test_a_field_of_a_request_is_a_finite_number(text):
+    value = json.loads(text)
+    for field in (lambda: optional({"x": value}, "x", float), lambda: numbers({"x": [0.5, value]}, "x", float)):
+        with pytest.raises(UsageError, match="'x' must be"):
+            field()
+
+
+RUN = TrainingConfig("tiny", Path("out"), (Stage(1, 32, 1),), datasets={"mine": Path("data")}, start=Path("model"))
+NUMBERS = [field.name for field in fields(RUN) if field.type in ("int", "float")]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1, "fast", True])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_training_is_not_begun_with_a_number_that_ruins_it(name, value):
+    check_training(RUN, "run.yaml")
+    with pytest.raises(UsageError, match=f"run.yaml: '{name}' must be"):
+        check_training(replace(RUN, **{name: value}), "run.yaml")
+
+
+@pytest.mark.parametrize("change", [{"stages": (Stage(1, 32, 0),)}, {"mixture": {"mine": float("nan")}}, {"ema": 1.0}])
+def test_so_are_its_stages_and_shares(change):
+    with pytest.raises(UsageError, match=r"run.yaml: '.*' must be"):
+        check_training(replace(RUN, **change), "run.yaml")
+
+
+def test_a_training_file_is_refused_before_its_data_are_looked_at(tmp_path, monkeypatch, capsys):
+    (tmp_path / "run.yaml").write_text(
+        "name: x\noutput: out\nstart: bundled\ndatasets: {mine: none}\nlearning_rate: .nan\n"
+        "stages: [{steps: 1, size: 32, batch: 1}]\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["fasttextdiff", "train", str(tmp_path / "run.yaml")])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert "'learning_rate' must be above 0" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
