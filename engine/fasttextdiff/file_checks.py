@@ -16,8 +16,9 @@ from typing import BinaryIO
 from fasttextdiff.errors import FastTextDiffError
 
 GZIP, ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
-DEFLATE_RATIO = 1032
-"""Deflate writes at least one byte for so many (RFC 1951: a match of 258 bytes takes two bits)."""
+_ALWAYS_UNPACKED = 1 << 30
+"""Bytes that compressed voxels may always unpack to: an empty label map of a large volume takes next to nothing."""
+_UNPACKED_RATIO = 100
 _BLOCK = 1 << 18
 
 
@@ -68,6 +69,41 @@ def require_finite(path: Path, what: str, values: Sequence[float]) -> None:
     """
     if not all(math.isfinite(value) for value in values):
         raise FastTextDiffError(f"{path}: {what} in the header is not a finite number: save the image anew")
+
+
+def require_compressible(path: Path, sizes: Sequence[int], voxel_bytes: float, packed: int) -> None:
+    """Refuse compressed voxels that would fill the memory: no image of a patient is packed so well.
+
+    Args:
+        path: for the message.
+        sizes: voxels along each axis, as the header says.
+        voxel_bytes: of one voxel in memory.
+        packed: bytes that the compressed voxels take at most.
+
+    Raises:
+        FastTextDiffError: they take a hundred times as much and more than a GiB, or an axis is empty.
+    """
+    require_room(path, sizes, 0, 0)
+    if math.prod(sizes) * voxel_bytes > max(_ALWAYS_UNPACKED, _UNPACKED_RATIO * packed):
+        raise FastTextDiffError(
+            f"{path}: {packed:,} bytes are announced to unpack to {' x '.join(map(str, sizes))} voxels, which no image "
+            "does: the file is damaged"
+        )
+
+
+def require_numbers(path: Path, what: str, words: Sequence[str], *, are_nonzero: bool = False) -> None:
+    """Refuse words of a header that are no finite numbers: libraries take 0 or anything for them.
+
+    Raises:
+        FastTextDiffError: one of them is none, or zero where that cannot be.
+    """
+    for word in words:
+        try:
+            number = float(word)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or (are_nonzero and number == 0):
+            raise FastTextDiffError(f"{path}: {what} in the header is {word!r:.40}, no usable number: save it anew")
 
 
 def require_intact(file: BinaryIO, kind: int, limit: int | None = None) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fasttextdiff.dicom_pixels import LPS_TO_RAS
 from fasttextdiff.dicom_reading import Decoded
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.file_checks import DEFLATE_RATIO, GZIP, no_stderr, require_finite, require_intact, require_room
+from fasttextdiff.file_checks import GZIP, no_stderr, require_compressible, require_finite, require_intact, require_room
 from fasttextdiff.volume import Source
 
 _SIZEOF_HDR = {348: "Nifti1Header", 540: "Nifti2Header"}
@@ -43,7 +43,7 @@ def decode_nifti(path: Path) -> Decoded:
     _require_finite_header(path, header)
     needed = offset + math.prod(sizes) * header.get_data_dtype().itemsize
     if path.name.lower().endswith(".gz"):  # nibabel stops at the last voxel, before the checksum
-        require_room(path, sizes, header.get_data_dtype().itemsize, path.stat().st_size * DEFLATE_RATIO)
+        require_compressible(path, sizes, _bytes_in_memory(header), path.stat().st_size)
         with path.open("rb") as file:
             held = require_intact(file, GZIP, needed + _AFTER_VOXELS)
     else:
@@ -55,6 +55,12 @@ def decode_nifti(path: Path) -> Decoded:
     array = in_space.transpose(2, 1, 0, *range(3, 3 + channels))
     source = Source(path=str(path), notes=tuple(notes))
     return Decoded(np.ascontiguousarray(array), matrix, None, False, source, has_slice_order=False)
+
+
+def _bytes_in_memory(header: Any) -> int:
+    """Of a voxel; nibabel makes float64 of what is scaled."""
+    is_scaled = header.has_data_slope and header.get_slope_inter() not in ((None, None), (1.0, 0.0))
+    return max(header.get_data_dtype().itemsize, 8 if is_scaled else 0)
 
 
 def nifti_header(path: Path) -> Any:

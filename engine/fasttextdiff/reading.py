@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.dicom_headers import looks_like_dicom, modality_of
-from fasttextdiff.dicom_pixels import LPS_TO_RAS, itk_ijk_to_ras, read_itk
 from fasttextdiff.dicom_reading import Decoded, Described, as_read, describe_dicom, read_dicom
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.file_checks import GZIP, ZLIB, no_stderr, require_intact
+from fasttextdiff.itk_reading import decode_itk
 from fasttextdiff.modality_choice import settle_modality
 from fasttextdiff.nifti_reading import decode_nifti
+from fasttextdiff.picture_reading import decode_picture, over_white
 from fasttextdiff.slice_axis import PLANE_ACROSS, nearest_ras_axes, slice_axis
 from fasttextdiff.volume import Modality, Source, Volume
 
@@ -31,9 +31,6 @@ _INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16"
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-
-_EXIF_ORIENTATION = 0x0112
-_TIFF_PHOTOMETRIC = 0x0106
 
 
 def read_volume(
@@ -132,136 +129,10 @@ def _decoder(path: Path) -> Callable[[Path], Decoded]:
     raise FastTextDiffError(f"{path}: neither DICOM nor a file that can be read by its ending ({readable})")
 
 
-# --- NRRD, MetaImage -------------------------------------------------------------------------------------------------
-
-
-def _decode_itk(path: Path) -> Decoded:
-    import SimpleITK as sitk  # noqa: N813
-
-    _require_intact_itk(path)
-    with no_stderr():
-        image = read_itk(path)
-    if image.HasMetaDataKey("Segment0_ID"):
-        raise UsageError(f"{path}: this is a segmentation, not an image")
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    components, size = image.GetNumberOfComponentsPerPixel(), image.GetSize()
-    if len(size) > 3:
-        raise UsageError(f"{path}: several volumes in one file ({' x '.join(map(str, size))}); extract one time point")
-    if components > 1 and (components, image.GetPixelID()) != (3, sitk.sitkVectorUInt8):
-        raise UsageError(f"{path}: {components} values per voxel; only grey and 8-bit RGB images are read")
-    array = sitk.GetArrayFromImage(image)
-    is_planar = len(size) == 2
-    source = Source(path=str(path))
-    array = array[np.newaxis] if is_planar else array
-    return Decoded(array, itk_ijk_to_ras(image), None, is_planar, source, has_slice_order=is_planar)
-
-
-def _require_intact_itk(path: Path) -> None:
-    """Check compressed voxels that lie in the file of their header: ITK ignores checksums and gives other voxels.
-
-    Raises:
-        Exception: as `require_intact`.
-    """
-    with path.open("rb") as file:
-        if path.name.lower().endswith(".nrrd"):
-            header = list(iter(lambda: file.readline().strip().lower(), b""))  # up to an empty line
-            is_elsewhere = any(line.startswith((b"data file:", b"datafile:", b"byte skip:")) for line in header)
-            if not is_elsewhere and {b"encoding: gzip", b"encoding: gz"} & set(header):
-                require_intact(file, GZIP)
-        elif path.name.lower().endswith(".mha"):
-            header = _metaimage_header(file)
-            if b"compresseddata=true" in header and header[-1] == b"elementdatafile=local":
-                require_intact(file, ZLIB)
-
-
-def _metaimage_header(file: BinaryIO) -> list[bytes]:
-    """The lines up to the one that says where the voxels are, in lower case and without white space."""
-    header: list[bytes] = []
-    for line in iter(file.readline, b""):
-        header.append(b"".join(line.lower().split()))
-        if header[-1].startswith(b"elementdatafile="):
-            break
-    return header
-
-
-# --- pictures --------------------------------------------------------------------------------------------------------
-
-
-def _decode_picture(path: Path) -> Decoded:
-    from PIL import Image, ImageOps
-
-    notes: list[str] = []
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as stored:
-            if stored.format == "TIFF":
-                notes += _first_page(path, stored)
-            upright = ImageOps.exif_transpose(stored)
-            array = _pixels(upright)
-            if array.dtype == np.uint16 and _is_white_zero(stored):
-                array = 65535 - array  # Pillow turns such a TIFF round itself for 8 bits, not for 16
-            turn = stored.getexif().get(_EXIF_ORIENTATION, 1)
-    except Image.DecompressionBombError as problem:
-        raise FastTextDiffError(f"{path}: the picture is too large; crop it into tiles") from problem
-    if turn != 1:
-        notes.append("turned upright as its EXIF orientation says; 3D Slicer may show it as stored")
-    matrix = _picture_matrix(path, are_axes_swapped=turn >= 5)
-    return Decoded(array[np.newaxis], matrix, None, True, Source(path=str(path), notes=tuple(notes)))
-
-
-def _first_page(path: Path, tiff: Any) -> list[str]:
-    """Settle on page 1: refuse a stack, accept the full picture of a pyramid. Leaves the first page open."""
-    sizes = []
-    for page in range(getattr(tiff, "n_frames", 1)):
-        tiff.seek(page)
-        sizes.append(tiff.size)
-    tiff.seek(0)
-    if len(sizes) > 1 and sizes[0] in sizes[1:]:
-        raise UsageError(f"{path}: {len(sizes)} pages; save the one to be segmented as a file of its own")
-    return [f"first of {len(sizes)} pages used, the others are of another size"] if len(sizes) > 1 else []
-
-
-def _is_white_zero(picture: Any) -> bool:
-    tags = picture.tag_v2 if picture.format == "TIFF" else {}
-    return tags.get(_TIFF_PHOTOMETRIC) == 0
-
-
-def _pixels(picture: Any) -> NDArray[Any]:
-    """Rows and columns of grey at the depth of the file, or of 8-bit RGB; what is transparent becomes white."""
-    mode = picture.mode
-    if mode.startswith("I") or mode == "F":
-        return np.asarray(picture)
-    if picture.has_transparency_data:
-        picture = _over_white(picture.convert("RGBA"))
-    return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
-
-
-def _over_white(picture: Any) -> Any:
-    from PIL import Image
-
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-
-
-def _picture_matrix(path: Path, are_axes_swapped: bool) -> NDArray[np.float64]:
-    """What 3D Slicer makes of a picture: LPS along its rows and columns, 1 mm or the resolution of a JPEG or TIFF."""
-    import SimpleITK as sitk  # noqa: N813
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        across, down = reader.GetSpacing()[:2]
-    except RuntimeError:  # a kind of compression that only Pillow knows
-        across, down = 1.0, 1.0
-    if are_axes_swapped:
-        across, down = down, across
-    return LPS_TO_RAS @ np.diag([across, down, 1.0, 1.0])
-
-
 _DECODERS: dict[tuple[str, ...], Callable[[Path], Decoded]] = {
     NIFTI_ENDINGS: decode_nifti,
-    ITK_ENDINGS: _decode_itk,
-    PICTURE_ENDINGS: _decode_picture,
+    ITK_ENDINGS: decode_itk,
+    PICTURE_ENDINGS: decode_picture,
 }
 
 
@@ -315,7 +186,7 @@ def _described(path: Path | None) -> Described | None:
 
 
 def _grey_or_rgb(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """(k, j, i), or (k, j, i, 3) with 8 bits as :func:`_pixels` makes it of a picture's file."""
+    """(k, j, i), or (k, j, i, 3) with 8 bits as `decode_picture` makes it of a file."""
     if array.ndim == 3:
         return array
     components = array.shape[3]
@@ -334,7 +205,7 @@ def _slice_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(j, i, 4) to (j, i, 3)."""
     from PIL import Image
 
-    return np.asarray(_over_white(Image.fromarray(np.ascontiguousarray(pixels))).convert("RGB"))
+    return np.asarray(over_white(Image.fromarray(np.ascontiguousarray(pixels))).convert("RGB"))
 
 
 def _kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str | None) -> tuple[Modality | None, bool]:
