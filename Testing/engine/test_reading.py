@@ -491,12 +491,18 @@ def test_a_tiff_in_which_white_is_zero_is_turned_round(tmp_path, kind):
     assert np.array_equal(read_volume(tmp_path / "p.tif").array[0], np.iinfo(kind).max - stored)
 
 
-def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path):
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"})],
+    ids=["png", "tif", "compressed tif"],
+)
+def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path, ending, options):
     colour = np.random.default_rng(0).integers(0, 255, (4, 6, 3)).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(colour).save(tmp_path / "p.png", exif=exif)
-    volume = read_volume(tmp_path / "p.png")
+    path = tmp_path / f"p.{ending}"
+    Image.fromarray(colour).save(path, exif=exif, **options)
+    volume = read_volume(path)
     assert np.array_equal(volume.array[0], np.rot90(colour, -1))
     assert volume.modality is Modality.HISTOLOGY
     assert any("EXIF" in note for note in volume.source.notes)
@@ -521,14 +527,35 @@ def test_every_kind_of_picture_becomes_grey_or_rgb(tmp_path):
     assert (read_volume(tmp_path / "alpha.png").array == 255).all()
 
 
-def test_a_stack_of_pages_is_refused_and_a_pyramid_gives_its_full_picture(tmp_path):
+def test_a_stack_of_pages_is_refused_and_of_several_sizes_the_largest_is_read_and_named(tmp_path):
     page = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
-    page.save(tmp_path / "stack.tif", save_all=True, append_images=[page, page])
-    page.save(tmp_path / "pyramid.tif", save_all=True, append_images=[page.resize((4, 4))])
-    assert "3 pages" in error_of(tmp_path / "stack.tif")
-    pyramid = read_volume(tmp_path / "pyramid.tif")
-    assert np.array_equal(pyramid.array[0], np.asarray(page))
-    assert "first of 2 pages used, the others are of another size" in pyramid.source.notes
+    half, thumbnail = page.resize((4, 4)), page.resize((2, 2))
+    for name, pages, number in (
+        ("pyramid.tif", [page, half, thumbnail], 1),
+        ("thumbnail first.tif", [thumbnail, page], 2),
+        ("two thumbnails.tif", [thumbnail, page, thumbnail], 2),
+    ):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+        volume = read_volume(tmp_path / name)
+        assert np.array_equal(volume.array[0], np.asarray(page)), name
+        said = f"page {number} of {len(pages)} used, the largest; the others are of another size"
+        assert said in volume.source.notes, name
+    for name, pages in (("stack.tif", [page] * 3), ("stack with thumbnail.tif", [thumbnail, page, page])):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+        assert "3 pages" in error_of(tmp_path / name)
+
+
+def test_the_page_that_is_read_has_its_own_resolution_and_orientation(tmp_path):
+    page = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
+    page.encoderinfo = {"dpi": (254, 508), "tiffinfo": {0x0112: 6}}  # as Pillow keeps it for each page
+    page.resize((2, 2)).save(tmp_path / "p.tif", save_all=True, append_images=[page])
+    with Image.open(tmp_path / "p.tif") as stored:
+        stored.seek(1)
+        is_kept = stored.tag_v2.get(0x0112) == 6, stored.info.get("dpi") == (254, 508)
+    volume = read_volume(tmp_path / "p.tif")
+    assert is_kept == (True, True)
+    assert np.array_equal(volume.array[0], np.rot90(np.asarray(page), -1))
+    assert volume.spacing[:2] == pytest.approx((0.05, 0.1))
 
 
 # --- all formats -----------------------------------------------------------------------------------------------------
