@@ -17,6 +17,7 @@ import numpy as np
 
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.file_checks import GZIP, ZLIB, require_compressible, require_intact, require_numbers, require_room
+from fasttextdiff.overwriting import data_files
 
 _LONGEST_HEADER = 1 << 24
 _NRRD_BYTES = {"char": 1, "int8": 1, "short": 2, "int16": 2, "long": 8, "int64": 8, "double": 8, "float": 4, "int": 4}
@@ -53,8 +54,7 @@ def _require_sound_nrrd(path: Path, file: BinaryIO) -> None:
     sizes = [int(size) for size in fields["sizes"].split()]
     _require_nrrd_place(path, fields, len(sizes))
     voxel_bytes = next((width for word, width in _NRRD_BYTES.items() if word in fields.get("type", "")), 1)
-    name = fields.get("datafile", "")
-    files = _nrrd_files(path, name)
+    files = _data_files(path)
     encoding = fields.get("encoding", "raw")
     is_skipped = any(int(fields.get(skip, "0")) for skip in ("lineskip", "byteskip"))
     start = file.tell() if not files else 0
@@ -71,7 +71,7 @@ def _require_sound_nrrd(path: Path, file: BinaryIO) -> None:
 
 
 def _nrrd_fields(file: BinaryIO) -> dict[str, str]:
-    """Fields by name without blanks, in lower case; the data file's name alone keeps its letters."""
+    """Fields by name without blanks; all in lower case."""
     if not file.readline(16).startswith(b"NRRD000"):
         raise ValueError("no NRRD header")
     fields: dict[str, str] = {}
@@ -82,22 +82,8 @@ def _nrrd_fields(file: BinaryIO) -> dict[str, str]:
         name, _, value = text.partition(":")
         if text.startswith("#") or value.startswith("="):
             continue
-        word = "".join(name.lower().split())
-        fields[word] = value.strip() if word == "datafile" else value.strip().lower()
+        fields["".join(name.lower().split())] = value.strip().lower()
     return fields
-
-
-def _nrrd_files(path: Path, name: str) -> list[Path]:
-    """The files of detached voxels; none if they lie in the header's file."""
-    if not name:
-        return []
-    if name.split()[0].upper() == "LIST":
-        lines = path.read_text("utf-8", "replace").splitlines()
-        first = next(n for n, line in enumerate(lines) if "".join(line.lower().split()).startswith("datafile:"))
-        names = [line.strip() for line in lines[first + 1 :] if line.strip()]
-    else:
-        names = _numbered(name)
-    return _regular_files(path, names)
 
 
 def _require_nrrd_place(path: Path, fields: Fields, axes: int) -> None:
@@ -124,7 +110,7 @@ def _require_sound_metaimage(path: Path, file: BinaryIO) -> None:
     _require_metaimage_place(path, fields, len(sizes))
     kind = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY")
     voxel_bytes = _META_BYTES.get(kind.removeprefix("U"), 1) * int(fields.get("ElementNumberOfChannels", "1"))
-    files = _metaimage_files(path, file, fields["ElementDataFile"])
+    files = _data_files(path)
     start = file.tell() if not files else 0
     if fields.get("CompressedData", "")[:1] in ("T", "t", "1"):
         length = int(fields["CompressedDataSize"])  # ITK gives other voxels without it
@@ -146,15 +132,6 @@ def _metaimage_fields(file: BinaryIO) -> dict[str, str]:
         name, *value = re.split("[=:]", line.decode("utf-8", "replace"), maxsplit=1)
         fields[name.strip()] = "".join(value).strip()
     return fields
-
-
-def _metaimage_files(path: Path, file: BinaryIO, name: str) -> list[Path]:
-    """The files of detached voxels; none if they lie in the header's file."""
-    if name.upper() == "LOCAL":
-        return []
-    if name.split()[:1] and name.split()[0].upper() == "LIST":
-        return _regular_files(path, [line.decode("utf-8", "replace").strip() for line in file if line.strip()])
-    return _regular_files(path, _numbered(name))
 
 
 def _require_metaimage_place(path: Path, fields: Fields, axes: int) -> None:
@@ -191,23 +168,17 @@ def _require_unpackable(
         require_room(path, sizes, voxel_bytes, held)
 
 
-def _numbered(name: str) -> list[str]:
-    """The names that a pattern with first, last and step stands for ("slice%03d.raw 1 20 1"), or the one name."""
-    words = name.split()
-    if "%" not in name or len(words) < 3 or not all(word.isdigit() for word in words[1:4]):
-        return [name]
-    first, last, step = (*map(int, words[1:4]), 1)[:3]
-    if not step > 0 or last - first > 1_000_000:
-        raise ValueError("no usable list of files")
-    return [words[0] % number for number in range(first, last + 1, step)]
+def _data_files(path: Path) -> list[Path]:
+    """The files of detached voxels; none if they lie in the header's file.
 
-
-def _regular_files(path: Path, names: Sequence[str]) -> list[Path]:
-    """Raises FastTextDiffError where there is none of a name, or it is no file (a device would never end)."""
-    for name in names:
-        if not (path.parent / name).is_file():
-            raise FastTextDiffError(f"{path}: its voxels should lie in {name}, which is not there: copy it, too")
-    return [path.parent / name for name in names]
+    Raises:
+        FastTextDiffError: one is not there, or is no file (a device would never end).
+    """
+    files = data_files(path)
+    for file in files:
+        if not file.is_file():
+            raise FastTextDiffError(f"{path}: its voxels should lie in {file.name}, which is not there: copy it, too")
+    return files
 
 
 def _require_independent(path: Path, what: str, rows: Sequence[Sequence[float]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import unicodedata
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import UsageError
+from fasttextdiff.json_files import parse_json
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes (PS3.4 B.5) of Segmentation and Label Map Segmentation Storage."""
@@ -50,8 +50,8 @@ def require_own_record(path: Path) -> None:
     if not path.exists():
         return
     content: Any = None
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with suppress(OSError, ValueError):
+        content = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not any(keys <= set(content) for keys in _OWN_RECORDS):
         raise UsageError(
             f"cannot write {path}: it is there already and is not the record of a result; choose another name"
@@ -99,7 +99,7 @@ def _named(value: str, following: Sequence[str]) -> list[str]:
     if "%" in words[0] and len(words) > 2:
         with suppress(TypeError, ValueError):
             first, last, step = (int(number) for number in (*words[1:4], "1")[:3])
-            return [words[0] % number for number in range(first, last + (1 if step > 0 else -1), step)][:100_000]
+            return [words[0] % number for number in range(first, last + (1 if step > 0 else -1), step)[:100_000]]
     return [value.strip()]
 
 
