@@ -180,7 +180,7 @@ def storedRequest(folder: Path) -> dict[str, Any] | None:
     """The options of the batch in an output folder; None if there is none."""
     try:
         content = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

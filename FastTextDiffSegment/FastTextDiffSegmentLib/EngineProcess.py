@@ -96,7 +96,7 @@ class EngineProcess:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         logging.warning("The engine said something unreadable: %r", line[:200])
         return None
     return message if isinstance(message, dict) else None

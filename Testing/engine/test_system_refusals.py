@@ -16,12 +16,15 @@ from fasttextdiff.reading import read_volume
 from fasttextdiff.volume import Modality
 
 
-def cli(*arguments: object, stdout: object = subprocess.PIPE, **environment: str) -> tuple[int, str]:
+def cli(
+    *arguments: object, stdout: object = subprocess.PIPE, cwd: Path | None = None, **environment: str
+) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "fasttextdiff", *map(str, arguments)],
         stdout=stdout,
         stderr=subprocess.PIPE,
         env={**os.environ, **environment},
+        cwd=cwd,
         check=False,
     )
     return done.returncode, done.stderr.decode("utf-8", "replace")
@@ -42,11 +45,27 @@ def test_a_name_that_is_too_long_is_refused_as_input_and_as_output(picture):
         read_volume(long)
 
 
-def test_a_job_table_nested_too_deeply_is_refused(tmp_path):
-    (tmp_path / "deep.json").write_text("[" * 100_000)
-    code, said = cli("batch", tmp_path / "deep.json", "-f", "left lung", "-o", tmp_path / "out", "--dry-run")
-    assert code == 2
-    assert "nested too deeply" in said
+DEEP = {
+    "job table": ("deep.json", ("batch", "deep.json", "-f", "left lung", "-o", "out", "--dry-run")),
+    "batch": ("out/batch.json", ("batch", "x.png", "-f", "left lung", "-o", "out")),
+    "model": ("model/model_index.json", ("segment", "x.png", "-f", "left lung", "-o", "o.nii", "--model", "model")),
+    "data set": ("data/dataset.json", ("evaluate", "data")),
+    "golden": ("golden/cases.json", ("verify-golden", "golden")),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_json_nested_too_deeply_is_one_line_wherever_it_is_read(picture, name):
+    file, arguments = DEEP[name]
+    (picture.parent / file).parent.mkdir(exist_ok=True)
+    (picture.parent / "data/Val_Folder/img").mkdir(parents=True)
+    (picture.parent / file).write_text("[" * 100_000)
+    code, said = cli(*arguments, cwd=picture.parent)
+    assert code in (1, 2)
+    errors = [line for line in said.splitlines() if not line.startswith("note: ")]
+    assert len(errors) == 1
+    assert "internal error" not in said
+    assert Path(file).name in errors[0]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")

@@ -6,7 +6,6 @@ Knows file layouts and whose left is meant; knows nothing about models.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.json_files import parse_json
 from fasttextdiff.volume import Modality
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -190,7 +190,7 @@ def _images(split_folder: Path) -> tuple[Path, ...]:
 def _description(folder: Path) -> dict[str, str]:
     path = folder / "dataset.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         Modality(content["modality"]), content["mask_name"].format(stem="")
         return dict(content)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -5,7 +5,6 @@ Knows the stored cases' format; knows nothing about which configurations are sto
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import zipfile
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
+from fasttextdiff.json_files import parse_json
 from fasttextdiff.published import (
     GuidedConfig,
     Layout,
@@ -93,7 +93,7 @@ def verify_golden(folder: Path) -> list[GoldenCheck]:
 def _read_cases(folder: Path) -> dict[str, Case]:
     path = folder / "cases.json"
     try:
-        cases = json.loads(path.read_text(encoding="utf-8"))
+        cases = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"there are no golden outputs in {folder}: {path} is missing") from None
     except (OSError, ValueError) as error:

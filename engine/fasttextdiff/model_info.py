@@ -5,7 +5,6 @@ Loads no weights and needs no torch, so that findings can be checked while they 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.findings import doubtful, understood, unreadable
+from fasttextdiff.json_files import parse_json
 from fasttextdiff.volume import Modality
 
 BUNDLED_MODEL = Path(__file__).parent / "weights" / "compact"
@@ -110,7 +110,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         ModelError: it is not there, not readable or of another version, or a component is missing.
     """
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{folder} is not a model folder: it has no {INDEX}") from None
     except (OSError, ValueError) as error:

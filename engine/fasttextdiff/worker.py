@@ -30,6 +30,7 @@ from fasttextdiff.errors import (
     UsageError,
     one_line,
 )
+from fasttextdiff.json_files import parse_json
 from fasttextdiff.version import __version__
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ class Worker:
 
     def _take(self, line: bytes) -> None:
         try:
-            request = json.loads(line)
-        except (ValueError, RecursionError):
+            request = parse_json(line)
+        except ValueError:
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("id"), int):
             self._channel.send(_error(None, "usage", "a request is one line of JSON with an integer 'id' and an 'op'"))

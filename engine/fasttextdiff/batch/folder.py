@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.json_files import parse_json
 from fasttextdiff.output_files import whole_files
 
 RUN, RECORD, LOG = "batch.json", "case.json", "failed.log"
@@ -113,7 +114,7 @@ class BatchFolder:
             UsageError: something else was asked about the case when it was done; what is there is not thrown away.
         """
         try:
-            content = json.loads((self.case_folder(name) / RECORD).read_text(encoding="utf-8"))
+            content = parse_json((self.case_folder(name) / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         if not isinstance(content, dict) or not isinstance(content.get("request"), dict):
@@ -191,7 +192,7 @@ def start_time() -> str:
 
 def _read_run(place: Path) -> Run:
     try:
-        values = json.loads(place.read_text(encoding="utf-8"))
+        values = parse_json(place.read_text(encoding="utf-8"))
         return Run(**{**values, "formats": tuple(values["formats"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FastTextDiffError(f"{place} cannot be read as the definition of a batch: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from fasttextdiff.batch.selection import Choice
 from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.errors import UsageError
 from fasttextdiff.findings import distinct
+from fasttextdiff.json_files import parse_json
 from fasttextdiff.model_info import require_words
 from fasttextdiff.worker_fields import findings_of, modality_of, numbers, optional, required
 
@@ -136,11 +136,9 @@ def _pair(row: Mapping[str, Any], name: str, kind: type[int] | type[float]) -> t
 
 def _read_json(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
-        rows = json.loads(_text(path))
-    except RecursionError:
-        raise UsageError(f"{path}: this JSON is nested too deeply for a job table") from None
+        rows = parse_json(_text(path))
     except ValueError as problem:
-        raise UsageError(f"{path}: this is not JSON: {problem}") from None
+        raise UsageError(f"{path}: this is not JSON that can be read: {problem}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UsageError(f'{path}: a job table is a list of objects, for example [{{"path": "a.nii.gz"}}]')
     return list(enumerate(rows, start=1))

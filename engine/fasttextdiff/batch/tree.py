@@ -5,12 +5,12 @@ Knows names and links; knows nothing about what is in the files.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
 from pathlib import Path
 
 from fasttextdiff.batch.plan import Skipped
+from fasttextdiff.json_files import parse_json
 
 _OUTPUT_FILE = "batch.json"
 _OUTPUT_KEY = "weights_sha256"
@@ -124,7 +124,7 @@ def _is_batch_output(entries: list[os.DirEntry[str]]) -> bool:
     if record is None:
         return False
     try:
-        content = json.loads(Path(record).read_text(encoding="utf-8"))
+        content = parse_json(Path(record).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and _OUTPUT_KEY in content
