@@ -19,6 +19,7 @@ REQUEST, NAMES = "request.local.json", "names.local.csv"
 _AT_ONCE = 100
 """Cases looked at in one step: about a millisecond on a local disk."""
 _OPTIONS = ("series", "modality", "plane", "samples", "seed", "threshold", "model", "device", "dtype", "workers")
+_FLAGS = (("fractional", "--fractional"), ("largest_series", "--largest-series"), ("nan_as_air", "--nan-as-air"))
 
 
 @dataclass
@@ -196,6 +197,6 @@ def arguments(request: Mapping[str, Any]) -> Iterator[str]:
     for option in _OPTIONS:
         if request.get(option) is not None:
             yield from (f"--{option}", str(request[option]))
-    for option, flag in (("fractional", "--fractional"), ("largest_series", "--largest-series")):
+    for option, flag in _FLAGS:
         if request.get(option):
             yield flag

@@ -443,7 +443,7 @@ def test_a_segmentation_file_is_no_image(tmp_path):
 
 def test_voxels_that_are_not_finite_are_refused_and_counted(tmp_path):
     voxels = np.array([1.5, np.nan, np.inf, -np.inf, -2.5, 0, 0, 0], np.float32).reshape(2, 2, 2)
-    assert "3 voxels are NaN or infinite" in error_of(write_nifti(tmp_path / "v.nii", voxels))
+    assert "3 of 8 voxels are NaN or infinite" in error_of(write_nifti(tmp_path / "v.nii", voxels))
 
 
 def test_complex_and_flat_geometry_are_refused(tmp_path):

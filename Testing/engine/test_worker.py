@@ -429,7 +429,7 @@ def with_nan():
 @pytest.mark.parametrize(
     ("voxels", "words"),
     [
-        (with_nan(), ["An image", "1 voxels are NaN"]),
+        (with_nan(), ["An image", "1 of 800 voxels are NaN"]),
         (noise((1, 20, 20, 5), np.uint8), ["An image", "5 values per voxel"]),
         (noise((2, 20, 20, 3), np.float32), ["An image", "3 values per voxel (float32)"]),
         (np.zeros((0, 20, 20), np.int16), ["empty"]),

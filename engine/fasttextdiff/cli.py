@@ -57,6 +57,9 @@ ModelOption = Annotated[
     typer.Option("--model", "-m", help="Model folder or hub id; the bundled compact model if not given."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+NanAsAirOption = Annotated[
+    bool, typer.Option("--nan-as-air", help="Take voxels that are NaN as air around the patient.")
+]
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 
 
@@ -128,6 +131,7 @@ def segment(
         str | None, typer.Option(help="ct, mr, xray, histology or other, instead of the guess.")
     ] = None,
     series: Annotated[str | None, typer.Option(help="Series Instance UID, where a folder holds several.")] = None,
+    nan_as_air: NanAsAirOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -153,7 +157,7 @@ def segment(
     for text in finding:
         require_words(text)
     outputs = _check_outputs(image, output, fractional, preview, uncertainty)
-    volume = _read(image, modality, series)
+    volume = _read(image, modality, series, nan_as_air)
     check_segmentation_source(volume, output)
     check_not_source(outputs, volume)
     segmenter = _load(model, device, dtype)
@@ -200,6 +204,7 @@ def batch(
     seed: SeedOption = 0,
     threshold: ThresholdOption = None,
     plane: PlaneOption = "acquisition",
+    nan_as_air: NanAsAirOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -227,7 +232,7 @@ def batch(
     request = BatchRequest(
         source, output, texts, tuple(formats or [".seg.nrrd"]), fractional, modality, series,
         largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
-        tls_ca_file, tls_cert, tls_key,
+        tls_ca_file, tls_cert, tls_key, nan_as_air,
     )  # fmt: skip
     stop = Stop()
     if until_eof:
@@ -763,13 +768,15 @@ def _pair(text: str | None, separator: str, kind: Callable[[str], Any], option: 
     return first, second
 
 
-def _read(path: Path, modality: str | None, series: str | None) -> Volume:
+def _read(path: Path, modality: str | None, series: str | None, nan_as_air: bool = False) -> Volume:
     from fasttextdiff.reading import read_volume
     from fasttextdiff.volume import Modality
 
     if modality is not None and modality not in [m.value for m in Modality]:
         raise UsageError(f"'{modality}' is not a modality: use {', '.join(m.value for m in Modality)}")
-    volume = read_volume(path, modality=None if modality is None else Modality(modality), series_uid=series)
+    volume = read_volume(
+        path, modality=None if modality is None else Modality(modality), series_uid=series, nan_as_air=nan_as_air
+    )
     for note in volume.source.notes:
         _note(note)
     return volume

@@ -28,6 +28,9 @@ from fasttextdiff.volume import Modality, Source, Volume
 
 _INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"))
 
+_AIR = -1024
+"""Hounsfield units."""
+
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -39,6 +42,7 @@ def read_volume(
     modality: Modality | str | None = None,
     series_uid: str | None = None,
     files: Sequence[Path] | None = None,
+    nan_as_air: bool = False,
 ) -> Volume:
     """Read one image.
 
@@ -52,6 +56,8 @@ def read_volume(
             guesses it from the voxels.
         series_uid: DICOM Series Instance UID (0020,000E), for folders with several series.
         files: the DICOM files of the image, where they are known: the folder `path` is not searched then.
+        nan_as_air: take voxels that are NaN as air around the patient, part of no finding and no window; `source.notes`
+            says how many there were. They are refused otherwise.
 
     Raises:
         UsageError: there is no such modality; or the path, or the choice of series, time point or page, does not name
@@ -66,7 +72,7 @@ def read_volume(
         modality = modality_named(modality)
     with quiet():
         decoded = _decode(path, series_uid, files)
-    return volume_from(decoded, modality)
+    return volume_from(decoded, modality, nan_as_air=nan_as_air)
 
 
 def modality_named(name: Modality | str) -> Modality:
@@ -235,12 +241,13 @@ def _is_two_dimensional(path: Path) -> bool:
 # --- what all sources share ------------------------------------------------------------------------------------------
 
 
-def volume_from(decoded: Decoded, modality: Modality | None) -> Volume:
+def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool = False) -> Volume:
     """Clean the voxels, settle the modality, and make the volume.
 
     Args:
         decoded: voxels as they were found.
         modality: what the user says the image is; None takes what its file says, or guesses.
+        nan_as_air: as for :func:`read_volume`.
 
     Raises:
         FastTextDiffError: the voxels are no finite real numbers, those of a CT no Hounsfield units, or the geometry is
@@ -248,17 +255,27 @@ def volume_from(decoded: Decoded, modality: Modality | None) -> Volume:
     """
     path, notes = decoded.source.path, list(decoded.source.notes)
     array = _require_real(path, decoded.array)
-    _require_finite(path, array)
-    array = _grey_if_equal(_smallest_type(array))
-    array, known, said = settle_modality(
+    nan = np.isnan(array) if nan_as_air and array.dtype.kind == "f" else None
+    if nan is not None and (not nan.any() or nan.all()):
+        nan = None
+    values = array if nan is None else array[~nan][np.newaxis, np.newaxis]  # what is NaN has no say in what it is
+    _require_finite(path, values)
+    values, known, said = settle_modality(
         path,
-        array,
+        _grey_if_equal(_smallest_type(values)),
         asked=modality,
         stated=decoded.modality,
         is_planar=decoded.is_planar,
         is_hounsfield=decoded.is_hounsfield,
     )
     notes += said
+    padding = decoded.padding
+    if nan is None:
+        array = values
+    else:
+        array, air = _with_air(values, nan, known)
+        padding = nan if padding is None else nan | padding
+        notes.append(f"{int(nan.sum()):,} voxels that are NaN taken as air ({air:g}) as asked: part of no finding")
     axis = 0 if decoded.has_slice_order else slice_axis(decoded.ijk_to_ras.tolist(), array.shape)
     if axis:
         plane = PLANE_ACROSS[nearest_ras_axes(decoded.ijk_to_ras.tolist())[axis]]
@@ -270,7 +287,7 @@ def volume_from(decoded: Decoded, modality: Modality | None) -> Volume:
             known,
             decoded.is_planar,
             replace(decoded.source, notes=tuple(notes)),
-            decoded.padding,
+            padding,
             decoded.patient_orientation,
             axis,
         )
@@ -288,6 +305,16 @@ def _require_real(path: str, array: NDArray[Any]) -> NDArray[Any]:
     return native
 
 
+def _with_air(values: NDArray[Any], nan: NDArray[np.bool_], modality: Modality) -> tuple[NDArray[Any], float]:
+    """The voxels with air where they are NaN, and what was taken as air: the darkest there is, or that of a CT."""
+    lowest = values.min()
+    is_hounsfield = modality is Modality.CT and values.dtype != np.uint8
+    air = min(_AIR, lowest) if is_hounsfield else lowest
+    whole = np.full(nan.shape, air, np.promote_types(values.dtype, np.int16) if is_hounsfield else values.dtype)
+    whole[~nan] = values.ravel()
+    return whole, float(air)
+
+
 def _require_finite(path: str, array: NDArray[Any]) -> None:
     """Refuse NaN and infinity: whatever stood there, a mask computed from a guess at it would not say so."""
     if array.dtype.kind != "f":
@@ -295,7 +322,8 @@ def _require_finite(path: str, array: NDArray[Any]) -> None:
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise FastTextDiffError(
-            f"{path}: {bad:,} voxels are NaN or infinite; replace them by the value of air (-1024 in a CT, else 0)"
+            f"{path}: {bad:,} of {array.size:,} voxels are NaN or infinite; where NaN stands outside the body, read it "
+            "with --nan-as-air (nan_as_air=True); else replace them by the value of air (-1024 in a CT, else 0)"
         )
 
 

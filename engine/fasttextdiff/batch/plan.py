@@ -11,6 +11,8 @@ from pathlib import Path
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.volume import Modality, Volume
 
+_OF_READING = ("modality", "nan_as_air")
+
 
 @dataclass(frozen=True)
 class CaseOptions:
@@ -27,6 +29,7 @@ class CaseOptions:
         threshold: of the probability; the model's own if None.
         window: (level, width); the one the model was trained with if None.
         modality: what the image is; None takes it from the header or guesses, as `read_volume` does.
+        nan_as_air: as for `read_volume`.
     """
 
     slices: tuple[int, int] | None = None
@@ -36,10 +39,11 @@ class CaseOptions:
     threshold: float | None = None
     window: tuple[float, float] | None = None
     modality: Modality | None = None
+    nan_as_air: bool = False
 
     def __post_init__(self) -> None:
         """Refuse before any case is looked at what none can be segmented with."""
-        check_options(**{name: value for name, value in vars(self).items() if name != "modality"})
+        check_options(**{name: value for name, value in vars(self).items() if name not in _OF_READING})
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Case:
             modality=self.options.modality,
             series_uid=self.series_uid or None,
             files=self.files or None,
+            nan_as_air=self.options.nan_as_air,
         )
 
 

@@ -50,6 +50,7 @@ class BatchRequest:
         tls_ca_file: certificate of the authority that all parts of the cluster trust, for a `tls://` scheduler.
         tls_cert: our certificate.
         tls_key: its private key.
+        nan_as_air: as for `read_volume`.
     """
 
     source: Path
@@ -72,6 +73,7 @@ class BatchRequest:
     tls_ca_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    nan_as_air: bool = False
 
     def find(self, listener: Listener, stop: Stop) -> Plan:
         """The cases.
@@ -90,7 +92,13 @@ class BatchRequest:
         plan = find_cases(
             self.source,
             self.findings,
-            CaseOptions(plane=self.plane, samples=self.samples, seed=self.seed, threshold=self.threshold),
+            CaseOptions(
+                plane=self.plane,
+                samples=self.samples,
+                seed=self.seed,
+                threshold=self.threshold,
+                nan_as_air=self.nan_as_air,
+            ),
             modality=self.modality,
             series=self.series,
             largest_series=self.largest_series,
