@@ -3,25 +3,22 @@
 Slicer's CMake macros are stood in for by `stand_in/`; what they do with the lists of files is what counts here.
 """
 
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from extension_runs import X_RAY, run_alone
+
+import make_public
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 SCRIPTED_MODULES = Path("lib/Slicer-5.12/qt-scripted-modules")
 PACKAGES = sysconfig.get_path("purelib")
-X_RAY = ROOT / "Resources" / "samples" / "cxr_hannover" / "1d40779e.png"
-RAW_URL = "https://raw.githubusercontent.com/FastTextDiffSegment/SlicerFastTextDiffSegment/main/"
 # Slicer's extensions are projects in C and C++ to CMake, also where they compile nothing; the test needs no compiler.
 NO_COMPILER = [f"-DCMAKE_{language}_COMPILER_{key}=1" for language in ("C", "CXX") for key in ("ID_RUN", "FORCED")]
 
@@ -121,23 +118,6 @@ def test_the_stand_in_does_not_install_what_lies_outside_a_folder_as_slicer_does
     assert "gone.py" in process.stderr
 
 
-def run_alone(script, *arguments, timeout=300):
-    """Run a script that sees no checkout; returns the JSON of its last line."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment.update(QT_QPA_PLATFORM="offscreen", OMP_NUM_THREADS="1")
-    process = subprocess.run(
-        [sys.executable, "-I", "-S", str(HERE / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=environment,
-        timeout=timeout,
-        check=False,
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
-    return json.loads(process.stdout.splitlines()[-1])
-
-
 def test_the_installed_engine_segments_with_its_weights_and_without_the_checkout(extension):
     installed = extension[1]
     found = run_alone("installed_engine.py", installed, PACKAGES, X_RAY)
@@ -161,22 +141,9 @@ def test_the_installed_module_loads_without_torch_and_segments_through_its_engin
     assert found["right_half"] > 0.9
 
 
-def test_the_entry_for_the_extensions_index_is_valid_and_says_what_cmake_says(metadata):
-    entry = json.loads((ROOT / "FastTextDiffSegment.json").read_text(encoding="utf-8"))
-    # the schema of version 1.0.1 requires three of these and allows nothing beside them
-    allowed = {"$schema", "category", "scm_url", "scm_revision", "scm_type", "build_dependencies", "build_subdirectory"}
-    assert {"$schema", "category", "scm_url"} <= set(entry) <= allowed | {"enabled", "tier"}
-    assert entry["$schema"].endswith("/slicer-extension-catalog-entry-schema-v1.0.1.json#")
-    assert entry["tier"] in (1, 3, 5)
-    assert metadata["NAME"] == "FastTextDiffSegment"  # the entry's file is named after it
-    assert entry["category"] == metadata["CATEGORY"]
-    assert entry["build_dependencies"] == metadata["DEPENDS"].split()
-    assert metadata["HOMEPAGE"].split("#")[0] == entry["scm_url"].removesuffix(".git")
-
-
-def test_what_the_extensions_manager_shows_is_in_the_repository(metadata):
-    shown = [metadata["ICONURL"], *metadata["SCREENSHOTURLS"].split()]
-    pictures = [ROOT / url.removeprefix(RAW_URL) for url in shown]
-    assert [str(picture) for picture in pictures if not picture.is_file()] == []
-    with Image.open(pictures[0]) as icon:
-        assert icon.size == (128, 128)
+def test_cmake_reads_the_description_that_publishing_checks(metadata):
+    assert metadata["NAME"] == make_public.NAME
+    written = make_public.cmake_metadata(ROOT)
+    checked = {key: text for key, text in written.items() if not key.endswith("_FILE")}  # CMake fills in their folder
+    assert {"HOMEPAGE", "CATEGORY", "DEPENDS", "ICONURL", "SCREENSHOTURLS"} <= set(checked)
+    assert {key: metadata[key] for key in checked} == checked
