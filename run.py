@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Two commands for a fresh machine with nothing but Python 3.10 or newer: `run.py demo` and `run.py test`.
+"""Commands for a fresh machine with nothing but Python 3.10 or newer: `run.py demo`, `run.py check` and `run.py test`.
 
 Makes its own environment in `.venv` beside this file and touches nothing else. Knows nothing about the engine.
 """
@@ -18,18 +18,22 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 EXTRAS = {"demo": "", "test": "[training,test]"}
+HELP = "demo: segment bundled images; check: formatter, linter, type checker; test: check, then every test"
 
 
 def main() -> int:
     """Parse the command and run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=sorted(EXTRAS), help="demo: segment bundled images; test: run every check")
+    parser.add_argument("command", choices=["demo", "check", "test"], help=HELP)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the demo or to pytest")
     options = parser.parse_args()
     if sys.version_info < (3, 10):  # noqa: UP036 - here it is the user's own Python
         parser.error(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
-    prepare(options.command)
-    return demo(options.arguments) if options.command == "demo" else test(options.arguments)
+    if options.command == "demo":
+        prepare("demo")
+        return demo(options.arguments)
+    prepare("test")
+    return check() or (test(options.arguments) if options.command == "test" else 0)
 
 
 def prepare(command: str) -> None:
@@ -64,22 +68,22 @@ def demo(arguments: list[str]) -> int:
     return subprocess.call([str(PYTHON), str(ROOT / "Resources" / "demo.py"), *arguments], cwd=ROOT)
 
 
+def check() -> int:
+    """Formatter, linter and type checker; the exit code of the first that fails."""
+    return run(["ruff", "format", "--check", "."]) or run(["ruff", "check", "."]) or run(["mypy"])
+
+
 def test(arguments: list[str]) -> int:
-    """Formatter, linter, type checker and all tests; the exit code of the first that fails."""
-    module = [str(PYTHON), "-m"]
+    """All tests, or those that `arguments` name to pytest."""
+    return run(["pytest", *arguments])
+
+
+def run(command: list[str]) -> int:
+    """Run a Python module of the environment and return its exit code."""
+    print("$ python -m", " ".join(command), flush=True)
     # the window tests need no screen
     environment = {"QT_QPA_PLATFORM": "offscreen", **os.environ}
-    checks = [
-        [*module, "ruff", "format", "--check", "."],
-        [*module, "ruff", "check", "."],
-        [*module, "mypy"],
-        [*module, "pytest", *arguments],
-    ]
-    for check in checks:
-        print("$", " ".join(check[1:]), flush=True)
-        if code := subprocess.call(check, cwd=ROOT, env=environment):
-            return code
-    return 0
+    return subprocess.call([str(PYTHON), "-m", *command], cwd=ROOT, env=environment)
 
 
 if __name__ == "__main__":
