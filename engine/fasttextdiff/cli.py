@@ -12,13 +12,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
 from fasttextdiff.allocator import keep_freed_memory
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+from fasttextdiff.paths import as_name, as_path
 from fasttextdiff.tables import show_table as _table
 
 if TYPE_CHECKING:
@@ -41,6 +43,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _command(name: str | None = None, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose paths are taken as everywhere else: the shell does not see the `~` of `--output=~/out`."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(**arguments: Any) -> None:
+            function(**{key: as_path(value) if isinstance(value, Path) else value for key, value in arguments.items()})
+
+        return cast(Callable[..., None], app.command(name, **settings)(command))
+
+    return register
+
 
 _state = {"verbose": False}
 
@@ -101,7 +117,7 @@ def _options(
     pass
 
 
-@app.command(no_args_is_help=True)
+@_command(no_args_is_help=True)
 def segment(
     image: Annotated[
         Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, NIfTI, NRRD, MHA, PNG, JPEG, TIFF.")
@@ -175,7 +191,7 @@ def segment(
     _say(DISCLAIMER)
 
 
-@app.command(no_args_is_help=True)
+@_command(no_args_is_help=True)
 def batch(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder tree, job table (.csv, .json), or DICOMDIR.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results; the same one goes on.")],
@@ -253,7 +269,7 @@ def batch(
         raise FastTextDiffError(f"{tally.failed} of {tally.total} cases failed: see their failed.log; --retry-failed")
 
 
-@app.command(no_args_is_help=True)
+@_command(no_args_is_help=True)
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see fasttextdiff/configs.")],
     labels: Annotated[
@@ -315,7 +331,7 @@ def _check_training_data(datasets: Mapping[str, Path]) -> None:
         require_usable(reports)
 
 
-@app.command(name="pretrain-text", no_args_is_help=True)
+@_command(name="pretrain-text", no_args_is_help=True)
 def pretrain_text(
     text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
@@ -342,7 +358,7 @@ def pretrain_text(
         pretraining.pretrain_text(run, progress.report, progress.stopped)
 
 
-@app.command(name="distil-text", no_args_is_help=True)
+@_command(name="distil-text", no_args_is_help=True)
 def distil_text(
     text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
     teacher: Annotated[
@@ -364,11 +380,11 @@ def distil_text(
         from fasttextdiff.training import distil_text as distillation
         from fasttextdiff.training.pretraining import Schedule
 
-        run = distillation.TextDistillation(text, teacher, start, output, Schedule(steps, 4e-4), seed=seed)
+        run = distillation.TextDistillation(text, as_name(teacher), start, output, Schedule(steps, 4e-4), seed=seed)
         distillation.distil_text(run, progress.report, progress.stopped)
 
 
-@app.command(name="pretrain-denoiser", no_args_is_help=True)
+@_command(name="pretrain-denoiser", no_args_is_help=True)
 def pretrain_denoiser(
     images: Annotated[
         Path, typer.Argument(metavar="IMAGES", help="Folder of PNG, JPEG, TIFF, NIfTI, NRRD or MHA, at any depth.")
@@ -428,7 +444,7 @@ def _pretraining(name: str, steps: int, output: Path) -> Iterator[TrainingProgre
     _say(f"wrote {output}")
 
 
-@app.command(no_args_is_help=True)
+@_command(no_args_is_help=True)
 def evaluate(
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET_DIR", help="Folder in LViT's layout, or with targets.csv.")
@@ -506,7 +522,7 @@ def evaluate(
         _write_json(json_output, numbers)
 
 
-@app.command(name="evaluate-control", no_args_is_help=True)
+@_command(name="evaluate-control", no_args_is_help=True)
 def evaluate_control(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="Chest X-rays with masks of all lesions.")],
     split: Annotated[str, typer.Option(help="Name of the split, e.g. val.")] = "val",
@@ -544,7 +560,7 @@ def evaluate_control(
         _write_json(json_output, {**run, **numbers, "answers": [asdict(a) for a in answers]})
 
 
-@app.command(name="verify-golden", no_args_is_help=True)
+@_command(name="verify-golden", no_args_is_help=True)
 def verify_golden(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with cases.json and the stored arrays.")],
     verbose: Verbose = False,
@@ -561,7 +577,7 @@ def verify_golden(
         raise FastTextDiffError(f"{failed} of {len(checks)} stored arrays are not reproduced")
 
 
-@app.command()
+@_command()
 def benchmark(
     suite: Annotated[
         list[str] | None, typer.Option(help="interactive, volume, text, memory or training; all if not given.")
@@ -604,7 +620,7 @@ def benchmark(
         _write_json(json_output, about)
 
 
-@app.command(no_args_is_help=True)
+@_command(no_args_is_help=True)
 def convert(
     denoiser: Annotated[Path, typer.Option(help="256x256_diffusion_uncond.pt of guided-diffusion.")],
     head: Annotated[Path, typer.Option(help="model_best.pth of the published head.")],
@@ -618,7 +634,7 @@ def convert(
     _say(f"wrote {convert_files(denoiser, head, text_encoder, output)}")
 
 
-@app.command()
+@_command()
 def info(model: ModelOption = None, verbose: Verbose = False) -> None:
     """Show a model, what it was taught, and the libraries and devices in use."""
     import platform
@@ -655,7 +671,7 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
     _table("fasttextdiff", ("", ""), rows)
 
 
-@app.command()
+@_command()
 def worker() -> None:
     """Serve 3D Slicer: requests and answers as JSON lines over standard input and output."""
     from fasttextdiff.worker import main as serve

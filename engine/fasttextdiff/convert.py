@@ -18,6 +18,7 @@ from fasttextdiff.denoiser import FeatureDenoiser
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.model_info import ModelInfo
 from fasttextdiff.output_files import check_new_folder, whole_folder
+from fasttextdiff.paths import PathText, as_name, as_path
 from fasttextdiff.pipeline import FastTextDiffPipeline
 from fasttextdiff.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.text_encoder import TextEncoder
@@ -33,7 +34,9 @@ lung; which window is not told, so that voxels in Hounsfield units get the usual
 """
 
 
-def convert(denoiser: Path, head: Path, text_encoder: str, output: Path, *, name: str | None = None) -> Path:
+def convert(
+    denoiser: PathText, head: PathText, text_encoder: PathText, output: PathText, *, name: str | None = None
+) -> Path:
     """Make a model folder in the `paper` configuration.
 
     Args:
@@ -51,6 +54,10 @@ def convert(denoiser: Path, head: Path, text_encoder: str, output: Path, *, name
         UsageError: a file is missing, or `output` is in the way.
         FastTextDiffError: a file cannot be read, needs code to be read, or is not the published network.
     """
+    denoiser = as_path(denoiser)
+    head = as_path(head)
+    text_encoder = as_name(text_encoder)
+    output = as_path(output)
     check_new_folder(output)
     head_state = read_checkpoint(head)
     text = TextEncoder.from_pretrained(text_encoder)
@@ -84,7 +91,7 @@ def published_preprocessing() -> Preprocessing:
     )
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: PathText) -> dict[str, Any]:
     """The tensors of a `torch.save` file by name; of a zip file, they stay on the disk until they are used.
 
     A state dict under "state_dict" or "model" is taken out, and the prefix "module." of `DataParallel` off.
@@ -93,6 +100,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UsageError: there is no such file.
         FastTextDiffError: it is broken, or needs code to be read.
     """
+    path = as_path(path)
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}")
     try:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.json_files import parse_json
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.volume import Modality
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -93,13 +94,15 @@ class Split:
     laterality: str | None
 
 
-def mask_of(levels: NDArray[np.uint8], path: Path) -> NDArray[np.bool_]:
+def mask_of(levels: NDArray[np.uint8], path: PathText) -> NDArray[np.bool_]:
     """Where the finding is, by the grey levels (h, w) of the mask in a file, see :class:`Target`."""
+    path = as_path(path)
     return levels > (127 if path.suffix.lower() in LOSSY_SUFFIXES else 0)
 
 
-def load_image(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
+def load_image(path: PathText, *, grey: bool = False) -> NDArray[np.uint8]:
     """An 8-bit picture, (h, w) if it is grey or `grey` is asked for, else (h, w, 3)."""
+    path = as_path(path)
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -112,7 +115,7 @@ def load_image(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
         raise FastTextDiffError(f"{path} cannot be read as an image: {error}") from error
 
 
-def load_targets(folder: Path, split: str) -> list[Target]:
+def load_targets(folder: PathText, split: str) -> list[Target]:
     """All targets of a split, in the order of the table.
 
     Args:
@@ -133,7 +136,7 @@ def load_targets(folder: Path, split: str) -> list[Target]:
     return targets
 
 
-def read_split(folder: Path, split: str) -> Split:
+def read_split(folder: PathText, split: str) -> Split:
     """The table and the images of a split; files that the table names may be missing.
 
     Args:
@@ -144,6 +147,7 @@ def read_split(folder: Path, split: str) -> Split:
         UsageError: there is no such folder or split.
         FastTextDiffError: the table is missing, empty or of another form.
     """
+    folder = as_path(folder)
     if not folder.is_dir():
         raise UsageError(f"there is no dataset folder {folder}")
     lvit, by_finding = _find(folder, f"{split}_Folder"), _find(folder, split)

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from fasttextdiff.datasets import Target
 from fasttextdiff.errors import UsageError
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.volume import Modality, Source, Volume
 
@@ -172,13 +173,14 @@ def _published_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return (small[0, 0] > 0).numpy()
 
 
-def mask_path(folder: Path, target: Target) -> Path:
+def mask_path(folder: PathText, target: Target) -> Path:
     """Where :func:`save_mask` writes."""
+    folder = as_path(folder)
     path = folder / (target.mask.parent.name if target.of_finding else "") / target.mask.name
     return path.with_suffix(".png")
 
 
-def save_mask(folder: Path, target: Target, mask: NDArray[np.bool_]) -> None:
+def save_mask(folder: PathText, target: Target, mask: NDArray[np.bool_]) -> None:
     """Write a predicted mask, 0 or 255, under the true mask's file name; targets by finding keep their subfolder."""
     from PIL import Image
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.json_files import parse_json
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.published import (
     GuidedConfig,
     Layout,
@@ -64,7 +65,7 @@ class GoldenCheck:
         return self.error <= self.tolerance
 
 
-def verify_golden(folder: Path) -> list[GoldenCheck]:
+def verify_golden(folder: PathText) -> list[GoldenCheck]:
     """Compare every stored array of every case with what our classes compute, in float32 on the CPU.
 
     Args:
@@ -78,6 +79,7 @@ def verify_golden(folder: Path) -> list[GoldenCheck]:
         UsageError: there is no such folder or no `cases.json` in it.
         FastTextDiffError: it cannot be read, is incomplete, or has a case of an unknown kind.
     """
+    folder = as_path(folder)
     checks: list[GoldenCheck] = []
     for name, case in _read_cases(folder).items():
         try:

@@ -14,6 +14,7 @@ from typing import Any
 from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.findings import doubtful, understood, unreadable
 from fasttextdiff.json_files import parse_json
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.volume import Modality
 
 BUNDLED_MODEL = Path(__file__).parent / "weights" / "compact"
@@ -86,7 +87,7 @@ def require_words(finding: str) -> None:
         raise UsageError(problem)
 
 
-def local_folder(name_or_folder: str | Path | None) -> Path:
+def local_folder(name_or_folder: PathText | None) -> Path:
     """The folder of a model on this computer.
 
     Args:
@@ -97,18 +98,19 @@ def local_folder(name_or_folder: str | Path | None) -> Path:
     """
     if name_or_folder is None:
         return BUNDLED_MODEL
-    folder = Path(name_or_folder).expanduser()
+    folder = as_path(name_or_folder)
     if not folder.is_dir():
         raise UsageError(f"there is no model folder {folder}: give a folder made by 'train' or 'convert'")
     return folder
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: PathText) -> dict[str, Any]:
     """The content of `model_index.json`, of a folder that has all its parts.
 
     Raises:
         ModelError: it is not there, not readable or of another version, or a component is missing.
     """
+    folder = as_path(folder)
     try:
         index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -124,7 +126,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def read_info(folder: Path) -> ModelInfo:
+def read_info(folder: PathText) -> ModelInfo:
     """What the model in a folder says about itself; its weights are neither read nor hashed.
 
     Raises:
@@ -133,12 +135,13 @@ def read_info(folder: Path) -> ModelInfo:
     return info_of(folder, read_index(folder))
 
 
-def info_of(folder: Path, index: Mapping[str, Any]) -> ModelInfo:
+def info_of(folder: PathText, index: Mapping[str, Any]) -> ModelInfo:
     """The description within an index that :func:`read_index` gave.
 
     Raises:
         ModelError: it lacks a field, or has one that does not exist or is of another type.
     """
+    folder = as_path(folder)
     try:
         values = dict(index["info"])
         taught = {kind: [_text(term) for term in terms] for kind, terms in values.get("taught", {}).items()}

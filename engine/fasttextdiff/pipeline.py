@@ -21,6 +21,7 @@ from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
 from fasttextdiff.fusion import FusionHead, FusionOutput
 from fasttextdiff.model_info import COMPONENTS, FORMAT_VERSION, INDEX, ModelInfo, info_of, local_folder, read_index
+from fasttextdiff.paths import PathText, as_name, as_path
 from fasttextdiff.preprocessing import Preprocessing
 from fasttextdiff.text_encoder import TextEncoder, TextStates
 from fasttextdiff.version import __version__
@@ -97,14 +98,14 @@ class FastTextDiffPipeline(nn.Module):
         """:meth:`answer` from the denoiser's :meth:`features` on, for training."""
         return self.answer(self.fusion.project(features), text, size)
 
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+    def save_pretrained(self, folder: PathText, dtype: torch.dtype | None = None) -> None:
         """Write the model folder: one subfolder a component, safetensors, and `model_index.json`.
 
         Args:
             folder: made if needed.
             dtype: of the stored weights; the model's own if None.
         """
-        folder = Path(folder)
+        folder = as_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, module in self._weighted().items():
             _save_component(module, folder / name, dtype)
@@ -131,7 +132,7 @@ class FastTextDiffPipeline(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path | None = None, dtype: torch.dtype = torch.float32
+        cls, name_or_folder: PathText | None = None, dtype: torch.dtype = torch.float32
     ) -> FastTextDiffPipeline:
         """Load a model.
 
@@ -166,7 +167,7 @@ class FastTextDiffPipeline(nn.Module):
         return pipeline.eval()
 
 
-def weights_hash(name_or_folder: str | Path | None = None) -> str:
+def weights_hash(name_or_folder: PathText | None = None) -> str:
     """The hash that a model's results carry, without loading it; arguments and errors as of `from_pretrained`."""
     folder = _resolve(name_or_folder)
     read_index(folder)
@@ -183,9 +184,9 @@ def quiet_libraries() -> None:
         library.disable_progress_bar()
 
 
-def _resolve(name_or_folder: str | Path | None) -> Path:
+def _resolve(name_or_folder: PathText | None) -> Path:
     """A local folder for a name; only a hub id (`owner/name`) that is no path may reach for the network."""
-    text = str(name_or_folder)
+    text = "" if name_or_folder is None else as_name(name_or_folder)
     is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
     if name_or_folder is None or not is_hub_id or Path(text).is_dir():
         return local_folder(name_or_folder)
@@ -206,12 +207,13 @@ def _plan(values: Mapping[str, Any]) -> FeaturePlan:
     return FeaturePlan(tuple(values["timesteps"]), tuple(values["blocks"]), int(values["patch_size"]))
 
 
-def load_component(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+def load_component(kind: Any, folder: PathText, dtype: torch.dtype) -> Any:
     """Load one diffusers component strictly: a missing, additional or misshapen tensor is an error, not a warning.
 
     Raises:
         ModelError: its weights are missing, damaged or do not fit its configuration.
     """
+    folder = as_path(folder)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -16,6 +16,7 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.orientation import DisplayPlane, display_plane
 from fasttextdiff.output_files import whole_files
 from fasttextdiff.overwriting import files_of, require_apart
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.preview_tiles import draw_slice, overlay_mask, tile_size, to_gray
 from fasttextdiff.result import FindingResult, SegmentationResult
 from fasttextdiff.segment_tags import presence_text
@@ -35,7 +36,7 @@ _PAGE, _TEXT, _MUTED, _WARNING = (16, 18, 22), (240, 242, 245), (150, 156, 166),
 _EDGES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
 
 
-def write_preview(result: SegmentationResult, path: Path) -> None:
+def write_preview(result: SegmentationResult, path: PathText) -> None:
     """Write the picture as PNG.
 
     Args:
@@ -48,7 +49,7 @@ def write_preview(result: SegmentationResult, path: Path) -> None:
     """
     from PIL.PngImagePlugin import PngInfo
 
-    path = Path(path)
+    path = as_path(path)
     if path.suffix.lower() != ".png":
         raise UsageError(f"cannot write a picture as {path.name!r}: the name must end in .png")
     source = result.volume.source

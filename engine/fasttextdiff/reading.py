@@ -23,6 +23,7 @@ from fasttextdiff.itk_reading import decode_itk
 from fasttextdiff.modality_choice import settle_modality
 from fasttextdiff.nifti_reading import decode_nifti
 from fasttextdiff.picture_reading import decode_picture, over_white
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.slice_axis import PLANE_ACROSS, nearest_ras_axes, slice_axis
 from fasttextdiff.volume import Modality, Source, Volume
 
@@ -37,11 +38,11 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 def read_volume(
-    path: str | os.PathLike[str],
+    path: PathText,
     *,
     modality: Modality | str | None = None,
     series_uid: str | None = None,
-    files: Sequence[Path] | None = None,
+    files: Sequence[PathText] | None = None,
     nan_as_air: bool = False,
 ) -> Volume:
     """Read one image.
@@ -65,13 +66,13 @@ def read_volume(
         FastTextDiffError: the file is damaged, unsupported, its slices do not make up one volume, or a CT's voxels are
             no Hounsfield units and cannot be turned into them.
     """
-    path = Path(path)
+    path = as_path(path)
     if len(os.fsencode(path.name)) > 255:  # bytes that file systems allow
         raise UsageError(f"{path.name[:40]}...: no file has a name as long as this")
     if modality is not None:
         modality = modality_named(modality)
     with quiet():
-        decoded = _decode(path, series_uid, files)
+        decoded = _decode(path, series_uid, None if files is None else [as_path(file) for file in files])
     return volume_from(decoded, modality, nan_as_air=nan_as_air)
 
 

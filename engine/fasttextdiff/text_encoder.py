@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.findings import shortened, understood
 from fasttextdiff.model_info import require_words
+from fasttextdiff.paths import PathText, as_name
 
 CACHE_SIZE = 4096
 """Findings whose states are kept: at 64 tokens of 256 float32 channels this is 256 MB at the very most, usually 1/8
@@ -64,8 +64,8 @@ class TextEncoder(nn.Module):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_folder: str | Path,
-        tokenizer: str | Path | None = None,
+        name_or_folder: PathText,
+        tokenizer: PathText | None = None,
         max_tokens: int = 128,
         dtype: torch.dtype = torch.float32,
     ) -> TextEncoder:
@@ -81,12 +81,14 @@ class TextEncoder(nn.Module):
         Raises:
             ModelError: not there, incomplete, or weights only as a pickle.
         """
+        place = as_name(name_or_folder)
+        tokenizer_place = place if tokenizer is None else as_name(tokenizer)
         from safetensors import SafetensorError
         from transformers import AutoTokenizer
 
         try:
-            model = _load_model(str(name_or_folder)).to(dtype)
-            tokens = AutoTokenizer.from_pretrained(str(tokenizer or name_or_folder))
+            model = _load_model(place).to(dtype)
+            tokens = AutoTokenizer.from_pretrained(tokenizer_place)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise ModelError(f"cannot load a text encoder from {name_or_folder}: {one_line(error)}") from error
         return cls(model.eval(), tokens, max_tokens)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os.path import commonpath
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from fasttextdiff.dicom_seg import DicomSegment, write_segments
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.output_files import whole_files
+from fasttextdiff.paths import as_path
 from fasttextdiff.reading import read_volume
 from fasttextdiff.segment_tags import PREFIX, segment_names, texts_of_tags, unescape_tag
 from fasttextdiff.terminology import code_finding, coded_entry
@@ -54,7 +54,7 @@ def save_dicom_seg(request: Request, progress: Callable[[int, int], bool]) -> di
         MissingPackagesError: highdicom is not there.
         FastTextDiffError: the images are gone, or the volume is not on their grid any more.
     """
-    path = Path(required(request, "output", str))
+    path = as_path(required(request, "output", str))
     check_segmentation_path(path)
     segments = _segments(required(request, "segments", list))
     volume = _source(required(request, "files", list), required(request, "name", str))
@@ -74,7 +74,7 @@ def _go_on(progress: Callable[[int, int], bool], done: int) -> None:
 
 
 def _source(files: Sequence[Any], name: str) -> Volume:
-    paths = [Path(required({"files": file}, "files", str)) for file in files]
+    paths = [as_path(required({"files": file}, "files", str)) for file in files]
     missing = sum(not path.is_file() for path in paths)
     if missing or not paths:
         raise FastTextDiffError(f"{missing} of {len(paths)} DICOM files of '{name}' are gone: import the study again")

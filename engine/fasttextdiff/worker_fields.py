@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError
 from fasttextdiff.model_info import local_folder
+from fasttextdiff.paths import as_path
 from fasttextdiff.volume import Modality
 
 Kind = TypeVar("Kind")
@@ -102,7 +103,7 @@ def mapped_array(request: Request) -> NDArray[Any]:
         UsageError: there is no such file, or it does not hold what the request says.
         FastTextDiffError: the volume is empty.
     """
-    path, shape = Path(required(request, "file", str)), numbers(request, "shape", int) or []
+    path, shape = as_path(required(request, "file", str)), numbers(request, "shape", int) or []
     if len(shape) not in (3, 4) or min(shape) < 0:
         raise UsageError(f"'shape' must be [k, j, i] or [k, j, i, components], got {shape}")
     if 0 in shape:

@@ -26,6 +26,7 @@ from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_li
 from fasttextdiff.findings import distinct
 from fasttextdiff.model_info import read_info
 from fasttextdiff.option_rules import check_options
+from fasttextdiff.paths import as_path
 from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.reading import decoded_from_memory, volume_from
 from fasttextdiff.result import FindingResult, Provenance
@@ -142,7 +143,7 @@ class Jobs:
             mapped_array(request),
             matrix_of(request),
             name=optional(request, "name", str) or "the volume",
-            path=None if path is None else Path(path),
+            path=None if path is None else as_path(path),
             dicom_modality=optional(request, "dicomModality", str),
         )
         asked = modality_of(request)
@@ -207,7 +208,7 @@ class Jobs:
         slices = numbers(request, "slices", int)
         if slices is not None and len(slices) != 2:
             raise UsageError(f"'slices' are the first and the one after the last, got {slices}")
-        folder = Path(required(request, "output", str))
+        folder = as_path(required(request, "output", str))
         if not folder.is_dir():
             raise UsageError(f"there is no folder {folder} for the result")
         samples, seed = optional(request, "samples", int), optional(request, "seed", int)

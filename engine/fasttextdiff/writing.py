@@ -6,7 +6,6 @@ Knows nothing about models, and nothing about pictures (see `preview`).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,14 +19,13 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.nrrd import write_nrrd
 from fasttextdiff.output_files import whole_files
 from fasttextdiff.overwriting import files_of, require_apart, require_own_record
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.result import SegmentationResult, entropy
 from fasttextdiff.seg_nrrd import label_type, write_seg_nrrd
 from fasttextdiff.segment_tags import PREFIX
 from fasttextdiff.terminology import assign_colors, code_finding
 from fasttextdiff.version import DISCLAIMER
 from fasttextdiff.volume import Volume
-
-PathText = str | os.PathLike[str]
 
 SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 NIFTI_DESCRIPTION = b"FastTextDiff, research use only"
@@ -37,7 +35,7 @@ UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
 _NIFTI_AXIS = 32767
 
 
-def check_segmentation_path(path: Path, fractional: bool = False) -> None:
+def check_segmentation_path(path: PathText, fractional: bool = False) -> None:
     """Refuse a file name whose format is not supported, before any work.
 
     Args:
@@ -48,33 +46,37 @@ def check_segmentation_path(path: Path, fractional: bool = False) -> None:
         UsageError: the name does not end in one of `SEGMENTATION_FORMATS`, or the format holds masks only.
         MissingPackagesError: the format needs a package that is not installed.
     """
+    path = as_path(path)
     if _extension(path, SEGMENTATION_FORMATS, "a segmentation") == ".dcm":
         dicom_seg.check_packages()
     elif fractional:
         raise UsageError(f"only DICOM SEG (.dcm) holds probabilities, not {path.name!r}")
 
 
-def check_segmentation_source(volume: Volume, path: Path) -> None:
+def check_segmentation_source(volume: Volume, path: PathText) -> None:
     """Refuse a volume whose segmentation the format cannot express, before time is spent on segmenting it.
 
     Raises:
         UsageError: `path` is a DICOM SEG, and the volume has not the DICOM images that it must refer to.
     """
+    path = as_path(path)
     if path.name.lower().endswith(".dcm"):
         dicom_seg.check_source(volume)
 
 
-def check_uncertainty_path(path: Path) -> None:
+def check_uncertainty_path(path: PathText) -> None:
     """Refuse a file name whose format is not supported.
 
     Raises:
         UsageError: the name does not end in one of `UNCERTAINTY_FORMATS`.
     """
+    path = as_path(path)
     _extension(path, UNCERTAINTY_FORMATS, "an uncertainty map")
 
 
-def segmentation_files(path: Path) -> list[Path]:
+def segmentation_files(path: PathText) -> list[Path]:
     """The files that :func:`write_segmentation` writes under a name, the segmentation first."""
+    path = as_path(path)
     is_nifti = _extension(path, SEGMENTATION_FORMATS, "a segmentation") in (".nii.gz", ".nii")
     return [path, _record_path(path)] if is_nifti else [path]
 
@@ -111,7 +113,7 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
         MissingPackagesError: `.dcm` without highdicom.
         FastTextDiffError: the system refused to write, or see :func:`fasttextdiff.dicom_seg.write_dicom_seg`.
     """
-    path = Path(path)
+    path = as_path(path)
     check_segmentation_path(path, fractional)
     check_not_source(segmentation_files(path), result.volume)
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
@@ -131,8 +133,9 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
     return [path, record]
 
 
-def segmentation_notes(result: SegmentationResult, path: Path) -> list[str]:
+def segmentation_notes(result: SegmentationResult, path: PathText) -> list[str]:
     """What a user should be told about a segmentation file, one line each; also in the `.json` of NIfTI files."""
+    path = as_path(path)
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
     if extension == ".seg.nrrd":
         return []
@@ -152,8 +155,9 @@ def segmentation_notes(result: SegmentationResult, path: Path) -> list[str]:
     return notes
 
 
-def dicom_seg_notes(volume: Volume, path: Path) -> list[str]:
+def dicom_seg_notes(volume: Volume, path: PathText) -> list[str]:
     """What 3D Slicer 5, whose DICOM SEG reader is dcmqi, makes of a valid object."""
+    path = as_path(path)
     if volume.is_planar:
         return [
             f"3D Slicer cannot open {path.name}, since a projection has no place in the patient: use .seg.nrrd there"
@@ -180,7 +184,7 @@ def write_uncertainty(result: SegmentationResult, path: PathText) -> None:
         UsageError: another extension, or a place that cannot be written to.
         FastTextDiffError: the system refused to write.
     """
-    path = Path(path)
+    path = as_path(path)
     extension = _extension(path, UNCERTAINTY_FORMATS, "an uncertainty map")
     check_not_source([path], result.volume)
     maps = [entropy(finding.probability) for finding in result.findings]

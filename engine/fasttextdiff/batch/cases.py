@@ -20,6 +20,7 @@ from fasttextdiff.batch.selection import Choice, Series, choose_series
 from fasttextdiff.batch.table import TABLE_ENDINGS, Request, checked_findings, pattern_of, read_table
 from fasttextdiff.batch.tree import is_file, is_folder
 from fasttextdiff.errors import UsageError
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.volume import Modality
 from fasttextdiff.worker_fields import modality_of
 
@@ -27,7 +28,7 @@ __all__ = ["Case", "CaseOptions", "Plan", "Skipped", "find_cases"]
 
 
 def find_cases(
-    source: Path,
+    source: PathText,
     findings: Sequence[str],
     defaults: CaseOptions,
     *,
@@ -57,6 +58,7 @@ def find_cases(
         UsageError: there is nothing to segment, the table is wrong, or a finding or option cannot be served.
         Cancelled: `progress` returned False.
     """
+    source = as_path(source)
     if not is_folder(source) and not is_file(source):
         raise UsageError(f"{source}: no such file or folder")
     choice = Choice(modality_of({"modality": modality}), pattern_of(series), largest_series)

@@ -17,6 +17,7 @@ from fasttextdiff.batch.plan import CaseOptions, Plan
 from fasttextdiff.batch.stopping import Stop
 from fasttextdiff.errors import UsageError
 from fasttextdiff.output_files import whole_files
+from fasttextdiff.paths import as_path
 
 if TYPE_CHECKING:
     from fasttextdiff.batch.folder import BatchFolder, Run
@@ -74,6 +75,14 @@ class BatchRequest:
     tls_cert: str | None = None
     tls_key: str | None = None
     nan_as_air: bool = False
+
+    def __post_init__(self) -> None:
+        """Take the paths as the user gives them."""
+        for name in ("source", "output"):
+            object.__setattr__(self, name, as_path(getattr(self, name)))
+        for name in ("tls_ca_file", "tls_cert", "tls_key"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, str(as_path(value)))
 
     def find(self, listener: Listener, stop: Stop) -> Plan:
         """The cases.

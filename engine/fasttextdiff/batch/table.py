@@ -16,6 +16,7 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.findings import distinct
 from fasttextdiff.json_files import parse_json
 from fasttextdiff.model_info import require_words
+from fasttextdiff.paths import as_path
 from fasttextdiff.worker_fields import findings_of, modality_of, numbers, optional, required
 
 TABLE_ENDINGS = (".csv", ".json")
@@ -104,7 +105,7 @@ def _request(
     series = pattern_of(optional(values, "series", str))
     return Request(
         where=where,
-        path=folder / required(values, "path", str),
+        path=folder / as_path(required(values, "path", str)),
         findings=checked_findings(values.get("findings", findings)),
         options=replace(options, **_options(values), modality=modality or options.modality),
         choice=replace(choice, modality=modality or choice.modality, series=series or choice.series),

@@ -22,6 +22,7 @@ from fasttextdiff.datasets import Target, load_targets
 from fasttextdiff.errors import UsageError
 from fasttextdiff.evaluation import Score, shown
 from fasttextdiff.output_files import check_new_folder, whole_folder
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.reporting.blocks import to_html, to_markdown
 from fasttextdiff.reporting.caption_baseline import CaptionBaseline, fit_baseline, score_baseline
 from fasttextdiff.reporting.measure import Case, measure, report_texts
@@ -62,7 +63,7 @@ class ReportRequest:
     pictures: bool
 
 
-def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: Path, progress: Progress) -> None:
+def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: PathText, progress: Progress) -> None:
     """Measure, and write report.json, report.md, report.html and the pictures.
 
     Args:
@@ -75,6 +76,7 @@ def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: P
         UsageError: the folder is in the way, or there is no such data set or split.
         FastTextDiffError: an image or mask cannot be read, or the report cannot be written.
     """
+    folder = as_path(folder)
     check_new_folder(folder)
     whole_split = load_targets(request.dataset, request.split)
     texts = {mode: lines[:: request.every] for mode, lines in report_texts(whole_split, SEED).items()}
