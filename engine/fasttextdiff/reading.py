@@ -22,8 +22,8 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.itk_reading import decode_itk
 from fasttextdiff.modality_choice import settle_modality
 from fasttextdiff.nifti_reading import decode_nifti
-from fasttextdiff.picture_reading import decode_picture, over_white
 from fasttextdiff.paths import PathText, as_path
+from fasttextdiff.picture_reading import decode_picture, over_white
 from fasttextdiff.slice_axis import PLANE_ACROSS, nearest_ras_axes, slice_axis
 from fasttextdiff.volume import Modality, Source, Volume
 
