@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "desktop" / "run_self_test.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "desktop" / "in_slicer.py"
 SLICER = "import sys\nclass util: exit = sys.exit\n"
 MODULE = "import unittest\n\n\nclass Tests(unittest.TestCase):\n    def test_one(self): pass\n"
 

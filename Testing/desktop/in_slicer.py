@@ -1,6 +1,6 @@
 """Runs the module's self-test inside a real 3D Slicer and ends Slicer with the result.
 
-    Slicer --no-main-window --additional-module-paths FastTextDiffSegment --python-script run_self_test.py REPORT
+    Slicer --no-main-window --additional-module-paths FastTextDiffSegment --python-script in_slicer.py REPORT
 
 Exit code 0: every test ran and passed. A skipped test counts as failed, for then packages are missing. The report is a
 file, because Slicer has no console on Windows.
