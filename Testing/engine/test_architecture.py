@@ -20,6 +20,7 @@ LAYERS = (
         "pipeline",
         "datasets",
         "reading",
+        "dicom_codestreams",
         "dicom_encoding",
         "dicom_headers",
         "dicom_pixels",

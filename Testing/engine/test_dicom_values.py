@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import zlib
+
 import numpy as np
 import pytest
-from dicom_files import write_slice
+from dicom_files import slice_dataset, write_slice
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 from test_hounsfield import chest
 
 from fasttextdiff.errors import FastTextDiffError
@@ -91,6 +97,50 @@ def test_bits_that_decoders_scramble_are_refused(tmp_path):
 def test_pixels_that_a_file_cannot_hold_are_refused_before_memory_is_taken(tmp_path, announced):
     path = write_slice(tmp_path / "a.dcm", HU[0], **announced)
     assert "cannot hold" in refusal(path)
+
+
+def write_jpeg(path, pixels, **attributes):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG")
+    dataset = slice_dataset(pixels, PixelData=encapsulate([stream.getvalue()]), Modality="MR", **attributes)
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("announced", [{}, {"Rows": 32}, {"Columns": 128}, {"Rows": 16384, "Columns": 16384}], ids=str)
+def test_a_compressed_frame_of_another_size_than_announced_is_refused(tmp_path, announced):
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 48)).astype(np.uint8)
+    for path in (
+        write_jpeg(tmp_path / "jpeg", pixels, **announced),
+        write_slice(tmp_path / "j2k", pixels, JPEG2000Lossless, Modality="MR", **announced),
+    ):
+        if announced:
+            assert "a compressed frame has 48 x 64 pixels" in refusal(path)
+        else:
+            assert read_volume(path).shape == (1, 64, 48)
+
+
+def test_a_code_stream_that_says_it_is_huge_is_never_decoded(tmp_path):
+    path = write_slice(tmp_path / "j2k", HU[0].astype(np.uint16), JPEG2000Lossless, Modality="MR")
+    content = path.read_bytes()
+    at = content.index(b"\xff\x4f\xff\x51") + 8  # SIZ: columns, rows
+    path.write_bytes(content[:at] + bytes.fromhex("0000f0000000f000") + content[at + 8 :])
+    assert "a compressed frame has 61440 x 61440 pixels" in refusal(path)
+
+
+def test_a_deflated_file_is_read_and_one_that_would_fill_the_memory_refused(tmp_path):
+    dataset = slice_dataset(HU[0])
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "a", enforce_file_format=True)
+    assert np.array_equal(read_volume(tmp_path / "a").array[0], HU[0])
+    content = (tmp_path / "a").read_bytes()
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    block = deflate.compress(bytes(1 << 24)) + deflate.flush(zlib.Z_FULL_FLUSH)  # repeats, in place of 1 GiB at once
+    start = 144 + int.from_bytes(content[140:144], "little")
+    (tmp_path / "a").write_bytes(content[:start] + block * 70 + b"\x03\x00")
+    assert "damaged" in refusal(tmp_path / "a")
 
 
 @pytest.mark.parametrize(("value", "limit"), [(-2000, None), (-2000, -1990), (-1990, -2000), (3000, 3071)])

@@ -20,19 +20,21 @@ class Encoding:
         bits_stored: Bits Stored (0028,0101).
         is_signed: Pixel Representation (0028,0103) is 1.
         padding: lowest and highest stored value of pixels that are none (PS3.3 C.7.5.1.1.2); None without any.
+        is_compressed: frames are code streams (PS3.5 A.4).
     """
 
     is_inverted: bool
     bits_stored: int
     is_signed: bool
     padding: tuple[int, int] | None
+    is_compressed: bool = False
 
 
 def require_possible_size(dataset: Any, file_size: int) -> None:
     """Refuse pixels that the file cannot hold, before memory is taken for them.
 
     Uncompressed pixels take what PS3.5 8.1.1 says. Compressed frames take at least an item each (PS3.5 A.4), and no
-    picture of a patient is compressed a thousandfold.
+    picture of a patient is compressed a hundredfold, but for small ones.
 
     Raises:
         FastTextDiffError: they cannot be there.
@@ -44,7 +46,7 @@ def require_possible_size(dataset: Any, file_size: int) -> None:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     is_packed = syntax is not None and (not syntax.is_transfer_syntax or syntax.is_compressed or syntax.is_deflated)
     # a sample less than announced is cut short, and told so by the decoder; YBR_FULL_422 stores two of three samples
-    possible = max(1000 * file_size, _ALWAYS_POSSIBLE) if is_packed else max(2 * file_size, _ALWAYS_POSSIBLE)
+    possible = max(100 * file_size, _ALWAYS_POSSIBLE) if is_packed else max(2 * file_size, _ALWAYS_POSSIBLE)
     if frames < 1 or announced > possible or 8 * (frames - 1) > file_size:
         raise FastTextDiffError(
             f"{frames} frames of {dataset.Columns} x {dataset.Rows} pixels are announced, which a file of "
@@ -72,7 +74,9 @@ def parse_encoding(dataset: Any) -> Encoding:
     is_signed = int(dataset.get("PixelRepresentation") or 0) == 1
     photometric = str(dataset.get("PhotometricInterpretation") or "")
     padding = None if int(dataset.get("SamplesPerPixel") or 1) > 1 else _parse_padding(dataset, is_signed, allocated)
-    return Encoding(photometric.strip() == "MONOCHROME1", stored, is_signed, padding)
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    is_compressed = syntax is not None and bool(syntax.is_transfer_syntax) and bool(syntax.is_encapsulated)
+    return Encoding(photometric.strip() == "MONOCHROME1", stored, is_signed, padding, is_compressed)
 
 
 def _parse_padding(dataset: Any, is_signed: bool, bits: int) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fasttextdiff.dicom_codestreams import require_possible_deflated
 from fasttextdiff.dicom_encoding import Encoding, parse_encoding, require_possible_size
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.volume import Modality
@@ -220,6 +221,7 @@ def _read_header(path: Path) -> Header:
     import pydicom
 
     try:
+        require_possible_deflated(path)
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
         header = _parse_header(path, dataset)
     except FastTextDiffError as problem:

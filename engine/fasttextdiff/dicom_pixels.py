@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.dicom_codestreams import require_matching_frames
 from fasttextdiff.dicom_headers import Header
 from fasttextdiff.errors import FastTextDiffError
 
@@ -47,6 +48,8 @@ def decode(header: Header) -> Any:
     if len({plane.rescale for plane in header.planes}) > 1:
         # GDCM applies the first frame's slope and intercept to all of them.
         raise FastTextDiffError(f"{header.path}: frames differ in rescale slope; export one file per slice")
+    if header.encoding is not None and header.encoding.is_compressed:
+        require_matching_frames(header.path)
     try:
         if header.is_ct and header.encoding is not None and header.encoding.is_inverted:
             return _read_as_stored(header.path)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from fasttextdiff.errors import FastTextDiffError
 
-GZIP, ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
+GZIP, ZLIB, DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _ALWAYS_UNPACKED = 1 << 30
 """Bytes that compressed voxels may always unpack to: an empty label map of a large volume takes next to nothing."""
 _UNPACKED_RATIO = 100
@@ -71,8 +71,13 @@ def require_finite(path: Path, what: str, values: Sequence[float]) -> None:
         raise FastTextDiffError(f"{path}: {what} in the header is not a finite number: save the image anew")
 
 
+def most_unpacked(packed: int) -> int:
+    """Bytes that so many compressed ones may unpack to; no image of a patient is packed so well."""
+    return max(_ALWAYS_UNPACKED, _UNPACKED_RATIO * packed)
+
+
 def require_compressible(path: Path, sizes: Sequence[int], voxel_bytes: float, packed: int) -> None:
-    """Refuse compressed voxels that would fill the memory: no image of a patient is packed so well.
+    """Refuse compressed voxels that would fill the memory.
 
     Args:
         path: for the message.
@@ -84,7 +89,7 @@ def require_compressible(path: Path, sizes: Sequence[int], voxel_bytes: float, p
         FastTextDiffError: they take a hundred times as much and more than a GiB, or an axis is empty.
     """
     require_room(path, sizes, 0, 0)
-    if math.prod(sizes) * voxel_bytes > max(_ALWAYS_UNPACKED, _UNPACKED_RATIO * packed):
+    if math.prod(sizes) * voxel_bytes > most_unpacked(packed):
         raise FastTextDiffError(
             f"{path}: {packed:,} bytes are announced to unpack to {' x '.join(map(str, sizes))} voxels, which no image "
             "does: the file is damaged"
@@ -107,11 +112,11 @@ def require_numbers(path: Path, what: str, words: Sequence[str], *, are_nonzero:
 
 
 def require_intact(file: BinaryIO, kind: int, limit: int | None = None) -> int:
-    """Read a compressed stream from here to its checksum; of several streams one after the other, the first.
+    """Read a compressed stream from here to its end and checksum; of several one after the other, the first.
 
     Args:
         file: at the beginning of the stream.
-        kind: `GZIP` or `ZLIB`.
+        kind: `GZIP`, `ZLIB`, or `DEFLATE`, which has no checksum.
         limit: bytes that it may hold; any number if None.
 
     Returns:

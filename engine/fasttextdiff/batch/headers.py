@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.batch.plan import Skipped
 from fasttextdiff.batch.tree import reason_of
+from fasttextdiff.dicom_codestreams import require_possible_deflated
 from fasttextdiff.dicom_headers import DICOM_ENDINGS, modality_of, starts_like_dicom
 from fasttextdiff.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.errors import FastTextDiffError
@@ -157,6 +158,7 @@ def _read_dicom(path: Path, file: BinaryIO) -> DicomFile:
     import pydicom
 
     try:
+        require_possible_deflated(path)
         dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
         return _parse(path, dataset, _pixel_bytes(file, dataset))
     except OSError:  # the disk's fault, not the file's
