@@ -98,6 +98,12 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, name, value):
         read_volume(path)
 
 
+@pytest.mark.parametrize(("codes", "at"), [((1, 0), OFFSETS), ((0, 1), SROW + 12), ((1, 0), PIXDIM + 4)])
+def test_a_place_that_is_farther_than_any_patient_is_refused(tmp_path, codes, at):
+    with pytest.raises(FastTextDiffError, match="beyond 1 km"):
+        read_volume(patch(write(tmp_path / "v.nii", PLACE, codes), at, [1e30]))
+
+
 def test_an_infinite_scaling_is_refused_and_nan_means_none(tmp_path):
     path = write(tmp_path / "v.nii", PLACE, (1, 1))
     assert np.array_equal(read_volume(patch(path, SLOPE, [np.nan, np.nan])).array, read_volume(path).array)

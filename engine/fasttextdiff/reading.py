@@ -32,6 +32,9 @@ _INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16"
 _AIR = -1024
 """Hounsfield units."""
 
+_FARTHEST = 1e6
+"""Millimetres."""
+
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -277,6 +280,7 @@ def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool
         array, air = _with_air(values, nan, known)
         padding = nan if padding is None else nan | padding
         notes.append(f"{int(nan.sum()):,} voxels that are NaN taken as air ({air:g}) as asked: part of no finding")
+    _require_place(path, decoded.ijk_to_ras)
     axis = 0 if decoded.has_slice_order else slice_axis(decoded.ijk_to_ras.tolist(), array.shape)
     if axis:
         plane = PLANE_ACROSS[nearest_ras_axes(decoded.ijk_to_ras.tolist())[axis]]
@@ -304,6 +308,12 @@ def _require_real(path: str, array: NDArray[Any]) -> NDArray[Any]:
         raise FastTextDiffError(f"{path}: voxels are no numbers")
     native: NDArray[Any] = array.astype(array.dtype.newbyteorder("="), copy=False)
     return native
+
+
+def _require_place(path: str, ijk_to_ras: NDArray[np.float64]) -> None:
+    """Refuse what is no place in a patient: farther than a kilometre, or not finite."""
+    if not (np.abs(ijk_to_ras) <= _FARTHEST).all():
+        raise FastTextDiffError(f"{path}: its geometry has numbers that no image has (beyond 1 km): save it anew")
 
 
 def _with_air(values: NDArray[Any], nan: NDArray[np.bool_], modality: Modality) -> tuple[NDArray[Any], float]:
