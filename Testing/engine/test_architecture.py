@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up; a module may import from its own row or from below.
 LAYERS = (
-    {"version", "errors", "findings", "json_files", "slice_axis", "paths"},
+    {"version", "errors", "findings", "json_files", "slice_axis", "paths", "utf8_mode"},
     {"volume", "environment", "allocator", "tables", "bootstrap"}
     | {"calibration", "hounsfield", "file_checks", "overwriting"},
     {"model_info", "result", "orientation", "option_rules", "output_files", "denoiser", "fusion", "feature_cache"},

@@ -70,10 +70,67 @@ def test_json_nested_too_deeply_is_one_line_wherever_it_is_read(picture, name):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_standard_output_is_one_line():
+    for arguments in (["--help"], ["--version"], ["info"], ["train", "--help"]):
+        with Path("/dev/full").open("wb") as full:
+            code, said = cli(*arguments, stdout=full)
+        assert code == 1, arguments
+        assert said.strip() == "error: cannot use the standard output: no space left on device"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_so_it_is_of_a_run_whose_results_are_written_and_stay(picture):
     with Path("/dev/full").open("wb") as full:
-        code, said = cli("--help", stdout=full)
+        code, said = cli("segment", picture, "-f", "lung", "-o", picture.with_name("o.nii.gz"), stdout=full)
     assert code == 1
-    assert said.strip() == "error: cannot use the standard output: no space left on device"
+    assert said.splitlines()[-1] == "error: cannot use the standard output: no space left on device"
+    assert picture.with_name("o.nii.gz").is_file()
+
+
+C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+on_posix = pytest.mark.skipif(os.name != "posix", reason="only POSIX systems have the C locale and names in bytes")
+
+
+@on_posix
+def test_umlauts_are_read_and_written_in_the_c_locale(picture):
+    folder = picture.parent / "Müller" / "Größe"
+    folder.mkdir(parents=True)
+    (image := folder / "ü.png").write_bytes(picture.read_bytes())
+    outputs = [folder / name for name in ("ö.seg.nrrd", "ö.png", "ö.nrrd")]
+    code, said = cli(
+        "segment", image, "-f", "Läsion", "-o", outputs[0], "--preview", outputs[1], "--uncertainty", outputs[2],
+        **C_LOCALE,
+    )  # fmt: skip
+    assert code == 0, said
+    assert all(path.is_file() for path in outputs)
+    assert "'Läsion' is not a finding" in said
+    (table := folder / "Fälle.csv").write_text("path,findings\nü.png,Läsion\n", encoding="utf-8")
+    code, said = cli("batch", table, "-o", folder / "Ergebnis", **C_LOCALE)
+    assert code == 0, said
+    for arguments in (["info", "-m", folder], ["train", folder / "ü.yaml"], ["segment", folder / "nö.png", "-f", "x",
+                      "-o", outputs[0]], ["batch", folder / "nö", "-f", "x", "-o", folder / "aus"]):  # fmt: skip
+        code, said = cli(*arguments, **C_LOCALE)
+        assert code in (1, 2)
+        (line,) = said.strip().splitlines()
+        assert line.startswith("error: ")
+        assert "Größe" in line
+
+
+@on_posix
+def test_a_name_that_is_not_in_utf_8_is_refused_and_left_out_of_a_batch(picture):
+    folder = picture.parent / "studies"
+    folder.mkdir()
+    (folder / "good.png").write_bytes(picture.read_bytes())
+    (bad := folder / os.fsdecode(b"M\xfcller.png")).write_bytes(picture.read_bytes())
+    (folder / os.fsdecode(b"M\xfcller.nrrd")).write_bytes(b"NRRD0004\n")
+    code, said = cli("segment", bad, "-f", "lung", "-o", picture.with_name("o.nii.gz"))
+    assert (code, len(said.strip().splitlines())) == (2, 1), said
+    assert "not: rename it" in said
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_volume(bad)
+    code, said = cli("batch", folder, "-f", "lung", "-o", picture.with_name("out"))
+    assert code == 0, said
+    summary = (picture.with_name("out") / "names.local.csv").read_text(encoding="utf-8", errors="replace")
+    assert summary.count("the name is not in UTF-8") == 2
 
 
 def test_a_modality_is_taken_by_its_name_or_refused_at_once(picture):

@@ -2,7 +2,10 @@
 
 import sys
 
+from fasttextdiff.utf8_mode import require_utf8
+
 if __name__ == "__main__":
+    require_utf8()
     if sys.argv[1:] == ["worker"]:
         # before the command line, whose packages may be missing in 3D Slicer: the worker says which
         from fasttextdiff.worker import main

@@ -22,6 +22,7 @@ from fasttextdiff.allocator import keep_freed_memory
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.paths import as_name, as_path
 from fasttextdiff.tables import show_table as _table
+from fasttextdiff.utf8_mode import require_utf8
 
 if TYPE_CHECKING:
     from fasttextdiff.batch.events import Listener
@@ -681,6 +682,7 @@ def worker() -> None:
 
 def main() -> NoReturn:
     """Run the command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
+    require_utf8()
     signal.signal(signal.SIGTERM, _terminate)
     keep_freed_memory()
     _speak_any_encoding()

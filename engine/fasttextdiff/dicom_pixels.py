@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fasttextdiff.dicom_codestreams import require_matching_frames
 from fasttextdiff.dicom_headers import Header
 from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.paths import as_path
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -22,7 +23,7 @@ def read_itk(path: Path, image_io: str = "") -> Any:
 
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
-    reader.SetFileName(str(path))
+    reader.SetFileName(str(as_path(path)))  # a name that is not in UTF-8 would end the process
     return reader.Execute()
 
 

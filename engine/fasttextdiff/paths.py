@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from fasttextdiff.errors import UsageError
@@ -17,8 +18,8 @@ def as_path(path: PathText) -> Path:
     (`--output=~/out`), they are taken here.
 
     Raises:
-        UsageError: it is no text, empty, holds what no file's name can, or begins with `~` where a folder of this very
-            name lies here.
+        UsageError: it is no text, empty, not in UTF-8, holds what no file's name can, or begins with `~` where a
+            folder of this very name lies here.
     """
     try:
         text = os.fspath(path)
@@ -28,6 +29,11 @@ def as_path(path: PathText) -> Path:
         raise UsageError(f"a path is a text or a pathlib.Path, not {type(text).__name__}: use os.fsdecode")
     if not text or "\0" in text:
         raise UsageError(f"a path is {'empty' if not text else 'not one: it holds a null character'}")
+    try:
+        text.encode("utf-8"), os.fsencode(text)
+    except UnicodeError:  # libraries in C++ end the whole process at such a name
+        way = "run Python with -X utf8" if sys.getfilesystemencoding() == "ascii" else "rename it"
+        raise UsageError(f"a path is to be in UTF-8, {text!a} is not: {way}") from None
     # a pathlib.Path does not tell "./~/x" from "~/x"
     is_at_home = text == "~" or text[:2] in ("~/", f"~{os.sep}")
     if is_at_home and os.path.lexists("~"):

@@ -21,9 +21,10 @@ from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.dicom_codestreams import require_possible_deflated
 from fasttextdiff.dicom_headers import DICOM_ENDINGS, modality_of, starts_like_dicom
 from fasttextdiff.dicom_pixels import itk_ijk_to_ras
-from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.file_checks import no_stderr
 from fasttextdiff.nifti_reading import nifti_header, nifti_matrix
+from fasttextdiff.paths import as_path
 from fasttextdiff.preview import SOFTWARE
 from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS
 from fasttextdiff.segment_tags import PREFIX
@@ -133,6 +134,10 @@ def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
 
     The libraries may warn; the caller keeps them quiet, once for many files.
     """
+    try:
+        as_path(path)
+    except UsageError:
+        return Skipped(path, "", "the name is not in UTF-8; rename the file or its folder")
     try:
         with path.open("rb") as file:
             if starts_like_dicom(file):
