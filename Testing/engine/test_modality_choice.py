@@ -96,7 +96,7 @@ def test_an_mr_by_its_dicom_header_is_no_ct_unless_its_voxels_are_hounsfield_uni
 
 def test_what_may_be_a_shifted_ct_or_an_mr_is_not_guessed(tmp_path):
     path = write(tmp_path / "v.nrrd", (HU + 1024).clip(0).astype(np.uint16))
-    assert "say which (--modality ct or --modality mr)" in refusal(path)
+    assert "say which by giving its modality" in refusal(path)
     assert read_volume(path, modality="mr").array.max() == HU.max() + 1024
     far = read_volume(write(path, (HU.astype(np.int32) + 32768).astype(np.uint16)))
     assert far.modality is Modality.CT

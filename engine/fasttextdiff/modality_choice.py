@@ -95,6 +95,6 @@ def _guess(path: str, array: NDArray[Any], is_planar: bool) -> Modality:
     if 0 < offset < _RARELY_STORED:  # an MR with bright tissue near 1000 has the same histogram
         raise FastTextDiffError(
             f"{path}: by its voxels ({low:g} to {high:g}) it may be a CT in Hounsfield units + {offset}, "
-            f"or an MR: say which (--modality ct or --modality mr)"
+            f"or an MR: say which by giving its modality, ct or mr"
         )
     return Modality.CT
