@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume, write_segmentation
-from fasttextdiff.pipeline import quiet_libraries
-from fasttextdiff.preview import draw_preview
+from fasttextdiff.model.pipeline import quiet_libraries
+from fasttextdiff.render.contact_sheet import draw_preview
 from fasttextdiff.version import DISCLAIMER
 
 ROOT = Path(__file__).resolve().parent.parent

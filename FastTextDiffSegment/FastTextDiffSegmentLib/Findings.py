@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .EnginePath import engineModule
+from .engine.EnginePath import engineModule
 
 _engine = engineModule("findings")
 _MOST_COMPLETIONS = 8

@@ -14,20 +14,21 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from .EngineClient import EngineClient, ProgressCallback
-from .EnginePath import engineCommand, engineEnvironment
-from .EngineProcess import EngineProcess
-from .EngineSession import EngineSession, VolumeSource
+from .engine.EngineClient import EngineClient, ProgressCallback
+from .engine.EnginePath import engineCommand, engineEnvironment
+from .engine.EngineProcess import EngineProcess
+from .engine.EngineSession import EngineSession, VolumeSource
+from .engine.Jobs import Job, JobRunner, Steps
+from .engine.SegmentationOutput import FindingOutput, SegmentationOutput
+from .engine.WorkFolder import WorkFolder
 from .Findings import findingLines
-from .Geometry import SceneError, pixelMm2, requireImage, requireLinear, sequenceItemOf, voxelMl
-from .Jobs import Job, JobRunner, Steps
-from .OutputArchive import OutputArchive
 from .Parameters import FastTextDiffSegmentParameters
-from .SceneVolume import volumeSource
-from .SegmentationOutput import FindingOutput, SegmentationOutput
-from .SegmentHistory import EditGuard, SegmentHistory
-from .SegmentVoxels import segmentIds
-from .SegmentWriter import (
+from .scene.Geometry import SceneError, pixelMm2, requireImage, requireLinear, sequenceItemOf, voxelMl
+from .scene.OutputArchive import OutputArchive
+from .scene.SceneVolume import volumeSource
+from .scene.SegmentHistory import EditGuard, SegmentHistory
+from .scene.SegmentVoxels import segmentIds
+from .scene.SegmentWriter import (
     ALGORITHM_TAG,
     FINDING_TAG,
     SEMIAUTOMATIC,
@@ -38,7 +39,6 @@ from .SegmentWriter import (
     geometryMatches,
     tagOf,
 )
-from .WorkFolder import WorkFolder
 
 _BLOCKED = _("masking or overwriting of the Segment Editor left nothing of '{name}'")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-from .Jobs import Job
+from .engine.Jobs import Job
 
 XRAY = Path(__file__).resolve().parent.parent / "Resources" / "TestData" / "chest_xray.nrrd"
 

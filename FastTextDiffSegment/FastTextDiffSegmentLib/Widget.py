@@ -15,33 +15,33 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from .BatchLoading import LoadedCase, caseSteps
-from .BatchPanel import BatchHooks, BatchPanel
-from .ButtonReasons import ButtonReasons
-from .CloseGuard import CloseGuard
-from .Dialogs import Dialogs
-from .EngineClient import EngineError
-from .FindingsPanel import FindingsPanel
-from .Geometry import SceneError, ShownSlice, requireImage, rotateViewToAcquisition, shownSlice
-from .ImageTexts import modalityTexts, sliceText, windowText
-from .Installer import Installer
-from .Jobs import Job, Steps
-from .LivePreview import LivePreview
+from .batch.BatchLoading import LoadedCase, caseSteps
+from .engine.EngineClient import EngineError
+from .engine.Installer import Installer
+from .engine.Jobs import Job, Steps
 from .Logic import FastTextDiffSegmentLogic, SegmentationRequest
-from .MessageLine import MessageLine
 from .ModuleSettings import ModuleSettings
-from .ParameterBinding import ParameterBinding
+from .panels.BatchPanel import BatchHooks, BatchPanel
+from .panels.ButtonReasons import ButtonReasons
+from .panels.CloseGuard import CloseGuard
+from .panels.Dialogs import Dialogs
+from .panels.FindingsPanel import FindingsPanel
+from .panels.ImageTexts import modalityTexts, sliceText, windowText
+from .panels.LivePreview import LivePreview
+from .panels.MessageLine import MessageLine
+from .panels.ParameterBinding import ParameterBinding
+from .panels.ResultActions import ResultActions
+from .panels.ResultControl import ResultControl
+from .panels.Results import resultRows
+from .panels.ResultsPanel import ResultsPanel
+from .panels.RunControl import RunControl
+from .panels.SaveControl import SaveControl
+from .panels.SetupPanel import SetupPanel
+from .panels.UncertaintyPanel import UncertaintyPanel
+from .panels.UncertaintyView import UncertaintyView
 from .Parameters import MODALITIES, remembered
-from .PreviewSegmentation import PreviewSegmentation
-from .ResultActions import ResultActions
-from .ResultControl import ResultControl
-from .Results import resultRows
-from .ResultsPanel import ResultsPanel
-from .RunControl import RunControl
-from .SaveControl import SaveControl
-from .SetupPanel import SetupPanel
-from .UncertaintyPanel import UncertaintyPanel
-from .UncertaintyView import UncertaintyView
+from .scene.Geometry import SceneError, ShownSlice, requireImage, rotateViewToAcquisition, shownSlice
+from .scene.PreviewSegmentation import PreviewSegmentation
 
 _TICK = 15
 """Milliseconds between rounds of a running job."""

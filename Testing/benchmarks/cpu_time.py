@@ -20,7 +20,7 @@ import torch
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
 from fasttextdiff.benchmarks.references import PlainSegmenter
 from fasttextdiff.benchmarks.suites import FINDING
-from fasttextdiff.pipeline import quiet_libraries
+from fasttextdiff.model.pipeline import quiet_libraries
 
 
 def main() -> None:

@@ -20,11 +20,11 @@ from openpyxl import Workbook
 from training_runs import train_to_end
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter
-from fasttextdiff.datasets import Row, load_targets, read_split
-from fasttextdiff.evaluation import PROTOCOLS, Score, evaluate, protocol_i
-from fasttextdiff.pipeline import quiet_libraries
+from fasttextdiff.evaluation.datasets import Row, load_targets, read_split
+from fasttextdiff.evaluation.metrics import PROTOCOLS, Score, evaluate, protocol_i
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.pipeline import quiet_libraries
 from fasttextdiff.training.config import read_config
-from fasttextdiff.volume import Modality
 
 SPLITS = ("train", "val")
 

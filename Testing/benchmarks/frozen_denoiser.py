@@ -19,10 +19,10 @@ from pathlib import Path
 from training_runs import train_to_end
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter
-from fasttextdiff.datasets import load_targets
-from fasttextdiff.evaluation import evaluate, protocol_i
-from fasttextdiff.evaluation_texts import choose_texts
-from fasttextdiff.pipeline import quiet_libraries
+from fasttextdiff.evaluation.datasets import load_targets
+from fasttextdiff.evaluation.metrics import evaluate, protocol_i
+from fasttextdiff.evaluation.texts import choose_texts
+from fasttextdiff.model.pipeline import quiet_libraries
 from fasttextdiff.training.config import TrainingConfig, read_config
 
 

@@ -155,7 +155,7 @@ def _read(path: Path) -> str:
     import numpy as np
 
     from fasttextdiff.errors import FastTextDiffError
-    from fasttextdiff.reading import read_volume
+    from fasttextdiff.io.read import read_volume
 
     try:
         volume = read_volume(path)
@@ -182,7 +182,7 @@ def main() -> None:
     import pydicom  # noqa: F401
     import SimpleITK  # noqa: F401
 
-    import fasttextdiff.reading  # noqa: F401
+    import fasttextdiff.io.read  # noqa: F401
 
     _limit()
     for name in sys.argv[1:]:

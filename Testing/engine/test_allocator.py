@@ -10,7 +10,7 @@ CHURN = """
 import resource
 import sys
 import numpy as np
-from fasttextdiff.allocator import keep_freed_memory
+from fasttextdiff.model.allocator import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.augment import SOFT_TISSUE, augment, with_contrast
 from fasttextdiff.training.samples import LUNGS, Region, Sample, single_zones
-from fasttextdiff.volume import Modality
 
 SENTENCE = "Bilateral pulmonary infection, upper right lung and lower left lung."
 MIRRORED = "Bilateral pulmonary infection, upper left lung and lower right lung."

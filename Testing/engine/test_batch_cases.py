@@ -23,8 +23,8 @@ from pydicom.uid import (
 from fasttextdiff.batch.cases import CaseOptions, find_cases
 from fasttextdiff.batch.listing import show_plan
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
-from fasttextdiff.reading import read_volume
-from fasttextdiff.volume import Modality
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.read import read_volume
 
 PIXELS = np.arange(12, dtype=np.int16).reshape(3, 4)
 
@@ -331,9 +331,9 @@ def test_unicode_bytes_that_are_no_text_and_very_long_paths_are_read(tmp_path, c
 
 
 def test_hidden_files_and_our_own_results_are_no_input(tmp_path):
-    from fasttextdiff.nrrd import write_nrrd
-    from fasttextdiff.preview import SOFTWARE
-    from fasttextdiff.writing import NIFTI_DESCRIPTION
+    from fasttextdiff.io.nrrd import write_nrrd
+    from fasttextdiff.io.write import NIFTI_DESCRIPTION
+    from fasttextdiff.render.contact_sheet import SOFTWARE
 
     write_nifti(tmp_path / "v.nii")
     write_nifti(tmp_path / ".hidden" / "w.nii")

@@ -17,11 +17,11 @@ from fasttextdiff.benchmarks.measuring import as_json, medians
 from fasttextdiff.benchmarks.references import PlainSegmenter, plain_head
 from fasttextdiff.benchmarks.suites import SUITES, Bench, compared
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.fusion import FusionHead
-from fasttextdiff.pipeline import FastTextDiffPipeline
-from fasttextdiff.reading import read_volume
+from fasttextdiff.io.read import read_volume
+from fasttextdiff.model.fusion import FusionHead
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff.text_encoder import TextStates
 
 
 @pytest.mark.parametrize("size", [(40, 24), (33, 47), (16, 12)])

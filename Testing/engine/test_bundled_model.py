@@ -6,8 +6,8 @@ from spellings import PAIRS
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
 from fasttextdiff.errors import UsageError
-from fasttextdiff.model_info import BUNDLED_MODEL
-from fasttextdiff.segment_tags import segment_tags
+from fasttextdiff.model.info import BUNDLED_MODEL
+from fasttextdiff.segments.tags import segment_tags
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fasttextdiff.bootstrap import Bootstrap
-from fasttextdiff.calibration import PooledAuroc, Reliability, auroc, near_border, slice_score, spearman
+from fasttextdiff.evaluation.bootstrap import Bootstrap
+from fasttextdiff.evaluation.calibration import PooledAuroc, Reliability, auroc, near_border, slice_score, spearman
 from fasttextdiff.result import entropy
 
 RNG = np.random.default_rng(0)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from tiny_models import one_line
 
-from fasttextdiff.control import WORDINGS, ask_sides, summary
-from fasttextdiff.datasets import Target
 from fasttextdiff.errors import UsageError
+from fasttextdiff.evaluation.datasets import Target
+from fasttextdiff.evaluation.side_control import WORDINGS, ask_sides, summary
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training import prompts
 from fasttextdiff.training.samples import Region, Sample
-from fasttextdiff.volume import Modality
 
 RIGHT, LEFT = np.s_[20:60, 10:30], np.s_[20:60, 70:90]
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny_models import GuidedReference, one_line, published_state, save_text_encoder
 
-from fasttextdiff import published
-from fasttextdiff.convert import convert, read_checkpoint
-from fasttextdiff.denoiser import FeatureDenoiser, seeded_noise
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.fusion import FusionHead
-from fasttextdiff.pipeline import FastTextDiffPipeline
-from fasttextdiff.volume import Modality
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model import published
+from fasttextdiff.model.convert import convert, read_checkpoint
+from fasttextdiff.model.denoiser import FeatureDenoiser, seeded_noise
+from fasttextdiff.model.fusion import FusionHead
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
 
 SMALL_UNET = {**published.PUBLISHED_UNET, "model_channels": 32, "num_head_channels": 16}
 FINDINGS = ["ground-glass opacity in the left lung", "nuclei"]

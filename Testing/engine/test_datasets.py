@@ -11,9 +11,9 @@ from openpyxl import Workbook
 from PIL import Image
 from tiny_models import one_line
 
-from fasttextdiff.datasets import load_image, load_targets, swap_sides
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.volume import Modality
+from fasttextdiff.evaluation.datasets import load_image, load_targets, swap_sides
+from fasttextdiff.image.volume import Modality
 
 SENTENCE = "Unilateral pulmonary infection, one infected area, lower left lung."
 

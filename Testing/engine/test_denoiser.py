@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import tiny_denoiser
 
-from fasttextdiff.denoiser import FeaturePlan, seeded_noise
+from fasttextdiff.model.denoiser import FeaturePlan, seeded_noise
 
 SHAPE = (2, 3, 32, 32)
 

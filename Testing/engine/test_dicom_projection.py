@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from dicom_files import write_slice
 
-from fasttextdiff.dicom_projection import directions_of
-from fasttextdiff.orientation import display_plane
-from fasttextdiff.reading import decoded_from_memory, read_volume, volume_from
+from fasttextdiff.image.orientation import display_plane
+from fasttextdiff.io.dicom_projection import directions_of
+from fasttextdiff.io.read import decoded_from_memory, read_volume, volume_from
 
 FILM = np.arange(40 * 30, dtype=np.uint16).reshape(40, 30)  # upright: row 0 on top, the patient's right at column 0
 AXES = ("LR", "FH", "PA")

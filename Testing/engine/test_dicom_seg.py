@@ -20,18 +20,18 @@ from pydicom.uid import (
 
 from fasttextdiff.environment import Requirement
 from fasttextdiff.errors import Cancelled, FastTextDiffError, MissingPackagesError, UsageError
-from fasttextdiff.reading import read_volume
-from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
-from fasttextdiff.segment_tags import segment_names, segment_tags, unescape_tag
-from fasttextdiff.terminology import Code, CodedFinding
-from fasttextdiff.worker_dicom import save_dicom_seg, series_files
-from fasttextdiff.worker_questions import segment_fields
-from fasttextdiff.writing import (
+from fasttextdiff.io.read import read_volume
+from fasttextdiff.io.write import (
     check_segmentation_path,
     check_segmentation_source,
     segmentation_notes,
     write_segmentation,
 )
+from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
+from fasttextdiff.segments.tags import segment_names, segment_tags, unescape_tag
+from fasttextdiff.segments.terminology import Code, CodedFinding
+from fasttextdiff.worker.dicom import save_dicom_seg, series_files
+from fasttextdiff.worker.questions import segment_fields
 
 highdicom = pytest.importorskip("highdicom", reason="needs highdicom")
 
@@ -351,7 +351,7 @@ def test_a_header_that_allows_no_valid_object_is_one_line(tmp_path, keyword, val
 @pytest.mark.parametrize(("name", "minimum"), [("highdicom", "99.0"), ("not-highdicom", "0.28")])
 def test_without_the_optional_package_one_line_says_what_to_install(tmp_path, monkeypatch, name, minimum):
     needed = Requirement(name, minimum, name.replace("-", "_"))
-    monkeypatch.setattr("fasttextdiff.dicom_seg.HIGHDICOM", needed)
+    monkeypatch.setattr("fasttextdiff.io.write_dicom_seg.HIGHDICOM", needed)
     with pytest.raises(MissingPackagesError, match=f'pip install "{needed}"'):
         check_segmentation_path(tmp_path / "result.dcm")
     check_segmentation_path(tmp_path / "result.seg.nrrd")

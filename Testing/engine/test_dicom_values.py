@@ -14,7 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBa
 from test_hounsfield import chest
 
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.reading import read_volume
+from fasttextdiff.io.read import read_volume
 
 HU = chest()
 
@@ -157,7 +157,7 @@ def test_padding_of_a_ct_is_air_and_never_part_of_a_finding(tmp_path, value, lim
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("padded_with", [0, 4095])
 def test_padding_of_an_xray_is_black_and_no_part_of_the_window(tmp_path, photometric, padded_with):
-    from fasttextdiff.preprocessing import ImageSettings, choose_window
+    from fasttextdiff.image.preprocessing import ImageSettings, choose_window
 
     stored = np.random.default_rng(0).integers(500, 3000, (60, 60)).astype(np.uint16)
     options = {

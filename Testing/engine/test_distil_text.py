@@ -13,9 +13,9 @@ from test_training import Notes, same
 from tiny_models import one_line, save_text_encoder, tiny_text_encoder
 from torch.nn import functional
 
-from fasttextdiff.datasets import swap_sides
 from fasttextdiff.errors import ModelError, UsageError
-from fasttextdiff.text_encoder import TextEncoder
+from fasttextdiff.evaluation.datasets import swap_sides
+from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.alignment import mean_states, overlaps, tokenize_with_offsets
 from fasttextdiff.training.distil_text import (
     DistillationBatches,

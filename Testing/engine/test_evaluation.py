@@ -10,10 +10,19 @@ import pytest
 from PIL import Image
 from tiny_models import one_line
 
-from fasttextdiff.datasets import Target
 from fasttextdiff.errors import UsageError
-from fasttextdiff.evaluation import PROTOCOLS, by_text, evaluate, protocol_i, protocol_p, report, save_mask, score
-from fasttextdiff.volume import Modality
+from fasttextdiff.evaluation.datasets import Target
+from fasttextdiff.evaluation.metrics import (
+    PROTOCOLS,
+    by_text,
+    evaluate,
+    protocol_i,
+    protocol_p,
+    report,
+    save_mask,
+    score,
+)
+from fasttextdiff.image.volume import Modality
 
 
 class FakeSegmenter:

@@ -9,7 +9,7 @@ import pytest
 from tiny_models import one_line
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.evaluation_texts import TEXTS, choose_texts, mistyped, paraphrased
+from fasttextdiff.evaluation.texts import TEXTS, choose_texts, mistyped, paraphrased
 from fasttextdiff.training import prompts
 
 SENTENCE = "Bilateral pulmonary infection, three infected areas, upper lower right lung and middle left lung."
@@ -119,7 +119,7 @@ def test_no_paraphrase_is_a_wording_of_training():
 
 
 def test_sentences_of_the_research_data_are_all_known_to_the_paraphrase(shared):
-    from fasttextdiff.datasets import load_targets
+    from fasttextdiff.evaluation.datasets import load_targets
 
     for name in ("qata_cov19_v2_2", "MosMedDataPlus_bjorke"):
         texts = {target.text for target in load_targets(shared / "data" / name, "val")}

@@ -12,7 +12,7 @@ from spellings import PAIRS
 
 from fasttextdiff.errors import UsageError
 from fasttextdiff.findings import distinct, doubtful, same_key, understood, understood_note, unreadable
-from fasttextdiff.model_info import require_words
+from fasttextdiff.model.info import require_words
 
 
 @pytest.mark.parametrize(("text", "plain"), PAIRS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import compact_head, enliven
 
-from fasttextdiff.fusion import FusionHead, foreground_logit, positional_code
+from fasttextdiff.model.fusion import FusionHead, foreground_logit, positional_code
 
 CHANNELS = (48, 48, 24)
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from tiny_models import GuidedReference, one_line, published_state
 
-from fasttextdiff import denoiser, golden, published
+from fasttextdiff import golden
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.golden import GoldenCheck, verify_golden
+from fasttextdiff.model import denoiser, published
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.hounsfield import hounsfield_offset, in_hounsfield
+from fasttextdiff.image.hounsfield import hounsfield_offset, in_hounsfield
 
 
 def chest(noise: float = 3.0) -> np.ndarray:

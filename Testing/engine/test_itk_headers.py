@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.reading import read_volume
+from fasttextdiff.io.read import read_volume
 
 VOXELS = np.random.default_rng(0).integers(-1000, 500, (4, 5, 6)).astype("<i2")
 STORED = VOXELS.tobytes()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import LUNGS, PULMONARY, Region, Sample
-from fasttextdiff.volume import Modality
 from fasttextdiff_lab.appearance import altered, cut_to_body, grey_levels
 from fasttextdiff_lab.atlas import ct_mr_items, with_qata_lungs, xray_groups
 from fasttextdiff_lab.views import AtlasViews, elsewhere, prompts_of

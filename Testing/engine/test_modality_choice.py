@@ -11,9 +11,9 @@ from PIL import Image
 from test_hounsfield import abdomen, chest
 
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.preprocessing import ImageSettings, choose_window
-from fasttextdiff.reading import decoded_from_memory, read_volume, volume_from
-from fasttextdiff.volume import Modality
+from fasttextdiff.image.preprocessing import ImageSettings, choose_window
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.read import decoded_from_memory, read_volume, volume_from
 
 HU = chest()
 LUNG = ImageSettings(64, window=(-400.0, 1200.0))

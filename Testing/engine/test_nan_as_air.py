@@ -12,9 +12,9 @@ from test_hounsfield import chest
 from typer.testing import CliRunner
 
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.preprocessing import ImageSettings, choose_window
-from fasttextdiff.reading import read_volume
-from fasttextdiff.volume import Modality
+from fasttextdiff.image.preprocessing import ImageSettings, choose_window
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.read import read_volume
 
 OUTSIDE = np.zeros((6, 64, 64), bool)
 OUTSIDE[:, :10] = OUTSIDE[:, 54:] = True

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from dicom_files import write_slice
 
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.negatives import (
     FILLINGS,
     PULMONARY,
@@ -15,7 +16,6 @@ from fasttextdiff.training.negatives import (
     without_lungs,
 )
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample, load_samples
-from fasttextdiff.volume import Modality
 
 SPLIT = 28  # the midline is not the picture's
 SIZE = 60

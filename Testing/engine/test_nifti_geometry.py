@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from fasttextdiff.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.reading import quiet, read_volume
+from fasttextdiff.io.dicom_pixels import itk_ijk_to_ras
+from fasttextdiff.io.read import quiet, read_volume
 
 QUATERN, OFFSETS, SROW, PIXDIM, SLOPE, CODES = 256, 268, 280, 80, 112, 252
 """Bytes of the header of NIfTI-1 (nifti1.h) where these fields begin."""

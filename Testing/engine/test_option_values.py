@@ -18,11 +18,11 @@ from fasttextdiff import cli
 from fasttextdiff.batch.cases import find_cases
 from fasttextdiff.batch.plan import CaseOptions
 from fasttextdiff.errors import UsageError
+from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.option_rules import check_options, check_training
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.training.config import Stage, TrainingConfig
-from fasttextdiff.volume import Modality, Volume
-from fasttextdiff.worker_fields import numbers, optional
+from fasttextdiff.worker.fields import numbers, optional
 
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999")
 OUT_OF_RANGE = {"threshold": ("0", "1", "-0.5", "2")}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.orientation import PLANES, display_plane
-from fasttextdiff.volume import Modality, Volume
+from fasttextdiff.image.orientation import PLANES, display_plane
+from fasttextdiff.image.volume import Modality, Volume
 
 ANATOMICAL = PLANES[1:]
 RIGHT, ANTERIOR, SUPERIOR = np.eye(3)

@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 from dicom_files import write_stack
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.overwriting import data_files, files_of, require_apart, require_own_record
+from fasttextdiff.io.overwriting import data_files, files_of, require_apart, require_own_record
 
 
 @pytest.fixture

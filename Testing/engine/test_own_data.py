@@ -15,7 +15,8 @@ from tiny_models import one_line
 
 from fasttextdiff import cli
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.model_info import BUNDLED_MODEL
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.info import BUNDLED_MODEL
 from fasttextdiff.training.augment import augment
 from fasttextdiff.training.batches import StepBatches
 from fasttextdiff.training.config import Stage, TrainingConfig, read_config
@@ -23,7 +24,6 @@ from fasttextdiff.training.data_checks import Kind, check_dataset, require_usabl
 from fasttextdiff.training.groups import label_budget, load_groups
 from fasttextdiff.training.own_data import load_dataset, read_table
 from fasttextdiff.training.own_prompts import FOREIGN, own_prompts
-from fasttextdiff.volume import Modality
 
 
 def config(output, labels=None, steps=12, **datasets):

@@ -21,14 +21,15 @@ from fasttextdiff.batch.cases import find_cases
 from fasttextdiff.batch.plan import CaseOptions
 from fasttextdiff.batch.request import BatchRequest
 from fasttextdiff.errors import UsageError
+from fasttextdiff.io.write import write_uncertainty
 from fasttextdiff.paths import as_name, as_path
-from fasttextdiff.preview import write_preview
-from fasttextdiff.writing import write_uncertainty
+from fasttextdiff.render.contact_sheet import write_preview
 
 PUBLIC = (
     *(fasttextdiff._EXPORTS[name] for name in fasttextdiff.__all__ if name in fasttextdiff._EXPORTS),
-    *(f"fasttextdiff.{name}" for name in ("datasets", "preview", "evaluation", "golden", "convert", "model_info")),
-    *(f"fasttextdiff.{name}" for name in ("batch.cases", "reporting.make", "text_encoder")),
+    *(f"fasttextdiff.{name}" for name in ("evaluation.datasets", "evaluation.metrics", "evaluation.report")),
+    *(f"fasttextdiff.{name}" for name in ("render.contact_sheet", "golden", "batch.cases")),
+    *(f"fasttextdiff.model.{name}" for name in ("convert", "info", "text_encoder")),
 )
 NOT_FOR_USERS = {"decoded_from_memory", "check_not_source"}
 """What a volume in memory is to be called; files that are known already."""

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import SENTENCES, compact_head, one_line, tiny_denoiser, tiny_pipeline, tiny_text_encoder
 
-from fasttextdiff.denoiser import seeded_noise
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.model_info import INDEX
-from fasttextdiff.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.denoiser import seeded_noise
+from fasttextdiff.model.info import INDEX
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 FUSION = "fusion/diffusion_pytorch_model.safetensors"
@@ -164,7 +164,7 @@ def test_a_damaged_folder_is_told_in_one_line(folder, damage, words):
 
 @pytest.mark.parametrize("name", ["nowhere", "./not/here", "/not/here/either", "~/no"])
 def test_a_missing_folder_is_a_usage_error_and_asks_no_network(name, monkeypatch):
-    monkeypatch.setattr("fasttextdiff.pipeline._download", lambda *_: pytest.fail("reached for the network"))
+    monkeypatch.setattr("fasttextdiff.model.pipeline._download", lambda *_: pytest.fail("reached for the network"))
     with pytest.raises(UsageError) as caught:
         FastTextDiffPipeline.from_pretrained(name)
     one_line(caught, "no model folder")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fasttextdiff.preprocessing import (
+from fasttextdiff.image.preprocessing import (
     Fit,
     ImageSettings,
     Preprocessing,
@@ -19,7 +19,7 @@ from fasttextdiff.preprocessing import (
     tiles,
     to_model_range,
 )
-from fasttextdiff.volume import Modality, Volume
+from fasttextdiff.image.volume import Modality, Volume
 
 LUNG = (-400.0, 1200.0)
 

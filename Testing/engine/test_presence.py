@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import compact_head
 
-from fasttextdiff.fusion import FusionOutput
+from fasttextdiff.model.fusion import FusionOutput
 from fasttextdiff.training.presence import refit
 
 BATCHES, PAIRS = 80, 16

@@ -15,12 +15,12 @@ from test_training import TINY, Notes, checkpoint, config, same  # noqa: F401 (c
 from tiny_models import one_line, tiny_denoiser
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.loop import train
 from fasttextdiff.training.pictures import read_pictures
 from fasttextdiff.training.pretrain_denoiser import DenoiserPretraining, NoisedBatches, pretrain_denoiser
 from fasttextdiff.training.pretraining import CHECKPOINT, SUMMARY, Schedule
-from fasttextdiff.volume import Modality
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from test_training import TINY, Notes, config, same  # noqa: F401 (config is a f
 from tiny_models import one_line
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.text_encoder import TextEncoder, TextStates
+from fasttextdiff.model.text_encoder import TextEncoder, TextStates
 from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.loop import train
 from fasttextdiff.training.pretrain_text import MaskedBatches, TextPretraining, cut_texts, pretrain_text, split_texts

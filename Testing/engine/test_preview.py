@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fasttextdiff.captions import font_for, wrap
 from fasttextdiff.errors import UsageError
-from fasttextdiff.preview import draw_preview, write_preview
+from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.render.captions import font_for, wrap
+from fasttextdiff.render.contact_sheet import draw_preview, write_preview
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
-from fasttextdiff.terminology import assign_colors
-from fasttextdiff.volume import Modality, Volume
+from fasttextdiff.segments.terminology import assign_colors
 
 Image = pytest.importorskip("PIL.Image")
 CT = np.diag([-1.0, -1.0, 3.0, 1.0])
@@ -80,8 +80,8 @@ def test_a_lesion_of_one_voxel_in_a_large_slice_can_be_seen():
 
 
 def test_slices_are_spread_over_the_finding():
-    from fasttextdiff.orientation import display_plane
-    from fasttextdiff.preview import _telling_slices
+    from fasttextdiff.image.orientation import display_plane
+    from fasttextdiff.render.contact_sheet import _telling_slices
 
     mask = np.zeros((60, 8, 8), bool)
     mask[20:50, 2:4, 2:4] = True

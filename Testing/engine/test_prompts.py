@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training import prompts
 from fasttextdiff.training.prompts import lung_third, on_side, steered_prompt, whole_prompt
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample, single_zones
-from fasttextdiff.volume import Modality
 
 DRAWS = 1600
 SIZE = 96

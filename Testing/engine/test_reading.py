@@ -15,8 +15,8 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.reading import read_volume
-from fasttextdiff.volume import Modality, Volume
+from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io.read import read_volume
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -15,16 +15,16 @@ from PIL import Image
 from tiny_models import one_line, tiny_pipeline
 
 from fasttextdiff import cli
-from fasttextdiff.control import WORDINGS
-from fasttextdiff.datasets import Target, load_targets
 from fasttextdiff.errors import UsageError
-from fasttextdiff.evaluation import evaluate, protocol_i, protocol_p
-from fasttextdiff.reporting.blocks import Heading, Paragraph, Picture, Table, to_html, to_markdown
-from fasttextdiff.reporting.caption_baseline import fit_baseline, score_baseline
-from fasttextdiff.reporting.measure import measure, report_texts
-from fasttextdiff.reporting.pictures import MASK_COLOR, TRUTH_COLOR, case_picture, reliability_svg
+from fasttextdiff.evaluation.caption_baseline import fit_baseline, score_baseline
+from fasttextdiff.evaluation.datasets import Target, load_targets
+from fasttextdiff.evaluation.metrics import evaluate, protocol_i, protocol_p
+from fasttextdiff.evaluation.report_measure import measure, report_texts
+from fasttextdiff.evaluation.report_pictures import MASK_COLOR, TRUTH_COLOR, case_picture, reliability_svg
+from fasttextdiff.evaluation.side_control import WORDINGS
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.render.blocks import Heading, Paragraph, Picture, Table, to_html, to_markdown
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff.volume import Modality
 
 LEFT = "Unilateral pulmonary infection, one infected area, lower left lung."
 RIGHT = "Unilateral pulmonary infection, one infected area, upper right lung."
@@ -124,7 +124,7 @@ def test_a_report_has_one_content_in_three_forms_and_every_picture_that_it_names
 
 
 def test_the_numbers_are_those_of_evaluating_each_text_by_itself(dataset, model):
-    from fasttextdiff.reporting.numbers import report_numbers
+    from fasttextdiff.evaluation.report_numbers import report_numbers
 
     targets = load_targets(dataset, "val")
     texts = report_texts(targets)
@@ -220,7 +220,7 @@ def test_a_report_stopped_while_it_is_written_leaves_nothing(run, dataset, tmp_p
         assert len([path for folder in tmp_path.iterdir() for path in folder.glob("worst-*.jpg")]) == 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fasttextdiff.reporting.make.to_html", interrupted)
+    monkeypatch.setattr("fasttextdiff.evaluation.report.to_html", interrupted)
     code, _, err = run(dataset, "--report", tmp_path / "report", "--samples", 2, "--every", 2)
     assert (code, "stopped" in err) == (130, True)
     assert list(tmp_path.iterdir()) == []

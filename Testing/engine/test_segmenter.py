@@ -4,9 +4,9 @@ import torch
 from tiny_models import one_line, tiny_pipeline
 
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
-from fasttextdiff.preprocessing import ImageSettings, Preprocessing
+from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
+from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.segmenter import Segmenter, choose_device, choose_dtype
-from fasttextdiff.volume import Modality, Volume
 
 FINDINGS = ["ground-glass opacity in the left lung", "consolidation"]
 AXIAL_LPS = np.diag([-1.0, -1.0, 2.0, 1.0])

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.reading import read_volume
-from fasttextdiff.volume import Modality
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.read import read_volume
 
 
 def cli(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fasttextdiff.terminology import HEART, LEFT, LESION, MORPHOLOGY, assign_colors, code_finding
+from fasttextdiff.segments.terminology import HEART, LEFT, LESION, MORPHOLOGY, assign_colors, code_finding
 
 pydicom_codes = pytest.importorskip("pydicom.sr.codedict").codes
 

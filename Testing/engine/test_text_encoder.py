@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import SENTENCES, one_line, save_text_encoder, tiny_text_encoder
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.text_encoder import TextEncoder, attention_implementation
+from fasttextdiff.model.text_encoder import TextEncoder, attention_implementation
 
 LONG = "opacity in the lung " * 20
 
@@ -72,7 +72,7 @@ def test_states_of_an_old_dtype_are_forgotten():
 
 
 def test_the_cache_keeps_the_texts_used_last(encoder, passes, monkeypatch):
-    monkeypatch.setattr("fasttextdiff.text_encoder.CACHE_SIZE", 2)
+    monkeypatch.setattr("fasttextdiff.model.text_encoder.CACHE_SIZE", 2)
     for finding in ("one", "two", "one", "three", "one"):
         encoder.encode([finding])
     assert len(passes) == 3

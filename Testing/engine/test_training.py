@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from tiny_models import enliven, one_line
 
 import fasttextdiff
-from fasttextdiff.datasets import load_targets
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.pipeline import FastTextDiffPipeline
+from fasttextdiff.evaluation.datasets import load_targets
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.training import samples as loaders
 from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches, _allot
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
@@ -33,7 +34,6 @@ from fasttextdiff.training.progress import TrainingProgress
 from fasttextdiff.training.samples import LUNGS, Region, Sample
 from fasttextdiff.training.temperature import temperature
 from fasttextdiff.training.tokenizer import read_texts, train_tokenizer
-from fasttextdiff.volume import Modality
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_data = [pytest.mark.shared, pytest.mark.skipif(not DATA.is_dir(), reason="the research data are not there")]

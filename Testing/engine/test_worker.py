@@ -19,13 +19,13 @@ from PIL import Image
 from tiny_models import tiny_pipeline
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
-from fasttextdiff.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.errors import DeviceMemoryError
-from fasttextdiff.model_info import BUNDLED_MODEL
-from fasttextdiff.reading import decoded_from_memory, volume_from
-from fasttextdiff.segment_tags import segment_tags
-from fasttextdiff.worker import Worker
-from fasttextdiff.worker_jobs import TOO_SMALL_GPU, Jobs
+from fasttextdiff.io.dicom_pixels import itk_ijk_to_ras
+from fasttextdiff.io.read import decoded_from_memory, volume_from
+from fasttextdiff.model.info import BUNDLED_MODEL
+from fasttextdiff.segments.tags import segment_tags
+from fasttextdiff.worker.jobs import TOO_SMALL_GPU, Jobs
+from fasttextdiff.worker.server import Worker
 
 SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
 PATIENCE = 60
@@ -531,11 +531,11 @@ def test_after_damaged_weights_the_bundled_model_can_be_opened_again(worker, tmp
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
 def test_ctrl_c_in_slicers_terminal_does_not_end_the_worker():
     idle = (
-        "from fasttextdiff import worker\n"
+        "from fasttextdiff.worker import server\n"
         "class Jobs:\n"
         "    def do(self, request, progress): return {}\n"
-        "worker.Worker._prepared = lambda self: Jobs()\n"
-        "worker.main()"
+        "server.Worker._prepared = lambda self: Jobs()\n"
+        "server.main()"
     )
     process = Process("-c", idle)
     process.process.send_signal(signal.SIGINT)
@@ -545,9 +545,9 @@ def test_ctrl_c_in_slicers_terminal_does_not_end_the_worker():
 
 def test_what_libraries_print_does_not_reach_the_stream():
     noisy = (
-        "import os; from fasttextdiff import worker, worker_questions\n"
+        "import os; from fasttextdiff.worker import questions, server\n"
         "def shout(_): print('stray', flush=True); os.write(1, b'stray\\n'); os.system('echo stray'); return {'a': 1}\n"
-        "worker_questions.QUESTIONS['check'] = shout; worker.main()"
+        "questions.QUESTIONS['check'] = shout; server.main()"
     )
     process = Process("-c", noisy)
     assert process.ask("check") == {"id": 1, "event": "done", "a": 1}
@@ -557,10 +557,10 @@ def test_what_libraries_print_does_not_reach_the_stream():
 
 def test_the_end_of_its_input_ends_the_process_in_the_middle_of_a_job():
     endless = (
-        "import time; from fasttextdiff import worker\n"
+        "import time; from fasttextdiff.worker import server\n"
         "class Jobs:\n"
         "    def do(self, request, progress): progress(1, 2); time.sleep(1000)\n"
-        "worker.Worker._prepared = lambda self: Jobs(); worker.main()"
+        "server.Worker._prepared = lambda self: Jobs(); server.main()"
     )
     process = Process("-c", endless)
     process.until(process.send("segment"), "progress")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.output_files import check_writable, whole_files
+from fasttextdiff.image.volume import Modality, Source, Volume
+from fasttextdiff.io.atomic import check_writable, whole_files
+from fasttextdiff.io.write import check_segmentation_path, segmentation_notes, write_segmentation, write_uncertainty
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult, entropy
-from fasttextdiff.segment_tags import escape_tag, segment_names, unescape_tag
-from fasttextdiff.terminology import assign_colors, code_finding
-from fasttextdiff.volume import Modality, Source, Volume
-from fasttextdiff.writing import check_segmentation_path, segmentation_notes, write_segmentation, write_uncertainty
+from fasttextdiff.segments.tags import escape_tag, segment_names, unescape_tag
+from fasttextdiff.segments.terminology import assign_colors, code_finding
 
 SHAPE = (5, 7, 9)
 NASTY = "a|b ~c ^d %7C \\n\nnew line\ttab 😀 肺炎 : ä" + chr(0x2028) + "x"
@@ -388,7 +388,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, name, failing_ca
 def test_a_failure_leaves_the_earlier_file_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "a.seg.nrrd"
     path.write_text("earlier")
-    monkeypatch.setattr("fasttextdiff.nrrd.zlib.compressobj", lambda **_: 1 / 0)
+    monkeypatch.setattr("fasttextdiff.io.nrrd.zlib.compressobj", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_segmentation(result(), path)
     assert [p.read_text() for p in tmp_path.iterdir()] == ["earlier"]
@@ -407,7 +407,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
 INTERRUPTED = """
 import sys, time
 from pathlib import Path
-from fasttextdiff.output_files import whole_files
+from fasttextdiff.io.atomic import whole_files
 with whole_files(Path(sys.argv[1])) as (temporary,):
     temporary.write_bytes(b"half")
     print("writing", flush=True)

@@ -9,15 +9,15 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch.nn import functional
 from transformers import ModernBertConfig, ModernBertModel
 
-from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
-from fasttextdiff.fusion import FusionHead
 from fasttextdiff.golden import parameter
-from fasttextdiff.model_info import ModelInfo
-from fasttextdiff.pipeline import FastTextDiffPipeline
-from fasttextdiff.preprocessing import ImageSettings, Preprocessing
-from fasttextdiff.text_encoder import TextEncoder
+from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.fusion import FusionHead
+from fasttextdiff.model.info import ModelInfo
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.tokenizer import train_tokenizer
-from fasttextdiff.volume import Modality
 
 SENTENCES = (
     "ground-glass opacity in the left lung",

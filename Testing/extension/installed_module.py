@@ -28,7 +28,7 @@ logic = module.FastTextDiffSegmentLogic()
 mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, finding.segmentId, volume) > 0
 logic.close()
 
-from FastTextDiffSegmentLib.EnginePath import engineFolder  # noqa: E402 - the module is loaded by the host first
+from FastTextDiffSegmentLib.engine.EnginePath import engineFolder  # noqa: E402 - the module is loaded by the host first
 
 columns = np.nonzero(mask)[2] / mask.shape[2]
 found = {

@@ -82,7 +82,7 @@ class Panel:
         return self.slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentation, segmentId, volume) > 0
 
     def tag(self, name, tag):
-        from FastTextDiffSegmentLib.SegmentWriter import tagOf
+        from FastTextDiffSegmentLib.scene.SegmentWriter import tagOf
 
         segments = self.segmentation.GetSegmentation()
         return tagOf(segments.GetSegment(segments.GetSegmentIdBySegmentName(name)), tag)

@@ -5,8 +5,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from FastTextDiffSegmentLib.Geometry import toMatrix
-from FastTextDiffSegmentLib.SegmentWriter import LESION, SegmentOutput
+from FastTextDiffSegmentLib.scene.Geometry import toMatrix
+from FastTextDiffSegmentLib.scene.SegmentWriter import LESION, SegmentOutput
 
 SHAPE = (6, 7, 9)
 

@@ -7,10 +7,10 @@ import textwrap
 
 import pytest
 
-from FastTextDiffSegmentLib.EngineClient import EngineClient, EngineError
-from FastTextDiffSegmentLib.EngineProcess import EngineProcess
-from FastTextDiffSegmentLib.Jobs import Job, JobCancelled, JobRunner
-from FastTextDiffSegmentLib.WorkFolder import WorkFolder
+from FastTextDiffSegmentLib.engine.EngineClient import EngineClient, EngineError
+from FastTextDiffSegmentLib.engine.EngineProcess import EngineProcess
+from FastTextDiffSegmentLib.engine.Jobs import Job, JobCancelled, JobRunner
+from FastTextDiffSegmentLib.engine.WorkFolder import WorkFolder
 
 ANSWER = """
 import json, sys

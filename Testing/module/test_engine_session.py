@@ -5,9 +5,9 @@ import pytest
 
 slicer = pytest.importorskip("slicerhost").start().slicer
 
-from FastTextDiffSegmentLib.EngineClient import EngineError  # noqa: E402 - texts are translated, so Slicer has to run
-from FastTextDiffSegmentLib.EngineSession import VolumeSource  # noqa: E402
-from FastTextDiffSegmentLib.Jobs import Job, JobRunner  # noqa: E402
+from FastTextDiffSegmentLib.engine.EngineClient import EngineError  # noqa: E402 - texts are translated, so Slicer has to run
+from FastTextDiffSegmentLib.engine.EngineSession import VolumeSource  # noqa: E402
+from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner  # noqa: E402
 from FastTextDiffSegmentLib.Logic import newSession  # noqa: E402
 
 

@@ -13,10 +13,10 @@ pytest.importorskip("slicerhost").start()
 import SimpleITK as sitk  # noqa: E402
 from scene_volumes import GRIDS, SHAPE, addTransform, addVolume, outputOf, randomMask  # noqa: E402
 
-from FastTextDiffSegmentLib.Geometry import SceneError  # noqa: E402
-from FastTextDiffSegmentLib.SegmentationFiles import TAG_NAMES, save  # noqa: E402
-from FastTextDiffSegmentLib.SegmentVoxels import segmentArray, segmentIds  # noqa: E402
-from FastTextDiffSegmentLib.SegmentWriter import SegmentWriter, tagOf  # noqa: E402
+from FastTextDiffSegmentLib.scene.Geometry import SceneError  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentationFiles import TAG_NAMES, save  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray, segmentIds  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter, tagOf  # noqa: E402
 
 pytestmark = pytest.mark.slicer
 FINDING = "Milchglastrübung links | 100 % 左肺"
@@ -192,7 +192,7 @@ def test_a_scene_file_brings_back_voxels_and_tags(scene, tmp_path):
 
 
 def test_every_tag_that_the_engine_gives_is_written_beside_a_nifti():
-    tags = pytest.importorskip("fasttextdiff.segment_tags")
+    tags = pytest.importorskip("fasttextdiff.segments.tags")
     from dataclasses import fields
 
     from fasttextdiff.result import Provenance

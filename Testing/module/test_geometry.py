@@ -9,7 +9,7 @@ pytest.importorskip("slicerhost").start()
 
 from scene_volumes import GRIDS, SHAPE, addSliceView, addTransform, addVolume, bend  # noqa: E402
 
-from FastTextDiffSegmentLib.Geometry import (  # noqa: E402
+from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
     SceneError,
     ShownSlice,
     ijkToWorld,
@@ -56,8 +56,8 @@ def test_a_turned_view_shows_every_slice_under_its_own_number(scene, name, isTra
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_view_is_turned_as_the_engine_turns_the_slices_it_looks_at(scene, name):
-    orientation = pytest.importorskip("fasttextdiff.orientation")
-    from fasttextdiff.volume import Volume
+    orientation = pytest.importorskip("fasttextdiff.image.orientation")
+    from fasttextdiff.image.volume import Volume
 
     volume, view = addVolume(GRIDS[name]), addSliceView("Coronal")
     rotateViewToAcquisition(view, volume)

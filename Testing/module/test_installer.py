@@ -10,7 +10,7 @@ import pytest
 
 slicer = pytest.importorskip("slicerhost").start().slicer
 
-from FastTextDiffSegmentLib.Installer import Installer, InstallError  # noqa: E402 - translates texts, so Slicer has to run
+from FastTextDiffSegmentLib.engine.Installer import Installer, InstallError  # noqa: E402 - translates texts, so Slicer has to run
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_ctrl_enter_segments_the_shown_slice_and_ctrl_z_takes_it_back(panel, che
 
 
 def slicerMatrix(panel, volume):
-    from FastTextDiffSegmentLib.Geometry import ijkToRas
+    from FastTextDiffSegmentLib.scene.Geometry import ijkToRas
 
     return ijkToRas(volume)
 
@@ -779,8 +779,8 @@ def test_an_inverted_x_ray_gives_the_same_mask_through_panel_and_command_line(pa
 
 def test_a_script_segments_without_the_panel_and_can_cancel(panel, chestCt):
     from FastTextDiffSegment import FastTextDiffSegmentLogic
-    from FastTextDiffSegmentLib.Geometry import SceneError
-    from FastTextDiffSegmentLib.Jobs import JobCancelled
+    from FastTextDiffSegmentLib.engine.Jobs import JobCancelled
+    from FastTextDiffSegmentLib.scene.Geometry import SceneError
 
     logic = FastTextDiffSegmentLogic()
     folder = logic.session.folder.path
@@ -879,7 +879,7 @@ def test_what_was_guessed_of_an_image_and_what_an_amount_is_about_are_said(panel
 
 
 def test_neighbours_have_colours_that_are_not_taken_for_each_other(panel, chestCt):
-    from FastTextDiffSegmentLib.SegmentColors import colorDistance
+    from FastTextDiffSegmentLib.scene.SegmentColors import colorDistance
 
     for finding in ("left lung", "right lung", "heart", "opacity"):  # one by one: the engine knows only one of them
         panel.ui.findingsTextEdit.setPlainText(finding)

@@ -9,10 +9,10 @@ pytest.importorskip("slicerhost").start()
 
 from scene_volumes import SHAPE, addTransform, addVolume, bend, outputOf, randomMask  # noqa: E402
 
-from FastTextDiffSegmentLib.Geometry import SceneError  # noqa: E402
-from FastTextDiffSegmentLib.PreviewSegmentation import PreviewSegmentation  # noqa: E402
-from FastTextDiffSegmentLib.SegmentVoxels import segmentArray  # noqa: E402
-from FastTextDiffSegmentLib.SegmentWriter import SegmentWriter  # noqa: E402
+from FastTextDiffSegmentLib.scene.Geometry import SceneError  # noqa: E402
+from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter  # noqa: E402
 
 pytestmark = pytest.mark.slicer
 

@@ -84,7 +84,7 @@ def test_untouched_segments_equal_the_command_lines_and_edited_ones_say_so(panel
     assert (first.SegmentAlgorithmType, second.SegmentAlgorithmType) == ("SEMIAUTOMATIC", "AUTOMATIC")
     assert first.SegmentDescription == "left lung (edited by hand)"
     found = read_with_dcmqi(edited, tmp_path / "read")
-    from FastTextDiffSegmentLib.Geometry import ijkToRas
+    from FastTextDiffSegmentLib.scene.Geometry import ijkToRas
 
     toLps = np.diag([-1.0, -1, 1, 1]) @ ijkToRas(series)
     for name in panel.names:

@@ -20,7 +20,7 @@ from scene_volumes import (  # noqa: E402
     randomMask,
 )
 
-from FastTextDiffSegmentLib.Geometry import (  # noqa: E402
+from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
     SceneError,
     jumpToSlice,
     pixelMm2,
@@ -28,11 +28,11 @@ from FastTextDiffSegmentLib.Geometry import (  # noqa: E402
     shownSlice,
     toMatrix,
 )
-from FastTextDiffSegmentLib.OutputArchive import OutputArchive  # noqa: E402
-from FastTextDiffSegmentLib.SceneVolume import volumeSource  # noqa: E402
-from FastTextDiffSegmentLib.SegmentHistory import EditGuard, SegmentHistory  # noqa: E402
-from FastTextDiffSegmentLib.SegmentVoxels import segmentArray, segmentVoxels, showIn3D  # noqa: E402
-from FastTextDiffSegmentLib.SegmentWriter import (  # noqa: E402
+from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive  # noqa: E402
+from FastTextDiffSegmentLib.scene.SceneVolume import volumeSource  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentHistory import EditGuard, SegmentHistory  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray, segmentVoxels, showIn3D  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentWriter import (  # noqa: E402
     LESION,
     Masking,
     SegmentWriter,
@@ -328,7 +328,7 @@ class Session:
 
     def paint(self, segmentId, k=5):
         """What the Segment Editor's brush does, on one voxel that is not yet in the segment."""
-        from FastTextDiffSegmentLib.SegmentVoxels import toImage
+        from FastTextDiffSegmentLib.scene.SegmentVoxels import toImage
 
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
         node.SetOverwriteMode(node.OverwriteNone)

@@ -65,7 +65,7 @@ def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, 
 
 
 def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(panel, segmented):
-    from FastTextDiffSegmentLib.UncertaintyView import entropy
+    from FastTextDiffSegmentLib.panels.UncertaintyView import entropy
 
     run = panel.widget.results.lastRun
     bits = np.max([entropy(found.probability) for found in run.output.findings], axis=0).mean(axis=(1, 2))
@@ -86,7 +86,7 @@ def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(pane
 
 
 def test_the_uncertainty_of_one_finding_alone_can_be_shown(panel, segmented):
-    from FastTextDiffSegmentLib.UncertaintyView import entropy
+    from FastTextDiffSegmentLib.panels.UncertaintyView import entropy
 
     box, view = panel.ui.uncertaintyFindingComboBox, panel.widget.uncertainty
     assert [box.itemText(n) for n in range(box.count)] == ["All findings", "left lung", "opacity"]

@@ -11,12 +11,12 @@ from typing import Any
 from fasttextdiff.version import __version__
 
 _EXPORTS = {
-    "FastTextDiffPipeline": "fasttextdiff.pipeline",
+    "FastTextDiffPipeline": "fasttextdiff.model.pipeline",
     "Segmenter": "fasttextdiff.segmenter",
-    "Volume": "fasttextdiff.volume",
-    "Modality": "fasttextdiff.volume",
-    "read_volume": "fasttextdiff.reading",
-    "write_segmentation": "fasttextdiff.writing",
+    "Volume": "fasttextdiff.image.volume",
+    "Modality": "fasttextdiff.image.volume",
+    "read_volume": "fasttextdiff.io.read",
+    "write_segmentation": "fasttextdiff.io.write",
     "FastTextDiffError": "fasttextdiff.errors",
 }
 

@@ -8,7 +8,7 @@ if __name__ == "__main__":
     require_utf8()
     if sys.argv[1:] == ["worker"]:
         # before the command line, whose packages may be missing in 3D Slicer: the worker says which
-        from fasttextdiff.worker import main
+        from fasttextdiff.worker.server import main
     else:
         from fasttextdiff.cli import main
     main()

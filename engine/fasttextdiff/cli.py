@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
-from fasttextdiff.allocator import keep_freed_memory
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+from fasttextdiff.model.allocator import keep_freed_memory
 from fasttextdiff.paths import as_name, as_path
-from fasttextdiff.tables import show_table as _table
+from fasttextdiff.render.tables import show_table as _table
 from fasttextdiff.utf8_mode import require_utf8
 
 if TYPE_CHECKING:
     from fasttextdiff.batch.events import Listener
     from fasttextdiff.batch.stopping import Stop
     from fasttextdiff.benchmarks.measuring import Figure
+    from fasttextdiff.image.volume import Volume
     from fasttextdiff.result import SegmentationResult
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff.training.progress import TrainingProgress
-    from fasttextdiff.volume import Volume
 
 # click's own base of wrong options; newer releases of typer bring a copy of click, older ones import it
 CommandLineError: Any = typer.BadParameter.__mro__[2]
@@ -158,15 +158,15 @@ def segment(
 
     Sides are the patient's: "left lung" is on the right of a radiological picture.
     """
-    from fasttextdiff.model_info import require_words
-    from fasttextdiff.option_rules import check_options
-    from fasttextdiff.version import DISCLAIMER
-    from fasttextdiff.writing import (
+    from fasttextdiff.io.write import (
         check_not_source,
         check_segmentation_source,
         segmentation_notes,
         write_segmentation,
     )
+    from fasttextdiff.model.info import require_words
+    from fasttextdiff.option_rules import check_options
+    from fasttextdiff.version import DISCLAIMER
 
     options = {"slices": _pair(slices, ":", int, "--slices"), "window": _pair(window, ",", float, "--window")}
     check_options(**options)
@@ -287,8 +287,8 @@ def train(
     """
     from dataclasses import replace
 
+    from fasttextdiff.model.pipeline import quiet_libraries
     from fasttextdiff.option_rules import check_training
-    from fasttextdiff.pipeline import quiet_libraries
     from fasttextdiff.training.config import read_config
     from fasttextdiff.training.progress import TrainingProgress, is_first_process
 
@@ -436,7 +436,7 @@ def _pretraining(name: str, steps: int, output: Path) -> Iterator[TrainingProgre
     from fasttextdiff.training.progress import TrainingProgress
 
     with TrainingProgress(name, steps, output) as progress:
-        from fasttextdiff.pipeline import quiet_libraries
+        from fasttextdiff.model.pipeline import quiet_libraries
 
         quiet_libraries()
         yield progress
@@ -471,11 +471,11 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Score a model on a labelled folder: Dice and IoU, as the mean of images and over all pixels."""
-    from fasttextdiff import evaluation
-    from fasttextdiff.datasets import load_targets
-    from fasttextdiff.evaluation_texts import choose_texts
-    from fasttextdiff.output_files import check_writable
-    from fasttextdiff.overwriting import require_apart
+    from fasttextdiff.evaluation import metrics
+    from fasttextdiff.evaluation.datasets import load_targets
+    from fasttextdiff.evaluation.texts import choose_texts
+    from fasttextdiff.io.atomic import check_writable
+    from fasttextdiff.io.overwriting import require_apart
 
     if report is not None:
         if text != "true" or protocol != "native" or json_output or masks:
@@ -488,28 +488,28 @@ def evaluate(
         return
     if samples is not None or not pictures:
         raise UsageError("--samples and --no-pictures are about a report: add --report DIR")
-    if protocol not in evaluation.PROTOCOLS:
-        raise UsageError(f"'{protocol}' is not a protocol: use {' or '.join(evaluation.PROTOCOLS)}")
+    if protocol not in metrics.PROTOCOLS:
+        raise UsageError(f"'{protocol}' is not a protocol: use {' or '.join(metrics.PROTOCOLS)}")
     targets = load_targets(dataset, split)
     if json_output:
         check_writable(json_output)
         _require_no_data(json_output, dataset)
     if masks is not None:
         data = [file for target in targets for file in (target.image, target.mask)]
-        require_apart({evaluation.mask_path(masks, target) for target in targets}, data, "the data")
+        require_apart({metrics.mask_path(masks, target) for target in targets}, data, "the data")
     texts = choose_texts([t.text for t in targets], text)[::every]
     targets = targets[::every]
     segmenter = _load(model, device, dtype)
-    keep = None if masks is None else lambda target, mask: evaluation.save_mask(masks, target, mask)
+    keep = None if masks is None else lambda target, mask: metrics.save_mask(masks, target, mask)
     scores = []
     with _progress("evaluating", "images") as progress:
-        for done in evaluation.evaluate(
+        for done in metrics.evaluate(
             segmenter, targets, texts=texts, protocol=protocol, threshold=threshold, keep=keep
         ):
             scores.append(done)
             progress(len(scores), len(targets))
     info = segmenter.pipeline.info
-    numbers = evaluation.report(
+    numbers = metrics.report(
         scores,
         dataset=dataset.resolve().name,
         split=split,
@@ -518,7 +518,7 @@ def evaluate(
         protocol=protocol,
         threshold=info.threshold if threshold is None else threshold,
     )
-    _show_scores(numbers, evaluation.by_text(scores, targets))
+    _show_scores(numbers, metrics.by_text(scores, targets))
     if json_output:
         _write_json(json_output, numbers)
 
@@ -538,9 +538,9 @@ def evaluate_control(
     """Score whether words steer a model: either side, in wordings never trained on, and sides without lesions."""
     from dataclasses import asdict
 
-    from fasttextdiff.control import ask_sides, summary
-    from fasttextdiff.datasets import load_targets
-    from fasttextdiff.output_files import check_writable
+    from fasttextdiff.evaluation.datasets import load_targets
+    from fasttextdiff.evaluation.side_control import ask_sides, summary
+    from fasttextdiff.io.atomic import check_writable
 
     if json_output:
         check_writable(json_output)
@@ -599,8 +599,8 @@ def benchmark(
     from fasttextdiff.benchmarks.inputs import chest_phantom
     from fasttextdiff.benchmarks.measuring import as_json
     from fasttextdiff.benchmarks.suites import SUITES, Bench
-    from fasttextdiff.output_files import check_writable
-    from fasttextdiff.overwriting import files_of, require_apart
+    from fasttextdiff.io.atomic import check_writable
+    from fasttextdiff.io.overwriting import files_of, require_apart
 
     chosen = suite or list(SUITES)
     if unknown := [name for name in chosen if name not in SUITES]:
@@ -630,7 +630,7 @@ def convert(
     verbose: Verbose = False,
 ) -> None:
     """Make a model folder from the files that the published work uses."""
-    from fasttextdiff.convert import convert as convert_files
+    from fasttextdiff.model.convert import convert as convert_files
 
     _say(f"wrote {convert_files(denoiser, head, text_encoder, output)}")
 
@@ -644,10 +644,10 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
     import torch
     import transformers
 
-    from fasttextdiff.model_info import BUNDLED_MODEL
-    from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
+    from fasttextdiff.model.info import BUNDLED_MODEL
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
+    from fasttextdiff.model.text_encoder import attention_implementation
     from fasttextdiff.segmenter import choose_device, choose_dtype
-    from fasttextdiff.text_encoder import attention_implementation
     from fasttextdiff.version import __version__
 
     quiet_libraries()
@@ -675,7 +675,7 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
 @_command()
 def worker() -> None:
     """Serve 3D Slicer: requests and answers as JSON lines over standard input and output."""
-    from fasttextdiff.worker import main as serve
+    from fasttextdiff.worker.server import main as serve
 
     serve()
 
@@ -749,9 +749,9 @@ def _check_outputs(
     image: Path, output: Path, fractional: bool, preview: Path | None, uncertainty: Path | None
 ) -> list[Path]:
     """Find out about impossible outputs before time is spent; all files that will be written."""
-    from fasttextdiff.output_files import check_writable
-    from fasttextdiff.overwriting import files_of, require_apart, require_own_record
-    from fasttextdiff.writing import check_segmentation_path, check_uncertainty_path, segmentation_files
+    from fasttextdiff.io.atomic import check_writable
+    from fasttextdiff.io.overwriting import files_of, require_apart, require_own_record
+    from fasttextdiff.io.write import check_segmentation_path, check_uncertainty_path, segmentation_files
 
     check_segmentation_path(output, fractional)
     if preview is not None and preview.suffix.lower() != ".png":
@@ -769,7 +769,7 @@ def _check_outputs(
 
 def _require_no_data(output: Path, dataset: Path) -> None:
     """Refuse numbers that would replace a file of the data; a file of numbers that lies among them is replaced."""
-    from fasttextdiff.overwriting import require_apart
+    from fasttextdiff.io.overwriting import require_apart
 
     beside = [] if output.suffix.lower() == ".json" and output.name != "about.json" else [output]
     if output.exists() and beside and dataset.resolve() in output.resolve().parents:
@@ -787,8 +787,8 @@ def _pair(text: str | None, separator: str, kind: Callable[[str], Any], option: 
 
 
 def _read(path: Path, modality: str | None, series: str | None, nan_as_air: bool = False) -> Volume:
-    from fasttextdiff.reading import read_volume
-    from fasttextdiff.volume import Modality
+    from fasttextdiff.image.volume import Modality
+    from fasttextdiff.io.read import read_volume
 
     if modality is not None and modality not in [m.value for m in Modality]:
         raise UsageError(f"'{modality}' is not a modality: use {', '.join(m.value for m in Modality)}")
@@ -804,7 +804,7 @@ def _load(model: str | None, device: str, dtype: str) -> Segmenter:
     from fasttextdiff.segmenter import Segmenter, choose_device, choose_dtype
 
     choose_dtype(dtype, choose_device(device))  # before a model is loaded for nothing
-    from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
 
     quiet_libraries()
     return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
@@ -817,14 +817,14 @@ def _batch_listener(stop: Stop, *, json_lines: bool, shows_plan: bool) -> Listen
 
         return Terminal(shows_plan=shows_plan)
     from fasttextdiff.batch.events import JsonLines
-    from fasttextdiff.worker import Channel
+    from fasttextdiff.worker.server import Channel
 
     return JsonLines(Channel.take_over_stdout().write, stop.set)
 
 
 def _write_extras(result: SegmentationResult, preview: Path | None, uncertainty: Path | None) -> None:
-    from fasttextdiff.preview import write_preview
-    from fasttextdiff.writing import write_uncertainty
+    from fasttextdiff.io.write import write_uncertainty
+    from fasttextdiff.render.contact_sheet import write_preview
 
     if uncertainty is not None:
         write_uncertainty(result, uncertainty)
@@ -833,7 +833,7 @@ def _write_extras(result: SegmentationResult, preview: Path | None, uncertainty:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from fasttextdiff.output_files import whole_files
+    from fasttextdiff.io.atomic import whole_files
 
     with whole_files(path) as (temporary,):
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -859,7 +859,7 @@ def _show_result(result: SegmentationResult) -> None:
 def _make_report(load: Callable[[], Segmenter], folder: Path, dataset: Path, split: str, **options: Any) -> None:
     import shlex
 
-    from fasttextdiff.reporting.make import ReportRequest, make_report
+    from fasttextdiff.evaluation.report import ReportRequest, make_report
 
     command = shlex.join(["fasttextdiff", *sys.argv[1:]])
     make_report(load, ReportRequest(dataset, split, command, **options), folder, _progress)

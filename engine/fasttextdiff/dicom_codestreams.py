@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.file_checks import DEFLATE, most_unpacked, require_intact
+from fasttextdiff.io.file_checks import DEFLATE, most_unpacked, require_intact
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"

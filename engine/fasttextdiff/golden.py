@@ -19,11 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
-from fasttextdiff.json_files import parse_json
-from fasttextdiff.paths import PathText, as_path
-from fasttextdiff.published import (
+from fasttextdiff.io.json_files import parse_json
+from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.published import (
     GuidedConfig,
     Layout,
     build_head,
@@ -33,6 +32,7 @@ from fasttextdiff.published import (
     linear_schedule,
     unet_layout,
 )
+from fasttextdiff.paths import PathText, as_path
 
 TOLERANCE = 2e-4
 """Largest absolute error in float32 that counts as agreement."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.orientation import PLANES
+from fasttextdiff.image.orientation import PLANES
 
 _LARGEST_SEED = 2**63 - 1
 """What torch's generators take; so do the records of a result."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.findings import same_key
-from fasttextdiff.volume import Volume
+from fasttextdiff.image.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fasttextdiff.denoiser import seeded_noise
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, FastTextDiffError, UsageError
-from fasttextdiff.feature_cache import FeatureCache, rounded
 from fasttextdiff.findings import distinct, understood_note
-from fasttextdiff.fusion import foreground_logit
-from fasttextdiff.model_info import require_words
-from fasttextdiff.option_rules import check_options
-from fasttextdiff.orientation import DisplayPlane, display_plane
-from fasttextdiff.pipeline import FastTextDiffPipeline
-from fasttextdiff.preprocessing import (
+from fasttextdiff.image.orientation import DisplayPlane, display_plane
+from fasttextdiff.image.preprocessing import (
     Fit,
     ImageSettings,
     Tile,
@@ -38,10 +32,16 @@ from fasttextdiff.preprocessing import (
     tiles,
     to_model_range,
 )
+from fasttextdiff.image.volume import Volume
+from fasttextdiff.model.denoiser import seeded_noise
+from fasttextdiff.model.feature_cache import FeatureCache, rounded
+from fasttextdiff.model.fusion import foreground_logit
+from fasttextdiff.model.info import require_words
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.text_encoder import TextStates
+from fasttextdiff.option_rules import check_options
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
-from fasttextdiff.text_encoder import TextStates
 from fasttextdiff.version import __version__
-from fasttextdiff.volume import Volume
 
 Progress = Callable[[int, int], bool]
 """`progress(done, total)` in slices; False cancels."""

@@ -23,8 +23,8 @@ Output = Annotated[Path | None, typer.Option(help="Folder of the run, in place o
 @app.command()
 def train(config: Config, output: Output = None) -> None:
     """Train, or resume from the last checkpoint. Ctrl-C saves a checkpoint and stops."""
-    from fasttextdiff.allocator import keep_freed_memory
-    from fasttextdiff.pipeline import quiet_libraries
+    from fasttextdiff.model.allocator import keep_freed_memory
+    from fasttextdiff.model.pipeline import quiet_libraries
     from fasttextdiff.training.progress import TrainingProgress
     from fasttextdiff_lab.recipe import train_recipe
 
@@ -54,7 +54,7 @@ def measure(
     report: Annotated[Path | None, typer.Option("--json", help="File for every answer and the table.")] = None,
 ) -> None:
     """Validation figures on the wider data, each with n and 95 % interval."""
-    from fasttextdiff.pipeline import FastTextDiffPipeline
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff_lab import measure as m
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import Sample
-from fasttextdiff.volume import Modality
 
 Levels = NDArray[np.float64]
 """Cumulative share of the pixels up to each of 256 grey levels."""

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.datasets import Target, load_image
+from fasttextdiff.evaluation.datasets import Target, load_image
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import (
     LUNGS,
     PULMONARY,
@@ -25,7 +26,6 @@ from fasttextdiff.training.samples import (
     region_bits,
     windowed,
 )
-from fasttextdiff.volume import Modality
 from fasttextdiff_lab.vocabulary import FROM_TABLE, SHOWN, STRUCTURES
 
 EMPTY = "EMPTY"

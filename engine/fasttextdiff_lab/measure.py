@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.bootstrap import Bootstrap
-from fasttextdiff.datasets import load_image, load_targets
-from fasttextdiff.evaluation import picture_volume, score
+from fasttextdiff.evaluation.bootstrap import Bootstrap
+from fasttextdiff.evaluation.datasets import load_image, load_targets
+from fasttextdiff.evaluation.metrics import picture_volume, score
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff.volume import Modality
 from fasttextdiff_lab.atlas import EMPTY, LEFT_OUT, MODALITIES, Row, read_table, structure_name
 from fasttextdiff_lab.vocabulary import STRUCTURES
 

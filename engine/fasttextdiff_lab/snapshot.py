@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.training.checkpoints import load_checkpoint
 from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.config import TrainingConfig

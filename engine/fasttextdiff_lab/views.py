@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.random import Generator
 
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.augment import augment
 from fasttextdiff.training.prompts import (
     ABSENT_BELOW,
@@ -20,7 +21,6 @@ from fasttextdiff.training.prompts import (
     whole_prompt,
 )
 from fasttextdiff.training.samples import Sample
-from fasttextdiff.volume import Modality
 from fasttextdiff_lab.appearance import Levels, altered
 from fasttextdiff_lab.atlas import source_of
 from fasttextdiff_lab.vocabulary import SHOWN, SHOWN_XRAY, STRUCTURES, TRUNK, Area

@@ -20,9 +20,9 @@ from fasttextdiff.batch.selection import Choice, Series, choose_series
 from fasttextdiff.batch.table import TABLE_ENDINGS, Request, checked_findings, pattern_of, read_table
 from fasttextdiff.batch.tree import is_file, is_folder
 from fasttextdiff.errors import UsageError
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.paths import PathText, as_path
-from fasttextdiff.volume import Modality
-from fasttextdiff.worker_fields import modality_of
+from fasttextdiff.worker.fields import modality_of
 
 __all__ = ["Case", "CaseOptions", "Plan", "Skipped", "find_cases"]
 

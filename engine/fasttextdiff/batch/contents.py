@@ -10,9 +10,9 @@ from typing import Any
 from fasttextdiff.batch.headers import FOREIGN, LABELLED, DicomFile, ImageFile, is_named_like_labels, look_at
 from fasttextdiff.batch.plan import Skipped, merged
 from fasttextdiff.batch.tree import files_below, is_file, is_folder, reason_of
-from fasttextdiff.dicom_headers import lost_slices
 from fasttextdiff.errors import Cancelled, UsageError
-from fasttextdiff.reading import quiet
+from fasttextdiff.io.dicom_headers import lost_slices
+from fasttextdiff.io.read import quiet
 
 Progress = Callable[[int, int], bool]
 """`progress(done, total)` in files or rows; False cancels."""

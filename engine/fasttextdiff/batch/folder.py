@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.json_files import parse_json
-from fasttextdiff.output_files import whole_files
+from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.io.json_files import parse_json
 
 RUN, RECORD, LOG = "batch.json", "case.json", "failed.log"
 

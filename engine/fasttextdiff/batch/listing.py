@@ -21,7 +21,7 @@ from rich.progress import (
 
 from fasttextdiff.batch.events import Listener, Tally
 from fasttextdiff.batch.plan import Case, Plan
-from fasttextdiff.tables import show_table
+from fasttextdiff.render.tables import show_table
 from fasttextdiff.version import DISCLAIMER
 
 

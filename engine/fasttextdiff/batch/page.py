@@ -10,8 +10,8 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fasttextdiff.preview import draw_preview
-from fasttextdiff.reporting.blocks import Block, Heading, Paragraph, Picture, Table, to_html
+from fasttextdiff.render.blocks import Block, Heading, Paragraph, Picture, Table, to_html
+from fasttextdiff.render.contact_sheet import draw_preview
 from fasttextdiff.result import SegmentationResult
 from fasttextdiff.version import DISCLAIMER
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from os.path import commonpath
 from pathlib import Path
 
+from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.option_rules import check_options
-from fasttextdiff.volume import Modality, Volume
 
 _OF_READING = ("modality", "nan_as_air")
 
@@ -78,7 +78,7 @@ class Case:
         Raises:
             FastTextDiffError: as `read_volume`.
         """
-        from fasttextdiff.reading import read_volume
+        from fasttextdiff.io.read import read_volume
 
         return read_volume(
             self.path,

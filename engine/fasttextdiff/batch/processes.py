@@ -24,16 +24,16 @@ from typing import Any, NoReturn
 
 import torch
 
-from fasttextdiff.allocator import keep_freed_memory
 from fasttextdiff.batch import work
 from fasttextdiff.batch.events import Outcome, Started, Timing
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case, without_names
 from fasttextdiff.batch.stopping import Stop
 from fasttextdiff.errors import FastTextDiffError, one_line
+from fasttextdiff.image.volume import Volume
+from fasttextdiff.model.allocator import keep_freed_memory
 from fasttextdiff.result import SegmentationResult
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff.volume import Volume
 
 AHEAD = 3
 """Cases that a worker holds at once: one being read, one in the model, one being written."""

@@ -16,7 +16,7 @@ from fasttextdiff.batch.events import Listener, Tally
 from fasttextdiff.batch.plan import CaseOptions, Plan
 from fasttextdiff.batch.stopping import Stop
 from fasttextdiff.errors import UsageError
-from fasttextdiff.output_files import whole_files
+from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.paths import as_path
 
 if TYPE_CHECKING:

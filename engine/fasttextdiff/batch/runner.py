@@ -18,7 +18,7 @@ from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.plan import Case, Plan
 from fasttextdiff.batch.work import FORMATS, request_of
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.output_files import whole_files
+from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.version import DISCLAIMER
 
 SUMMARY_COLUMNS = (
@@ -35,7 +35,7 @@ def define_run(
     Raises:
         UsageError: a format, device or dtype that is not known, or no such model.
     """
-    from fasttextdiff.pipeline import weights_hash
+    from fasttextdiff.model.pipeline import weights_hash
     from fasttextdiff.segmenter import choose_device, choose_dtype
 
     endings = tuple(name if name.startswith(".") else f".{name}" for name in dict.fromkeys(formats))

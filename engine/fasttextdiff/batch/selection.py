@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from fasttextdiff.batch.headers import DicomFile
 from fasttextdiff.batch.plan import Skipped, merged
-from fasttextdiff.dicom_headers import shows_a_patient
-from fasttextdiff.volume import Modality
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.dicom_headers import shows_a_patient
 
 # Values of Image Type (0008,0008); those of PS3.3 C.7.6.1.1.2 and C.8.16.1, and those that scanners add.
 _SCREENS = {"SCREEN SAVE", "DOSE_INFO"}

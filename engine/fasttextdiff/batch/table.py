@@ -14,10 +14,10 @@ from fasttextdiff.batch.selection import Choice
 from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.errors import UsageError
 from fasttextdiff.findings import distinct
-from fasttextdiff.json_files import parse_json
-from fasttextdiff.model_info import require_words
+from fasttextdiff.io.json_files import parse_json
+from fasttextdiff.model.info import require_words
 from fasttextdiff.paths import as_path
-from fasttextdiff.worker_fields import findings_of, modality_of, numbers, optional, required
+from fasttextdiff.worker.fields import findings_of, modality_of, numbers, optional, required
 
 TABLE_ENDINGS = (".csv", ".json")
 

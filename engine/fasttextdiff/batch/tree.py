@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 
 from fasttextdiff.batch.plan import Skipped
-from fasttextdiff.json_files import parse_json
+from fasttextdiff.io.json_files import parse_json
 
 _OUTPUT_FILE = "batch.json"
 _OUTPUT_KEY = "weights_sha256"

@@ -16,14 +16,14 @@ import numpy as np
 from fasttextdiff.batch.folder import BatchFolder, Run
 from fasttextdiff.batch.page import case_page
 from fasttextdiff.batch.plan import Case, without_names
-from fasttextdiff.output_files import whole_files
-from fasttextdiff.pipeline import FastTextDiffPipeline, quiet_libraries
-from fasttextdiff.preview import write_preview
+from fasttextdiff.image.volume import Volume
+from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.io.write import write_segmentation
+from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
+from fasttextdiff.render.contact_sheet import write_preview
 from fasttextdiff.result import FindingResult, SegmentationResult, entropy
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.version import DISCLAIMER
-from fasttextdiff.volume import Volume
-from fasttextdiff.writing import write_segmentation
 
 DICOM, PICTURE, PAGE = ".dcm", ".png", ".html"
 FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE, PAGE)

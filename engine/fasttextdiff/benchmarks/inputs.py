@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.volume import Modality, Source, Volume
+from fasttextdiff.image.volume import Modality, Source, Volume
 
 AIR, LUNG, FAT, TISSUE, LESION = -1000, -850, -80, 45, -250
 """Hounsfield units."""

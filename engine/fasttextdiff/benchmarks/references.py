@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasttextdiff import published
-from fasttextdiff.denoiser import FeatureDenoiser
-from fasttextdiff.fusion import CrossAttention, FusionHead, FusionOutput, positional_code
-from fasttextdiff.model_info import ModelInfo
-from fasttextdiff.pipeline import FastTextDiffPipeline
-from fasttextdiff.preprocessing import ImageSettings, Preprocessing
+from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model import published
+from fasttextdiff.model.denoiser import FeatureDenoiser
+from fasttextdiff.model.fusion import CrossAttention, FusionHead, FusionOutput, positional_code
+from fasttextdiff.model.info import ModelInfo
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.text_encoder import TextEncoder, TextStates
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff.text_encoder import TextEncoder, TextStates
-from fasttextdiff.volume import Modality
 
 MODERNBERT_VOCABULARY = 50368
 

@@ -20,12 +20,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fasttextdiff.benchmarks.inputs import chest_phantom
 from fasttextdiff.benchmarks.measuring import Figure, Work, medians
 from fasttextdiff.benchmarks.references import PlainSegmenter, paper_model
-from fasttextdiff.denoiser import seeded_noise
 from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.image.volume import Volume
+from fasttextdiff.model.denoiser import seeded_noise
+from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.segmenter import EncodedImage, Segmenter
-from fasttextdiff.text_encoder import TextEncoder
 from fasttextdiff.training.losses import segmentation_loss
-from fasttextdiff.volume import Volume
 
 FINDING = "consolidation in the left lung"
 COMPARED = ("left lung", "right lung", "infection", FINDING)
@@ -228,7 +228,7 @@ def memory(bench: Bench) -> Iterator[Figure]:
     code = (
         "import resource, sys, torch\n"
         "from fasttextdiff import FastTextDiffPipeline, Segmenter\n"
-        "from fasttextdiff.allocator import keep_freed_memory\n"
+        "from fasttextdiff.model.allocator import keep_freed_memory\n"
         "from fasttextdiff.benchmarks.inputs import chest_phantom\n"
         "keep_freed_memory()\n"  # as the engine's own processes do
         f"segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(), {str(bench.segmenter.device)!r},"

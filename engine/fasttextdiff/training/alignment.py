@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasttextdiff.model_info import normalise
+from fasttextdiff.model.info import normalise
 
 
 def tokenize_with_offsets(tokenizer: Any, texts: Sequence[str], longest: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -19,7 +19,7 @@ def tokenize_with_offsets(tokenizer: Any, texts: Sequence[str], longest: int) ->
 
     Args:
         tokenizer: a fast one; slow ones do not know about characters.
-        texts: B texts, normalised as a :class:`~fasttextdiff.text_encoder.TextEncoder` does.
+        texts: B texts, normalised as a :class:`~fasttextdiff.model.text_encoder.TextEncoder` does.
         longest: tokens after which a text is cut.
 
     Returns:

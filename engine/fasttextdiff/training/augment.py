@@ -15,9 +15,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from fasttextdiff.datasets import swap_sides
+from fasttextdiff.evaluation.datasets import swap_sides
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import Region, Sample
-from fasttextdiff.volume import Modality
 
 SOFT_TISSUE = 0.6
 """Grey level in 0..1 of a CT slice in its lung window above which there is neither air nor lung."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.preprocessing import to_model_range
+from fasttextdiff.image.preprocessing import to_model_range
 from fasttextdiff.training.augment import augment
 from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.own_prompts import own_prompts

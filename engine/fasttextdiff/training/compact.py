@@ -11,18 +11,18 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import nn
 
-from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
-from fasttextdiff.fusion import FusionHead
-from fasttextdiff.model_info import ModelInfo
-from fasttextdiff.pipeline import FastTextDiffPipeline, load_component
-from fasttextdiff.preprocessing import ImageSettings, Preprocessing
-from fasttextdiff.text_encoder import TextEncoder
+from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.fusion import FusionHead
+from fasttextdiff.model.info import ModelInfo
+from fasttextdiff.model.pipeline import FastTextDiffPipeline, load_component
+from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.config import CompactModelConfig, TrainingConfig
 from fasttextdiff.training.prompts import TAUGHT
 from fasttextdiff.training.samples import CT_LUNG_WINDOW
 from fasttextdiff.training.tokenizer import learned_tokenizer
-from fasttextdiff.volume import Modality
 
 
 def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]]) -> FastTextDiffPipeline:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.model_info import BUNDLED_MODEL
+from fasttextdiff.model.info import BUNDLED_MODEL
 
 PATHS = {"data", "text", "output", "start", "text_encoder", "denoiser"}
 """Fields that are paths, relative to the YAML file."""
@@ -86,9 +86,9 @@ class TrainingConfig:
             for the start's.
         denoiser: folder made by `pretrain-denoiser`, whose denoiser is used; None for the start's.
         timesteps: diffusion steps that features are read at; None for the start's, or those of `model`.
-        frozen: parts that stay as they are, by the names of their weights' modules, as `text_encoder` or
+        frozen: parts that stay as they are, by the names of their weights' modules, as `model.text_encoder` or
             `denoiser.unet.mid_block`; the published denoiser is one.
-        text: folder of text for the tokenizer, needed without `start` and `text_encoder`.
+        text: folder of text for the tokenizer, needed without `start` and `model.text_encoder`.
         model: sizes.
         seed: of initial weights, data order, augmentation and noise.
         learning_rate: peak, AdamW.

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.datasets import Row, load_image, mask_of, read_split
 from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.evaluation.datasets import Row, load_image, mask_of, read_split
 from fasttextdiff.findings import shortened
-from fasttextdiff.model_info import require_words
-from fasttextdiff.reading import read_volume
+from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io.read import read_volume
+from fasttextdiff.model.info import require_words
 from fasttextdiff.training.own_data import SPLIT, OffGridError, VolumeRow, by_image, read_table
-from fasttextdiff.volume import Modality, Volume
 
 NAMED = 3
 """Names of a problem that a one-line message tells."""

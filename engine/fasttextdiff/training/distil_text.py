@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.text_encoder import TextEncoder
+from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.alignment import mean_states, overlaps, tokenize_with_offsets
 from fasttextdiff.training.losses import contrastive_loss
 from fasttextdiff.training.pretrain_text import save_encoder, split_texts
@@ -44,7 +44,7 @@ class TextDistillation:
         text: folder of .txt and .csv files.
         teacher: folder or hub id of a pretrained encoder that `transformers.AutoModel` loads from safetensors.
         start: folder made by `pretrain-text`, or model folder, whose text encoder is trained further.
-        output: gets `text_encoder`, `tokenizer`, a checkpoint and a summary.
+        output: gets `model.text_encoder`, `tokenizer`, a checkpoint and a summary.
         schedule: how long and how fast.
         batch: texts a step.
         families: prompts a step, each with its paraphrase and hard negatives.
@@ -74,7 +74,7 @@ def distil_text(run: TextDistillation, report: Report, stop: Callable[[], bool] 
         stop: asked after every step; True saves a checkpoint and ends early.
 
     Returns:
-        the output folder; its `text_encoder` and `tokenizer` are written when the run is complete.
+        the output folder; its `model.text_encoder` and `tokenizer` are written when the run is complete.
 
     Raises:
         ModelError: teacher or start cannot be loaded.

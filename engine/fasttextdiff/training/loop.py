@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fasttextdiff.errors import FastTextDiffError, one_line
-from fasttextdiff.fusion import FusionOutput
-from fasttextdiff.pipeline import FastTextDiffPipeline
-from fasttextdiff.text_encoder import TextStates
+from fasttextdiff.model.fusion import FusionOutput
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.training.batches import Batch, Share, StepBatches, ViewMaker, standard_view
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import starting_model

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fasttextdiff.fusion import foreground_logit
+from fasttextdiff.model.fusion import foreground_logit
 
 HALF_INVENTED = 0.01
 """Share of the image; a false mask of this area costs half of what a missed finding does."""

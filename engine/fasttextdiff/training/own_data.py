@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.datasets import Target, load_targets
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
-from fasttextdiff.evaluation import picture_volume
-from fasttextdiff.orientation import DisplayPlane, display_plane
-from fasttextdiff.preprocessing import Fit, ImageSettings, apply_window, body_tile, choose_window
-from fasttextdiff.reading import read_volume
+from fasttextdiff.evaluation.datasets import Target, load_targets
+from fasttextdiff.evaluation.metrics import picture_volume
+from fasttextdiff.image.orientation import DisplayPlane, display_plane
+from fasttextdiff.image.preprocessing import Fit, ImageSettings, apply_window, body_tile, choose_window
+from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io.read import read_volume
 from fasttextdiff.training.compact import compact_preprocessing
 from fasttextdiff.training.samples import LONGEST_SIDE, Region, Sample, resize
-from fasttextdiff.volume import Modality, Volume
 
 SPLIT = "Train"
 COLUMNS = ("image", "mask", "text")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.prompts import CONSOLIDATION_WORDS, GROUND_GLASS_WORDS, HEART_WORDS, Prompt
 from fasttextdiff.training.samples import Sample
-from fasttextdiff.volume import Modality
 
 FOREIGN_SHARE = 0.25
 """Of the second prompts of an image: what its kind never shows."""

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.orientation import display_plane
-from fasttextdiff.preprocessing import apply_window, choose_window
-from fasttextdiff.reading import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS, read_volume
+from fasttextdiff.image.orientation import display_plane
+from fasttextdiff.image.preprocessing import apply_window, choose_window
+from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io.read import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS, read_volume
 from fasttextdiff.training.compact import compact_preprocessing
 from fasttextdiff.training.samples import Region, Sample, resize_image
-from fasttextdiff.volume import Modality, Volume
 
 ENDINGS = (*PICTURE_ENDINGS, *NIFTI_ENDINGS, *ITK_ENDINGS)
 ROOM = 1.25

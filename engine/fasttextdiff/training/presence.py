@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasttextdiff.fusion import FusionHead, FusionOutput
+from fasttextdiff.model.fusion import FusionHead, FusionOutput
 
 HELD_OUT = 0.15
 """Share of the pairs, the last ones, that choose the epoch."""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from fasttextdiff.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.errors import UsageError
+from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.training.augment import augment
 from fasttextdiff.training.batches import as_images
 from fasttextdiff.training.compact import build_denoiser, read_denoiser

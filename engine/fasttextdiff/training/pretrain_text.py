@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.text_encoder import TextEncoder
+from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.compact import build_modernbert
 from fasttextdiff.training.config import CompactModelConfig
 from fasttextdiff.training.pretraining import Pretraining, Report, Schedule, Tensors
@@ -38,7 +38,7 @@ class TextPretraining:
 
     Attributes:
         text: folder of .txt and .csv files.
-        output: gets `text_encoder`, `tokenizer`, a checkpoint and a summary.
+        output: gets `model.text_encoder`, `tokenizer`, a checkpoint and a summary.
         start: model folder whose text encoder and tokenizer are trained further; None makes new ones.
         model: sizes of a new encoder, ignored with `start`.
         schedule: how long and how fast.
@@ -66,7 +66,7 @@ def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool]
         stop: asked after every step; True saves a checkpoint and ends early.
 
     Returns:
-        the output folder; its `text_encoder` and `tokenizer` are written when the run is complete.
+        the output folder; its `model.text_encoder` and `tokenizer` are written when the run is complete.
     """
     run.output.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(run)
@@ -109,7 +109,7 @@ class MaskedWords(nn.Module):
 
 
 def save_encoder(encoder: Any, tokenizer: Any, folder: Path) -> None:
-    """Write `text_encoder` and `tokenizer`, as `text_encoder:` of a training configuration names them."""
+    """Write `model.text_encoder` and `tokenizer`, as `text_encoder:` of a training configuration names them."""
     encoder.save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, ZONED_LUNG, Region, Sample
-from fasttextdiff.volume import Modality
 
 Mask = NDArray[np.bool_]
 

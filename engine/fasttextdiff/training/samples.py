@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from fasttextdiff.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets, right_half
-from fasttextdiff.preprocessing import apply_window, body_box, percentile_window
-from fasttextdiff.reading import read_volume
-from fasttextdiff.volume import Modality
+from fasttextdiff.evaluation.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets, right_half
+from fasttextdiff.image.preprocessing import apply_window, body_box, percentile_window
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.read import read_volume
 
 HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
 """Resolutions of a histology tile that are trained on; the last is the published work's 256 px of 1000."""

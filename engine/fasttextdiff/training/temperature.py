@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fasttextdiff.fusion import FusionHead, foreground_logit
+from fasttextdiff.model.fusion import FusionHead, foreground_logit
 
 PIXELS = 2000
 """Pixels of each (image, finding) pair that are looked at: neighbours tell the same."""

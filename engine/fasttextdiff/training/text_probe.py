@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fasttextdiff.text_encoder import TextEncoder
+from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.alignment import mean_states, overlaps, tokenize_with_offsets
 
 SIDES = (

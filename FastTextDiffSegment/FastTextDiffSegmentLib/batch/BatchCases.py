@@ -1,0 +1,202 @@
+"""How a batch stands: what its process tells, and what its output folder says when another process works on it.
+
+Knows the engine's words (its docs/batch.md) and files; knows nothing about Slicer, windows or processes.
+"""
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from FastTextDiffSegmentLib.engine.Jobs import Steps
+
+WAITING, RUNNING, DONE, FAILED, SKIPPED = "waiting", "running", "done", "failed", "skipped"
+REQUEST, NAMES = "request.local.json", "names.local.csv"
+_AT_ONCE = 100
+"""Cases looked at in one step: about a millisecond on a local disk."""
+_OPTIONS = ("series", "modality", "plane", "samples", "seed", "threshold", "model", "device", "dtype", "workers")
+_FLAGS = (("fractional", "--fractional"), ("largest_series", "--largest-series"), ("nan_as_air", "--nan-as-air"))
+
+
+@dataclass
+class BatchCase:
+    """One image of a batch.
+
+    Attributes:
+        name: of the case; empty for what is skipped.
+        path: the file, or the folder that the files of the series lie in. May name a patient.
+        seriesUid: DICOM Series Instance UID; empty where there is none.
+        state: one of the five above.
+        reason: why it failed or is skipped.
+    """
+
+    name: str
+    path: str
+    seriesUid: str = ""
+    state: str = WAITING
+    reason: str = ""
+
+
+@dataclass
+class BatchState:
+    """A batch as far as it is known.
+
+    Attributes:
+        cases: in the order of the plan.
+        skipped: what is no case.
+        perHour: cases that end in an hour; None while that is not known.
+        secondsLeft: at that rate; None likewise.
+        looked: (files looked at, of how many) while cases are being listed; else None.
+        ended: how it ended: "complete" or "stopped"; empty while it runs.
+        error: why it could not be begun or go on, in one line; empty if nothing is wrong.
+    """
+
+    cases: dict[str, BatchCase] = field(default_factory=dict)
+    skipped: list[BatchCase] = field(default_factory=list)
+    perHour: float | None = None
+    secondsLeft: float | None = None
+    looked: tuple[int, int] | None = None
+    ended: str = ""
+    error: str = ""
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take in one line that the process has written."""
+        kind = event.get("event")
+        if kind == "looking":
+            self.looked = int(event["done"]), int(event["total"])
+        elif kind == "plan":
+            self._plan(event)
+        elif kind == "case" and event["case"] in self.cases:
+            case = self.cases[event["case"]]
+            case.state = RUNNING if event["state"] == "started" else event["state"]
+            case.reason = event.get("message", "")
+        elif kind == "progress":
+            self.perHour, self.secondsLeft = event["per_hour"], event["seconds_left"]
+        elif kind == "end":
+            self.ended = event["state"]
+        elif kind == "error":
+            self.error = event["message"]
+
+    def _plan(self, event: Mapping[str, Any]) -> None:
+        known, self.looked = self.cases, None
+        self.cases = {
+            told["case"]: BatchCase(told["case"], told["path"], told["series_uid"], told["state"])
+            for told in event["cases"]
+        }
+        for name, case in self.cases.items():
+            if case.state == FAILED and name in known:
+                case.reason = known[name].reason
+        self.skipped = [
+            BatchCase("", told["path"], told["series_uid"], SKIPPED, told["reason"]) for told in event["skipped"]
+        ]
+
+    def stopped(self) -> None:
+        """The process is gone: what it had begun is begun anew the next time."""
+        for case in self.cases.values():
+            if case.state == RUNNING:
+                case.state = WAITING
+        self.perHour = self.secondsLeft = self.looked = None
+
+    def count(self, state: str) -> int:
+        """Number of cases in a state."""
+        return Counter(case.state for case in self.cases.values())[state]
+
+
+# --- the output folder -----------------------------------------------------------------------------------------------
+
+
+def folderSteps(folder: Path, state: BatchState, isWorkedOn: bool) -> Steps:
+    """Bring the state up to what an output folder says, a little at a time; does nothing where there is no batch."""
+    if not state.cases:
+        yield from _readNames(folder, state)
+    for number, case in enumerate(list(state.cases.values()), start=1):
+        if case.state != DONE:
+            case.state, case.reason = _stateOf(folder / case.name, RUNNING if isWorkedOn else WAITING)
+        if number % _AT_ONCE == 0:
+            yield
+
+
+def _readNames(folder: Path, state: BatchState) -> Steps:
+    try:
+        with (folder / NAMES).open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=1):
+                case = BatchCase(row["case"], row["path"], row["series_uid"])
+                if case.name:
+                    state.cases[case.name] = case
+                else:
+                    case.state, case.reason = SKIPPED, row["skipped_because"]
+                    state.skipped.append(case)
+                if number % _AT_ONCE == 0:
+                    yield
+    except (OSError, ValueError, KeyError):
+        return
+
+
+def _stateOf(case: Path, begun: str) -> tuple[str, str]:
+    """A case is done when its record is there; a folder without one is of a case that was begun."""
+    if (case / "case.json").is_file():
+        return DONE, ""
+    try:
+        return FAILED, (case / "failed.log").read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return (begun if case.is_dir() else WAITING), ""
+
+
+def isInUse(folder: Path) -> bool:
+    """Whether a process works on an output folder, in any of its shards."""
+    return any(_isLocked(lock) for lock in folder.glob(".lock-*-of-*"))
+
+
+def _isLocked(path: Path) -> bool:
+    try:
+        with path.open("r+b") as file:
+            return not _canLock(file.fileno())
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def _canLock(descriptor: int) -> bool:
+    """Whether nobody else holds the lock; it is let go with the file."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def storedRequest(folder: Path) -> dict[str, Any] | None:
+    """The options of the batch in an output folder; None if there is none."""
+    try:
+        content = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def arguments(request: Mapping[str, Any]) -> Iterator[str]:
+    """The command line of a request, after `batch`; the names are those in an output folder's request."""
+    yield request["source"]
+    if request.get("output"):
+        yield from ("--output", request["output"])
+    for option, flag in (("findings", "--finding"), ("formats", "--format")):
+        for value in request.get(option) or ():
+            yield from (flag, value)
+    for option in _OPTIONS:
+        if request.get(option) is not None:
+            yield from (f"--{option}", str(request[option]))
+    for option, flag in _FLAGS:
+        if request.get(option):
+            yield flag

@@ -1,0 +1,87 @@
+"""Puts a finished case of a batch into the scene: its segmentation, and its image if that can be found again.
+
+Knows the scene and the engine's protocol; knows nothing about how a batch runs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.EngineSession import EngineSession
+from FastTextDiffSegmentLib.engine.Jobs import Steps
+from FastTextDiffSegmentLib.scene.Geometry import SceneError, startsLikeDicom
+from FastTextDiffSegmentLib.scene.SegmentationFiles import NIFTI, SEG_NRRD
+
+from .BatchCases import BatchCase
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """What is in the scene now.
+
+    Attributes:
+        segmentation: node.
+        volume: node; None where the image is not where it was.
+        text: what to tell, in one line.
+    """
+
+    segmentation: Any
+    volume: Any
+    text: str
+
+
+def caseSteps(session: EngineSession, case: BatchCase, folder: Path) -> Steps:
+    """Load a case.
+
+    Args:
+        session: the engine, which knows the order of a DICOM series.
+        case: one that is done.
+        folder: of its outputs.
+
+    Returns:
+        :class:`LoadedCase`.
+
+    Raises:
+        SceneError: there is no segmentation that Slicer can open.
+        EngineError: the image is there, but not readable any more.
+    """
+    file = next((file for ending in (SEG_NRRD, NIFTI) if (file := folder / f"{case.name}{ending}").is_file()), None)
+    if file is None:
+        message = _("'{folder}' has no .seg.nrrd or .nii.gz: open its DICOM Segmentation with the DICOM module.")
+        raise SceneError(message.format(folder=folder))
+    volume = yield from _imageSteps(session, case)
+    try:
+        segmentation = slicer.util.loadSegmentation(str(file))
+    except RuntimeError as error:
+        raise SceneError(_("'{file}' cannot be opened: run the case again.").format(file=file)) from error
+    if volume is None:
+        text = _("The image at {path} cannot be found or opened: only its segmentation was loaded.").format(
+            path=case.path
+        )
+        return LoadedCase(segmentation, None, text)
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    return LoadedCase(segmentation, volume, _("Loaded {case}").format(case=case.name))
+
+
+def _imageSteps(session: EngineSession, case: BatchCase) -> Steps:
+    """The image as a new volume node; None where it is gone."""
+    path = Path(case.path)
+    if not path.exists():
+        return None
+    if path.is_file() and not startsLikeDicom(str(path)):
+        try:
+            return slicer.util.loadVolume(str(path), {"name": case.name, "singleFile": True})
+        except RuntimeError:
+            return None
+    answer = yield from session.client.ask("seriesFiles", path=str(path), series=case.seriesUid or None)
+    names = vtk.vtkStringArray()
+    for file in answer["files"]:
+        names.InsertNextValue(file)
+    volume = slicer.modules.volumes.logic().AddArchetypeVolume(answer["files"][0], case.name, 0, names)
+    if volume is not None:
+        volume.SetAttribute("DICOM.instanceUIDs", " ".join(answer["instanceUids"]))
+    return volume

@@ -1,0 +1,56 @@
+"""Where the engine lies and how to start it. Knows nothing about what is said to it."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+MODULE_FOLDER = Path(__file__).resolve().parents[2]
+
+
+def engineFolder() -> Path:
+    """The folder that holds the package `fasttextdiff`: beside the module once installed, `engine` in a checkout.
+
+    Raises:
+        FileNotFoundError: it is in neither place, so the installation is incomplete.
+    """
+    for folder in (MODULE_FOLDER, MODULE_FOLDER.parent / "engine"):
+        if (folder / "fasttextdiff" / "__init__.py").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"The engine 'fasttextdiff' is not beside {MODULE_FOLDER}: install the extension again, or add the module's "
+        "folder from a complete checkout."
+    )
+
+
+def engineModule(name: str) -> ModuleType:
+    """A module of the engine that needs the standard library only, e.g. "image/slice_axis": rules of both processes.
+
+    Loaded from its file: another version of the package, installed in Slicer's Python, is not taken for it.
+
+    Raises:
+        FileNotFoundError: the installation is incomplete.
+    """
+    path = engineFolder() / "fasttextdiff" / f"{name}.py"
+    specification = importlib.util.spec_from_file_location(f"{__package__}._engine_{name.replace('/', '_')}", path)
+    if specification is None or specification.loader is None or not path.is_file():
+        raise FileNotFoundError(f"The engine's {path} is missing: install the extension again.")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def engineCommand(*arguments: str) -> list[str]:
+    """The engine's command line, in Slicer's own Python: PythonSlicer sets up its libraries and is on Slicer's PATH."""
+    return [shutil.which("PythonSlicer") or sys.executable, "-m", "fasttextdiff", *arguments]
+
+
+def engineEnvironment() -> dict[str, str]:
+    """The engine's environment: finds the package, speaks UTF-8, and never reaches for the network."""
+    environment = dict(os.environ)
+    paths = [str(engineFolder()), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    environment.update(PYTHONUTF8="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+    return environment

@@ -1,0 +1,378 @@
+"""The Batch section: what is to be segmented, how it goes, and what came of it. Knows nothing about the protocol."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.batch.BatchCases import (
+    DONE,
+    FAILED,
+    BatchCase,
+    BatchState,
+    folderSteps,
+    isInUse,
+    storedRequest,
+)
+from FastTextDiffSegmentLib.batch.BatchRun import BatchRun
+from FastTextDiffSegmentLib.batch.BatchTable import BatchTable
+from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner
+from FastTextDiffSegmentLib.engine.WorkFolder import WorkFolder
+
+from .PathEdit import folderEdit
+
+_PAUSE = 200
+"""Milliseconds between two updates of the table while a batch runs."""
+_REFRESH = 1000
+"""Milliseconds between looks at an output folder that another process works on."""
+_TABLES = (".csv", ".json")
+_SEPARATOR = "; "
+
+
+@dataclass(frozen=True)
+class BatchHooks:
+    """What the section needs of the panel around it.
+
+    Attributes:
+        whyNotReady: why the engine cannot be used, in one line; empty if it can.
+        hasConsent: whether the user accepts the weights' licence; may ask.
+        findings: those of the findings list.
+        options: options of the panel that hold for a new batch, as in a request (samples, seed, model, device).
+        ask: a question to be answered with yes or no.
+        openFileName: asks for an input file; empty if the user changed their mind.
+        load: puts a case's image and segmentation into the scene.
+    """
+
+    whyNotReady: Callable[[], str]
+    hasConsent: Callable[[], bool]
+    findings: Callable[[], Sequence[str]]
+    options: Callable[[], dict[str, Any]]
+    ask: Callable[[str], bool]
+    openFileName: Callable[[], str]
+    load: Callable[[BatchCase, Path], None]
+
+
+class BatchPanel:
+    """The widgets named `batch...`.
+
+    Args:
+        ui: the panel's widgets by name.
+        runner: advances jobs.
+        work: has room for the process's own messages.
+        hooks: the rest of the panel.
+        guarded: makes slots whose errors are shown.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        runner: JobRunner,
+        work: WorkFolder,
+        hooks: BatchHooks,
+        guarded: Callable[[Callable[..., None]], Callable[..., None]],
+    ):
+        self._ui, self._runner, self._hooks = ui, runner, hooks
+        self._table = BatchTable(ui.batchTable, self.updateButtons)
+        self._stored: dict[str, Any] = {}
+        self._looking: Job | None = None
+        self._isInUse = self._isDryRun = self._wasRunning = self._isThere = False
+        self._failed = 0
+        self._pause = qt.QTimer()
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_PAUSE)
+        self._pause.timeout.connect(guarded(self._onPause))
+        self.run = BatchRun(runner, work, self._onRun)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_REFRESH)
+        self._timer.timeout.connect(guarded(self._look))
+        self._setUp()
+        self._connect(guarded)
+        self.update()
+
+    def _setUp(self) -> None:
+        ui = self._ui
+        for edit in (ui.batchInputPathLineEdit, ui.batchOutputPathLineEdit):
+            folderEdit(edit)
+        self._formats = {
+            ".seg.nrrd": ui.batchNrrdCheckBox,
+            ".nii.gz": ui.batchNiftiCheckBox,
+            ".dcm": ui.batchDicomCheckBox,
+            ".png": ui.batchPictureCheckBox,
+            ".html": ui.batchPageCheckBox,
+        }
+        self._inputs = (
+            ui.batchInputPathLineEdit,
+            ui.batchFileButton,
+            ui.batchOutputPathLineEdit,
+            ui.batchFindingsLineEdit,
+            ui.batchWorkersSpinBox,
+        )
+        ui.batchWorkersSpinBox.maximum = os.cpu_count() or 1
+
+    def _connect(self, guarded: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+        ui = self._ui
+        buttons = {
+            ui.batchFileButton: self._onFile,
+            ui.batchCheckButton: self.onCheck,
+            ui.batchStartButton: self.onStart,
+            ui.batchStopButton: self.run.stop,
+            ui.batchLoadButton: self._onLoad,
+            ui.batchRetryButton: self._onRetry,
+        }
+        for button, act in buttons.items():
+            button.connect("clicked()", guarded(act))
+        for box in self._formats.values():
+            box.connect("toggled(bool)", self._onInput)
+        ui.batchInputPathLineEdit.connect("currentPathChanged(QString)", guarded(self._onSource))
+        ui.batchOutputPathLineEdit.connect("currentPathChanged(QString)", guarded(self._onOutput))
+        ui.batchFindingsLineEdit.connect("textChanged(QString)", self._onInput)
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether a batch of this window is at work; a check is not worth a question."""
+        return self.run.isRunning and not self._isDryRun
+
+    def enter(self) -> None:
+        """The panel is shown: look at the output folder from time to time."""
+        self._timer.start()
+        self._findSource()
+        self._look()
+        self.updateButtons()
+
+    def exit(self) -> None:
+        """Another panel is shown; a batch goes on."""
+        self._timer.stop()
+
+    def close(self) -> None:
+        """End what runs; finished cases are kept."""
+        self._timer.stop()
+        self._pause.stop()
+        self.run.close()
+
+    def mayStop(self) -> bool:
+        """Ask before a batch is stopped, and stop it; True if none runs any more."""
+        if self.isRunning:
+            if not self._hooks.ask(_("A batch is running: stop it? Finished cases are kept; Start goes on with it.")):
+                return False
+            self.run.close()
+        return True
+
+    # --- what the user wants --------------------------------------------------------------------------------------
+
+    @property
+    def _source(self) -> str:
+        return self._ui.batchInputPathLineEdit.currentPath.strip()
+
+    @property
+    def _output(self) -> str:
+        return self._ui.batchOutputPathLineEdit.currentPath.strip()
+
+    @property
+    def _findings(self) -> list[str]:
+        text, stored = self._ui.batchFindingsLineEdit.text, self._stored.get("findings")
+        if stored and text == _SEPARATOR.join(stored):
+            return stored  # which may hold semicolons
+        typed = [" ".join(part.split()) for part in text.split(";")]
+        return [finding for finding in typed if finding] or list(self._hooks.findings())
+
+    @property
+    def _wantedFormats(self) -> list[str]:
+        """In the order of the batch in the folder, and with those of its formats that have no box here."""
+        checked = [ending for ending, box in self._formats.items() if box.checked]
+        kept = [each for each in _storedFormats(self._stored) if each in checked or each not in self._formats]
+        return [*kept, *(ending for ending in checked if ending not in kept)]
+
+    def _request(self) -> dict[str, Any]:
+        """What is asked; options that the section does not show are those of the batch in the folder."""
+        options = {key: value for key, value in self._stored.items() if key != "scheduler"} or self._hooks.options()
+        return {
+            **options,
+            "source": str(Path(self._source).absolute()),
+            "output": str(Path(self._output).absolute()) if self._output else "",
+            "findings": self._findings,
+            "formats": self._wantedFormats,
+            "workers": self._ui.batchWorkersSpinBox.value,
+        }
+
+    def whyNoCheck(self) -> str:
+        """Why cases cannot be listed now, in one line; empty if they can."""
+        if self.run.isRunning:
+            return _("A batch is running; wait for it or stop it.")
+        reason = self._hooks.whyNotReady()
+        if reason:
+            return reason
+        if not self._source:
+            return _("Choose what to segment: a folder, a job table (.csv, .json) or a DICOMDIR.")
+        if not self._isThere:
+            return _("There is no {path}.").format(path=self._source)
+        if not self._findings and not self._source.lower().endswith(_TABLES):
+            return _("Type a finding, here or in the list above.")
+        return ""
+
+    def whyNoStart(self) -> str:
+        """Why no batch can be started now, in one line; empty if one can."""
+        reason = self.whyNoCheck()
+        if reason:
+            return reason
+        if not self._output:
+            return _("Choose an output folder; one that holds a batch goes on.")
+        if self._isInUse:
+            return _("Another process works on this output folder: wait for it to end.")
+        return "" if self._wantedFormats else _("Choose a format.")
+
+    def _onFile(self) -> None:
+        name = self._hooks.openFileName()
+        if name:
+            self._ui.batchInputPathLineEdit.currentPath = name
+
+    def _findSource(self) -> None:
+        self._isThere = bool(self._source) and Path(self._source).exists()
+
+    def _onSource(self, _path: str = "") -> None:
+        self._findSource()
+        self._onInput()
+
+    def _onInput(self, _value: Any = None) -> None:
+        """Something else is asked: what was wrong before is of no interest any more."""
+        if not self.run.isRunning:
+            self.run.state.error = self.run.state.ended = ""
+        self.updateButtons()
+
+    def _onOutput(self, _path: str = "") -> None:
+        """Another output folder: if it holds a batch, that is shown, and can be gone on with."""
+        self._stored = (storedRequest(Path(self._output)) if self._output else None) or {}
+        if not self.run.isRunning:
+            self.run.state = BatchState()
+        if self._stored:
+            self._showRequest(self._stored)
+        self._isInUse, self._looking = False, None
+        self._look(isNew=True)
+        self.update()
+
+    def _showRequest(self, request: dict[str, Any]) -> None:
+        ui = self._ui
+        ui.batchInputPathLineEdit.currentPath = request.get("source", "")
+        ui.batchFindingsLineEdit.text = _SEPARATOR.join(request.get("findings", ()))
+        ui.batchWorkersSpinBox.value = int(request.get("workers") or 1)
+        for ending, box in self._formats.items():
+            box.checked = ending in _storedFormats(request)
+
+    def onCheck(self) -> None:
+        """List the cases, and what is skipped with the reasons; nothing is written."""
+        self._start(self.whyNoCheck(), "--dry-run")
+
+    def onStart(self) -> None:
+        """Begin the batch, or go on with it."""
+        self._start(self.whyNoStart())
+
+    def _onRetry(self) -> None:
+        self._start(self.whyNoStart(), "--retry-failed")
+
+    def _start(self, reason: str, *options: str) -> None:
+        self._isDryRun = "--dry-run" in options
+        if reason or not (self._isDryRun or self._hooks.hasConsent()):
+            self.update()
+            return
+        request = self._request()
+        if self._isDryRun:
+            request["output"] = request["output"] or os.devnull  # the command line wants one, and writes nothing
+        self.run.start(request, *options)
+
+    def _onLoad(self) -> None:
+        case = self._table.selected
+        if case is not None:
+            self._hooks.load(case, Path(self._output) / case.name)
+
+    # --- an output folder -----------------------------------------------------------------------------------------
+
+    def _look(self, isNew: bool = False) -> None:
+        """See how the batch in the output folder stands, while another process works on it and once afterwards."""
+        if self.run.isRunning or self._looking is not None or not self._output:
+            return
+        wasInUse, self._isInUse = self._isInUse, isInUse(Path(self._output))
+        if isNew or wasInUse or self._isInUse:
+            job = Job(folderSteps(Path(self._output), self.run.state, self._isInUse), lambda _: self._onLooked(job))
+            self._looking = self._runner.start(job)
+
+    def _onLooked(self, job: Job) -> None:
+        if self._looking is job:  # else another folder was chosen meanwhile
+            self._looking = None
+            self.update()
+
+    def _onRun(self) -> None:
+        """The batch has told something: shown soon, and at once when it begins or ends."""
+        if self._wasRunning == self.run.isRunning:
+            if not self._pause.active:
+                self._pause.start()
+            return
+        self._wasRunning = self.run.isRunning
+        self.update()
+        if not self._wasRunning:
+            self._look(isNew=True)  # reasons of earlier failures are known to the folder alone
+
+    def _onPause(self) -> None:
+        self.update()
+
+    # --- showing --------------------------------------------------------------------------------------------------
+
+    def update(self) -> None:
+        """Bring everything up to date."""
+        self._failed = self.run.state.count(FAILED)
+        self._showProgress()
+        self._table.show([*self.run.state.cases.values(), *self.run.state.skipped])
+        self.updateButtons()
+
+    def updateButtons(self) -> None:
+        """Bring up to date what can be done; quick, however many cases there are."""
+        ui, start = self._ui, self.whyNoStart()
+        for button, reason in ((ui.batchCheckButton, self.whyNoCheck()), (ui.batchStartButton, start)):
+            button.enabled = not reason
+        ui.batchStopButton.enabled = self.run.isRunning
+        for widget in (*self._inputs, *self._formats.values()):
+            widget.enabled = not self.run.isRunning
+        ui.batchRetryButton.enabled = not start and self._failed > 0
+        selected = self._table.selected
+        ui.batchLoadButton.enabled = selected is not None and selected.state == DONE
+        ui.batchLabel.text = self._line(start)
+
+    def _line(self, whyNoStart: str) -> str:
+        state = self.run.state
+        if self.run.isRunning:
+            return ""
+        return state.error or (_("Stopped; Start goes on with it.") if state.ended == "stopped" else whyNoStart)
+
+    def _showProgress(self) -> None:
+        state, bar = self.run.state, self._ui.batchProgressBar
+        done, total = state.count(DONE), len(state.cases)
+        if state.looked is not None:
+            ended, total = state.looked
+            text = _("Looking at {done} of {total} files").format(done=ended, total=total)
+        elif total:
+            ended, text = done + self._failed, _("{done} of {total} done").format(done=done, total=total)
+            text += _(", {failed} failed").format(failed=self._failed) if self._failed else ""
+            text += _pace(state)
+        else:
+            ended, text = 0, _("Looking...") if self.run.isRunning else _("No batch")
+        isUnknown = total == 0 and self.run.isRunning
+        bar.setRange(0, 0 if isUnknown else max(total, 1))
+        bar.setValue(ended)
+        bar.setFormat(text)
+
+
+def _storedFormats(request: dict[str, Any]) -> list[str]:
+    """Formats of a request, which the command line also takes without the dot."""
+    return [name if name.startswith(".") else f".{name}" for name in request.get("formats", ())]
+
+
+def _pace(state: BatchState) -> str:
+    if not state.perHour or state.secondsLeft is None:
+        return ""
+    left = state.secondsLeft
+    time = _("{s:.0f} s").format(s=left) if left < 90 else _("{m:.0f} min").format(m=left / 60)
+    if left >= 5400:
+        time = _("{h:.1f} h").format(h=left / 3600)
+    return _(", {rate:,.0f} an hour, {time} left").format(rate=state.perHour, time=time)

@@ -1,0 +1,98 @@
+"""The buttons below the table of segments: edit, revert, 3D, save. Knows the scene, not how segments are made."""
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
+from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive
+from FastTextDiffSegmentLib.scene.SegmentVoxels import isShownIn3D, showIn3D
+
+from .ResultsPanel import ResultsPanel
+from .SaveControl import SaveControl
+
+
+class ResultActions:
+    """What can be done with the segments in the table.
+
+    Args:
+        ui: the panel's widgets by name.
+        table: the segments, one of which is chosen.
+        archive: the model's own output of every segment.
+        saving: saves segments.
+        parameters: gives the panel's state.
+        ask: a question to the user, answered with yes or no.
+        onChanged: called when a segment has changed.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        table: ResultsPanel,
+        archive: OutputArchive,
+        saving: SaveControl,
+        parameters: Callable[[], FastTextDiffSegmentParameters],
+        ask: Callable[[str], bool],
+        onChanged: Callable[[], None],
+    ):
+        self._ui, self._table, self._archive, self._saving = ui, table, archive, saving
+        self._parameters, self._ask, self._onChanged = parameters, ask, onChanged
+
+    def connect(self, guarded: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+        """Have the buttons do what they say."""
+        ui = self._ui
+        for button, act in ((ui.editButton, self._edit), (ui.revertButton, self._revert), (ui.saveButton, self._save)):
+            button.connect("clicked()", guarded(act))
+        ui.show3DButton.connect("toggled(bool)", guarded(self._show3D))
+
+    def reasons(self, busy: str) -> dict[Any, str]:
+        """Why the buttons cannot be pressed now, by button; empty for those that can.
+
+        Args:
+            busy: why nothing can be done at all; empty if it can.
+        """
+        ui, selected = self._ui, self._table.selected
+        noSegment = "" if selected else _("There is no segment yet: segment something first.")
+        noImage = "" if self._parameters().inputVolume is not None else _("Choose an image.")
+        isEdited = selected is not None and selected.isEdited
+        return {
+            ui.editButton: noSegment or noImage,
+            ui.revertButton: noSegment or ("" if isEdited else _("The chosen segment is the model's own output.")),
+            ui.show3DButton: noSegment,
+            ui.saveButton: busy or noSegment or noImage,
+        }
+
+    def update(self) -> None:
+        """Press or release the 3D button as the segments are shown, without doing what it is for."""
+        button = self._ui.show3DButton
+        wasBlocked = button.blockSignals(True)
+        button.checked = self._table.selected is not None and isShownIn3D(self._parameters().outputSegmentation)
+        button.blockSignals(wasBlocked)
+
+    def _edit(self) -> None:
+        parameters = self._parameters()
+        segmentId = self._table.selected.segmentId
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        editor.setSegmentationNode(parameters.outputSegmentation)
+        editor.setSourceVolumeNode(parameters.inputVolume)
+        editor.setCurrentSegmentID(segmentId)
+
+    def _revert(self) -> None:
+        """Bring the chosen segment back to the model's own output, which is kept beside the user's."""
+        row = self._table.selected
+        question = _("Replace your edits of {name} by the model's own output?")
+        if self._ask(question.format(name=row.name)):
+            self._archive.restore(self._parameters().outputSegmentation, row.segmentId)
+            self._onChanged()
+
+    def _show3D(self, isShown: bool) -> None:
+        showIn3D(self._parameters().outputSegmentation, isShown)
+        if isShown and slicer.app.layoutManager() is not None:
+            slicer.util.resetThreeDViews()
+
+    def _save(self) -> None:
+        parameters = self._parameters()
+        self._saving.save(parameters.outputSegmentation, parameters.inputVolume)

@@ -1,0 +1,136 @@
+"""Writes results into the scene, moves their threshold and takes them back, asking where the user's work is at stake.
+
+Knows the logic and the scene; knows no widget.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
+from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic, SegmentationRequest, SegmentedFinding
+from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
+from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, geometryMatches
+
+from .Results import LastRun
+
+
+class ResultControl:
+    """The last result and what can still be done to it.
+
+    Args:
+        logic: does the work.
+        ask: a question to the user, answered with yes or no.
+        onChanged: called when segments have changed.
+
+    Attributes:
+        lastRun: the result that threshold and undo are about; None if there is none.
+    """
+
+    def __init__(self, logic: FastTextDiffSegmentLogic, ask: Callable[[str], bool], onChanged: Callable[[], None]):
+        self._logic, self._ask, self._onChanged = logic, ask, onChanged
+        self.lastRun: LastRun | None = None
+
+    def forget(self) -> None:
+        """Let go of the last result; its segments stay."""
+        if self.lastRun is not None:
+            self.lastRun.release()
+            self.lastRun = None
+
+    def mayReplace(self, segmentation: Any, request: SegmentationRequest) -> bool:
+        """Ask before slices that somebody corrected by hand are segmented anew."""
+        edited = self._logic.editedFindings(segmentation, request)
+        question = _("You edited {names} on these slices. Segment anew and replace your edits? Undo brings them back.")
+        return not edited or self._ask(question.format(names=", ".join(edited)))
+
+    def write(
+        self, output: SegmentationOutput, request: SegmentationRequest, parameters: FastTextDiffSegmentParameters
+    ) -> str:
+        """Write a result into the chosen segmentation.
+
+        Returns:
+            What came of it, in one line.
+
+        Raises:
+            SceneError: something in the scene stands in the way; nothing was written.
+        """
+        self.forget()
+        run = LastRun(output, request)
+        try:
+            segmentation = self._segmentationFor(request, parameters)
+            if segmentation is None:
+                run.release()
+                return _("Nothing was written.")
+            self._write(run, segmentation, parameters)
+        except Exception:
+            run.release()
+            raise
+        self.lastRun = run
+        self._onChanged()
+        return _summary(run.written, output.notes)
+
+    def _segmentationFor(self, request: SegmentationRequest, parameters: FastTextDiffSegmentParameters) -> Any:
+        """The chosen segmentation, a new one, or None if the user does not want it on another image's grid."""
+        segmentation = parameters.outputSegmentation
+        if segmentation is None:
+            segmentation = parameters.outputSegmentation = self._logic.newSegmentation(request.volumeNode)
+        question = _("{name} belongs to another image. Bring the new segments onto its grid? No writes nothing.")
+        isFitting = geometryMatches(segmentation, request.volumeNode)
+        return segmentation if isFitting or self._ask(question.format(name=segmentation.GetName())) else None
+
+    def _write(self, run: LastRun, segmentation: Any, parameters: FastTextDiffSegmentParameters) -> None:
+        isNewStep = run.segmentation is None
+        run.segmentation, run.threshold = segmentation, parameters.threshold
+        run.written = self._logic.write(
+            run.output,
+            run.request,
+            segmentation,
+            _masking(parameters),
+            parameters.threshold,
+            resample=not geometryMatches(segmentation, run.request.volumeNode),
+            isNewStep=isNewStep,
+        )
+
+    def applyThreshold(self, parameters: FastTextDiffSegmentParameters) -> None:
+        """Bring the last result to the threshold of the slider; undo takes back both."""
+        run = self.lastRun
+        if run is None or run.threshold == parameters.threshold:
+            return
+        if slicer.mrmlScene.IsNodePresent(run.segmentation) and self._mayMoveEdited(run):
+            self._write(run, run.segmentation, parameters)
+            self._onChanged()
+
+    def _mayMoveEdited(self, run: LastRun) -> bool:
+        """A segment that was edited is not touched by the slider without asking, once."""
+        edited = self._logic.editedFindings(run.segmentation, run.request)
+        if edited and run.mayReplaceEdits is None:
+            question = _("You edited {names}. Replace your edits by the model's output at the new threshold?")
+            run.mayReplaceEdits = self._ask(question.format(names=", ".join(edited)))
+        return not edited or bool(run.mayReplaceEdits)
+
+    def undo(self) -> bool:
+        """Take back the last result; False if there is nothing to take back."""
+        if not self._logic.history.undo():
+            return False
+        self.forget()
+        self._onChanged()
+        return True
+
+
+def _masking(parameters: FastTextDiffSegmentParameters) -> Masking:
+    """The Segment Editor's settings if the user wants them obeyed."""
+    if not parameters.editorMasking:
+        return Masking()
+    return Masking(slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode"))
+
+
+def _summary(written: list[SegmentedFinding], notes: tuple[str, ...]) -> str:
+    """What came of a run, in one line."""
+    missing = [found.finding for found in written if not found.found]
+    parts = [_("{count} of {total} findings segmented").format(count=len(written) - len(missing), total=len(written))]
+    if missing:
+        parts.append(_("not found: {names}").format(names=", ".join(missing)))
+    warnings = dict.fromkeys(warning for found in written for warning in found.warnings)
+    return ". ".join([*parts, *warnings, *notes])

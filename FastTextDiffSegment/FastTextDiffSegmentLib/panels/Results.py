@@ -1,0 +1,120 @@
+"""The last run with what can still be done to it, and rows that describe segments. Knows the scene, no widget."""
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import unquote
+
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
+from FastTextDiffSegmentLib.Logic import SegmentationRequest, SegmentedFinding, amountText
+from FastTextDiffSegmentLib.scene.Geometry import sliceShape
+from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentIds, segmentVoxels
+from FastTextDiffSegmentLib.scene.SegmentWriter import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, SLICES_TAG, tagOf
+
+from .ResultsPanel import ResultRow
+
+_TIP_TAGS = (
+    "Finding",
+    "Model",
+    "WeightsSha256",
+    "Software",
+    "Slices",
+    "Window",
+    "Threshold",
+    "Samples",
+    "Seed",
+    "Device",
+)
+
+
+@dataclass
+class LastRun:
+    """What the engine found, kept so that the threshold can be moved without asking again.
+
+    Attributes:
+        output: the engine's.
+        request: what was asked.
+        segmentation: where it was written.
+        written: what came of it.
+        threshold: the one last applied.
+        mayReplaceEdits: the user's answer to whether the slider may replace edits; None while not asked.
+    """
+
+    output: SegmentationOutput
+    request: SegmentationRequest
+    segmentation: Any = None
+    written: list[SegmentedFinding] = field(default_factory=list)
+    threshold: float | None = None
+    mayReplaceEdits: bool | None = None
+
+    @property
+    def isOneSlice(self) -> bool:
+        """Whether it is about a single slice."""
+        first, end = self.output.sliceRange
+        return end - first == 1
+
+    def unanswered(self, request: SegmentationRequest) -> SegmentationRequest:
+        """What is left of a request about one slice when the findings are taken away that this run answered."""
+        mine, first, end = self.request, *self.output.sliceRange
+        isSame = (mine.volumeNode is request.volumeNode) and (mine.modality, mine.samples, mine.seed) == (
+            request.modality,
+            request.samples,
+            request.seed,
+        )
+        if not isSame or not first <= request.sliceRange[0] < end:
+            return request
+        return replace(request, findings=tuple(each for each in request.findings if each not in mine.findings))
+
+    def release(self) -> None:
+        """Let go of the engine's arrays."""
+        self.output.release()
+
+
+def resultRows(segmentationNode: Any, volumeNode: Any, isPlanar: bool) -> list[ResultRow]:
+    """One row for each segment that was made here; empty without segmentation or image."""
+    if segmentationNode is None or volumeNode is None:
+        return []
+    segmentation = segmentationNode.GetSegmentation()
+    made = [
+        segmentId for segmentId in segmentIds(segmentation) if tagOf(segmentation.GetSegment(segmentId), FINDING_TAG)
+    ]
+    return [_row(segmentationNode, volumeNode, segmentId, isPlanar) for segmentId in made]
+
+
+def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool) -> ResultRow:
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    lines = [(name, tagOf(segment, f"FastTextDiff.{name}")) for name in _TIP_TAGS]
+    return ResultRow(
+        segmentId=segmentId,
+        name=segment.GetName(),
+        color=tuple(segment.GetColor()),
+        amount=amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar)
+        + _slicesText(tagOf(segment, SLICES_TAG), sliceShape(volumeNode)[0]),
+        certainty=_percent(tagOf(segment, "FastTextDiff.Presence")),
+        isEdited=tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC,
+        tip="\n".join(f"{name}: {unquote(value)}" for name, value in lines if value),
+    )
+
+
+def _slicesText(ranges: str, total: int) -> str:
+    """What an amount is about if not about the whole image, e.g. " on 1 of 112 slices".
+
+    Args:
+        ranges: slices that were segmented, as in the tag: "3:4 7:8".
+        total: slices of the image.
+    """
+    segmented = sum(int(end) - int(first) for first, end in re.findall(r"(\d+):(\d+)", ranges))
+    return _(" on {count} of {total} slices").format(count=segmented, total=total) if 0 < segmented < total else ""
+
+
+def _percent(probability: str) -> str:
+    """A tag's number from 0 to 1 in percent; never 0 or 100 %, of which no model is certain."""
+    try:
+        percent = 100 * float(probability)
+    except ValueError:
+        return ""
+    if percent < 1 or percent > 99:
+        return _("< 1 %") if percent < 1 else _("> 99 %")
+    return _("{percent:.0f} %").format(percent=percent)

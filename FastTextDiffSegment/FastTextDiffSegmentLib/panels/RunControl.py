@@ -1,0 +1,102 @@
+"""One run at a time, its progress and the time left. Knows no widget but a progress bar."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner, Steps
+
+
+class RunControl:
+    """Starts, cancels and shows the user's runs.
+
+    Args:
+        runner: advances jobs.
+        progressBar: QProgressBar.
+        onChanged: called when a run has begun or ended.
+    """
+
+    def __init__(self, runner: JobRunner, progressBar: Any, onChanged: Callable[[], None]):
+        self._runner, self._bar, self._onChanged = runner, progressBar, onChanged
+        self._job: Job | None = None
+        self._started = 0.0
+        self._hasEnded = False
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether a run is under way."""
+        return self._job is not None
+
+    def start(
+        self,
+        makeSteps: Callable[[Callable[[int, int], None]], Steps],
+        onDone: Callable[[Any], None],
+        onFailed: Callable[[Exception], None],
+    ) -> None:
+        """Begin a run; there is none under way.
+
+        Args:
+            makeSteps: makes the steps, given where to report progress.
+            onDone: called with their result.
+            onFailed: called with the exception that ended them.
+        """
+        self._show(0, 0, _("Preparing..."))
+        self._started = 0.0
+        steps = makeSteps(self._progress)
+        self._job = self._runner.start(
+            Job(
+                steps,
+                lambda result: self._end(_("Done"), lambda: onDone(result)),
+                lambda error: self._end(_("Failed"), lambda: onFailed(error)),
+                lambda: self._end(_("Cancelled; nothing was changed"), lambda: None),
+            )
+        )
+        self._onChanged()
+
+    def cancel(self) -> None:
+        """Ask the run to stop."""
+        if self._job is not None:
+            self._bar.setFormat(_("Cancelling..."))
+            self._job.cancel()
+
+    def idle(self, isReady: bool, text: str) -> None:
+        """Say what can be done while no run is under way; how the last one ended is shown until that changes.
+
+        Args:
+            isReady: whether a run can be started.
+            text: what to show in place of how the last run ended.
+        """
+        if self._job is None and not (isReady and self._hasEnded):
+            self._hasEnded = False
+            self._show(0, 1, text)
+
+    def _end(self, text: str, tell: Callable[[], None]) -> None:
+        self._job, self._hasEnded = None, True
+        self._show(0, 1, text)
+        try:
+            tell()
+        finally:
+            self._onChanged()
+
+    def _progress(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if not self._started:
+            # the first batch bears the start-up of the model: time left is counted from its end
+            self._started, self._firstDone = now, done
+        self._show(done, total, f"{done} / {total}{self._timeLeft(done, total, now)}")
+
+    def _timeLeft(self, done: int, total: int, now: float) -> str:
+        counted = done - self._firstDone
+        if counted <= 0 or done >= total:
+            return ""
+        seconds = (now - self._started) / counted * (total - done)
+        if seconds < 90:
+            return _(", {seconds:.0f} s left").format(seconds=max(1.0, seconds))
+        return _(", {minutes:.0f} min left").format(minutes=seconds / 60)
+
+    def _show(self, done: int, total: int, text: str) -> None:
+        self._bar.setRange(0, total)
+        self._bar.setValue(done)
+        self._bar.setFormat(text)

@@ -1,0 +1,228 @@
+"""Shows what is installed and what is missing, installs with consent, and holds device, model folder and licence.
+
+Knows how to ask the engine about itself; knows nothing about images.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.EngineSession import EngineSession
+from FastTextDiffSegmentLib.engine.Installer import InstallError
+from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner, Steps
+from FastTextDiffSegmentLib.ModuleSettings import ModuleSettings
+
+from .PathEdit import FinishedPath
+
+_GIB = 1 << 30
+
+
+class SetupPanel:
+    """The folding panel on top.
+
+    Args:
+        ui: the panel's widgets by name.
+        session: the engine.
+        runner: advances jobs.
+        settings: what this computer remembers.
+        installer: see `Installer`.
+        onChanged: called when what can be done has changed.
+        onFailed: called with an exception to be shown.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        session: EngineSession,
+        runner: JobRunner,
+        settings: ModuleSettings,
+        installer: Any,
+        onChanged: Callable[[], None],
+        onFailed: Callable[[Exception], None],
+    ):
+        self._ui, self._session, self._runner, self._settings = ui, session, runner, settings
+        self._installer, self._onChanged, self._onFailed = installer, onChanged, onFailed
+        self._environment: Mapping[str, Any] | None = None
+        self.model: Mapping[str, Any] | None = None
+        self._hasFolded = False
+        self._checking: Job | None = None
+        self._problem = self._installProblem = ""
+        self._applySettings()
+        ui.modelPathLineEdit.currentPath = settings.modelFolder
+        self._modelPath = FinishedPath(ui.modelPathLineEdit, self._onModelFolder)
+        ui.deviceComboBox.addItem(_("Automatic"), "auto")
+        ui.installButton.clicked.connect(self._onInstall)
+        ui.checkSetupButton.clicked.connect(self.checkAgain)
+        ui.deviceComboBox.connect("activated(int)", self._onDevice)
+        ui.bundledModelButton.connect("clicked()", self._onBundledModel)
+        ui.licenceCheckBox.connect("clicked(bool)", self._onLicence)
+        self._show()
+
+    @property
+    def missing(self) -> list[str]:
+        """Requirements that are not met; empty while that is not known."""
+        return list(self._environment["missing"]) if self._environment else []
+
+    @property
+    def dicomSegProblem(self) -> str:
+        """What is wrong with the package that DICOM Segmentations need; empty if nothing, or not known yet."""
+        package = self._environment["dicomSeg"] if self._environment else {"problem": ""}
+        return f"{package['name']}: {package['problem']}" if package["problem"] else ""
+
+    @property
+    def isReady(self) -> bool:
+        """Whether the engine can be asked to segment."""
+        return self._environment is not None and not self.missing and self.model is not None
+
+    @property
+    def whyNotReady(self) -> str:
+        """Why the engine cannot be asked to segment, in one line; empty if it can."""
+        if self.missing:
+            return _("Python packages are missing: install them in Set-up above.")
+        if self._problem:
+            return _("The engine cannot be used, Set-up above says why.")
+        return "" if self.isReady else _("The engine is starting...")
+
+    @property
+    def stage(self) -> str:
+        """How far the engine is, in a few words."""
+        return self.whyNotReady or (_("Ready") if self._session.isOpen else _("The model is being loaded..."))
+
+    @property
+    def isLicenceAccepted(self) -> bool:
+        """Whether the user accepted the licence of this model's weights."""
+        model = self.model
+        return model is not None and self._settings.isLicenceAccepted(model["name"], model["licence"])
+
+    def acceptLicence(self) -> None:
+        """Remember the user's consent."""
+        self._onLicence(True)
+
+    def terms(self, modality: str | None) -> list[str]:
+        """Findings the model was trained on for a kind of image, for all kinds if that is not known."""
+        taught = self.model["taught"] if self.model else {}
+        kinds = [modality] if modality in taught else ([] if modality else list(taught))
+        return list(dict.fromkeys(term for kind in kinds for term in taught[kind]))
+
+    def check(self) -> None:
+        """Find out what is there, and load the model so that the first result comes at once."""
+        if self._checking is not None:
+            self._checking.cancel()  # what it asks about is not wanted any more
+        self._problem = ""
+        self._checking = self._runner.start(Job(self._checkSteps(), onFailed=self._checkFailed))
+
+    def checkAgain(self) -> None:
+        """Start from nothing: packages may have been installed meanwhile, which a running engine does not see."""
+        self._session.client.close()
+        self._environment = self.model = None
+        self.check()
+        self._show()
+
+    def _checkSteps(self) -> Steps:
+        self._environment = yield from self._session.client.ask("environment")
+        self._show()
+        self.model = yield from self._session.client.ask("model", model=self._session.settings.model)
+        self._show()
+        if not self.missing:
+            yield from self._session.opened()
+            self._show()
+
+    def _checkFailed(self, error: Exception) -> None:
+        self._problem = str(error)
+        self._show()
+        self._onFailed(error)
+
+    def _applySettings(self) -> None:
+        self._session.settings.device = self._settings.device
+        self._session.settings.model = self._settings.modelFolder or None
+
+    def _onDevice(self, index: int) -> None:
+        self._settings.device = str(self._ui.deviceComboBox.itemData(index))
+        self._applySettings()
+        self.check()
+
+    def _onModelFolder(self, path: str) -> None:
+        self._settings.modelFolder = path
+        self._applySettings()
+        self.model = None
+        self.check()
+        self._show()
+
+    def _onBundledModel(self) -> None:
+        self._ui.modelPathLineEdit.currentPath = ""
+
+    def _onLicence(self, accepted: bool) -> None:
+        if self.model is not None:
+            self._settings.setLicenceAccepted(self.model["name"], self.model["licence"], accepted)
+        self._show()
+
+    def _onInstall(self) -> None:
+        self._installProblem = ""
+        try:
+            isDone = self._installer.install(self.missing or [self._environment["dicomSeg"]["requirement"]])
+        except InstallError as error:
+            self._installProblem, isDone = str(error), True  # some packages may be there now
+            self._onFailed(error)
+        if isDone:
+            self.checkAgain()
+
+    def _show(self) -> None:
+        ui = self._ui
+        ui.setupLabel.text = "\n".join(self._statusLines())
+        ui.setupCollapsibleButton.text = _("Set-up: {stage}").format(stage=self._headline())
+        ui.installButton.enabled = bool(self.missing or self.dicomSegProblem)
+        ui.bundledModelButton.enabled = bool(self._settings.modelFolder)
+        ui.licenceCheckBox.enabled = self.model is not None
+        ui.licenceCheckBox.checked = self.isLicenceAccepted
+        if self.model is not None:
+            ui.licenceCheckBox.text = _("I accept the licence of the weights: {licence}").format(
+                licence=self.model["licence"] or _("not stated")
+            )
+        self._showDevices()
+        self._fold()
+        self._onChanged()
+
+    def _headline(self) -> str:
+        if self.missing:
+            return _("Python packages are missing")
+        return _("the engine cannot be used") if self._problem else self.stage
+
+    def _statusLines(self) -> list[str]:
+        lines = [f"✗ {problem}" for problem in (self._installProblem, self._problem) if problem]
+        if self._environment is None:
+            return lines or [_("Checking what is installed...")]
+        problems = [f"✗ {p['name']}: {p['problem']}" for p in self._environment["packages"] if p["problem"]]
+        lines += problems or [_("✓ All Python packages are installed")]
+        if self.dicomSegProblem:
+            lines.append(_("○ {problem} (only to save DICOM Segmentations)").format(problem=self.dicomSegProblem))
+        if self.model is not None:
+            lines.append(_("✓ Model {name}").format(name=self.model["name"]))
+        if not self.missing and not self._problem:
+            lines.append(_("✓ Engine ready") if self._session.isOpen else self.stage)
+        return lines
+
+    def _showDevices(self) -> None:
+        box = self._ui.deviceComboBox
+        devices = self._environment["devices"] if self._environment else []
+        if box.count == len(devices) + 1:
+            return
+        box.clear()
+        box.addItem(_("Automatic"), "auto")
+        for device in devices:
+            box.addItem(_deviceText(device), device["id"])
+        box.setCurrentIndex(max(0, box.findData(self._settings.device)))
+
+    def _fold(self) -> None:
+        """Out of the way once everything works, but only the first time: the user may want to look."""
+        if self.missing or self._problem:
+            self._ui.setupCollapsibleButton.collapsed = False
+        elif self._session.isOpen and not self._hasFolded:
+            self._hasFolded = True
+            self._ui.setupCollapsibleButton.collapsed = True
+
+
+def _deviceText(device: Mapping[str, Any]) -> str:
+    free, total = device.get("memoryFree"), device.get("memoryTotal")
+    memory = f", {free / _GIB:.0f} of {total / _GIB:.0f} GB free" if free and total else ""
+    return f"{device['id']}: {device['name']}{memory}"

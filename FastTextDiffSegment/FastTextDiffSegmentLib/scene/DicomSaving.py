@@ -1,0 +1,98 @@
+"""Hands segments, as they now are, to the engine, which writes them as a DICOM Segmentation.
+
+Knows the scene and the engine's protocol; what a DICOM Segmentation is, the engine knows.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.EngineSession import EngineSession, slabs, writeSteps
+from FastTextDiffSegmentLib.engine.Jobs import Steps
+from FastTextDiffSegmentLib.engine.WorkFolder import remove
+
+from .DicomSource import dicomFiles
+from .Geometry import SceneError, arrayShape, ijkToRas
+from .SegmentationFiles import TAG_NAMES, requireSegments
+from .SegmentVoxels import labelmapOf, segmentArray, segmentIds
+from .SegmentWriter import tagOf
+
+DICOM_SEG = ".dcm"
+
+
+def dicomSegSteps(
+    session: EngineSession, segmentationNode: Any, volumeNode: Any, path: str | os.PathLike[str]
+) -> Steps:
+    """Write all segments of a segmentation as one DICOM Segmentation, in the engine's process.
+
+    Args:
+        session: the engine.
+        segmentationNode: the segments; not changed.
+        volumeNode: the image, loaded from DICOM, whose grid the segments are on.
+        path: ends in `.dcm`; a file of that name is replaced, by a whole one or not at all.
+
+    Returns:
+        Notes for the user, one line each.
+
+    Raises:
+        SceneError: nothing to save, another grid, no DICOM files, or segments that changed meanwhile.
+        EngineError: the engine refused, e.g. images without UIDs, a missing package, a full disk.
+    """
+    requireSegments(segmentationNode, volumeNode)
+    files = dicomFiles(volumeNode)
+    folder = session.folder.newFolder("saving")
+    try:
+        before = _state(segmentationNode, volumeNode)
+        segments = []
+        for segmentId in segmentIds(segmentationNode.GetSegmentation()):
+            file = folder / f"{len(segments)}.raw"
+            yield from writeSteps(_parts(segmentationNode, segmentId, volumeNode), file)
+            if _state(segmentationNode, volumeNode) != before:
+                raise SceneError(_("The segments were changed while they were being saved: save them again."))
+            entry = _described(segmentationNode.GetSegmentation().GetSegment(segmentId))
+            segments.append({**entry, "file": str(file), "dtype": "bool", "shape": list(arrayShape(volumeNode))})
+        answer = yield from session.client.ask(
+            "saveDicomSeg",
+            output=str(Path(path).absolute()),
+            files=files,
+            name=volumeNode.GetName() or "",
+            ijkToRas=[float(value) for value in ijkToRas(volumeNode).ravel()],
+            segments=segments,
+        )
+        return list(answer["notes"])
+    finally:
+        remove(folder)
+
+
+def _parts(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Iterator[np.ndarray]:
+    """A segment, some slices (n, j, i) at a time, bool."""
+    k, j, i = arrayShape(volumeNode)
+    for part in slabs(k, j * i):
+        yield segmentArray(segmentationNode, segmentId, volumeNode, (part.start, part.stop))
+
+
+def _described(segment: Any) -> dict[str, Any]:
+    """A segment without its voxels."""
+    return {
+        "name": segment.GetName(),
+        "color": [round(255 * part) for part in segment.GetColor()],
+        "terminology": segment.GetTerminology(),
+        "tags": {name: tagOf(segment, name) for name in TAG_NAMES if tagOf(segment, name)},
+    }
+
+
+def _state(segmentationNode: Any, volumeNode: Any) -> Any:
+    """Equal as long as neither voxels nor grid have changed; None once a node is gone."""
+    if not all(slicer.mrmlScene.IsNodePresent(node) for node in (segmentationNode, volumeNode)):
+        return None
+    segmentation = segmentationNode.GetSegmentation()
+    times = [
+        (segmentId, image.GetMTime() if (image := labelmapOf(segmentation, segmentId)) else 0)
+        for segmentId in segmentIds(segmentation)
+    ]
+    return times, np.round(ijkToRas(volumeNode), 6).tolist()

@@ -1,0 +1,303 @@
+"""Where a volume lies and which of its slices a view shows. Reads nodes; the only things it moves are slice views.
+
+Knows nothing about segments. Slices are those of the acquisition, in slice order: (slice, row, column). For DICOM that
+is the storage order (k, j, i); in other formats slices may lie along any axis.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.EnginePath import engineModule
+
+_COMPONENTS = (1, 3, 4)
+_PARALLEL = math.cos(math.radians(1.0))
+"""Cosine of the angle by which a view may be tilted against the slices and still show them."""
+
+
+class SceneError(Exception):
+    """Something in the scene stands in the way; the message is one line that says what, where, and what to do."""
+
+
+def requireImage(volumeNode) -> None:
+    """Check that there is an image to segment.
+
+    Raises:
+        SceneError: no volume, no voxels, or neither a grey nor a colour image.
+    """
+    if volumeNode is None:
+        raise SceneError(_("There is no image. Open or choose one first."))
+    image = volumeNode.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None or image.GetNumberOfPoints() == 0:
+        raise SceneError(_("The image '{name}' has no voxels. Load it again.").format(name=volumeNode.GetName()))
+    components = image.GetNumberOfScalarComponents()
+    if components not in _COMPONENTS:
+        message = _("The image '{name}' has {count} values in each voxel. Choose a grey (1) or colour (3 or 4) image.")
+        raise SceneError(message.format(name=volumeNode.GetName(), count=components))
+
+
+def requireLinear(node) -> None:
+    """Check that a node stands under no transform or a linear one.
+
+    Raises:
+        SceneError: a non-linear one bends its slices.
+    """
+    transform = node.GetParentTransformNode()
+    if transform is None or transform.IsTransformToWorldLinear():
+        return
+    message = _(
+        "'{name}' is under the non-linear transform '{transform}', so its slices are not flat where it is shown. "
+        "Harden the transform (Data module, right click) or take the node out of it, then try again."
+    )
+    raise SceneError(message.format(name=node.GetName(), transform=transform.GetName()))
+
+
+def ijkToRas(volumeNode) -> np.ndarray:
+    """The volume's own IJK-to-RAS matrix (4, 4) in mm, without parent transforms."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return toArray(matrix)
+
+
+def linearTransformToWorld(node) -> np.ndarray:
+    """The linear transform (4, 4) above a node; the identity if there is none.
+
+    Raises:
+        SceneError: it is not linear.
+    """
+    requireLinear(node)
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)
+    return toArray(matrix)
+
+
+def ijkToWorld(volumeNode) -> np.ndarray:
+    """Matrix (4, 4) from voxel indices to where the volume is shown, in mm.
+
+    Raises:
+        SceneError: it is not linear.
+    """
+    return linearTransformToWorld(volumeNode) @ ijkToRas(volumeNode)
+
+
+def toArray(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """A VTK matrix as (4, 4) float64, copied."""
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def toMatrix(array: np.ndarray) -> vtk.vtkMatrix4x4:
+    """An array (4, 4) as a VTK matrix, copied."""
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy([float(number) for number in np.asarray(array).ravel()])
+    return matrix
+
+
+def arrayShape(volumeNode) -> tuple[int, int, int]:
+    """Number of voxels along k, j and i."""
+    i, j, k = volumeNode.GetImageData().GetDimensions()
+    return k, j, i
+
+
+def sliceAxis(volumeNode) -> int:
+    """The array axis (0 = k, 1 = j, 2 = i) along which the slices of the acquisition lie, by the engine's rule."""
+    if volumeNode.GetAttribute("DICOM.instanceUIDs") or startsLikeDicom(_storedFile(volumeNode)):
+        return 0
+    return int(_rule().slice_axis(ijkToRas(volumeNode).tolist(), arrayShape(volumeNode)))
+
+
+def inSliceOrder(volumeNode, array: np.ndarray) -> np.ndarray:
+    """View voxels (k, j, i[, c]) of a volume as (slice, row, column[, c]); nothing is copied."""
+    return np.moveaxis(array, sliceAxis(volumeNode), 0)
+
+
+def inStorageOrder(volumeNode, slices: np.ndarray) -> np.ndarray:
+    """View (slice, row, column) as voxels (k, j, i); nothing is copied."""
+    return np.moveaxis(slices, 0, sliceAxis(volumeNode))
+
+
+def sliceShape(volumeNode) -> tuple[int, int, int]:
+    """Number of slices, and of rows and columns in each."""
+    shape = arrayShape(volumeNode)
+    axis = sliceAxis(volumeNode)
+    rows, columns = (length for other, length in enumerate(shape) if other != axis)
+    return shape[axis], rows, columns
+
+
+def slicesToRas(volumeNode) -> np.ndarray:
+    """Matrix (4, 4) from (column, row, slice) to RAS in mm, without parent transforms."""
+    return _inSliceOrder(volumeNode, ijkToRas(volumeNode))
+
+
+def slicesToWorld(volumeNode) -> np.ndarray:
+    """Matrix (4, 4) from (column, row, slice) to where the volume is shown, in mm.
+
+    Raises:
+        SceneError: the volume is under a non-linear transform.
+    """
+    return _inSliceOrder(volumeNode, ijkToWorld(volumeNode))
+
+
+def _inSliceOrder(volumeNode, matrix: np.ndarray) -> np.ndarray:
+    across = 2 - sliceAxis(volumeNode)
+    return matrix[:, [*(axis for axis in range(3) if axis != across), across, 3]]
+
+
+@lru_cache(maxsize=1)
+def _rule() -> ModuleType:
+    return engineModule("image/slice_axis")
+
+
+def _storedFile(volumeNode) -> str:
+    storage = volumeNode.GetStorageNode()
+    return (storage.GetFileName() or "") if storage else ""
+
+
+@lru_cache(maxsize=64)
+def startsLikeDicom(path: str) -> bool:
+    """Whether a file has "DICM" after a preamble of 128 bytes (PS3.10 section 7.1); an empty path has not."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def voxelMl(volumeNode) -> float:
+    """Volume of a voxel in millilitres, on the volume's own grid as in Slicer's Segment Statistics."""
+    return abs(float(np.linalg.det(ijkToRas(volumeNode)[:3, :3]))) / 1000.0
+
+
+def pixelMm2(volumeNode) -> float:
+    """Area of a pixel of a slice in square millimetres, on the volume's own grid."""
+    matrix = slicesToRas(volumeNode)
+    return float(np.linalg.norm(np.cross(matrix[:3, 0], matrix[:3, 1])))
+
+
+@dataclass(frozen=True)
+class ShownSlice:
+    """Which slice of a volume a view shows.
+
+    Attributes:
+        index: slice, from 0; None where the view shows no slice as it was acquired.
+        acrossPlane: the view cuts across the slices.
+        outside: the view is parallel to the slices, but before the first or behind the last.
+    """
+
+    index: int | None
+    acrossPlane: bool = False
+    outside: bool = False
+
+
+def shownSlice(volumeNode, sliceNode) -> ShownSlice:
+    """Say which slice of a volume a view shows; a slice reaches half its thickness to both sides, a 2D image too.
+
+    Raises:
+        SceneError: the volume is under a non-linear transform.
+    """
+    toWorld, view = slicesToWorld(volumeNode), toArray(sliceNode.GetSliceToRAS())
+    normal = view[:3, 2] / np.linalg.norm(view[:3, 2])
+    if abs(float(normal @ _sliceNormal(toWorld))) < _PARALLEL:
+        return ShownSlice(None, acrossPlane=True)
+    # on the line through the middle of all slices, where a slight tilt matters least
+    center, step = toWorld @ _sliceCenter(volumeNode, 0), toWorld[:3, 2]
+    k = float(normal @ (view[:3, 3] - center[:3])) / float(normal @ step)
+    index = math.floor(k + 0.5)
+    if not 0 <= index < sliceShape(volumeNode)[0]:
+        return ShownSlice(None, outside=True)
+    return ShownSlice(index)
+
+
+def _sliceNormal(matrix: np.ndarray) -> np.ndarray:
+    """Unit vector across the slices; with shear it is not the direction from one slice to the next."""
+    normal = np.cross(matrix[:3, 0], matrix[:3, 1])
+    return normal / np.linalg.norm(normal)
+
+
+def _sliceCenter(volumeNode, k: int) -> np.ndarray:
+    """Middle of a slice as (column, row, slice, 1)."""
+    _slices, rows, columns = sliceShape(volumeNode)
+    return np.array([(columns - 1) / 2, (rows - 1) / 2, k, 1.0])
+
+
+def jumpToSlice(sliceNode, volumeNode, k: int) -> None:
+    """Move a view that is parallel to the slices to slice k, limited to those there are.
+
+    Raises:
+        SceneError: the volume is under a non-linear transform.
+    """
+    k = min(max(int(k), 0), sliceShape(volumeNode)[0] - 1)
+    point = slicesToWorld(volumeNode) @ _sliceCenter(volumeNode, k)
+    view = toArray(sliceNode.GetSliceToRAS())
+    sliceNode.SetSliceOffset(float(view[:3, 2] @ point[:3]) / float(np.linalg.norm(view[:3, 2])))
+
+
+# RAS axes (0 right, 1 anterior, 2 superior) that columns and rows of the screen run against, by the axis across the
+# slices: patient right on image left; superior or anterior up; anterior on image left in sagittal slices.
+_SCREEN_AXES = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
+
+
+def rotateViewToAcquisition(sliceNode, volumeNode) -> None:
+    """Turn a view so that it shows the volume's slices as acquired, in radiological convention, near where it was.
+
+    Oblique slices are shown along their own rows and columns, each taken as the nearest anatomical axis.
+
+    Raises:
+        SceneError: the volume is under a non-linear transform.
+    """
+    toWorld = slicesToWorld(volumeNode)
+    columns, rows, across = nearestRasAxes(toWorld)
+    k = _nearestSlice(toWorld, volumeNode, toArray(sliceNode.GetSliceToRAS())[:, 3])
+    view = np.eye(4)
+    view[:3, :3] = _screenAxes(toWorld, columns, rows, across)
+    view[:, 3] = toWorld @ _sliceCenter(volumeNode, k)
+    sliceNode.GetSliceToRAS().DeepCopy(toMatrix(view))
+    sliceNode.UpdateMatrices()
+
+
+def nearestRasAxes(matrix: np.ndarray) -> tuple[int, int, int]:
+    """The RAS axis (0 right, 1 anterior, 2 superior) that each column of a matrix runs along; all three differ.
+
+    The engine's own rule: it turns slices in this way before it looks at them.
+    """
+    across, rows, columns = _rule().nearest_ras_axes(matrix.tolist())
+    return columns, rows, across
+
+
+def _screenAxes(toWorld: np.ndarray, columns: int, rows: int, across: int) -> np.ndarray:
+    """Right, up and through the screen as columns of a (3, 3) matrix; `through` runs as in Slicer's own presets."""
+    left, up = _SCREEN_AXES[across]
+    nearest = {columns: toWorld[:3, 0], rows: toWorld[:3, 1]}
+    through = _pointing(_sliceNormal(toWorld), across, 1.0)
+    right = _pointing(nearest[left], left, -1.0)
+    upward = _pointing(np.cross(through, right), up, 1.0)
+    return np.stack([right, upward, through], axis=1)
+
+
+def _pointing(vector: np.ndarray, axis: int, sign: float) -> np.ndarray:
+    """The unit vector along a line that runs up (1) or down (-1) a RAS axis."""
+    unit = vector / np.linalg.norm(vector)
+    return unit if unit[axis] * sign >= 0 else -unit
+
+
+def _nearestSlice(toWorld: np.ndarray, volumeNode, point: np.ndarray) -> int:
+    k = float((np.linalg.inv(toWorld) @ point)[2])
+    return min(max(math.floor(k + 0.5), 0), sliceShape(volumeNode)[0] - 1)
+
+
+def sequenceItemOf(volumeNode) -> int | None:
+    """Number of the item that a sequence shows in this volume, from 0; None if it is no sequence's."""
+    scene = volumeNode.GetScene()
+    if scene is None:
+        return None
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):
+        browser = scene.GetNthNodeByClass(index, "vtkMRMLSequenceBrowserNode")
+        if browser.IsProxyNodeID(volumeNode.GetID()):
+            return browser.GetSelectedItemNumber()
+    return None

@@ -1,0 +1,271 @@
+"""Labelled image folders: the LViT layout that the published work uses, and folders of targets by finding.
+
+Knows file layouts and whose left is meant; knows nothing about models.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.json_files import parse_json
+from fasttextdiff.paths import PathText, as_path
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+LOSSY_SUFFIXES = (".jpg", ".jpeg")
+CT_ROW_ZONES = {"upper": "anterior", "middle": "middle", "lower": "posterior"}
+"""What LViT's words mean on axial CT: they were made from image rows."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One image, one finding, one true mask.
+
+    Attributes:
+        image: path of the image.
+        mask: path of the mask; 0 is background, everything else the finding. A JPEG is cut at half grey, because its
+            compression leaves other values beside every edge.
+        text: the finding; sides are the patient's.
+        modality: of the image.
+    """
+
+    image: Path
+    mask: Path
+    text: str
+    modality: Modality
+
+    @property
+    def of_finding(self) -> bool:
+        """Whether the mask is that of one finding among several, and not all that LViT's sentence tells of."""
+        return self.mask.parent.name != "labelcol"
+
+    def load_image(self) -> NDArray[np.uint8]:
+        """(h, w) or (h, w, 3)."""
+        return load_image(self.image)
+
+    def load_mask(self) -> NDArray[np.bool_]:
+        """(h, w)."""
+        return mask_of(load_image(self.mask, grey=True), self.mask)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a dataset's table, whether its files are there or not.
+
+    Attributes:
+        name: what the table calls it.
+        image: path of the image; None if it is missing.
+        mask: path of the mask; None if it is missing.
+        text: the finding; sides are the patient's.
+        modality: of the image.
+    """
+
+    name: str
+    image: Path | None
+    mask: Path | None
+    text: str
+    modality: Modality
+
+
+@dataclass(frozen=True)
+class Split:
+    """What one split of a labelled folder holds.
+
+    Attributes:
+        folder: of the split.
+        rows: of its table, in their order.
+        images: every image in the split, with a row or without.
+        laterality: whose sides the table's words mean, "image" or "patient"; None if the folder does not say.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+    images: tuple[Path, ...]
+    laterality: str | None
+
+
+def mask_of(levels: NDArray[np.uint8], path: PathText) -> NDArray[np.bool_]:
+    """Where the finding is, by the grey levels (h, w) of the mask in a file, see :class:`Target`."""
+    path = as_path(path)
+    return levels > (127 if path.suffix.lower() in LOSSY_SUFFIXES else 0)
+
+
+def load_image(path: PathText, *, grey: bool = False) -> NDArray[np.uint8]:
+    """An 8-bit picture, (h, w) if it is grey or `grey` is asked for, else (h, w, 3)."""
+    path = as_path(path)
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            if picture.mode[0] in "IF" and np.asarray(picture).max() > 255:  # Pillow would clip them to white
+                raise FastTextDiffError(f"{path} has more than 8 bits a pixel: save it with 8, windowed as it is read")
+            colour = not grey and picture.mode not in ("1", "L", "I", "I;16", "F")
+            return np.asarray(picture.convert("RGB" if colour else "L"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise FastTextDiffError(f"{path} cannot be read as an image: {error}") from error
+
+
+def load_targets(folder: PathText, split: str) -> list[Target]:
+    """All targets of a split, in the order of the table.
+
+    Args:
+        folder: holds `<Split>_Folder/{img,labelcol}` with `<Split>_text.xlsx` and `dataset.json` (LViT layout), or
+            `<split>/img` with `<split>/targets.csv` (columns Image, Mask, PromptAnatomical).
+        split: e.g. "val"; capital letters do not matter.
+
+    Raises:
+        UsageError: there is no such folder or split.
+        FastTextDiffError: a table or a file that it names is missing.
+    """
+    found = read_split(folder, split)
+    targets = []
+    for row in found.rows:
+        if row.image is None or row.mask is None:
+            raise FastTextDiffError(f"{found.folder}: the table names {row.name}, but its image or mask is missing")
+        targets.append(Target(row.image, row.mask, row.text, row.modality))
+    return targets
+
+
+def read_split(folder: PathText, split: str) -> Split:
+    """The table and the images of a split; files that the table names may be missing.
+
+    Args:
+        folder: as for :func:`load_targets`.
+        split: see there.
+
+    Raises:
+        UsageError: there is no such folder or split.
+        FastTextDiffError: the table is missing, empty or of another form.
+    """
+    folder = as_path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"there is no dataset folder {folder}")
+    lvit, by_finding = _find(folder, f"{split}_Folder"), _find(folder, split)
+    if lvit is not None:
+        found = _lvit_split(folder, lvit, split)
+    elif by_finding is not None and (by_finding / "targets.csv").is_file():
+        found = _finding_split(by_finding)
+    else:
+        raise UsageError(
+            f"{folder} has no split '{split}': looked for {split.capitalize()}_Folder/ and {split}/targets.csv"
+        )
+    if not found.rows:
+        raise FastTextDiffError(f"the table of {found.folder} has no rows")
+    return found
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """The subfolder of that name, whatever its capital letters."""
+    return next((p for p in folder.iterdir() if p.is_dir() and p.name.lower() == name.lower()), None)
+
+
+def _lvit_split(folder: Path, split_folder: Path, split: str) -> Split:
+    description = _description(folder)
+    modality = Modality(description["modality"])
+    images = _images(split_folder)
+    by_stem = {path.stem: path for path in images}
+    rows = []
+    for mask_name, sentence in _read_text_table(split_folder, split):
+        stem = _stem_of_image(mask_name, description["mask_name"])
+        names = mask_name, description["mask_name"].format(stem=stem)
+        masks = [path for path in (split_folder / "labelcol" / name for name in names) if path.is_file()]
+        text = patient_sentence(sentence, description)
+        rows.append(Row(mask_name, by_stem.get(stem), masks[0] if masks else None, text, modality))
+    return Split(split_folder, tuple(rows), images, description.get("laterality"))
+
+
+def _images(split_folder: Path) -> tuple[Path, ...]:
+    folder = split_folder / "img"
+    if not folder.is_dir():
+        raise FastTextDiffError(f"{split_folder} has no folder img")
+    return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
+
+
+def _description(folder: Path) -> dict[str, str]:
+    path = folder / "dataset.json"
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+        Modality(content["modality"]), content["mask_name"].format(stem="")
+        return dict(content)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FastTextDiffError(f"{path} cannot be used: it must give modality, mask_name and laterality") from error
+
+
+def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]]:
+    """(mask file name, sentence) by row of the Excel table, which lies inside or beside the split's folder."""
+    from openpyxl import load_workbook
+
+    for place in (split_folder, split_folder.parent):
+        found = [p for p in place.glob("*.xlsx") if p.stem.lower() == f"{split}_text".lower()]
+        if found:
+            break
+    else:
+        raise FastTextDiffError(f"{split_folder} has no {split.capitalize()}_text.xlsx")
+    wanted = f"{found[0]} must be an Excel table with the columns Image, Description"
+    try:
+        with closing(load_workbook(found[0], read_only=True)) as book:
+            header, *rows = book.active.iter_rows(values_only=True)
+    except (OSError, ValueError, LookupError, BadZipFile) as error:
+        raise FastTextDiffError(wanted) from error
+    names = [str(cell).strip() for cell in header]
+    if not {"Image", "Description"} <= set(names):
+        raise FastTextDiffError(f"{wanted}; it has {', '.join(names)}")
+    image, text = names.index("Image"), names.index("Description")
+    yield from ((str(row[image]), str(row[text] or "")) for row in rows if row[image])
+
+
+def _stem_of_image(mask_name: str, pattern: str) -> str:
+    """The image's stem for a mask's file name and a pattern like "mask_{stem}.png"; tables may name the image."""
+    prefix, _, rest = pattern.partition("{stem}")
+    return Path(mask_name).stem.removeprefix(prefix).removesuffix(rest.rpartition(".")[0])
+
+
+def patient_sentence(sentence: str, description: dict[str, str]) -> str:
+    """The sentence with the patient's sides, and anatomical words for image rows (`data/README`: laterality, zones)."""
+    text = re.sub(r"\.\.+$", ".", sentence.strip())
+    # a tile of tissue has no patient's side: its left is the picture's
+    if description.get("laterality", "image") == "image" and description.get("modality") != Modality.HISTOLOGY.value:
+        text = swap_sides(text)
+    if description.get("zones") == "image_rows":
+        text = re.sub(r"\b(upper|middle|lower)\b", lambda m: CT_ROW_ZONES[m.group(1)], text)
+    return text
+
+
+def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The picture's right part, the patient's left, split at the central column with the fewest lesion pixels."""
+    width = lesions.shape[1]
+    columns = np.arange(int(0.38 * width), int(0.62 * width) + 1)
+    off_centre = np.abs(columns - width / 2) / width
+    split = columns[np.argmin(lesions[:, columns].mean(axis=0) + 0.2 * off_centre)]
+    return np.broadcast_to(np.arange(width) >= split, lesions.shape)
+
+
+def swap_sides(text: str) -> str:
+    """Left becomes right and right becomes left, capital letters kept."""
+    swapped = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
+    return re.sub(r"\b(left|right)\b", lambda m: swapped.get(m.group(0), m.group(0)), text, flags=re.IGNORECASE)
+
+
+def _finding_split(split_folder: Path) -> Split:
+    columns = "Image", "Mask", "PromptAnatomical"
+    with (split_folder / "targets.csv").open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        if not set(columns) <= set(table.fieldnames or ()):
+            has = ", ".join(table.fieldnames or ()) or "none"
+            raise FastTextDiffError(f"{file.name} must have the columns {', '.join(columns)}; it has {has}")
+        rows = []
+        for line in table:
+            image, mask = split_folder / "img" / line["Image"], split_folder / line["Mask"]
+            there = (image if image.is_file() else None), (mask if mask.is_file() else None)
+            rows.append(Row(line["Mask"], *there, line["PromptAnatomical"], Modality.XRAY))
+    return Split(split_folder, tuple(rows), _images(split_folder), "patient")

@@ -1,0 +1,189 @@
+"""Scores a model on a labelled folder, with both Dice protocols that the literature mixes up.
+
+Knows metrics and protocols; the model is only asked for masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.evaluation.datasets import Target
+from fasttextdiff.image.volume import Modality, Source, Volume
+from fasttextdiff.paths import PathText, as_path
+from fasttextdiff.segmenter import Segmenter
+
+PROTOCOLS = ("native", "published")
+PUBLISHED_SIDE = 256
+"""Pixels of images and masks in the published protocol."""
+EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Score:
+    """One target's outcome.
+
+    Attributes:
+        image: file name of the image.
+        text: what the model was asked for.
+        dice: 2 IoU / (1 + IoU).
+        iou: (intersection + 1e-5) / (union + 1e-5).
+        truth_px: pixels of the true mask.
+        mask_px: pixels of the model's mask.
+        overlap_px: pixels of both.
+    """
+
+    image: str
+    text: str
+    dice: float
+    iou: float
+    truth_px: int
+    mask_px: int
+    overlap_px: int
+
+
+def score(image: str, text: str, mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Score:
+    """Compare two masks (h, w). An empty truth counts 1 with an empty mask and 0 with any other."""
+    overlap, union = int((mask & truth).sum()), int((mask | truth).sum())
+    iou = (overlap + EPSILON) / (union + EPSILON)
+    if not truth.any():
+        iou = float(not mask.any())
+    return Score(image, text, 2 * iou / (1 + iou), iou, int(truth.sum()), int(mask.sum()), overlap)
+
+
+def protocol_i(scores: Sequence[Score]) -> dict[str, float]:
+    """Mean over images of Dice and IoU (LViT, TextDiff, FastTextDiff)."""
+    return {"dice": float(np.mean([s.dice for s in scores])), "iou": float(np.mean([s.iou for s in scores]))}
+
+
+def protocol_p(scores: Sequence[Score]) -> dict[str, float]:
+    """Dice and IoU of all pixels of the split taken together (Ariadne's Thread, MMI-UNet); higher numbers."""
+    overlap = sum(s.overlap_px for s in scores)
+    truth, mask = sum(s.truth_px for s in scores), sum(s.mask_px for s in scores)
+    union = truth + mask - overlap
+    if union == 0:
+        return {"dice": 1.0, "iou": 1.0}
+    return {"dice": 2 * overlap / (truth + mask), "iou": overlap / union}
+
+
+def evaluate(
+    segmenter: Segmenter,
+    targets: Sequence[Target],
+    *,
+    texts: Sequence[str],
+    protocol: str = "native",
+    threshold: float | None = None,
+    keep: Callable[[Target, NDArray[np.bool_]], None] | None = None,
+) -> Iterator[Score]:
+    """Segment each target and score it.
+
+    Args:
+        segmenter: the model.
+        targets: the split.
+        texts: what to ask for, one a target; the empty text asks for everything the model finds.
+        protocol: "native" compares at the truth's own resolution. "published" is the published work's: image and mask
+            are resized to 256 px, the mask bilinearly and then > 0, which dilates it; the model sees only the small
+            image.
+        threshold: of the probability; the model's own if None.
+        keep: called with each target and its mask.
+    """
+    for target, text in zip(targets, texts, strict=True):
+        volume, truth = shown(target, protocol)
+        found = segmenter.decode(segmenter.describe(volume), [text], threshold=threshold).findings[0]
+        mask = found.mask[0]
+        if keep is not None:
+            keep(target, mask)
+        yield score(target.image.name, text, mask, truth)
+
+
+def shown(target: Target, protocol: str = "native") -> tuple[Volume, NDArray[np.bool_]]:
+    """What a protocol shows to the model, and the true mask (h, w) that it compares with.
+
+    Raises:
+        FastTextDiffError: the image or the mask cannot be read.
+        UsageError: they differ in size.
+    """
+    image, truth = target.load_image(), target.load_mask()
+    if image.shape[:2] != truth.shape:
+        raise UsageError(f"{target.mask} has {truth.shape} pixels, but its image has {image.shape[:2]}")
+    if protocol == "published":
+        image, truth = _published_image(image), _published_mask(truth)
+    return picture_volume(image, target.modality, str(target.image)), truth
+
+
+def report(scores: Sequence[Score], **run: Any) -> dict[str, Any]:
+    """The JSON content: what was run, both protocols, each image, and each text where targets are single findings."""
+    return {
+        **run,
+        "n": len(scores),
+        "n_empty": sum(s.truth_px == 0 for s in scores),
+        "protocol_i": protocol_i(scores),
+        "protocol_p": protocol_p(scores),
+        "images": [
+            {
+                "image": s.image,
+                "text": s.text,
+                "dice": s.dice,
+                "iou": s.iou,
+                "truth_px": s.truth_px,
+                "mask_px": s.mask_px,
+            }
+            for s in scores
+        ],
+    }
+
+
+def by_text(scores: Sequence[Score], targets: Sequence[Target]) -> dict[str, dict[str, float]]:
+    """Protocol I of each true text and its n; empty where every image has its own sentence."""
+    return {text: {"n": len(group), **protocol_i(group)} for text, group in groups_by_text(scores, targets).items()}
+
+
+def groups_by_text(scores: Sequence[Score], targets: Sequence[Target]) -> dict[str, list[Score]]:
+    """Scores by true text; empty where there are too many texts for a table, as every image has its own sentence."""
+    groups: dict[str, list[Score]] = {}
+    for result, target in zip(scores, targets, strict=True):
+        groups.setdefault(target.text, []).append(result)
+    return groups if len(groups) <= 12 else {}
+
+
+def picture_volume(image: NDArray[np.uint8], modality: Modality, path: str = "") -> Volume:
+    """A picture (h, w[, 3]) as a one-slice volume."""
+    return Volume(image[None], np.diag([-1.0, -1.0, 1.0, 1.0]), modality, is_planar=True, source=Source(path=path))
+
+
+def _published_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    side = (PUBLISHED_SIDE, PUBLISHED_SIDE)
+    return np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR))
+
+
+def _published_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Bilinear without anti-aliasing, as OpenCV resizes, then everything above 0."""
+    values = torch.from_numpy(mask[None, None].astype(np.float32))
+    small = functional.interpolate(values, (PUBLISHED_SIDE, PUBLISHED_SIDE), mode="bilinear", align_corners=False)
+    return (small[0, 0] > 0).numpy()
+
+
+def mask_path(folder: PathText, target: Target) -> Path:
+    """Where :func:`save_mask` writes."""
+    folder = as_path(folder)
+    path = folder / (target.mask.parent.name if target.of_finding else "") / target.mask.name
+    return path.with_suffix(".png")
+
+
+def save_mask(folder: PathText, target: Target, mask: NDArray[np.bool_]) -> None:
+    """Write a predicted mask, 0 or 255, under the true mask's file name; targets by finding keep their subfolder."""
+    from PIL import Image
+
+    path = mask_path(folder, target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path)

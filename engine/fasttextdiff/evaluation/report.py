@@ -1,0 +1,184 @@
+"""Makes a report: measures, and writes numbers, page and pictures into a new folder that appears whole or not at all.
+
+Knows the order of the steps and the files' names; what is measured and told is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.evaluation.bootstrap import DRAWS
+from fasttextdiff.evaluation.caption_baseline import CaptionBaseline, fit_baseline, score_baseline
+from fasttextdiff.evaluation.datasets import Target, load_targets
+from fasttextdiff.evaluation.metrics import Score, shown
+from fasttextdiff.evaluation.report_measure import Case, measure, report_texts
+from fasttextdiff.evaluation.report_numbers import report_numbers
+from fasttextdiff.evaluation.report_page import PIXEL_CURVES, PRESENCE_CURVE, page_blocks
+from fasttextdiff.evaluation.report_pictures import case_picture, reliability_svg
+from fasttextdiff.io.atomic import check_new_folder, whole_folder
+from fasttextdiff.paths import PathText, as_path
+from fasttextdiff.render.blocks import to_html, to_markdown
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.version import __version__
+
+SEED = 0
+EXTREMES = 6
+"""Worst cases shown, and best."""
+
+Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], object]]]
+"""`progress(what, unit)` gives a function that is told (done, total)."""
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """What is to be reported.
+
+    Attributes:
+        dataset: a labelled folder, see :func:`datasets.load_targets`.
+        split: its split.
+        command: the command line, for the page.
+        every: only every so manieth target is asked for.
+        samples: noise samples for uncertainties, 2 or more.
+        threshold: of the probability; the model's own if None.
+        pictures: whether cases are shown as pictures.
+    """
+
+    dataset: Path
+    split: str
+    command: str
+    every: int
+    samples: int
+    threshold: float | None
+    pictures: bool
+
+
+def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: PathText, progress: Progress) -> None:
+    """Measure, and write report.json, report.md, report.html and the pictures.
+
+    Args:
+        load: gives the model; called when the data set has been found to be there.
+        request: what to measure.
+        folder: must not exist, or be empty.
+        progress: shows how far the steps are.
+
+    Raises:
+        UsageError: the folder is in the way, or there is no such data set or split.
+        FastTextDiffError: an image or mask cannot be read, or the report cannot be written.
+    """
+    folder = as_path(folder)
+    check_new_folder(folder)
+    whole_split = load_targets(request.dataset, request.split)
+    texts = {mode: lines[:: request.every] for mode, lines in report_texts(whole_split, SEED).items()}
+    targets = whole_split[:: request.every]
+    segmenter = load()
+    baseline = _caption_baseline(request, targets, progress)
+    with progress("evaluating", "masks") as advance:
+        measured = measure(
+            segmenter, targets, texts, samples=request.samples, threshold=request.threshold, progress=advance
+        )
+    content = {"run": _run(segmenter, request), **report_numbers(measured, baseline, seed=SEED)}
+    with whole_folder(folder) as temporary:
+        if request.pictures:
+            content["pictures"] = _draw_cases(segmenter, measured.cases, request.threshold, temporary)
+        _draw_curves(content, temporary)
+        _write_text(temporary / "report.json", json.dumps(content, indent=1) + "\n")
+        blocks = page_blocks(content)
+        _write_text(temporary / "report.md", to_markdown(blocks))
+        _write_text(temporary / "report.html", to_html(blocks))
+
+
+def _caption_baseline(
+    request: ReportRequest, targets: Sequence[Target], progress: Progress
+) -> tuple[CaptionBaseline, list[Score]] | None:
+    """The baseline learnt from the Train split; None where there is no other split than the one reported."""
+    if request.split.lower() == "train":
+        return None
+    try:
+        training = load_targets(request.dataset, "train")
+    except UsageError:  # there is no such split
+        return None
+    with progress("averaging", "training masks") as advance:
+        baseline = fit_baseline(training, advance)
+    return baseline, score_baseline(baseline, targets)
+
+
+def _run(segmenter: Segmenter, request: ReportRequest) -> dict[str, Any]:
+    """What was run, on what, with what."""
+    import diffusers
+    import transformers
+
+    info = segmenter.pipeline.info
+    gpu = f" ({torch.cuda.get_device_name(segmenter.device)})" if segmenter.device.type == "cuda" else ""
+    return {
+        "command": request.command,
+        "model": info.name,
+        "weights_sha256": info.weights_sha256,
+        "licence": info.licence,
+        "dataset": request.dataset.resolve().name,
+        "split": request.split,
+        "every": request.every,
+        "threshold": info.threshold if request.threshold is None else request.threshold,
+        "presence_threshold": info.presence_threshold,
+        "samples": request.samples,
+        "seed": SEED,
+        "draws": DRAWS,
+        "device": f"{segmenter.device}{gpu}",
+        "dtype": segmenter.dtype_name,
+        "versions": {
+            "fasttextdiff": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "diffusers": diffusers.__version__,
+            "numpy": np.__version__,
+        },
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _draw_cases(
+    segmenter: Segmenter, cases: Sequence[Case], threshold: float | None, folder: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """Pictures of the worst cases and of the best, which are asked once more rather than all masks kept."""
+    order = sorted(cases, key=lambda case: case.by_text["true"].dice)
+    half = min(EXTREMES, (len(order) + 1) // 2)
+    chosen = {"worst": order[:half], "best": order[half:][-half:][::-1]}
+    return {
+        name: [
+            _draw_case(segmenter, case, threshold, folder / f"{name}-{number}.jpg")
+            for number, case in enumerate(group, 1)
+        ]
+        for name, group in chosen.items()
+    }
+
+
+def _draw_case(segmenter: Segmenter, case: Case, threshold: float | None, path: Path) -> dict[str, Any]:
+    volume, truth = shown(case.target)
+    mask = segmenter.decode(segmenter.describe(volume), [case.target.text], threshold=threshold).findings[0].mask[0]
+    case_picture(case.target.load_image(), truth, mask).save(path, "JPEG", quality=85)
+    true = case.by_text["true"]
+    return {"file": path.name, "image": true.image, "text": true.text, "dice": true.dice}
+
+
+def _draw_curves(content: dict[str, Any], folder: Path) -> None:
+    numbers = content["calibration"]
+    pixels = {"all pixels": numbers["pixels"]["bins"], "near the predicted border": numbers["pixels_at_border"]["bins"]}
+    _write_text(folder / PIXEL_CURVES, reliability_svg(pixels, "mean probability", "share in the true mask"))
+    if content["sides"] is not None:
+        presence = {"questions for one side": content["sides"]["presence"]["bins"]}
+        _write_text(folder / PRESENCE_CURVE, reliability_svg(presence, "mean presence", "share with lesions there"))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,269 @@
+"""Voxels to what the denoiser sees, and probabilities back onto the slice.
+
+Knows windows, sizes and aspect ratios; knows nothing about files or networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from fasttextdiff.image.orientation import DisplayPlane, in_standard_order
+from fasttextdiff.image.volume import Modality, Volume
+
+Window = tuple[float, float]
+"""(level, width) in the voxels' own units (DICOM PS3.3 C.11.2.1.2)."""
+
+
+BODY_ABOVE = -300
+"""Hounsfield units; skin, fat and muscle are denser, air, lung and blankets are not."""
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images of one modality reach the model; the same in training and in use.
+
+    Attributes:
+        size: pixels of the longer side of the model's input; for tiled images, the side of a tile.
+        window: fixed (level, width), for modalities with absolute units; None for `percentiles` of the whole volume.
+        percentiles: darkest and brightest percentile shown when there is no fixed window.
+        tiled: whether images larger than `size` are covered by overlapping tiles at full resolution instead of being
+            shrunk.
+        enlarge_to: for tiled images, pixels of the longer side to which smaller images are enlarged first, because what
+            is a few pixels wide gets lost in the network; 0 for never.
+        crop_to_body: whether slices of a CT are cut to the body's bounding box first, without the air and the table
+            around it; nothing is found outside.
+    """
+
+    size: int
+    window: Window | None = None
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    tiled: bool = False
+    enlarge_to: int = 0
+    crop_to_body: bool = False
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Settings for every modality; `other` serves those that are not listed.
+
+    Attributes:
+        settings: by modality; `Modality.OTHER` must be there.
+        channel_order: "rgb", or "bgr" for heads trained by the published code, which never converts what OpenCV reads.
+    """
+
+    settings: Mapping[Modality, ImageSettings]
+    channel_order: str = "rgb"
+
+    def __post_init__(self) -> None:
+        """Refuse settings that leave an image without an answer."""
+        if Modality.OTHER not in self.settings:
+            raise ValueError("preprocessing needs settings for 'other' modalities")
+        if self.channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"channel_order is 'rgb' or 'bgr', not {self.channel_order!r}")
+
+    def of(self, modality: Modality) -> ImageSettings:
+        """The settings for a modality."""
+        return self.settings.get(modality, self.settings[Modality.OTHER])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "channel_order": self.channel_order,
+            "settings": {modality.value: asdict(setting) for modality, setting in self.settings.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of :meth:`to_dict`."""
+        settings = {Modality(name): _settings_from(values) for name, values in data["settings"].items()}
+        return cls(settings, data.get("channel_order", "rgb"))
+
+
+def _settings_from(values: Mapping[str, Any]) -> ImageSettings:
+    window = values.get("window")
+    low, high = values.get("percentiles", (0.5, 99.5))
+    return ImageSettings(
+        size=int(values["size"]),
+        window=None if window is None else (float(window[0]), float(window[1])),
+        percentiles=(float(low), float(high)),
+        tiled=bool(values.get("tiled", False)),
+        enlarge_to=int(values.get("enlarge_to", 0)),
+        crop_to_body=bool(values.get("crop_to_body", False)),
+    )
+
+
+def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
+    """The window for a volume: never the DICOM or display window, which is often chosen for other tissue.
+
+    A picture of a modality with absolute units (a CT slice saved as PNG) has been windowed by whoever saved it: its
+    eight bits are taken as they are. Any other picture of a CT is in Hounsfield units, as `Volume` says.
+
+    Returns:
+        None for colour images, which keep the range of their voxel type.
+    """
+    if volume.is_color:
+        return None
+    if settings.window and volume.is_planar and volume.array.dtype == np.uint8:
+        return 127.5, 255.0
+    if settings.window:
+        return settings.window
+    values = in_standard_order(volume, volume.array)
+    if volume.padding is not None:
+        values = values[~in_standard_order(volume, volume.padding)]
+    return percentile_window(values, settings.percentiles)
+
+
+def percentile_window(array: NDArray[np.generic], percentiles: tuple[float, float]) -> Window:
+    """(level, width) that spans two percentiles of the voxels; the width is 1 for a constant image."""
+    step = max(1, array.size // 2_000_000)  # two million voxels fix a percentile to well under one grey level
+    low, high = np.percentile(array.flat[::step].astype(np.float64), percentiles)
+    return float((low + high) / 2), float(high - low) or 1.0
+
+
+def apply_window(array: NDArray[np.generic], window: Window | None) -> NDArray[np.float32]:
+    """Voxels to [0, 1] float32; without a window the range of an integer type, or [0, 1] clipped for floats."""
+    if window is None:
+        top = float(np.iinfo(str(array.dtype)).max) if array.dtype.kind in "iu" else 1.0
+        return np.clip(array.astype(np.float32) / np.float32(top), 0, 1)
+    level, width = window
+    return np.clip((array.astype(np.float32) - np.float32(level - width / 2)) / np.float32(width), 0, 1)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a slice is fitted into the model's input.
+
+    It is resized with its physical aspect ratio kept, then padded on the right and bottom.
+
+    Attributes:
+        source: (rows, columns) of the slice.
+        resized: (rows, columns) after resizing.
+        padded: (rows, columns) of the model's input.
+    """
+
+    source: tuple[int, int]
+    resized: tuple[int, int]
+    padded: tuple[int, int]
+
+    @classmethod
+    def of(cls, source: tuple[int, int], spacing: tuple[float, float], size: int, multiple: int) -> Fit:
+        """Fit a slice so that its physically longer side has `size` pixels.
+
+        Args:
+            source: (rows, columns).
+            spacing: (row, column) distance in mm, or any common unit.
+            size: pixels of the longer side.
+            multiple: rows and columns of the input must be multiples of this.
+        """
+        extent = (source[0] * spacing[0], source[1] * spacing[1])
+        scale = size / max(extent)
+        resized = (max(1, round(extent[0] * scale)), max(1, round(extent[1] * scale)))
+        return cls(source, resized, (_round_up(resized[0], multiple), _round_up(resized[1], multiple)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, C, *source) to (N, C, *padded); anti-aliased; the border is repeated."""
+        if tuple(image.shape[2:]) != self.resized:
+            image = functional.interpolate(image, self.resized, mode="bilinear", align_corners=False, antialias=True)
+        bottom, right = self.padded[0] - self.resized[0], self.padded[1] - self.resized[1]
+        return functional.pad(image, (0, right, 0, bottom), mode="replicate")
+
+    def inverse(self, logits: Tensor) -> Tensor:
+        """(N, C, h, w), a map of the whole padded input at any resolution, to (N, C, *source), bilinear."""
+        if tuple(logits.shape[2:]) != self.padded:
+            logits = functional.interpolate(logits, self.padded, mode="bilinear", align_corners=False)
+        inside = logits[:, :, : self.resized[0], : self.resized[1]]
+        if self.resized == self.source:
+            return inside
+        return functional.interpolate(inside, self.source, mode="bilinear", align_corners=False)
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def to_model_range(image: NDArray[np.float32], channel_order: str) -> Tensor:
+    """(N, h, w) or (N, h, w, 3) in [0, 1] to (N, 3, h, w) in [-1, 1] (2x - 1; grey is repeated)."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image))
+    tensor = tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor[:, None].expand(-1, 3, -1, -1)
+    if channel_order == "bgr":
+        tensor = tensor.flip(1)
+    return tensor * 2 - 1
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A square window of a large slice.
+
+    Attributes:
+        row: first row.
+        column: first column.
+        height: rows.
+        width: columns.
+    """
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns, as an index of an array."""
+        return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
+
+
+def body_tile(volume: Volume, display: DisplayPlane) -> Tile:
+    """The part of a CT's displayed slices that holds the body; the same whatever way the slices follow each other."""
+    stack = display.to_display(volume.array)
+    return body_box(stack if display.ascending else stack[::-1])
+
+
+def body_box(stack: NDArray[np.generic]) -> Tile:
+    """The bounding box of the body over all slices of a CT; the whole slice if no body can be told.
+
+    Args:
+        stack: (slices, rows, columns) in Hounsfield units; some of the slices are looked at, in the order given.
+    """
+    from scipy import ndimage
+
+    rows, columns = stack.shape[1:]
+    whole = Tile(0, 0, rows, columns)
+    every = max(1, len(stack) // 16)  # a few slices are enough to see where the body lies
+    solid = ndimage.binary_opening(stack[::every].max(axis=0) > BODY_ABOVE, iterations=3)
+    parts, count = ndimage.label(solid)
+    if count == 0:
+        return whole
+    largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
+    vertical, horizontal = ndimage.find_objects(parts)[largest - 1]
+    top, left = max(0, vertical.start - 2), max(0, horizontal.start - 2)
+    bottom, right = min(rows, vertical.stop + 2), min(columns, horizontal.stop + 2)
+    if min(bottom - top, right - left) < min(rows, columns) / 4:
+        return whole
+    return Tile(top, left, bottom - top, right - left)
+
+
+def tiles(shape: tuple[int, int], side: int, overlap: float = 0.25) -> list[Tile]:
+    """Tiles that cover `shape`, evenly spread, neighbours sharing at least `overlap` of a side; one if it fits."""
+    rows, columns = (_starts(extent, side, overlap) for extent in shape)
+    return [Tile(r, c, min(side, shape[0]), min(side, shape[1])) for r in rows for c in columns]
+
+
+def _starts(extent: int, side: int, overlap: float) -> list[int]:
+    if extent <= side:
+        return [0]
+    count = -(-(extent - side) // int(side * (1 - overlap))) + 1
+    return [round(k * (extent - side) / (count - 1)) for k in range(count)]
+
+
+def tile_weight(height: int, width: int) -> Tensor:
+    """Weight (height, width) of a tile's logits in a blend: 1 in the middle, falling linearly towards the border."""
+    rows, columns = (1 - (2 * (torch.arange(n) + 0.5) / n - 1).abs() for n in (height, width))
+    return torch.outer(rows, columns).clamp_min(1e-3)

@@ -1,0 +1,4 @@
+"""Reads images and writes results, in every format.
+
+Knows files; knows no networks.
+"""

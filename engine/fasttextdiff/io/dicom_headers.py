@@ -1,0 +1,393 @@
+"""Reads DICOM headers: which images there are, how they are stored and where they lie in the patient.
+
+Knows nothing about pixels themselves, and nothing about what makes up a stack.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fasttextdiff.dicom_codestreams import require_possible_deflated
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.dicom_encoding import Encoding, parse_encoding, require_possible_size
+
+# Modality (0008,0060), PS3.3 C.7.3.1.1.1
+_MODALITIES = {
+    "CT": Modality.CT,
+    "MR": Modality.MR,
+    "SM": Modality.HISTOLOGY,
+    **dict.fromkeys(("CR", "DX", "MG", "RF", "XA", "PX", "IO"), Modality.XRAY),
+}
+# Objects with pixels that are no picture of a patient, by the name of their SOP class; anonymisers drop modalities.
+_NOT_IMAGES = ("Segmentation", "Dose")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+# What differs between acquisitions that a scanner or an archive put into one series.
+_ACQUISITIONS = (
+    "AcquisitionNumber",
+    "AcquisitionUID",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "ConvolutionKernel",
+    "KVP",
+    "EchoTime",
+    "NominalPercentageOfCardiacPhase",
+    "ImageType",
+)
+# In MR, every other slice may be acquired in a second pass.
+_ACQUISITIONS_OF_CT = ("AcquisitionTime", "AcquisitionDateTime")
+_LISTED = 10
+_LARGEST = 1e6
+"""No distance in millimetres and no value of a pixel's scale is larger."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice's place in the patient: Image Plane module (PS3.3 C.7.6.2) or functional groups (C.7.6.16.2).
+
+    Attributes:
+        name: file name, with the frame number in multi-frame objects: what an error calls this slice.
+        file: path of the file.
+        frame: number of the frame in the file, from 1.
+        instance_uid: SOP Instance UID (0008,0018) of the file.
+        size: Rows and Columns.
+        position: Image Position (0020,0032), LPS millimetres; None for projections and films.
+        orientation: Image Orientation (0020,0037): row direction, then column direction.
+        spacing: Pixel Spacing (0028,0030): between rows, between columns; None if not given.
+        thickness: Spacing Between Slices (0018,0088), else Slice Thickness (0018,0050), in mm; None if not given.
+        rescale: Rescale Slope (0028,1053) and Intercept (0028,1052); None unless both are given.
+        unit: Rescale Type (0028,1054).
+        acquired: what tells acquisitions of one series apart, by keyword, as text.
+    """
+
+    name: str
+    file: str
+    frame: int
+    instance_uid: str
+    size: tuple[int, int]
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    thickness: float | None
+    rescale: tuple[float, float] | None
+    unit: str
+    acquired: tuple[tuple[str, str], ...]
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the slice has a place in the patient."""
+        return self.position is not None and self.orientation is not None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is read of a file before its pixels.
+
+    Attributes:
+        path: of the file.
+        modality: Modality (0008,0060).
+        kind: name of the SOP class, or the modality.
+        series_uid: Series Instance UID (0020,000E).
+        series_number: Series Number (0020,0011).
+        description: Series Description (0008,103E).
+        study_uid: Study Instance UID (0020,000D).
+        frame_of_reference_uid: Frame of Reference UID (0020,0052).
+        patient_orientation: Patient Orientation (0020,0020), as it is.
+        view: View Position (0018,5101).
+        in_acquisition: Images in Acquisition (0020,1002); 0 if not given.
+        encoding: None where there are no pixels.
+        planes: one a frame; none where there are no pixels.
+    """
+
+    path: Path
+    modality: str
+    kind: str
+    series_uid: str
+    series_number: str
+    description: str
+    study_uid: str
+    frame_of_reference_uid: str
+    patient_orientation: tuple[str, ...]
+    view: str
+    in_acquisition: int
+    encoding: Encoding | None
+    planes: tuple[Plane, ...]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the file holds pixels of a patient (no segmentation, dose, structure set, report or directory)."""
+        return bool(self.planes) and shows_a_patient(self.kind)
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether voxels are to be Hounsfield units."""
+        return self.shows is Modality.CT
+
+    @property
+    def shows(self) -> Modality | None:
+        """The kind of image; None if nothing says so. Anonymisers drop the modality, not the SOP class."""
+        return Modality.CT if not self.modality and "CT Image" in self.kind else modality_of(self.modality)
+
+    @property
+    def states_hounsfield(self) -> bool:
+        """Whether the header gives the way to Hounsfield units for all frames."""
+        return all(plane.rescale is not None and plane.unit in ("", "HU") for plane in self.planes)
+
+
+def shows_a_patient(kind: str) -> bool:
+    """Whether objects with pixels are pictures of a patient, by the name of their SOP class: not masks, not dose."""
+    return not any(word in kind for word in _NOT_IMAGES)
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its content: "DICM" after a preamble of 128 bytes (PS3.10 7.1)."""
+    with path.open("rb") as file:
+        return starts_like_dicom(file)
+
+
+def starts_like_dicom(file: BinaryIO) -> bool:
+    """As :func:`looks_like_dicom`, of an open file, which is left at its beginning."""
+    start = file.read(132)
+    file.seek(0)
+    return start[128:] == b"DICM"
+
+
+def modality_of(tag: str) -> Modality | None:
+    """The modality for a DICOM Modality (0008,0060); None where it says nothing about the kind of image."""
+    return None if tag in ("", "OT") else _MODALITIES.get(tag, Modality.OTHER)
+
+
+# --- headers ---------------------------------------------------------------------------------------------------------
+
+
+def series_files(path: Path) -> tuple[list[Path], list[str]]:
+    """All DICOM files at or below the path, and a note on files that may be lost slices."""
+    if not path.is_dir():
+        return [path] if looks_like_dicom(path) else [], []
+    dicom: list[Path] = []
+    others: list[Path] = []
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        (dicom if looks_like_dicom(file) else others).append(file)
+    lost = lost_slices(dicom, others)
+    if not lost:
+        return dicom, []
+    names = ", ".join(file.name for file in lost[:5]) + (", ..." if len(lost) > 5 else "")
+    return dicom, [f"{len(lost)} files beside the images cannot be read as DICOM ({names}): slices may be missing"]
+
+
+def lost_slices(dicom: Sequence[Path], others: Sequence[Path]) -> list[Path]:
+    """Files that are not DICOM, but lie in a folder of DICOM files and are named like them: cut short or damaged."""
+    named = {(file.parent, _kind_of_name(file)) for file in dicom}
+    folders = {file.parent for file in dicom}
+    return [
+        file
+        for file in others
+        if file.parent in folders
+        and not file.name.startswith(".")
+        and file.name.upper() != "DICOMDIR"
+        and ((file.parent, _kind_of_name(file)) in named or file.suffix.lower() in DICOM_ENDINGS)
+    ]
+
+
+def _kind_of_name(file: Path) -> str:
+    """What names of one series have in common: their ending, unless that is a number, as in UIDs and IM001."""
+    ending = file.suffix.lower()
+    return "" if ending[1:].isdigit() or " " in ending else ending
+
+
+def image_headers(path: Path, files: Sequence[Path]) -> tuple[list[Header], list[str]]:
+    """Headers of the files that hold images, and a note on those that do not.
+
+    Raises:
+        FastTextDiffError: there is no image, or a header is damaged or announces what cannot be.
+    """
+    headers = [_read_header(file) for file in files]
+    images = [header for header in headers if header.is_image]
+    others = Counter(header.kind for header in headers if not header.is_image)
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+    if not images and others:
+        raise FastTextDiffError(f"{path}: holds no DICOM image, only {found}; give the images that it belongs to")
+    if not images:
+        raise FastTextDiffError(f"{path}: no DICOM image found here; other formats are read file by file")
+    return images, [f"ignored DICOM files that are not images: {found}"] if others else []
+
+
+def _read_header(path: Path) -> Header:
+    import pydicom
+
+    try:
+        require_possible_deflated(path)
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        header = _parse_header(path, dataset)
+    except FastTextDiffError as problem:
+        raise FastTextDiffError(f"{path}: {problem}") from problem
+    except Exception as problem:  # pydicom raises whatever its parsers raise
+        raise FastTextDiffError(f"{path}: the DICOM header is damaged; copy or export the file again") from problem
+    if not header.kind and not header.planes:
+        raise FastTextDiffError(f"{path}: the DICOM file is cut short; copy or export it again")
+    return header
+
+
+def _parse_header(path: Path, dataset: Any) -> Header:
+    sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    modality = str(dataset.get("Modality") or "")
+    has_pixels = bool(dataset.get("Rows") and dataset.get("Columns"))
+    kind = sop_class.name if sop_class else modality
+    if has_pixels and shows_a_patient(kind):
+        require_possible_size(dataset, path.stat().st_size)
+    orientation = dataset.get("PatientOrientation") or ()
+    return Header(
+        path=path,
+        modality=modality,
+        kind=kind,
+        series_uid=str(dataset.get("SeriesInstanceUID") or ""),
+        series_number=str(dataset.get("SeriesNumber") or ""),
+        description=" ".join(str(dataset.get("SeriesDescription") or "").split()),
+        study_uid=str(dataset.get("StudyInstanceUID") or ""),
+        frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID") or ""),
+        patient_orientation=(orientation,) if isinstance(orientation, str) else tuple(map(str, orientation)),
+        view=str(dataset.get("ViewPosition") or "").strip().upper(),
+        in_acquisition=_count(dataset.get("ImagesInAcquisition")),
+        encoding=parse_encoding(dataset) if has_pixels and shows_a_patient(kind) else None,
+        planes=_parse_planes(path, dataset) if has_pixels else (),
+    )
+
+
+def _parse_planes(path: Path, dataset: Any) -> tuple[Plane, ...]:
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if groups:
+        shared = dataset.get("SharedFunctionalGroupsSequence")
+        flat = [_flatten(frame, shared[0] if shared else {}) for frame in groups]
+    elif frames > 1:
+        # one position cannot place several frames; what they stand for is the same for all
+        flat = [{word: dataset.get(word) for word in ("RescaleSlope", "RescaleIntercept", "RescaleType")}] * frames
+    else:
+        flat = [dataset]
+    names = [path.name] if len(flat) == 1 else [f"{path.name} frame {n + 1}" for n in range(len(flat))]
+    return tuple(_parse_plane(path, n + 1, names[n], dataset, place) for n, place in enumerate(flat))
+
+
+def _flatten(frame: Any, shared: Any) -> dict[str, Any]:
+    """Attributes of a frame's functional groups, its own before the shared ones (PS3.3 C.7.6.16.1)."""
+    flat: dict[str, Any] = {}
+    for group in (shared, frame):
+        for macro in (
+            "PlanePositionSequence",
+            "PlaneOrientationSequence",
+            "PixelMeasuresSequence",
+            "PixelValueTransformationSequence",
+            "FrameContentSequence",
+        ):
+            for item in group.get(macro) or ():
+                flat.update((element.keyword, element.value) for element in item)
+    return flat
+
+
+def _parse_plane(path: Path, frame: int, name: str, dataset: Any, place: Any) -> Plane:
+    return Plane(
+        name=name,
+        file=str(path),
+        frame=frame,
+        instance_uid=str(dataset.get("SOPInstanceUID") or ""),
+        size=(int(dataset.Rows), int(dataset.Columns)),
+        position=_numbers("Image Position", place.get("ImagePositionPatient"), 3),
+        orientation=_numbers("Image Orientation", place.get("ImageOrientationPatient"), 6),
+        spacing=_numbers("Pixel Spacing", place.get("PixelSpacing"), 2),
+        thickness=_thickness(place),
+        rescale=_rescale(place),
+        unit=str(place.get("RescaleType") or "").strip().upper(),
+        acquired=_acquired(place, dataset),
+    )
+
+
+def _acquired(place: Any, dataset: Any) -> tuple[tuple[str, str], ...]:
+    words = [*_ACQUISITIONS, *(_ACQUISITIONS_OF_CT if dataset.get("Modality") == "CT" else ())]
+    return tuple((word, str(value)) for word in words if (value := _either(place, dataset, word)))
+
+
+def _either(place: Any, dataset: Any, word: str) -> Any:
+    value = place.get(word)
+    return dataset.get(word) if value is None else value
+
+
+def _thickness(place: Any) -> float | None:
+    for word in ("SpacingBetweenSlices", "SliceThickness"):
+        value = place.get(word)
+        thickness = 0.0 if value in (None, "") else abs(_number(word, value))
+        if thickness:
+            return thickness
+    return None
+
+
+def _rescale(place: Any) -> tuple[float, float] | None:
+    """Slope and intercept (PS3.3 C.11.1.1.2); half of them says nothing."""
+    slope, intercept = place.get("RescaleSlope"), place.get("RescaleIntercept")
+    numbers = [_number("Rescale", value) for value in (slope, intercept) if value not in (None, "")]
+    if slope not in (None, "") and numbers[0] == 0:
+        raise FastTextDiffError("its Rescale Slope is 0, which leaves nothing to see; export the image again")
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+
+
+def _count(value: Any) -> int:
+    try:
+        return max(0, int(value or 0))
+    except (TypeError, ValueError):
+        return 0
+
+
+def _number(name: str, value: Any) -> float:
+    """A decimal string (PS3.5 6.2, DS) as a number; libraries take 1 or 0 for what is none."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or abs(number) > _LARGEST:
+        raise FastTextDiffError(f"its {name} {str(value)!r} is no usable number; export the image again")
+    return number
+
+
+def _numbers(name: str, value: Any, count: int) -> tuple[float, ...] | None:
+    """A multi-valued attribute as numbers; None if absent or empty.
+
+    Raises:
+        FastTextDiffError: one of them is no number.
+        ValueError: there are more or less.
+    """
+    if value is None or value == "" or (not isinstance(value, str) and len(value) == 0):
+        return None
+    values = [value] if isinstance(value, str) else list(value)
+    numbers = tuple(_number(name, number) for number in values)
+    if len(numbers) != count:
+        raise ValueError(f"expected {count} numbers, got {value}")
+    return numbers
+
+
+# --- which series ----------------------------------------------------------------------------------------------------
+
+
+def choose_series(path: Path, headers: list[Header], series_uid: str | None) -> list[Header]:
+    """The headers of the one series that was asked for, or of the only one there is."""
+    series: dict[str, list[Header]] = {}
+    for header in headers:
+        series.setdefault(header.series_uid, []).append(header)
+    if series_uid is None and len(series) == 1:
+        return headers
+    if series_uid in series:
+        return series[series_uid]
+    listing = "; ".join(_describe_series(uid, found) for uid, found in list(series.items())[:_LISTED])
+    listing += "; ..." if len(series) > _LISTED else ""
+    if series_uid is None:
+        raise UsageError(f"{path}: {len(series)} image series; choose one with --series UID: {listing}")
+    raise UsageError(f"{path}: no image series {series_uid}; there is {listing}")
+
+
+def _describe_series(uid: str, headers: list[Header]) -> str:
+    first = headers[0]
+    images = sum(len(header.planes) for header in headers)
+    return f"no. {first.series_number or '?'} '{first.description}' {first.modality}, {images} images, UID {uid or '?'}"

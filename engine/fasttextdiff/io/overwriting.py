@@ -1,0 +1,134 @@
+"""Keeps results from being written over the images they are made of. Knows files and names, not what is in them."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.io.json_files import parse_json
+
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP classes (PS3.4 B.5) of Segmentation and Label Map Segmentation Storage."""
+_SIDECARS = (".json", ".bval", ".bvec", ".hdr", ".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
+_HEADER_BYTES = 1 << 20
+_OWN_RECORDS = ({"findings", "provenance"}, {"image", "files"})
+"""Keys of the `.json` beside a label map: the engine's, and that of the module in 3D Slicer."""
+
+
+def require_apart(outputs: Iterable[Path], inputs: Iterable[Path], what: str = "the image to be segmented") -> None:
+    """Refuse outputs that are one of the inputs, or one another, under whatever name.
+
+    Links, other spellings of a path, and names that differ in capital letters or Unicode form alone are the same file.
+    An output may never replace a DICOM image either, whichever it belongs to.
+
+    Raises:
+        UsageError: an output must not be written.
+    """
+    taken: dict[object, str] = {}
+    for path in inputs:
+        taken |= dict.fromkeys(_identities(path), f"it is {path}, which belongs to {what}")
+    for output in outputs:
+        mine = _identities(output)
+        reason = next((taken[one] for one in mine if one in taken), None) or _why_precious(output)
+        if reason:
+            raise UsageError(f"cannot write {output}: {reason}; choose another name")
+        taken |= dict.fromkeys(mine, "two outputs would be this one file")
+
+
+def require_own_record(path: Path) -> None:
+    """Refuse to replace a `.json` that was not written here, such as the sidecar of an image in BIDS.
+
+    Raises:
+        UsageError: there is such a file.
+    """
+    if not path.exists():
+        return
+    content: Any = None
+    with suppress(OSError, ValueError):
+        content = parse_json(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or not any(keys <= set(content) for keys in _OWN_RECORDS):
+        raise UsageError(
+            f"cannot write {path}: it is there already and is not the record of a result; choose another name"
+        )
+
+
+def files_of(image: Path) -> list[Path]:
+    """The files that an image consists of, and those beside it that carry its name.
+
+    Args:
+        image: a file; of a folder, whose DICOM files are known once they are read, there are none.
+    """
+    if image.is_dir():
+        return []
+    stem = re.sub(r"(\.nii|\.img|\.raw)?\.gz$|\.[^.]*$", "", image.name, flags=re.IGNORECASE)
+    beside = [image.with_name(stem + ending) for ending in _SIDECARS]
+    return [image, *data_files(image), *(path for path in beside if path.exists())]
+
+
+def data_files(header: Path) -> list[Path]:
+    """The files that hold the voxels of a NRRD or MetaImage header; empty where they lie in the header's own file."""
+    name = header.name.lower()
+    key = {".nhdr": "datafile:", ".nrrd": "datafile:", ".mhd": "elementdatafile=", ".mha": "elementdatafile="}.get(
+        name[-5:] if name.endswith((".nhdr", ".nrrd")) else name[-4:]
+    )
+    if key is None or not header.is_file():
+        return []
+    with header.open("rb") as file:
+        lines = [line.decode("utf-8", "surrogateescape").strip() for line in file.read(_HEADER_BYTES).split(b"\n")]
+    for number, line in enumerate(lines):
+        if re.sub(r"\s", "", line).lower().startswith(key):
+            return [header.parent / one for one in _named(re.split(r"[:=]", line, maxsplit=1)[1], lines[number + 1 :])]
+        if not line and key == "datafile:":  # the end of a NRRD header
+            break
+    return []
+
+
+def _named(value: str, following: Sequence[str]) -> list[str]:
+    """File names from what stands behind the key: one name, LIST, or a pattern with first, last and step."""
+    words = value.split()
+    if not words or words[0].upper() == "LOCAL":
+        return []
+    if words[0].upper() == "LIST":
+        return [line for line in following if line]
+    if "%" in words[0] and len(words) > 2:
+        with suppress(TypeError, ValueError):
+            first, last, step = (int(number) for number in (*words[1:4], "1")[:3])
+            return [words[0] % number for number in range(first, last + (1 if step > 0 else -1), step)[:100_000]]
+    return [value.strip()]
+
+
+def _identities(path: Path) -> set[object]:
+    """What two names of one file share: the place, and where it exists the file system's own number for it."""
+    place = unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
+    found: set[object] = {place}
+    with suppress(OSError, ValueError):
+        status = path.stat()
+        found.add((status.st_dev, status.st_ino))
+    return found
+
+
+def _why_precious(path: Path) -> str:
+    """Why an existing file may not be replaced whatever is asked; empty if it may."""
+    with suppress(OSError):
+        if path.is_file() and _is_dicom_image(path):
+            return "there is a DICOM file of this name that is no segmentation"
+    return ""
+
+
+def _is_dicom_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return False
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+        return str(header.get("SOPClassUID", "")) not in _SEGMENTATIONS
+    except Exception:  # damaged, but somebody's DICOM all the same
+        return True

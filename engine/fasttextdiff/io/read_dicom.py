@@ -1,0 +1,191 @@
+"""Reads DICOM images: one series of slices, one multi-frame object, or one projection, placed in the patient.
+
+Knows nothing about other formats, and does not judge what the voxels show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.image.volume import Modality, Source
+from fasttextdiff.io.dicom_headers import Header, Plane, choose_series, image_headers, series_files
+from fasttextdiff.io.dicom_pixels import blackened, decode, itk_ijk_to_ras, padding_of
+from fasttextdiff.io.dicom_projection import directions_of, projection_notes
+from fasttextdiff.io.dicom_stack import read_stack
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Voxels as a format's decoder found them, before the clean-up that all formats share.
+
+    Attributes:
+        array: (k, j, i) or (k, j, i, 3).
+        ijk_to_ras: 4x4, voxel index to millimetres.
+        modality: what the file says; None if it does not.
+        is_planar: one image without a position in the patient.
+        source: provenance and notes.
+        is_hounsfield: whether a header gives the way to Hounsfield units, which has been gone.
+        padding: voxels that are none of the patient's, on the array's grid; None if none are.
+        patient_orientation: of planar images, where rows and columns run to, if known.
+        has_slice_order: whether slices are known to lie along k, as in DICOM; other formats do not say it.
+    """
+
+    array: NDArray[Any]
+    ijk_to_ras: NDArray[np.float64]
+    modality: Modality | None
+    is_planar: bool
+    source: Source
+    is_hounsfield: bool = False
+    padding: NDArray[np.bool_] | None = None
+    patient_orientation: tuple[str, str] | None = None
+    has_slice_order: bool = True
+
+
+def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None = None) -> Decoded:
+    """Read one image series.
+
+    Headers come through pydicom and pixels through SimpleITK (GDCM), as in 3D Slicer: rescale slope and intercept are
+    applied, palettes and YBR become RGB, and MONOCHROME1 is inverted, but never in a CT. GDCM inverts the stored value
+    v to max - v within the stored bits (for JPEG 2000, within the precision of the code stream) and rescales after
+    that; a file alone and a file of a series, compressed or not, are treated alike.
+
+    Args:
+        path: a folder, searched with all folders below it, or one file.
+        series_uid: Series Instance UID (0020,000E); needed where the folder holds more than one series.
+        files: DICOM files to read in place of all that lie in the folder.
+
+    Raises:
+        UsageError: no or several series fit.
+        FastTextDiffError: there is no image, it cannot be decoded, or its slices do not make up one regular stack.
+    """
+    lost: list[str] = []
+    if files is None:
+        files, lost = series_files(path)
+    headers, notes = image_headers(path, files)
+    headers = choose_series(path, headers, series_uid)
+    if any(plane.is_placed for header in headers for plane in header.planes):
+        found = _decoded_stack(path, headers)
+    else:
+        found = _decoded_projection(path, headers)
+    return replace(found, source=replace(found.source, notes=(*lost, *notes, *found.source.notes)))
+
+
+def _decoded_stack(path: Path, headers: list[Header]) -> Decoded:
+    stack = read_stack(path, headers)
+    return Decoded(
+        blackened(stack.voxels, stack.padding),
+        stack.ijk_to_ras,
+        headers[0].shows,
+        is_planar=False,
+        source=_source(path, headers[0], stack.planes, [*stack.notes, *_unit_notes(headers)]),
+        is_hounsfield=all(header.states_hounsfield for header in headers),
+        padding=stack.padding,
+    )
+
+
+def _unit_notes(headers: Sequence[Header]) -> list[str]:
+    if not headers[0].is_ct or all(header.states_hounsfield for header in headers):
+        return []
+    return ["no Rescale Slope and Intercept to Hounsfield units: what the voxels are is told by their histogram"]
+
+
+def _source(path: Path, first: Header, planes: Sequence[Plane], notes: Sequence[str]) -> Source:
+    uids = tuple(plane.instance_uid for plane in planes)
+    return Source(
+        path=str(path),
+        study_uid=first.study_uid,
+        series_uid=first.series_uid,
+        frame_of_reference_uid=first.frame_of_reference_uid,
+        instance_uids=uids if all(uids) else (),
+        frames=tuple((plane.file, plane.frame) for plane in planes),
+        notes=tuple(notes),
+    )
+
+
+def _decoded_projection(path: Path, headers: list[Header]) -> Decoded:
+    """The one image of a series without positions, with the geometry that 3D Slicer gives it."""
+    import SimpleITK as sitk  # noqa: N813
+
+    header = headers[0]
+    if len(headers) > 1 or len(header.planes) > 1:
+        raise UsageError(
+            f"{path}: {sum(len(one.planes) for one in headers)} images without a position in the patient (projections, "
+            f"a film over time, nuclear medicine or tiles of a slide); give one single image"
+        )
+    image = decode(header)
+    voxels = sitk.GetArrayFromImage(image)
+    padding = padding_of(header, voxels)
+    return Decoded(
+        blackened(voxels, padding),
+        itk_ijk_to_ras(image),
+        header.shows,
+        is_planar=True,
+        source=_source(path, header, header.planes, projection_notes(header) if _is_film(header) else ()),
+        is_hounsfield=header.states_hounsfield,
+        padding=padding,
+        patient_orientation=directions_of(header.patient_orientation),
+    )
+
+
+def _is_film(header: Header) -> bool:
+    """Whether the sides of the patient matter on it: an X-ray, or whatever else says which way round it is."""
+    return header.shows is Modality.XRAY or any(header.patient_orientation)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the header of one file says of the image that another program has loaded from it.
+
+    Attributes:
+        modality: None if it says nothing.
+        is_placed: whether the image has a place in the patient.
+        header: all of it.
+    """
+
+    modality: Modality | None
+    is_placed: bool
+    header: Header
+
+
+def describe_dicom(path: Path) -> Described:
+    """What the header of one image file says.
+
+    Raises:
+        FastTextDiffError: the header is damaged, or the file holds no image.
+    """
+    headers, _ = image_headers(path, [path])
+    return Described(headers[0].shows, headers[0].planes[0].is_placed, headers[0])
+
+
+def as_read(decoded: Decoded, described: Described) -> Decoded:
+    """An image that another program has loaded, completed by what its header says, as :func:`read_dicom` has it.
+
+    Raises:
+        FastTextDiffError: the other program has turned Hounsfield units round.
+    """
+    header = described.header
+    if header.is_ct and header.encoding is not None and header.encoding.is_inverted:
+        raise FastTextDiffError(
+            f"{decoded.source.path}: a CT stored as MONOCHROME1, which is loaded with its Hounsfield units turned "
+            f"round; use the command line on its DICOM files"
+        )
+    padding = padding_of(header, decoded.array)
+    is_planar = not described.is_placed
+    notes = projection_notes(header) if is_planar and _is_film(header) else _unit_notes([header])
+    return replace(
+        decoded,
+        array=blackened(decoded.array, padding),
+        modality=described.modality,
+        is_planar=is_planar,
+        source=replace(decoded.source, notes=(*decoded.source.notes, *notes)),
+        is_hounsfield=header.states_hounsfield,
+        padding=padding,
+        patient_orientation=directions_of(header.patient_orientation) if is_planar else None,
+    )

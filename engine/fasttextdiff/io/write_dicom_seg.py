@@ -1,0 +1,503 @@
+"""Write findings as a DICOM Segmentation (PS3.3 A.51) that refers to the images they were found in.
+
+The frames lie where the source images lie, in their frame of reference. Nothing in the object is random and no clock is
+read: the same segments give the same bytes. Knows nothing about how the file comes to be on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.environment import HIGHDICOM, check_package
+from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError, one_line
+from fasttextdiff.image.volume import Source, Volume
+from fasttextdiff.result import SegmentationResult, overlapping
+from fasttextdiff.segments.tags import (
+    NAME_LENGTH,
+    algorithm_name,
+    escape_parameter,
+    plain_line,
+    presence_text,
+    provenance_texts,
+    segment_names,
+    shorten,
+)
+from fasttextdiff.segments.terminology import Code, CodedFinding, Rgb, assign_colors, code_finding
+
+_USE_INSTEAD = "write .seg.nrrd or .nii.gz instead"
+# A namespace of our own, so that no other software derives the same UIDs from the same series (RFC 9562, section 5.5).
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "fasttextdiff")
+# Series are listed by number: segmentations come behind the images, in the same order.
+_SERIES_OFFSET = 1000
+_FULL = 255  # Maximum Fractional Value (0062,000E)
+_UTF_8 = "ISO_IR 192"  # Specific Character Set (0008,0005): findings are typed in any language
+# Segment Description (0062,0006) is an ST; Algorithm Parameters (0066,0032) are an LT of 10,240 characters, of which a
+# byte of a finding may take up three.
+_DESCRIPTION_LENGTH = 1024
+_EDITED = " (edited by hand)"
+_PARAMETER_LENGTH = 3000
+# What must be in the header of an image, empty or not (PS3.3 C.7.1.1, C.7.2.1), and which values are valid; anonymisers
+# remove them or leave others.
+_PATIENT_AND_STUDY = {
+    "PatientID": ".*",
+    "PatientName": ".*",
+    "PatientBirthDate": r"\d{8}",
+    "PatientSex": "[MFO]",
+    "AccessionNumber": ".*",
+    "StudyID": ".*",
+    "StudyDate": r"\d{8}",
+    "StudyTime": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?",
+}
+
+
+@dataclass(frozen=True)
+class DicomSegment:
+    """One segment as it is to be written, whether it is still as the model made it or not.
+
+    Attributes:
+        text: the finding as typed; of a segment that the model did not make, its name.
+        name: Segment Label (0062,0005), no two alike.
+        color: to be shown in.
+        codes: what it is.
+        frames: (k, j, i), bool; or float32 probabilities in [0, 1].
+        made: how the model made it, by name of the field of `Provenance`, as text; None if it did not.
+        presence: as `presence_text` gives it.
+        algorithm: Segment Algorithm Type (0062,0008): "AUTOMATIC", "SEMIAUTOMATIC" once it was edited, or "MANUAL".
+        algorithm_name: Segment Algorithm Name (0062,0009), where the model did not make it and it is not "MANUAL".
+    """
+
+    text: str
+    name: str
+    color: Rgb
+    codes: CodedFinding
+    frames: NDArray[Any]
+    made: Mapping[str, str] | None
+    presence: str = "not asked"
+    algorithm: str = "AUTOMATIC"
+    algorithm_name: str = ""
+
+    @property
+    def is_fractional(self) -> bool:
+        """Whether it holds probabilities."""
+        return self.frames.dtype.kind == "f"
+
+    def pixels(self, k: int) -> NDArray[Any]:
+        """What is stored of slice k, (j, i): bool, or probabilities as uint8 in steps of 1/255."""
+        return np.rint(self.frames[k] * np.float32(_FULL)).astype(np.uint8) if self.is_fractional else self.frames[k]
+
+
+def check_packages() -> None:
+    """Refuse before any work where the optional package is missing.
+
+    Raises:
+        MissingPackagesError: highdicom is not installed, or too old.
+    """
+    problem = check_package(HIGHDICOM).problem
+    if problem:
+        raise MissingPackagesError(
+            f'DICOM SEG needs {HIGHDICOM.name}: {problem}; pip install "{HIGHDICOM}", or {_USE_INSTEAD}'
+        )
+
+
+def check_source(volume: Volume) -> None:
+    """Refuse a volume whose segmentation could not refer to images, before time is spent on it.
+
+    Raises:
+        UsageError: not read from DICOM, without UIDs of its own for each file, without frame of reference, or from
+            several multi-frame objects.
+    """
+    source = volume.source
+    if not source.frames:
+        raise UsageError(
+            f"{source.path or 'the image'}: DICOM SEG refers to DICOM images, this is none; {_USE_INSTEAD}"
+        )
+    if not (source.instance_uids and source.series_uid and source.study_uid):
+        raise UsageError(f"{source.path}: the images lack UIDs that DICOM SEG must refer to; {_USE_INSTEAD}")
+    if not (volume.is_planar or source.frame_of_reference_uid):
+        raise UsageError(
+            f"{source.path}: the images have no Frame of Reference UID, needed by DICOM SEG; {_USE_INSTEAD}"
+        )
+    files = {file for file, _ in source.frames}
+    uids = {uid for (file, _), uid in zip(source.frames, source.instance_uids, strict=True)}
+    if len(uids) < len(files):
+        raise UsageError(
+            f"{source.path}: {len(files)} files share {len(uids)} SOP Instance UIDs, so that DICOM SEG cannot refer to "
+            f"each; {_USE_INSTEAD}"
+        )
+    if len(files) > 1 and len(files) < len(source.frames):
+        raise UsageError(f"{source.path}: DICOM SEG cannot refer to {len(files)} multi-frame objects; {_USE_INSTEAD}")
+
+
+def write_dicom_seg(result: SegmentationResult, path: Path, *, fractional: bool = False) -> None:
+    """Write all findings of a run as one Segmentation object; see :func:`write_segments`.
+
+    Args:
+        result: at least one finding; its source images are read again for their headers.
+        path: file to write; the caller makes it appear whole or not at all.
+        fractional: store the probabilities, in steps of 1/255, instead of the masks; 3D Slicer reads them as labels.
+    """
+    write_segments(result.volume, _segments_of(result, fractional), path)
+
+
+def _segments_of(result: SegmentationResult, fractional: bool) -> list[DicomSegment]:
+    findings = [found.finding for found in result.findings]
+    looks = zip(result.findings, segment_names(findings), assign_colors(findings), strict=True)
+    made = provenance_texts(result.provenance)
+    return [
+        DicomSegment(
+            text=found.finding,
+            name=name,
+            color=color,
+            codes=code_finding(found.finding),
+            frames=found.probability if fractional else found.mask,
+            made=made,
+            presence=presence_text(found.presence),
+        )
+        for found, name, color in looks
+    ]
+
+
+def write_segments(volume: Volume, segments: Sequence[DicomSegment], path: Path) -> None:
+    """Write one Segmentation object, one segment each, on the grid of the source images.
+
+    Binary segments hold the masks, overlaps included. Frames without a voxel are left out, except that a segment that
+    is nowhere keeps one, so that readers that go by frames list it too. UIDs follow from the source, the segments with
+    how they were made, and their voxels; dates are those of the last run, in local time, which is what DICOM means
+    without a time zone.
+
+    Args:
+        volume: on whose grid the segments are; its source images are read again for their headers.
+        segments: at least one that the model made; all binary or all fractional.
+        path: file to write; the caller makes it appear whole or not at all.
+
+    Raises:
+        UsageError: see :func:`check_source`, or the model made none of the segments.
+        MissingPackagesError: see :func:`check_packages`.
+        FastTextDiffError: the source images are gone or changed, or their headers do not allow a valid object.
+        OSError: the file cannot be written.
+    """
+    check_packages()
+    check_source(volume)
+    if all(segment.made is None for segment in segments):
+        raise UsageError("FastTextDiff made none of these segments: export them with the program that did")
+    from pydicom import config
+
+    # Values of the source are passed on as they are; a warning would show them, and they may name the patient.
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            _segmentation(volume, segments, _source_images(volume)).save_as(path, enforce_file_format=True)
+        except (FastTextDiffError, OSError, MemoryError):
+            raise
+        except Exception as problem:  # highdicom raises whatever a header makes it stumble over
+            raise FastTextDiffError(
+                f"{volume.source.path}: the DICOM headers do not allow a DICOM SEG ({one_line(problem)}); "
+                f"{_USE_INSTEAD}"
+            ) from problem
+
+
+# --- source images ---------------------------------------------------------------------------------------------------
+
+
+def _source_images(volume: Volume) -> list[Any]:
+    """Headers that stand for the source images in slice order, completed and evened out where highdicom is strict.
+
+    Returns:
+        One dataset a slice, or a single one with as many frames as slices if the source is a multi-frame object.
+    """
+    source = volume.source
+    uid_of = {file: uid for (file, _), uid in zip(source.frames, source.instance_uids, strict=True)}
+    images = [_read_header(source, file, uid) for file, uid in uid_of.items()]
+    for image in images:
+        _complete(image)
+        if volume.is_planar:
+            _take_out_of_space(image)
+        elif "PerFrameFunctionalGroupsSequence" in image:
+            _keep_frames(image, volume)
+        else:
+            # The reader took them for parallel; written with other digits they would not be.
+            image.ImageOrientationPatient = images[0].ImageOrientationPatient
+            _measure(image, image.get("PixelSpacing"), image.get("SliceThickness"), volume)
+    return images
+
+
+def _read_header(source: Source, file: str, uid: str) -> Any:
+    import pydicom
+
+    try:
+        image = pydicom.dcmread(file, stop_before_pixels=True)
+    except (OSError, pydicom.errors.InvalidDicomError):
+        image = None
+    if image is None or image.get("SOPInstanceUID") != uid:
+        raise FastTextDiffError(f"{source.path}: the images were moved or changed since they were read; start again")
+    if not image.get("SOPClassUID"):
+        raise FastTextDiffError(
+            f"{source.path}: the images lack the SOP Class UID that DICOM SEG must refer to; {_USE_INSTEAD}"
+        )
+    return image
+
+
+def _complete(image: Any) -> None:
+    """Give attributes that an image must have an empty value where they are missing or not valid."""
+    for keyword, valid in _PATIENT_AND_STUDY.items():
+        if keyword not in image or not re.fullmatch(valid, str(image[keyword].value or ""), re.DOTALL):
+            setattr(image, keyword, "")
+    image.SpecificCharacterSet = _UTF_8  # highdicom 0.28 takes it over
+
+
+def _take_out_of_space(image: Any) -> None:
+    """A projection has no place in the patient: its segmentation matches it pixel by pixel (PS3.3 A.51.5)."""
+    from pydicom import Dataset
+
+    if "FrameOfReferenceUID" in image:
+        del image.FrameOfReferenceUID
+    # Kinds of images that may be films (XA, RF) are asked for these, even for a single picture.
+    measures, shared = Dataset(), Dataset()
+    measures.PixelSpacing = image.get("PixelSpacing") or [1, 1]
+    shared.PixelMeasuresSequence = [measures]
+    image.SharedFunctionalGroupsSequence, image.NumberOfFrames = [shared], 1
+
+
+def _keep_frames(image: Any, volume: Volume) -> None:
+    """Reduce the functional groups to the place of the frames that are slices of the volume, in slice order."""
+    from pydicom import Dataset
+
+    frames = [frame for _, frame in volume.source.frames]
+    measures = _functional_group(image, frames[0], "PixelMeasuresSequence")[0]
+    shared, places = Dataset(), []
+    shared.PlaneOrientationSequence = _functional_group(image, frames[0], "PlaneOrientationSequence")
+    shared.PixelMeasuresSequence = [Dataset()]
+    _measure(shared.PixelMeasuresSequence[0], measures.get("PixelSpacing"), measures.get("SliceThickness"), volume)
+    for frame in frames:
+        place = Dataset()
+        place.PlanePositionSequence = _functional_group(image, frame, "PlanePositionSequence")
+        places.append(place)
+    image.SharedFunctionalGroupsSequence = [shared]
+    image.PerFrameFunctionalGroupsSequence = places
+    image.NumberOfFrames = len(frames)
+
+
+def _functional_group(image: Any, frame: int, macro: str) -> Any:
+    """A frame's own functional group, else the shared one (PS3.3 C.7.6.16.1)."""
+    own = image.PerFrameFunctionalGroupsSequence[frame - 1]
+    return own[macro].value if macro in own else image.SharedFunctionalGroupsSequence[0][macro].value
+
+
+def _measure(item: Any, spacing: Any, thickness: Any, volume: Volume) -> None:
+    """Set Pixel Measures (PS3.3 C.7.6.16.2.1): as the source says, but slices as far apart as they really are."""
+    axes = volume.ijk_to_ras[:3, :3]
+    normal = np.cross(axes[:, 0], axes[:, 1])
+    distance = round(float(abs(axes[:, 2] @ normal) / np.linalg.norm(normal)), 6)
+    item.PixelSpacing = spacing or [volume.spacing[1], volume.spacing[0]]
+    item.SliceThickness = thickness or distance
+    item.SpacingBetweenSlices = distance
+
+
+# --- the object ------------------------------------------------------------------------------------------------------
+
+
+def _segmentation(volume: Volume, segments: Sequence[DicomSegment], images: Sequence[Any]) -> Any:
+    """The Segmentation object (a pydicom dataset)."""
+    from highdicom.seg import Segmentation
+
+    logging.getLogger("highdicom").setLevel(logging.ERROR)  # here, too, it tells the patient's name
+    created, uid = _created(segments), _uids(volume, segments)
+    stored = _stored_frames(volume, segments)
+    segmentation = Segmentation(
+        source_images=images,
+        # Tells which frames there are; the pixels come later, so that there is never a second copy of all masks.
+        pixel_array=np.broadcast_to(stored[:, None, None, :], (*volume.shape, len(segments))),
+        segmentation_type="FRACTIONAL" if segments[0].is_fractional else "BINARY",
+        max_fractional_value=_FULL,
+        segment_descriptions=[_describe(n, segment, volume) for n, segment in enumerate(segments, start=1)],
+        series_instance_uid=uid("series"),
+        series_number=_SERIES_OFFSET + max(0, int(images[0].get("SeriesNumber") or 0)),
+        sop_instance_uid=uid("instance"),
+        instance_number=1,
+        manufacturer="FastTextDiff",
+        manufacturer_model_name=_long_string(_made(segments, "model")),
+        software_versions=_long_string(_made(segments, "software")),
+        device_serial_number=_long_string(_made(segments, "weights_sha256")),
+        content_label="SEGMENTATION",
+        content_description=_content(segments),
+        series_description="FastTextDiff segmentation, research use only",
+        content_date=created.date(),
+        content_time=created.time(),
+        series_date=created.date(),
+        series_time=created.time(),
+    )
+    _settle(segmentation, segments, created, uid("dimensions"))
+    if volume.is_planar:
+        segmentation.PatientOrientation = images[0].get("PatientOrientation") or ""
+        # of an Imager Pixel Spacing, measured at the detector, highdicom makes none
+        segmentation.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
+    _fill_frames(segmentation, volume, segments)
+    return segmentation
+
+
+def _created(segments: Iterable[DicomSegment]) -> datetime:
+    """When the last run was, in local time without a zone."""
+    times = [datetime.fromisoformat(segment.made["created"]) for segment in segments if segment.made]
+    return max(times).astimezone().replace(tzinfo=None)
+
+
+def _made(segments: Iterable[DicomSegment], field: str) -> str:
+    """What made the segments, each once."""
+    return ", ".join(dict.fromkeys(segment.made[field] for segment in segments if segment.made))
+
+
+def _content(segments: Iterable[DicomSegment]) -> str:
+    """Content Description (0070,0081)."""
+    is_untouched = all(segment.algorithm == "AUTOMATIC" for segment in segments)
+    what = "Automatic result" if is_untouched else "Result with edits by hand,"
+    return f"{what} for research, not for diagnosis"
+
+
+def _settle(segmentation: Any, segments: Sequence[DicomSegment], created: datetime, dimensions_uid: str) -> None:
+    """Overwrite what highdicom takes from the clock or at random, and what it cannot know."""
+    segmentation.InstanceCreationDate, segmentation.InstanceCreationTime = created.date(), created.time()
+    segmentation.ContributingEquipmentSequence[-1].ContributionDateTime = created  # of highdicom itself
+    for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+        item.DimensionOrganizationUID = dimensions_uid
+    segmentation.SpecificCharacterSet = _UTF_8
+    segmentation.ContentCreatorName = ""
+    if segments[0].is_fractional:
+        segmentation.SegmentsOverlap = "UNDEFINED"
+    else:
+        segmentation.SegmentsOverlap = "YES" if overlapping([segment.frames for segment in segments]) else "NO"
+
+
+def _stored_frames(volume: Volume, segments: Sequence[DicomSegment]) -> NDArray[np.bool_]:
+    """Which frames are stored: (k, segment)."""
+    stored = np.array([[segment.pixels(k).any() for segment in segments] for k in range(volume.shape[0])])
+    nowhere = ~stored.any(axis=0)
+    stored[stored.any(axis=1).argmax(), nowhere] = True
+    return stored
+
+
+def _fill_frames(segmentation: Any, volume: Volume, segments: Sequence[DicomSegment]) -> None:
+    """Put the pixels in, frame by frame as the object lists them, and name the frames of a multi-frame source."""
+    source, groups = volume.source, segmentation.PerFrameFunctionalGroupsSequence
+    origins = [group.DerivationImageSequence[0].SourceImageSequence[0] for group in groups]
+    slice_of = {uid: k for k, uid in enumerate(source.instance_uids)}
+    slices = [
+        int(origin.ReferencedFrameNumber) - 1
+        if "ReferencedFrameNumber" in origin
+        else slice_of[origin.ReferencedSOPInstanceUID]
+        for origin in origins
+    ]
+    for origin, k in zip(origins, slices, strict=True):  # only now: segments share one item for a slice
+        if "ReferencedFrameNumber" in origin:
+            origin.ReferencedFrameNumber = source.frames[k][1]
+    owners = [segments[_segment_number(segmentation, group) - 1] for group in groups]
+    pixels = np.concatenate([segment.pixels(k).ravel() for segment, k in zip(owners, slices, strict=True)])
+    data = pixels.tobytes() if segments[0].is_fractional else np.packbits(pixels, bitorder="little").tobytes()
+    segmentation.PixelData = data + b"\0" * (len(data) % 2)
+
+
+def _segment_number(segmentation: Any, group: Any) -> int:
+    """Which segment a frame belongs to; a lone segment is named once for all frames."""
+    owner = group if "SegmentIdentificationSequence" in group else segmentation.SharedFunctionalGroupsSequence[0]
+    return int(owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+
+
+def _uids(volume: Volume, segments: Sequence[DicomSegment]) -> Callable[[str], str]:
+    """Gives UIDs of the UUID kind (PS3.5 annex B.2) that follow from what the object was made from and its voxels.
+
+    Voxels count too: segments that were edited, or put together from several runs, may say the same of themselves.
+    """
+    voxels = hashlib.sha256()
+    for segment in segments:
+        for k in range(volume.shape[0]):
+            pixels = segment.pixels(k)
+            voxels.update((pixels if segment.is_fractional else np.packbits(pixels)).tobytes())
+    said = [
+        [segment.text, segment.name, segment.algorithm, str(segment.codes), segment.color, _options(segment)]
+        for segment in segments
+    ]
+    made_from = [volume.source.series_uid, volume.source.instance_uids, said, voxels.hexdigest()]
+    return lambda what: f"2.25.{uuid.uuid5(_NAMESPACE, json.dumps([what, *made_from])).int}"
+
+
+def _options(segment: DicomSegment) -> dict[str, str]:
+    """All that decides over the outcome; of the device its kind, because any of its number computes the same."""
+    texts = dict(segment.made or {})
+    texts.pop("created", None)
+    return {name: text.partition(":")[0] if name == "device" else text for name, text in texts.items()}
+
+
+def _long_string(text: str) -> str:
+    """As an LO (PS3.5 section 6.2) that must not be empty."""
+    return shorten(plain_line(text), NAME_LENGTH) or "unknown"
+
+
+# --- segments --------------------------------------------------------------------------------------------------------
+
+
+def _describe(number: int, segment: DicomSegment, volume: Volume) -> Any:
+    """Segment Description (PS3.3 C.8.20.4)."""
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+
+    codes, text = segment.codes, plain_line(segment.text) or segment.name
+    followed = json.dumps([volume.source.series_uid, segment.text])
+    described = SegmentDescription(
+        segment_number=number,
+        segment_label=segment.name,
+        segmented_property_category=_concept(codes.category),
+        segmented_property_type=_concept(codes.type),
+        algorithm_type=segment.algorithm if segment.made else "MANUAL",
+        algorithm_identification=_identify_algorithm(segment, segment.made) if segment.made else None,
+        tracking_uid=f"2.25.{uuid.uuid5(_NAMESPACE, followed).int}",
+        tracking_id=text,
+        anatomic_regions=None if codes.region is None else [_concept(codes.region)],
+        display_color=CIELabColor.from_rgb(*segment.color),
+    )
+    if segment.algorithm != "MANUAL" and not segment.made:  # all that is known of another program's is its name
+        described.SegmentAlgorithmType = segment.algorithm
+        described.SegmentAlgorithmName = _long_string(segment.algorithm_name)
+    is_edited = segment.made and segment.algorithm != "AUTOMATIC"
+    described.SegmentDescription = shorten(text, _DESCRIPTION_LENGTH - len(_EDITED)) + (_EDITED if is_edited else "")
+    if codes.modifier is not None:
+        kind = described.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(codes.modifier)]
+    if codes.region_modifier is not None:
+        described.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [_concept(codes.region_modifier)]
+    return described
+
+
+def _concept(code: Code) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _identify_algorithm(segment: DicomSegment, made: Mapping[str, str]) -> Any:
+    """Algorithm Identification (PS3.3 10.16): everything needed to make the segment again."""
+    from highdicom import AlgorithmIdentificationSequence
+    from pydicom.sr.codedict import codes
+
+    parameters = {
+        **_options(segment),
+        "presence": segment.presence,
+        "finding": shorten(segment.text, _PARAMETER_LENGTH),
+    }
+    return AlgorithmIdentificationSequence(
+        name=algorithm_name(made["model"]),
+        family=codes.cid7162.ArtificialIntelligence,
+        version=_long_string(made["software"]),
+        parameters={name: escape_parameter(text) for name, text in parameters.items()},
+    )

@@ -1,0 +1,125 @@
+"""Make a model folder from the files of the published work: guided-diffusion's U-Net, a fusion head, a text encoder.
+
+Knows files and folders; knows nothing about how the published tensors are named. Never runs code from a pickle.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
+from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.atomic import check_new_folder, whole_folder
+from fasttextdiff.model import published
+from fasttextdiff.model.denoiser import FeatureDenoiser
+from fasttextdiff.model.info import ModelInfo
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.text_encoder import TextEncoder
+from fasttextdiff.paths import PathText, as_name, as_path
+
+PUBLISHED_SIZE = 256
+"""Pixels of the longer side; the published images are resized to 256 x 256."""
+
+EIGHT_BITS = (127.5, 255.0)
+CT_LUNG_WINDOW = (-600.0, 1500.0)
+"""(level, width). Published images are 8-bit pictures divided by 255, the CT slices among them already windowed for the
+lung; which window is not told, so that voxels in Hounsfield units get the usual one.
+"""
+
+
+def convert(
+    denoiser: PathText, head: PathText, text_encoder: PathText, output: PathText, *, name: str | None = None
+) -> Path:
+    """Make a model folder in the `paper` configuration.
+
+    Args:
+        denoiser: `256x256_diffusion_uncond.pt` of guided-diffusion (552.8 million parameters, 2.2 GB).
+        head: `model_best.pth` of the published training: a state dict, bare or under "state_dict" or "model". Its
+            shapes tell whether the features of MoNuSeg or of QaTa-COV19 are read.
+        text_encoder: folder or hub id of a ModernBERT with 768 channels.
+        output: model folder to make; must not exist, or be empty. It appears whole or not at all.
+        name: what the model is to be called; "paper-monuseg" or "paper-qata" if None.
+
+    Returns:
+        `output`.
+
+    Raises:
+        UsageError: a file is missing, or `output` is in the way.
+        FastTextDiffError: a file cannot be read, needs code to be read, or is not the published network.
+    """
+    denoiser = as_path(denoiser)
+    head = as_path(head)
+    text_encoder = as_name(text_encoder)
+    output = as_path(output)
+    check_new_folder(output)
+    head_state = read_checkpoint(head)
+    text = TextEncoder.from_pretrained(text_encoder)
+    unet = published.build_unet(published.PUBLISHED_UNET)
+    plan_name, plan = published.infer_plan(head_state, unet, str(head))
+    layout = published.unet_layout(published.PUBLISHED_UNET, unet)
+    published.fill(unet, layout, read_checkpoint(denoiser), str(denoiser))
+    features = FeatureDenoiser(unet, published.linear_schedule(), plan)
+    fusion = published.build_head(features.feature_channels())
+    published.fill(fusion, published.head_layout(fusion), head_state, str(head))
+    info = ModelInfo(name=name or f"paper-{plan_name}")
+    try:
+        pipeline = FastTextDiffPipeline(text, features, fusion, published_preprocessing(), info)
+    except ValueError as error:
+        raise FastTextDiffError(f"the text encoder {text_encoder} does not fit: {error}") from error
+    with whole_folder(output) as temporary:
+        pipeline.save_pretrained(temporary)
+    return output
+
+
+def published_preprocessing() -> Preprocessing:
+    """How the published training shows images: x / 255, longer side 256 pixels, BGR as OpenCV reads."""
+    return Preprocessing(
+        {
+            Modality.XRAY: ImageSettings(PUBLISHED_SIZE, EIGHT_BITS, (0.0, 100.0)),
+            Modality.HISTOLOGY: ImageSettings(PUBLISHED_SIZE, EIGHT_BITS, (0.0, 100.0)),
+            Modality.CT: ImageSettings(PUBLISHED_SIZE, CT_LUNG_WINDOW, (0.0, 100.0)),
+            Modality.OTHER: ImageSettings(PUBLISHED_SIZE),
+        },
+        channel_order="bgr",
+    )
+
+
+def read_checkpoint(path: PathText) -> dict[str, Any]:
+    """The tensors of a `torch.save` file by name; of a zip file, they stay on the disk until they are used.
+
+    A state dict under "state_dict" or "model" is taken out, and the prefix "module." of `DataParallel` off.
+
+    Raises:
+        UsageError: there is no such file.
+        FastTextDiffError: it is broken, or needs code to be read.
+    """
+    path = as_path(path)
+    if not path.is_file():
+        raise UsageError(f"there is no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise FastTextDiffError(
+            f"{path} is no checkpoint of tensors alone, and code in a pickle is not run: save its state dict by itself"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FastTextDiffError(f"{path} cannot be read as a checkpoint: {one_line(error)}") from error
+    return _state_dict(content, path)
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Any]:
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(key, str) for key in content):
+        raise FastTextDiffError(f"{path} holds no state dict, but {type(content).__name__}")
+    if all(key.startswith("module.") for key in content):
+        return {key.removeprefix("module."): value for key, value in content.items()}
+    return dict(content)

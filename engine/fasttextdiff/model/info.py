@@ -1,0 +1,169 @@
+"""What a model says about itself in `model_index.json`: name, thresholds, and what it was taught.
+
+Loads no weights and needs no torch, so that findings can be checked while they are typed; knows nothing about volumes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fasttextdiff.errors import ModelError, UsageError, one_line
+from fasttextdiff.findings import doubtful, understood, unreadable
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.json_files import parse_json
+from fasttextdiff.paths import PathText, as_path
+
+BUNDLED_MODEL = Path(__file__).parents[1] / "weights" / "compact"
+FORMAT_VERSION = 1
+INDEX = "model_index.json"
+COMPONENTS = {
+    "text_encoder": "transformers.ModernBertModel",
+    "tokenizer": "transformers.PreTrainedTokenizerFast",
+    "unet": "diffusers.UNet2DModel",
+    "scheduler": "diffusers.DDPMScheduler",
+    "fusion": "fasttextdiff.FusionHead",
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model says about itself.
+
+    Attributes:
+        name: short name, e.g. "compact-0.7".
+        licence: SPDX identifier of the weights.
+        threshold: probability above which a pixel belongs to the mask, chosen once for all modalities.
+        presence_threshold: presence below which a mask is emptied; 0 for models without a presence output.
+        taught: finding terms the model was trained on, by modality ("xray": ["left lung", ...]); empty if unknown.
+        weights_sha256: first 16 hex digits of the hash of all weights; set on loading.
+    """
+
+    name: str
+    licence: str = ""
+    threshold: float = 0.5
+    presence_threshold: float = 0.0
+    taught: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    weights_sha256: str = ""
+
+    def knows(self, finding: str, modality: Modality | None) -> bool:
+        """Whether a finding text names something that the model was trained on for a modality, for any if None."""
+        text = f" {_words(understood(finding))} "
+        kinds = self.taught if modality is None else [modality.value]
+        return any(f" {_words(term)} " in text for kind in kinds for term in self.taught.get(kind, ()))
+
+    def warning(self, finding: str, modality: Modality | None) -> str:
+        """Why an answer for this finding cannot be relied on, in one line; empty if nothing speaks against it.
+
+        Args:
+            finding: the text as typed.
+            modality: of the image; None if it is not known yet.
+        """
+        if not self.taught:
+            return ""
+        if modality is not None and modality.value not in self.taught:
+            return f"the model was not trained on {_modality_name(modality)} images"
+        if self.knows(finding, modality):
+            return doubtful(finding)
+        where = "" if modality is None else f" for {modality.value}"
+        return f"'{understood(finding)[:60]}' is not a finding the model was trained on{where}"
+
+
+def normalise(finding: str) -> str:
+    """A text with runs of white space as one space, nothing else: what training counts characters in."""
+    return " ".join(finding.split())
+
+
+def require_words(finding: str) -> None:
+    """Refuse what no model can read.
+
+    Raises:
+        UsageError: see :func:`fasttextdiff.findings.unreadable`.
+    """
+    if problem := unreadable(finding):
+        raise UsageError(problem)
+
+
+def local_folder(name_or_folder: PathText | None) -> Path:
+    """The folder of a model on this computer.
+
+    Args:
+        name_or_folder: None for the bundled model.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if name_or_folder is None:
+        return BUNDLED_MODEL
+    folder = as_path(name_or_folder)
+    if not folder.is_dir():
+        raise UsageError(f"there is no model folder {folder}: give a folder made by 'train' or 'convert'")
+    return folder
+
+
+def read_index(folder: PathText) -> dict[str, Any]:
+    """The content of `model_index.json`, of a folder that has all its parts.
+
+    Raises:
+        ModelError: it is not there, not readable or of another version, or a component is missing.
+    """
+    folder = as_path(folder)
+    try:
+        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is not a model folder: it has no {INDEX}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / INDEX} cannot be read: {one_line(error)}") from error
+    if not isinstance(index, dict) or index.get("format_version") != FORMAT_VERSION:
+        found = index.get("format_version") if isinstance(index, dict) else None
+        raise ModelError(f"{folder / INDEX} has format_version {found}, this version reads {FORMAT_VERSION}")
+    for name in COMPONENTS:
+        if not (folder / name).is_dir():
+            raise ModelError(f"the model folder {folder} is incomplete: '{name}' is missing")
+    return index
+
+
+def read_info(folder: PathText) -> ModelInfo:
+    """What the model in a folder says about itself; its weights are neither read nor hashed.
+
+    Raises:
+        ModelError: see :func:`read_index`; or the description lacks a field, or has one of another type.
+    """
+    return info_of(folder, read_index(folder))
+
+
+def info_of(folder: PathText, index: Mapping[str, Any]) -> ModelInfo:
+    """The description within an index that :func:`read_index` gave.
+
+    Raises:
+        ModelError: it lacks a field, or has one that does not exist or is of another type.
+    """
+    folder = as_path(folder)
+    try:
+        values = dict(index["info"])
+        taught = {kind: [_text(term) for term in terms] for kind, terms in values.get("taught", {}).items()}
+        thresholds = {name: float(values.get(name, default)) for name, default in _THRESHOLDS.items()}
+        return ModelInfo(**{**values, "name": _text(values["name"]), "taught": taught, **thresholds})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{folder / INDEX} does not describe a model: {one_line(error)}") from error
+
+
+_THRESHOLDS = {"threshold": ModelInfo.threshold, "presence_threshold": ModelInfo.presence_threshold}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _words(text: str) -> str:
+    """Lower-case words, separated by single spaces."""
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+
+
+def _modality_name(modality: Modality) -> str:
+    return "such" if modality is Modality.OTHER else modality.value

@@ -1,0 +1,191 @@
+"""Finding text to token states, with ModernBERT.
+
+Knows nothing about images; says nothing about what a finding means.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fasttextdiff.errors import ModelError, UsageError, one_line
+from fasttextdiff.findings import shortened, understood
+from fasttextdiff.model.info import require_words
+from fasttextdiff.paths import PathText, as_name
+
+CACHE_SIZE = 4096
+"""Findings whose states are kept: at 64 tokens of 256 float32 channels this is 256 MB at the very most, usually 1/8
+of it.
+"""
+
+
+class TextStates(NamedTuple):
+    """Token states of a batch of findings.
+
+    Attributes:
+        states: (B, L, D), zero where `mask` is False.
+        mask: (B, L) bool, True for real tokens ([CLS] and [SEP] included).
+    """
+
+    states: Tensor
+    mask: Tensor
+
+    def part(self, first: int, end: int) -> TextStates:
+        """Some of the findings, without the padding that only others needed."""
+        mask = self.mask[first:end]
+        length = int(mask.sum(1).max())
+        return TextStates(self.states[first:end, :length], mask[:, :length])
+
+
+class TextEncoder(nn.Module):
+    """A ModernBERT and its tokenizer (paper section 3.1; Warner et al., arXiv 2412.13663).
+
+    Unlike the published code, which cuts every caption to ten tokens and lets padding be attended, all tokens up to
+    `max_tokens` are read and padding is masked.
+
+    Args:
+        model: `transformers.ModernBertModel`, or any encoder with `last_hidden_state`.
+        tokenizer: its fast tokenizer.
+        max_tokens: longest finding accepted, [CLS] and [SEP] included; at least 64.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int = 128) -> None:
+        super().__init__()
+        if max_tokens < 64:
+            raise ValueError(f"max_tokens must be at least 64, got {max_tokens}")
+        self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: PathText,
+        tokenizer: PathText | None = None,
+        max_tokens: int = 128,
+        dtype: torch.dtype = torch.float32,
+    ) -> TextEncoder:
+        """Load a folder or a hub id; safetensors only.
+
+        Args:
+            name_or_folder: e.g. `thomas-sounack/BioClinical-ModernBERT-base`, or a folder with config.json and
+                model.safetensors.
+            tokenizer: where the tokenizer lies, if elsewhere.
+            max_tokens: see the class.
+            dtype: of the loaded weights.
+
+        Raises:
+            ModelError: not there, incomplete, or weights only as a pickle.
+        """
+        place = as_name(name_or_folder)
+        tokenizer_place = place if tokenizer is None else as_name(tokenizer)
+        from safetensors import SafetensorError
+        from transformers import AutoTokenizer
+
+        try:
+            model = _load_model(place).to(dtype)
+            tokens = AutoTokenizer.from_pretrained(tokenizer_place)
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+            raise ModelError(f"cannot load a text encoder from {name_or_folder}: {one_line(error)}") from error
+        return cls(model.eval(), tokens, max_tokens)
+
+    @property
+    def dim(self) -> int:
+        """Channels D of a token state."""
+        return int(self.model.config.hidden_size)
+
+    def tokenize(self, findings: Sequence[str]) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask`, (B, L) int64, padded to the longest; the empty text is [CLS] [SEP]."""
+        batch = self.tokenizer([understood(f) for f in findings], padding=True, return_tensors="pt")
+        return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+    def check(self, finding: str) -> None:
+        """Refuse a text that cannot be a finding for this encoder.
+
+        Raises:
+            UsageError: it is empty, holds no Latin letter, or has more than `max_tokens` tokens.
+        """
+        require_words(finding)
+        text = understood(finding)
+        # a token is at least one character of the text, so most texts need not be tokenized twice
+        if len(text) + 2 > self.max_tokens and (n := len(self.tokenizer(text)["input_ids"])) > self.max_tokens:
+            raise UsageError(
+                f"the finding '{shortened(text)}' has {n} tokens, the model reads {self.max_tokens}: shorten it"
+            )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextStates:
+        """Token states with gradients: (B, L) ids and mask to (B, L, D)."""
+        self.model.config._attn_implementation = attention_implementation(input_ids.device, self._dtype(input_ids))
+        states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.bool()
+        return TextStates(states * mask[..., None].to(states.dtype), mask)
+
+    def _dtype(self, ids: Tensor) -> torch.dtype:
+        """What attention will be computed in: under autocast not the weights' dtype."""
+        kind = ids.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.model.dtype
+
+    @torch.no_grad()
+    def encode(self, findings: Sequence[str]) -> TextStates:
+        """Token states without gradients, each different text computed once and then taken from a cache.
+
+        Texts are encoded one by one, so that a finding's states do not depend on what it is padded with.
+        """
+        rows = [self._cached(f) for f in findings]
+        length = max(row.shape[0] for row in rows)
+        states = torch.stack([nn.functional.pad(row, (0, 0, 0, length - row.shape[0])) for row in rows])
+        lengths = torch.tensor([row.shape[0] for row in rows], device=states.device)
+        return TextStates(states, torch.arange(length, device=states.device)[None] < lengths[:, None])
+
+    def _cached(self, finding: str) -> Tensor:
+        key = understood(finding)
+        if key not in self._cache:
+            tokens = {name: ids.to(self.model.device) for name, ids in self.tokenize([finding]).items()}
+            self._cache[key] = self(**tokens).states[0]
+        self._cache.move_to_end(key)
+        if len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return self._cache[key]
+
+    def clear_cache(self) -> None:
+        """Forget all states; needed after the weights, device or dtype changed."""
+        self._cache.clear()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> TextEncoder:
+        self.clear_cache()
+        return super()._apply(fn, recurse)
+
+
+def _load_model(name_or_folder: str) -> Any:
+    """Load strictly: transformers would fill a missing tensor with random numbers and go on."""
+    from transformers import AutoModel
+
+    # no dtype here: its argument is called "torch_dtype" before transformers 4.56 and "dtype" from 5 on
+    model, report = AutoModel.from_pretrained(
+        name_or_folder,
+        use_safetensors=True,
+        attn_implementation="sdpa",  # until it is known where it runs
+        output_loading_info=True,
+    )
+    # a BERT's pooler is often not stored, and never used here
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ValueError(f"tensor '{missing[0]}' is missing")
+    if hasattr(model.config, "reference_compile"):
+        model.config.reference_compile = False  # transformers 4 would compile on the first GPU pass, for every length
+    return model
+
+
+def attention_implementation(device: torch.device, dtype: torch.dtype) -> str:
+    """`flash_attention_2` where it is installed and can run, on a GPU from Ampere on in 16 bits, otherwise `sdpa`."""
+    usable = (
+        device.type == "cuda"
+        and dtype in (torch.float16, torch.bfloat16)
+        and importlib.util.find_spec("flash_attn") is not None
+        and torch.cuda.get_device_capability(device)[0] >= 8
+    )
+    return "flash_attention_2" if usable else "sdpa"
