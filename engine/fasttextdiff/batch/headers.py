@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from fasttextdiff.batch.plan import Skipped
 from fasttextdiff.batch.tree import reason_of
-from fasttextdiff.dicom_codestreams import require_possible_deflated
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.slice_axis import slice_axis
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.dicom_codestreams import require_possible_deflated
 from fasttextdiff.io.dicom_headers import DICOM_ENDINGS, modality_of, starts_like_dicom
 from fasttextdiff.io.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.io.file_checks import no_stderr

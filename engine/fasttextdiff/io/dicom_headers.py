@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fasttextdiff.dicom_codestreams import require_possible_deflated
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.dicom_codestreams import require_possible_deflated
 from fasttextdiff.io.dicom_encoding import Encoding, parse_encoding, require_possible_size
 
 # Modality (0008,0060), PS3.3 C.7.3.1.1.1

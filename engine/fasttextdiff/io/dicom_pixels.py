@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.dicom_codestreams import require_matching_frames
 from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.io.dicom_codestreams import require_matching_frames
 from fasttextdiff.io.dicom_headers import Header
 from fasttextdiff.paths import as_path
 
