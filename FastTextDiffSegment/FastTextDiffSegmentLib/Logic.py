@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .contract.segments import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, SEQUENCE_ITEM_TAG, unescape_tag
 from .engine.EngineClient import EngineClient, ProgressCallback
 from .engine.EnginePath import engineCommand, engineEnvironment
 from .engine.EngineProcess import EngineProcess
@@ -29,9 +29,6 @@ from .scene.SceneVolume import volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
 from .scene.SegmentVoxels import segmentIds
 from .scene.SegmentWriter import (
-    ALGORITHM_TAG,
-    FINDING_TAG,
-    SEMIAUTOMATIC,
     Masking,
     SegmentOutput,
     SegmentWriter,
@@ -282,7 +279,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
     ) -> list[SegmentOutput]:
         """What the engine found as segments, at a threshold."""
         item = sequenceItemOf(request.volumeNode)
-        extra = {} if item is None else {"FastTextDiff.SequenceItem": str(item)}
+        extra = {} if item is None else {SEQUENCE_ITEM_TAG: str(item)}
         return [_segmentOutput(found, output.sliceRange, threshold, extra) for found in output.findings]
 
     def editedFindings(self, segmentationNode: Any, request: SegmentationRequest) -> list[str]:
@@ -294,7 +291,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         return [
             segment.GetName()
             for segmentId, segment in segments
-            if unquote(tagOf(segment, FINDING_TAG)) in request.findings
+            if unescape_tag(tagOf(segment, FINDING_TAG)) in request.findings
             and self._isEdited(segmentationNode, segmentId, request)
         ]
 

@@ -18,6 +18,7 @@ from pydicom.uid import (
     XRayAngiographicImageStorage,
 )
 
+from fasttextdiff.contract.segments import unescape_tag
 from fasttextdiff.environment import Requirement
 from fasttextdiff.errors import Cancelled, FastTextDiffError, MissingPackagesError, UsageError
 from fasttextdiff.io.read import read_volume
@@ -28,7 +29,7 @@ from fasttextdiff.io.write import (
     write_segmentation,
 )
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
-from fasttextdiff.segments.tags import segment_names, segment_tags, unescape_tag
+from fasttextdiff.segments.tags import segment_names, segment_tags
 from fasttextdiff.segments.terminology import Code, CodedFinding
 from fasttextdiff.worker.dicom import save_dicom_seg, series_files
 from fasttextdiff.worker.questions import segment_fields

@@ -12,8 +12,8 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from tiny_models import tiny_pipeline
 
 from fasttextdiff.batch.headers import _count_slices
+from fasttextdiff.contract.images import slice_axis
 from fasttextdiff.image.orientation import display_plane, in_standard_order
-from fasttextdiff.image.slice_axis import slice_axis
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.segmenter import Segmenter

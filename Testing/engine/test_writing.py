@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fasttextdiff.contract.segments import escape_tag, unescape_tag
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality, Source, Volume
 from fasttextdiff.io.atomic import check_writable, whole_files
 from fasttextdiff.io.write import check_segmentation_path, segmentation_notes, write_segmentation, write_uncertainty
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult, entropy
-from fasttextdiff.segments.tags import escape_tag, segment_names, unescape_tag
+from fasttextdiff.segments.tags import segment_names
 from fasttextdiff.segments.terminology import assign_colors, code_finding
 
 SHAPE = (5, 7, 9)

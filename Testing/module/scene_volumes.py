@@ -3,10 +3,11 @@
 import numpy as np
 import slicer
 import vtk
+from FastTextDiffSegmentLib.contract.segments import LESION_ENTRY
 from vtk.util.numpy_support import numpy_to_vtk
 
 from FastTextDiffSegmentLib.scene.Geometry import toMatrix
-from FastTextDiffSegmentLib.scene.SegmentWriter import LESION, SegmentOutput
+from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentOutput
 
 SHAPE = (6, 7, 9)
 
@@ -95,4 +96,6 @@ def outputOf(mask, first=0, finding="consolidation", color=(230, 159, 0), **tags
         "DICOM.SegmentAlgorithmName": "FastTextDiff compact",
         **tags,
     }
-    return SegmentOutput(finding, finding[:64], color, LESION, allTags, np.asarray(mask), (first, first + len(mask)))
+    return SegmentOutput(
+        finding, finding[:64], color, LESION_ENTRY, allTags, np.asarray(mask), (first, first + len(mask))
+    )

@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: E402
 from scene_volumes import GRIDS, SHAPE, addTransform, addVolume, outputOf, randomMask  # noqa: E402
 
 from FastTextDiffSegmentLib.scene.Geometry import SceneError  # noqa: E402
-from FastTextDiffSegmentLib.scene.SegmentationFiles import TAG_NAMES, save  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentationFiles import save  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray, segmentIds  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter, tagOf  # noqa: E402
 
@@ -73,7 +73,7 @@ def test_nifti_is_one_label_map_where_nothing_overlaps(scene, tmp_path, name):
     image = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
     assert np.array_equal(sitk.GetArrayFromImage(image), masks[0] + 2 * masks[1])
     assert np.allclose(gridOf(image), GRIDS[name], atol=1e-4)
-    entries = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["files"][0]["labels"]
+    entries = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["labels"]
     assert [entry["label"] for entry in entries] == [1, 2]
     assert entries[0]["name"] == entries[0]["tags"]["FastTextDiff.Finding"] == FINDING
     assert entries[1]["tags"]["FastTextDiff.Slices"] == "0:6"
@@ -86,17 +86,18 @@ def gridOf(image):
     return np.diag([-1.0, -1, 1, 1]) @ matrix  # LPS to RAS
 
 
-def test_nifti_is_one_file_a_segment_where_segments_overlap(scene, tmp_path):
-    volume = addVolume()
+def test_nifti_has_a_volume_for_each_segment_where_segments_overlap_as_the_engine_writes_it(scene, tmp_path):
+    volume = addVolume(GRIDS["oblique"])
     masks = [randomMask(1), randomMask(2), randomMask(3)]
-    names = ["a/b", "a b", "Trübung"]
-    outputs = [outputOf(mask, finding=name) for mask, name in zip(masks, names, strict=True)]
+    outputs = [outputOf(mask, finding=name) for mask, name in zip(masks, ("a/b", "a b", "Trübung"), strict=True)]
     paths = save(written(volume, *outputs), volume, tmp_path / "x.nii.gz")
-    assert [path.name for path in paths] == ["x-a_b.nii.gz", "x-a_b_2.nii.gz", "x-Trübung.nii.gz", "x.json"]
-    for path, mask in zip(paths, masks, strict=False):
-        assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), mask)
-    described = json.loads(paths[-1].read_text(encoding="utf-8"))
-    assert [each["file"] for each in described["files"]] == [path.name for path in paths[:-1]]
+    assert [path.name for path in paths] == ["x.nii.gz", "x.json"]
+    image = sitk.ReadImage(str(paths[0]))
+    assert np.array_equal(sitk.GetArrayFromImage(image), masks)
+    assert np.allclose(gridOf(sitk.Extract(image, (*image.GetSize()[:3], 0))), GRIDS["oblique"], atol=1e-4)
+    described = json.loads(paths[1].read_text(encoding="utf-8"))
+    assert described["layout"] == "one volume per finding"
+    assert [each["name"] for each in described["labels"]] == ["a/b", "a b", "Trübung"]
 
 
 def test_saving_changes_neither_the_segmentation_nor_its_file_name(scene, tmp_path):
@@ -189,13 +190,3 @@ def test_a_scene_file_brings_back_voxels_and_tags(scene, tmp_path):
     # and it can be gone on with: the same finding finds its segment
     (again,) = SegmentWriter().write(back, image, [outputOf(randomMask(3)[1:2], 1, finding=FINDING)])
     assert (again.segmentId, again.created) == (first, False)
-
-
-def test_every_tag_that_the_engine_gives_is_written_beside_a_nifti():
-    tags = pytest.importorskip("fasttextdiff.segments.tags")
-    from dataclasses import fields
-
-    from fasttextdiff.result import Provenance
-
-    given = {tags.PREFIX + field.name.title().replace("_", "") for field in fields(Provenance)}
-    assert given <= set(TAG_NAMES)

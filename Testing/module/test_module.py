@@ -879,7 +879,7 @@ def test_what_was_guessed_of_an_image_and_what_an_amount_is_about_are_said(panel
 
 
 def test_neighbours_have_colours_that_are_not_taken_for_each_other(panel, chestCt):
-    from FastTextDiffSegmentLib.scene.SegmentColors import colorDistance
+    from FastTextDiffSegmentLib.contract.colors import color_distance
 
     for finding in ("left lung", "right lung", "heart", "opacity"):  # one by one: the engine knows only one of them
         panel.ui.findingsTextEdit.setPlainText(finding)
@@ -889,4 +889,4 @@ def test_neighbours_have_colours_that_are_not_taken_for_each_other(panel, chestC
     colors = [[255 * part for part in segments.GetSegment(i).GetColor()] for i in segments.GetSegmentIDs()]
     assert len(colors) >= 3
     pairs = itertools.combinations(colors, 2)
-    assert min(colorDistance(*pair) for pair in pairs) > 150
+    assert min(color_distance(*pair) for pair in pairs) > 150

@@ -8,6 +8,7 @@ pytest.importorskip("PySide6")
 pytest.importorskip("slicerhost").start()
 
 import vtk  # noqa: E402
+from FastTextDiffSegmentLib.contract.segments import LESION_ENTRY  # noqa: E402
 from scene_volumes import (  # noqa: E402
     GRIDS,
     SHAPE,
@@ -33,7 +34,6 @@ from FastTextDiffSegmentLib.scene.SceneVolume import volumeSource  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentHistory import EditGuard, SegmentHistory  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray, segmentVoxels, showIn3D  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentWriter import (  # noqa: E402
-    LESION,
     Masking,
     SegmentWriter,
     geometryMatches,
@@ -151,9 +151,9 @@ def test_names_and_colours_are_unique_and_tags_say_how_a_segment_was_made(segmen
     outputs = [outputOf(mask, finding=long + "1"), outputOf(mask, finding=long + "2"), outputOf(mask, first=0)]
     ids = [each.segmentId for each in writer.write(segmentation, volume, outputs)]
     segments = [segmentation.GetSegmentation().GetSegment(each) for each in ids]
-    assert [len(each.GetName()) for each in segments[:2]] == [64, 64]
+    assert [len(each.GetName().encode()) for each in segments[:2]] == [64, 64]
     assert len({each.GetName() for each in segments}) == len({each.GetColor() for each in segments}) == 3
-    assert tagOf(segments[2], "TerminologyEntry") == LESION
+    assert tagOf(segments[2], "TerminologyEntry") == LESION_ENTRY
     assert tagOf(segments[2], "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
     assert tagOf(segments[2], "FastTextDiff.Finding") == "consolidation"
     writer.write(segmentation, volume, [outputOf(mask[1:2], first=1, finding="edema")])
@@ -163,9 +163,9 @@ def test_names_and_colours_are_unique_and_tags_say_how_a_segment_was_made(segmen
 
 
 def test_terminology_that_slicer_cannot_read_is_replaced():
-    assert validTerminology("nonsense") == LESION
-    assert validTerminology("a~SCT^1^B~~~c~^^~^^") == LESION
-    mass = LESION.replace("52988006^Lesion", "4147007^Mass")
+    assert validTerminology("nonsense") == LESION_ENTRY
+    assert validTerminology("a~SCT^1^B~~~c~^^~^^") == LESION_ENTRY
+    mass = LESION_ENTRY.replace("52988006^Lesion", "4147007^Mass")
     assert validTerminology(mass) == mass
 
 
@@ -387,7 +387,7 @@ def test_somebody_elses_edit_drops_the_step(session, edit):
     {
         "paint": lambda: session.paint(segmentId),
         "rename": lambda: segmentation.GetSegment(segmentId).SetName("mine"),
-        "recode": lambda: segmentation.GetSegment(segmentId).SetTerminology(LESION.replace("Lesion", "Mass")),
+        "recode": lambda: segmentation.GetSegment(segmentId).SetTerminology(LESION_ENTRY.replace("Lesion", "Mass")),
         "add": lambda: segmentation.AddEmptySegment("mine"),
         "remove": lambda: segmentation.RemoveSegment(segmentId),
         "delete node": lambda: slicer.mrmlScene.RemoveNode(session.segmentation),

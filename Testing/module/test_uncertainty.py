@@ -65,10 +65,10 @@ def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, 
 
 
 def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(panel, segmented):
-    from FastTextDiffSegmentLib.panels.UncertaintyView import entropy
+    from FastTextDiffSegmentLib.contract.images import entropy
 
     run = panel.widget.results.lastRun
-    bits = np.max([entropy(found.probability) for found in run.output.findings], axis=0).mean(axis=(1, 2))
+    bits = np.max([entropy(found.probability, np.log2) for found in run.output.findings], axis=0).mean(axis=(1, 2))
     marked = np.any([found.mask(run.threshold).any(axis=(1, 2)) for found in run.output.findings], axis=0)
     assert marked.any()
     expected = 40 + int(np.argmax(np.where(marked, bits, -1)))
@@ -86,7 +86,7 @@ def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(pane
 
 
 def test_the_uncertainty_of_one_finding_alone_can_be_shown(panel, segmented):
-    from FastTextDiffSegmentLib.panels.UncertaintyView import entropy
+    from FastTextDiffSegmentLib.contract.images import entropy
 
     box, view = panel.ui.uncertaintyFindingComboBox, panel.widget.uncertainty
     assert [box.itemText(n) for n in range(box.count)] == ["All findings", "left lung", "opacity"]
@@ -97,4 +97,4 @@ def test_the_uncertainty_of_one_finding_alone_can_be_shown(panel, segmented):
         box.activated.emit(index)
         panel.waitFor(lambda: view._known is not None)
         shown = panel.slicer.util.arrayFromVolume(view.node)[40:44]
-        np.testing.assert_allclose(shown, entropy(found.probability), atol=1e-5)
+        np.testing.assert_allclose(shown, entropy(found.probability, np.log2), atol=1e-5)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract import images
 from fasttextdiff.findings import same_key
 from fasttextdiff.image.volume import Volume
 
@@ -76,10 +77,8 @@ class FindingResult:
 
 
 def entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Uncertainty of each pixel's probability in bits, any shape: 0 where it is 0 or 1, and 1 where it is a half."""
-    from scipy.special import entr
-
-    bits: NDArray[np.float32] = (entr(probability) + entr(1 - probability)) * np.float32(1 / np.log(2))
+    """Uncertainty of each pixel's probability in bits, any shape: :func:`fasttextdiff.contract.images.entropy`."""
+    bits: NDArray[np.float32] = images.entropy(probability, np.log2)
     return bits
 
 

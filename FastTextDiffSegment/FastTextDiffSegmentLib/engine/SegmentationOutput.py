@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from FastTextDiffSegmentLib.contract.segments import THRESHOLD_TAG, is_there
+
 from .WorkFolder import remove
 
 
@@ -55,11 +57,11 @@ class FindingOutput:
         """Tags that say which threshold made the mask."""
         if threshold is None or threshold == self.threshold:
             return dict(self.tags)
-        return {**self.tags, "FastTextDiff.Threshold": f"{threshold:g}"}
+        return {**self.tags, THRESHOLD_TAG: f"{threshold:g}"}
 
     @property
     def _isThere(self) -> np.ndarray:
-        return np.nan_to_num(self.presence, nan=0.0) >= self.presenceThreshold
+        return is_there(self.presence, self.presenceThreshold)
 
     @property
     def highestPresence(self) -> float:

@@ -3,15 +3,23 @@
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import unquote
 
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.segments import (
+    ALGORITHM_TAG,
+    FINDING_TAG,
+    PREFIX,
+    PRESENCE_TAG,
+    SEMIAUTOMATIC,
+    SLICES_TAG,
+    unescape_tag,
+)
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import SegmentationRequest, SegmentedFinding, amountText
 from FastTextDiffSegmentLib.scene.Geometry import sliceShape
 from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentIds, segmentVoxels
-from FastTextDiffSegmentLib.scene.SegmentWriter import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, SLICES_TAG, tagOf
+from FastTextDiffSegmentLib.scene.SegmentWriter import tagOf
 
 from .ResultsPanel import ResultRow
 
@@ -85,16 +93,16 @@ def resultRows(segmentationNode: Any, volumeNode: Any, isPlanar: bool) -> list[R
 
 def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool) -> ResultRow:
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    lines = [(name, tagOf(segment, f"FastTextDiff.{name}")) for name in _TIP_TAGS]
+    lines = [(name, tagOf(segment, PREFIX + name)) for name in _TIP_TAGS]
     return ResultRow(
         segmentId=segmentId,
         name=segment.GetName(),
         color=tuple(segment.GetColor()),
         amount=amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar)
         + _slicesText(tagOf(segment, SLICES_TAG), sliceShape(volumeNode)[0]),
-        certainty=_percent(tagOf(segment, "FastTextDiff.Presence")),
+        certainty=_percent(tagOf(segment, PRESENCE_TAG)),
         isEdited=tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC,
-        tip="\n".join(f"{name}: {unquote(value)}" for name, value in lines if value),
+        tip="\n".join(f"{name}: {unescape_tag(value)}" for name, value in lines if value),
     )
 
 

@@ -13,6 +13,7 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
+from FastTextDiffSegmentLib.contract.images import entropy
 from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner, Steps
 from FastTextDiffSegmentLib.engine.SegmentationOutput import FindingOutput
 from FastTextDiffSegmentLib.scene.Geometry import arrayShape, ijkToRas, inSliceOrder, jumpToSlice, toMatrix
@@ -53,14 +54,6 @@ class Uncertainty:
         return self.run.output.sliceRange[0] + int(np.argmax(np.where(isMarked, self.means, -1.0)))
 
 
-def entropy(probability: np.ndarray) -> np.ndarray:
-    """Binary entropy in bits, any shape, float32: 0 where the probability is 0 or 1, and 1 where it is a half."""
-    bits = np.zeros(probability.shape, np.float32)
-    for part in (probability, 1 - probability):
-        bits -= part * np.log2(np.maximum(part, np.finfo(np.float32).tiny))
-    return bits
-
-
 def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
     """Work out the uncertainty of a run, a few slices at a time.
 
@@ -86,7 +79,7 @@ def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
         if asked.start < asked.stop:
             part = slice(asked.start - first, asked.stop - first)
             for probability in probabilities:
-                np.maximum(voxels[asked], entropy(probability[part]), out=voxels[asked])
+                np.maximum(voxels[asked], entropy(probability[part], np.log2), out=voxels[asked])
             means[part] = voxels[asked].mean(axis=(1, 2), dtype=np.float64)
         yield
     return Uncertainty(run, image, means, findings)

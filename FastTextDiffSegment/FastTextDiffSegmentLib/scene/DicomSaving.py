@@ -12,13 +12,14 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.segments import TAG_NAMES
 from FastTextDiffSegmentLib.engine.EngineSession import EngineSession, slabs, writeSteps
 from FastTextDiffSegmentLib.engine.Jobs import Steps
 from FastTextDiffSegmentLib.engine.WorkFolder import remove
 
 from .DicomSource import dicomFiles
 from .Geometry import SceneError, arrayShape, ijkToRas
-from .SegmentationFiles import TAG_NAMES, requireSegments
+from .SegmentationFiles import requireSegments
 from .SegmentVoxels import labelmapOf, segmentArray, segmentIds
 from .SegmentWriter import tagOf
 

@@ -8,14 +8,13 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from FastTextDiffSegmentLib.engine.EnginePath import engineModule
+from FastTextDiffSegmentLib.contract.images import nearest_ras_axes, slice_axis, starts_like_dicom
 
 _COMPONENTS = (1, 3, 4)
 _PARALLEL = math.cos(math.radians(1.0))
@@ -109,7 +108,7 @@ def sliceAxis(volumeNode) -> int:
     """The array axis (0 = k, 1 = j, 2 = i) along which the slices of the acquisition lie, by the engine's rule."""
     if volumeNode.GetAttribute("DICOM.instanceUIDs") or startsLikeDicom(_storedFile(volumeNode)):
         return 0
-    return int(_rule().slice_axis(ijkToRas(volumeNode).tolist(), arrayShape(volumeNode)))
+    return int(slice_axis(ijkToRas(volumeNode).tolist(), arrayShape(volumeNode)))
 
 
 def inSliceOrder(volumeNode, array: np.ndarray) -> np.ndarray:
@@ -149,11 +148,6 @@ def _inSliceOrder(volumeNode, matrix: np.ndarray) -> np.ndarray:
     return matrix[:, [*(axis for axis in range(3) if axis != across), across, 3]]
 
 
-@lru_cache(maxsize=1)
-def _rule() -> ModuleType:
-    return engineModule("image/slice_axis")
-
-
 def _storedFile(volumeNode) -> str:
     storage = volumeNode.GetStorageNode()
     return (storage.GetFileName() or "") if storage else ""
@@ -161,10 +155,10 @@ def _storedFile(volumeNode) -> str:
 
 @lru_cache(maxsize=64)
 def startsLikeDicom(path: str) -> bool:
-    """Whether a file has "DICM" after a preamble of 128 bytes (PS3.10 section 7.1); an empty path has not."""
+    """Whether a file is DICOM by its content; an empty path is not."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return starts_like_dicom(file)
     except OSError:
         return False
 
@@ -266,7 +260,7 @@ def nearestRasAxes(matrix: np.ndarray) -> tuple[int, int, int]:
 
     The engine's own rule: it turns slices in this way before it looks at them.
     """
-    across, rows, columns = _rule().nearest_ras_axes(matrix.tolist())
+    across, rows, columns = nearest_ras_axes(matrix.tolist())
     return columns, rows, across
 
 

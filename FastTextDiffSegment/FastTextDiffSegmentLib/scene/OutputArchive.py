@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import slicer
 
+from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, SEMIAUTOMATIC
+
 from .Geometry import sliceShape
 from .SegmentHistory import EditGuard, Observers
 from .SegmentVoxels import (
@@ -26,7 +28,7 @@ from .SegmentVoxels import (
     segmentGrid,
     surfacesRebuilt,
 )
-from .SegmentWriter import ALGORITHM_TAG, AUTOMATIC, SEMIAUTOMATIC, WrittenSegment, tagOf
+from .SegmentWriter import WrittenSegment, tagOf
 
 ROLE = "FastTextDiffOutput"
 """Node reference from the user's segmentation to our output."""

@@ -5,37 +5,28 @@ Files appear whole or not at all, and the scene's own file names stay as they ar
 
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import numpy_to_vtk
 
-from .Geometry import SceneError, arrayShape, ijkToRas, toMatrix
-from .SegmentVoxels import gridInSegmentation, segmentArray
-from .SegmentWriter import ALGORITHM_NAME_TAG, ALGORITHM_TAG, geometryMatches, tagOf
+from FastTextDiffSegmentLib.contract.segments import LABEL_MAP, TAG_NAMES, VOLUME_EACH, label_bits, unescape_tag
+
+from .Geometry import SceneError, arrayShape, ijkToRas
+from .SegmentVoxels import gridInSegmentation, segmentArray, segmentIds
+from .SegmentWriter import geometryMatches, tagOf
 
 SEG_NRRD, NIFTI = ".seg.nrrd", ".nii.gz"
-_FINDING_TAGS = ("Finding", "Presence", "SequenceItem", "Slices", "Plane", "Window", "Threshold")
-_MODEL_TAGS = ("Model", "WeightsSha256", "Software", "Seed", "Samples", "Timesteps", "Device", "Dtype", "Created")
-TAG_NAMES = (
-    *("TerminologyEntry", ALGORITHM_TAG, ALGORITHM_NAME_TAG),
-    *(f"FastTextDiff.{name}" for name in (*_FINDING_TAGS, *_MODEL_TAGS)),
-)
-"""Tags that are written beside a `.nii.gz`: a vtkSegment cannot list its tags in Python."""
 
 
 def save(segmentationNode, volumeNode, path: str | os.PathLike) -> list[Path]:
     """Save all segments of a segmentation.
 
-    `.seg.nrrd` holds everything, overlaps and tags too. `.nii.gz` is one label map where segments do not overlap,
-    otherwise one file a segment ("name-segment.nii.gz"); a `.json` beside it holds labels, names, colours and tags.
+    `.seg.nrrd` holds everything, overlaps and tags too. `.nii.gz` is a label map where segments do not overlap, else
+    4D with one volume of 0 and 1 for each, as the engine writes it; a `.json` beside it holds names, colours and tags.
 
     Args:
         segmentationNode: the segments; neither it nor its file name is changed.
@@ -107,26 +98,30 @@ def _store(storage, node, path: Path) -> None:
 
 
 def _writeNifti(segmentationNode, volumeNode, folder: Path, name: str) -> list[str]:
-    stem = name[: -len(NIFTI)]
     segmentation = segmentationNode.GetSegmentation()
-    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    ids = segmentIds(segmentation)
     labels = _labelMap(segmentationNode, volumeNode, ids)
-    groups = {name: ids} if labels is not None else _oneFileEach(segmentation, ids, stem)
-    for fileName, members in groups.items():
-        array = labels if labels is not None else _labelMap(segmentationNode, volumeNode, members)
-        _store(slicer.vtkMRMLVolumeArchetypeStorageNode(), _labelNode(array, volumeNode), folder / fileName)
+    layout = VOLUME_EACH if labels is None else LABEL_MAP
+    if labels is None:
+        masks = (segmentArray(segmentationNode, segmentId, volumeNode) for segmentId in ids)
+        _storeNifti([mask.astype(np.uint8) for mask in masks], volumeNode, folder / name)
+    else:
+        _storeNifti([labels], volumeNode, folder / name)
+    segments = [segmentation.GetSegment(segmentId) for segmentId in ids]
     description = {
         "image": volumeNode.GetName(),
-        "files": [_fileEntry(segmentation, fileName, members) for fileName, members in groups.items()],
+        "layout": layout,
+        "labels": [_labelEntry(segment, label) for label, segment in enumerate(segments, start=1)],
     }
+    record = f"{name[: -len(NIFTI)]}.json"
     text = json.dumps(description, ensure_ascii=False, indent=2) + "\n"
-    (folder / f"{stem}.json").write_text(text, encoding="utf-8")
-    return [*groups, f"{stem}.json"]
+    (folder / record).write_text(text, encoding="utf-8")
+    return [name, record]
 
 
 def _labelMap(segmentationNode, volumeNode, segmentIds: list[str]) -> np.ndarray | None:
     """Labels 1, 2, ... (k, j, i) in the order of the segments; None where two overlap."""
-    labels = np.zeros(arrayShape(volumeNode), np.uint8 if len(segmentIds) < 256 else np.uint16)
+    labels = np.zeros(arrayShape(volumeNode), f"u{label_bits(len(segmentIds)) // 8}")
     for label, segmentId in enumerate(segmentIds, start=1):
         mask = segmentArray(segmentationNode, segmentId, volumeNode)
         if labels[mask].any():
@@ -135,42 +130,30 @@ def _labelMap(segmentationNode, volumeNode, segmentIds: list[str]) -> np.ndarray
     return labels
 
 
-def _oneFileEach(segmentation, segmentIds: list[str], stem: str) -> dict[str, list[str]]:
-    """File names by segment; names that are alike in a file system are numbered."""
-    files: dict[str, list[str]] = {}
-    taken: set[str] = set()
-    for segmentId in segmentIds:
-        base = re.sub(r"[^\w.-]+", "_", segmentation.GetSegment(segmentId).GetName()).strip("_.") or "segment"
-        name, number = f"{stem}-{base}{NIFTI}", 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{base}_{number}{NIFTI}"
-        taken.add(name.casefold())
-        files[name] = [segmentId]
-    return files
+def _storeNifti(volumes: list[np.ndarray], volumeNode, path: Path) -> None:
+    """Write arrays (k, j, i) on the image's own grid: one in 3D, several in 4D.
 
+    Raises:
+        OSError: it could not be written.
+    """
+    import SimpleITK as sitk
 
-def _labelNode(labels: np.ndarray, volumeNode):
-    """Labels as a volume node outside of the scene, on the image's own grid."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(*labels.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(labels.ravel(), deep=True))
-    node = slicer.vtkMRMLLabelMapVolumeNode()
-    node.SetAndObserveImageData(image)
-    node.SetIJKToRASMatrix(toMatrix(ijkToRas(volumeNode)))
-    return node
-
-
-def _fileEntry(segmentation, fileName: str, segmentIds: list[str]) -> dict[str, Any]:
-    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentIds]
-    return {
-        "file": fileName,
-        "labels": [_labelEntry(segment, label) for label, segment in enumerate(segments, start=1)],
-    }
+    toLps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijkToRas(volumeNode)
+    spacing = np.linalg.norm(toLps[:3, :3], axis=0)
+    images = [sitk.GetImageFromArray(array) for array in volumes]
+    for image in images:
+        image.SetSpacing(spacing.tolist())
+        image.SetOrigin(toLps[:3, 3].tolist())
+        image.SetDirection((toLps[:3, :3] / spacing).ravel().tolist())
+    try:
+        sitk.WriteImage(images[0] if len(images) == 1 else sitk.JoinSeries(images), str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(_("Slicer could not write the file")) from error
 
 
 def _labelEntry(segment, label: int) -> dict[str, Any]:
     """One segment in plain text: escapes are only needed in Slicer's own format."""
-    tags = {name: unquote(tagOf(segment, name)) for name in TAG_NAMES if tagOf(segment, name)}
+    # by name: a vtkSegment cannot list its tags in Python
+    tags = {name: unescape_tag(tagOf(segment, name)) for name in TAG_NAMES if tagOf(segment, name)}
     color = [round(255 * part) for part in segment.GetColor()]
     return {"label": label, "name": segment.GetName(), "color": color, "tags": tags}

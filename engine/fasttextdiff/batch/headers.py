@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from fasttextdiff.batch.plan import Skipped
 from fasttextdiff.batch.tree import reason_of
+from fasttextdiff.contract.images import slice_axis, starts_like_dicom
+from fasttextdiff.contract.segments import PREFIX
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.image.slice_axis import slice_axis
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.dicom_codestreams import require_possible_deflated
-from fasttextdiff.io.dicom_headers import DICOM_ENDINGS, modality_of, starts_like_dicom
+from fasttextdiff.io.dicom_headers import DICOM_ENDINGS, modality_of
 from fasttextdiff.io.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.io.file_checks import no_stderr
 from fasttextdiff.io.read import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS
@@ -30,7 +31,6 @@ from fasttextdiff.io.read_nifti import nifti_header, nifti_matrix
 from fasttextdiff.io.write import NIFTI_DESCRIPTION
 from fasttextdiff.paths import as_path
 from fasttextdiff.render.contact_sheet import SOFTWARE
-from fasttextdiff.segments.tags import PREFIX
 
 _TAGS = [
     "ImageType",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.colors import Rgb
 from fasttextdiff.render.tiles import draw_outline, draw_slice
-from fasttextdiff.segments.terminology import Rgb
 
 if TYPE_CHECKING:
     from PIL import Image

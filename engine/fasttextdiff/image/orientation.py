@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.images import PLANE_ACROSS, nearest_ras_axes
 from fasttextdiff.errors import UsageError
-from fasttextdiff.image.slice_axis import PLANE_ACROSS, nearest_ras_axes
 from fasttextdiff.image.volume import Volume
 
 PLANES = ("acquisition", "axial", "coronal", "sagittal")

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from fasttextdiff.contract.images import starts_like_dicom
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.dicom_codestreams import require_possible_deflated
@@ -148,13 +149,6 @@ def looks_like_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its content: "DICM" after a preamble of 128 bytes (PS3.10 7.1)."""
     with path.open("rb") as file:
         return starts_like_dicom(file)
-
-
-def starts_like_dicom(file: BinaryIO) -> bool:
-    """As :func:`looks_like_dicom`, of an open file, which is left at its beginning."""
-    start = file.read(132)
-    file.seek(0)
-    return start[128:] == b"DICM"
 
 
 def modality_of(tag: str) -> Modality | None:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fasttextdiff.contract.images import starts_like_dicom
+from fasttextdiff.contract.segments import OWN_RECORDS
 from fasttextdiff.errors import UsageError
 from fasttextdiff.io.json_files import parse_json
 
@@ -17,8 +19,6 @@ _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 """SOP classes (PS3.4 B.5) of Segmentation and Label Map Segmentation Storage."""
 _SIDECARS = (".json", ".bval", ".bvec", ".hdr", ".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 _HEADER_BYTES = 1 << 20
-_OWN_RECORDS = ({"findings", "provenance"}, {"image", "files"})
-"""Keys of the `.json` beside a label map: the engine's, and that of the module in 3D Slicer."""
 
 
 def require_apart(outputs: Iterable[Path], inputs: Iterable[Path], what: str = "the image to be segmented") -> None:
@@ -52,7 +52,7 @@ def require_own_record(path: Path) -> None:
     content: Any = None
     with suppress(OSError, ValueError):
         content = parse_json(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not any(keys <= set(content) for keys in _OWN_RECORDS):
+    if not isinstance(content, dict) or not any(keys <= set(content) for keys in OWN_RECORDS):
         raise UsageError(
             f"cannot write {path}: it is there already and is not the record of a result; choose another name"
         )
@@ -123,7 +123,7 @@ def _why_precious(path: Path) -> str:
 
 def _is_dicom_image(path: Path) -> bool:
     with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
+        if not starts_like_dicom(file):
             return False
     import pydicom
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.images import PLANE_ACROSS, nearest_ras_axes, slice_axis
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.modality_choice import settle_modality
-from fasttextdiff.image.slice_axis import PLANE_ACROSS, nearest_ras_axes, slice_axis
 from fasttextdiff.image.volume import Modality, Source, Volume
 from fasttextdiff.io.dicom_headers import looks_like_dicom, modality_of
 from fasttextdiff.io.read_dicom import Decoded, Described, as_read, describe_dicom, read_dicom

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.segments import FINDING_TAG, LABEL_MAP, VOLUME_EACH
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io import write_dicom_seg
@@ -23,7 +24,6 @@ from fasttextdiff.io.overwriting import files_of, require_apart, require_own_rec
 from fasttextdiff.io.write_seg_nrrd import label_type, write_seg_nrrd
 from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.result import SegmentationResult, entropy
-from fasttextdiff.segments.tags import PREFIX
 from fasttextdiff.segments.terminology import assign_colors, code_finding
 from fasttextdiff.version import DISCLAIMER
 
@@ -190,7 +190,7 @@ def write_uncertainty(result: SegmentationResult, path: PathText) -> None:
     maps = [entropy(finding.probability) for finding in result.findings]
     with whole_files(path) as (temporary,):
         if extension == ".nrrd":
-            fields = {f"{PREFIX}Finding{n}": finding.finding for n, finding in enumerate(result.findings, start=1)}
+            fields = {f"{FINDING_TAG}{n}": finding.finding for n, finding in enumerate(result.findings, start=1)}
             write_nrrd(temporary, list(maps), result.volume.ijk_to_ras, fields)
         else:
             _write_nifti(temporary, result.volume, maps)
@@ -252,7 +252,7 @@ def _record(result: SegmentationResult, path: Path) -> dict[str, Any]:
     del source["instance_uids"], source["frames"]
     return {
         "image": path.name,
-        "layout": "one volume per finding" if result.overlapping else "label map",
+        "layout": VOLUME_EACH if result.overlapping else LABEL_MAP,
         "findings": _finding_records(result),
         "provenance": asdict(result.provenance),
         "source": source,

@@ -21,21 +21,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.colors import Rgb
+from fasttextdiff.contract.segments import AUTOMATIC, MANUAL, plain_line, shorten
 from fasttextdiff.environment import HIGHDICOM, check_package
 from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError, one_line
 from fasttextdiff.image.volume import Source, Volume
 from fasttextdiff.result import SegmentationResult, overlapping
 from fasttextdiff.segments.tags import (
-    NAME_LENGTH,
     algorithm_name,
     escape_parameter,
-    plain_line,
     presence_text,
     provenance_texts,
     segment_names,
-    shorten,
 )
-from fasttextdiff.segments.terminology import Code, CodedFinding, Rgb, assign_colors, code_finding
+from fasttextdiff.segments.terminology import Code, CodedFinding, assign_colors, code_finding
 
 _USE_INSTEAD = "write .seg.nrrd or .nii.gz instead"
 # A namespace of our own, so that no other software derives the same UIDs from the same series (RFC 9562, section 5.5).
@@ -86,7 +85,7 @@ class DicomSegment:
     frames: NDArray[Any]
     made: Mapping[str, str] | None
     presence: str = "not asked"
-    algorithm: str = "AUTOMATIC"
+    algorithm: str = AUTOMATIC
     algorithm_name: str = ""
 
     @property
@@ -361,7 +360,7 @@ def _made(segments: Iterable[DicomSegment], field: str) -> str:
 
 def _content(segments: Iterable[DicomSegment]) -> str:
     """Content Description (0070,0081)."""
-    is_untouched = all(segment.algorithm == "AUTOMATIC" for segment in segments)
+    is_untouched = all(segment.algorithm == AUTOMATIC for segment in segments)
     what = "Automatic result" if is_untouched else "Result with edits by hand,"
     return f"{what} for research, not for diagnosis"
 
@@ -441,7 +440,7 @@ def _options(segment: DicomSegment) -> dict[str, str]:
 
 def _long_string(text: str) -> str:
     """As an LO (PS3.5 section 6.2) that must not be empty."""
-    return shorten(plain_line(text), NAME_LENGTH) or "unknown"
+    return shorten(plain_line(text)) or "unknown"
 
 
 # --- segments --------------------------------------------------------------------------------------------------------
@@ -459,17 +458,17 @@ def _describe(number: int, segment: DicomSegment, volume: Volume) -> Any:
         segment_label=segment.name,
         segmented_property_category=_concept(codes.category),
         segmented_property_type=_concept(codes.type),
-        algorithm_type=segment.algorithm if segment.made else "MANUAL",
+        algorithm_type=segment.algorithm if segment.made else MANUAL,
         algorithm_identification=_identify_algorithm(segment, segment.made) if segment.made else None,
         tracking_uid=f"2.25.{uuid.uuid5(_NAMESPACE, followed).int}",
         tracking_id=text,
         anatomic_regions=None if codes.region is None else [_concept(codes.region)],
         display_color=CIELabColor.from_rgb(*segment.color),
     )
-    if segment.algorithm != "MANUAL" and not segment.made:  # all that is known of another program's is its name
+    if segment.algorithm != MANUAL and not segment.made:  # all that is known of another program's is its name
         described.SegmentAlgorithmType = segment.algorithm
         described.SegmentAlgorithmName = _long_string(segment.algorithm_name)
-    is_edited = segment.made and segment.algorithm != "AUTOMATIC"
+    is_edited = segment.made and segment.algorithm != AUTOMATIC
     described.SegmentDescription = shorten(text, _DESCRIPTION_LENGTH - len(_EDITED)) + (_EDITED if is_edited else "")
     if codes.modifier is not None:
         kind = described.SegmentedPropertyTypeCodeSequence[0]

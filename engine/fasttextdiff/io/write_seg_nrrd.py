@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.segments import label_bits
 from fasttextdiff.io.nrrd import write_nrrd
 from fasttextdiff.result import SegmentationResult
 from fasttextdiff.segments.tags import segment_names, segment_tags
@@ -54,7 +55,7 @@ def pack_masks(masks: Sequence[NDArray[np.bool_]]) -> LayeredLabels:
 
 def label_type(count: int) -> type[np.uint8] | type[np.uint16]:
     """The smallest type that holds labels 1 to count."""
-    return np.uint8 if count < 256 else np.uint16
+    return np.uint8 if label_bits(count) == 8 else np.uint16
 
 
 def write_seg_nrrd(result: SegmentationResult, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasttextdiff.contract.colors import Rgb
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.orientation import DisplayPlane, display_plane
 from fasttextdiff.io.atomic import whole_files
@@ -20,7 +21,7 @@ from fasttextdiff.render.captions import drawable, font_for, wrap
 from fasttextdiff.render.tiles import draw_slice, overlay_mask, tile_size, to_gray
 from fasttextdiff.result import FindingResult, SegmentationResult
 from fasttextdiff.segments.tags import presence_text
-from fasttextdiff.segments.terminology import Rgb, assign_colors
+from fasttextdiff.segments.terminology import assign_colors
 from fasttextdiff.version import DISCLAIMER
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.colors import Rgb
 from fasttextdiff.image.orientation import DisplayPlane
 from fasttextdiff.result import SegmentationResult
-from fasttextdiff.segments.terminology import Rgb
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,26 +1,33 @@
 """What a segment is named and tagged with, so that it says itself how it was made, in Slicer's terms.
 
-Knows nothing about files and voxels; the Slicer module tags the segments it creates in a scene with the same functions.
+Knows nothing about files and voxels; names of tags and limits of texts are in `contract.segments`.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.segments import (
+    ALGORITHM_NAME_TAG,
+    ALGORITHM_TAG,
+    AUTOMATIC,
+    FINDING_TAG,
+    PRESENCE_TAG,
+    TERMINOLOGY_TAG,
+    TYPED_TAG,
+    escape_tag,
+    free_name,
+    plain_line,
+    provenance_tag,
+    shorten,
+    unescape_tag,
+)
 from fasttextdiff.result import FindingResult, Provenance
 from fasttextdiff.segments.terminology import code_finding
-
-PREFIX = "FastTextDiff."
-# Segment Label (0062,0005) is an LO: 64 characters and no backslash (DICOM PS3.5 section 6.2). Counted in bytes of
-# UTF-8, as validators (dciodvfy) and older readers do.
-NAME_LENGTH = 64
 
 
 def segment_names(findings: Sequence[str]) -> list[str]:
@@ -31,32 +38,8 @@ def segment_names(findings: Sequence[str]) -> list[str]:
     """
     names: list[str] = []
     for finding in findings:
-        text = plain_line(finding) or "finding"
-        name, count = _shortened(text, ""), 1
-        while name in names:
-            count += 1
-            name = _shortened(text, f" ({count})")
-        names.append(name)
+        names.append(free_name(finding, names))
     return names
-
-
-def plain_line(text: str) -> str:
-    """Text without line breaks, control characters and backslashes, which names in DICOM cannot have."""
-    printable = "".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
-    return " ".join(printable.replace("\\", "/").split())
-
-
-def _shortened(text: str, suffix: str) -> str:
-    """The text cut so that it ends in the suffix within the length allowed."""
-    return shorten(text, NAME_LENGTH - len(suffix)) + suffix
-
-
-def shorten(text: str, length: int) -> str:
-    """The text, cut with an ellipsis where it takes up more bytes of UTF-8 than allowed."""
-    encoded, ellipsis = text.encode("utf-8", "replace"), "…"
-    if len(encoded) <= length:
-        return text
-    return encoded[: length - len(ellipsis.encode())].decode("utf-8", "ignore").rstrip() + ellipsis
 
 
 def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, str]:
@@ -72,22 +55,22 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
         DICOM.SegmentAlgorithmType and -Name become Segment Algorithm Type (0062,0008) and Name (0062,0009).
     """
     tags = {
-        "TerminologyEntry": code_finding(finding.finding).slicer_entry,
-        "DICOM.SegmentAlgorithmType": "AUTOMATIC",
-        "DICOM.SegmentAlgorithmName": algorithm_name(provenance.model).replace("|", "/"),
-        PREFIX + "Finding": escape_tag(finding.finding),
-        PREFIX + "Presence": presence_text(finding.presence),
+        TERMINOLOGY_TAG: code_finding(finding.finding).slicer_entry,
+        ALGORITHM_TAG: AUTOMATIC,
+        ALGORITHM_NAME_TAG: algorithm_name(provenance.model).replace("|", "/"),
+        FINDING_TAG: escape_tag(finding.finding),
+        PRESENCE_TAG: presence_text(finding.presence),
     }
     if finding.typed:
-        tags[PREFIX + "Typed"] = escape_tag(finding.typed)
+        tags[TYPED_TAG] = escape_tag(finding.typed)
     for name, text in provenance_texts(provenance).items():
-        tags[_provenance_tag(name)] = escape_tag(text)
+        tags[provenance_tag(name)] = escape_tag(text)
     return tags
 
 
 def algorithm_name(model: str) -> str:
     """What made a segment, as Segment Algorithm Name (0062,0009)."""
-    return shorten(plain_line(f"FastTextDiff {model}"), NAME_LENGTH)
+    return shorten(plain_line(f"FastTextDiff {model}"))
 
 
 def provenance_texts(provenance: Provenance) -> dict[str, str]:
@@ -99,14 +82,10 @@ def provenance_texts(provenance: Provenance) -> dict[str, str]:
 
 def texts_of_tags(tags: Mapping[str, str]) -> dict[str, str] | None:
     """What :func:`provenance_texts` gave, from the tags of a segment; None if they are not all there."""
-    names = {field.name: _provenance_tag(field.name) for field in fields(Provenance)}
+    names = {field.name: provenance_tag(field.name) for field in fields(Provenance)}
     if any(tag not in tags for tag in names.values()):
         return None
     return {name: unescape_tag(tags[tag]) for name, tag in names.items()}
-
-
-def _provenance_tag(field: str) -> str:
-    return PREFIX + field.title().replace("_", "")
 
 
 def presence_text(presence: NDArray[np.float32]) -> str:
@@ -122,33 +101,9 @@ def _value_text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def escape_tag(text: str) -> str:
-    """Make text safe as a tag: Slicer's `.seg.nrrd` ends a tag at `|`, whatever stands around it.
-
-    Percent-encodes `|`, `%`, line breaks and other control characters, and nothing else, so that tags stay readable.
-    """
-    return _escape(text, "|")
-
-
 def escape_parameter(text: str) -> str:
     """Make text safe as a value in Algorithm Parameters (0066,0032), which readers split at `,` and `=`.
 
     Percent-encodes these two, the backslash, `%` and control characters; undone by :func:`unescape_tag`.
     """
-    return _escape(text, ",=\\")
-
-
-def _escape(text: str, special: str) -> str:
-    """Percent-encode the special characters, `%` and control characters."""
-    safe = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be written to any file
-    return re.sub(rf"[{re.escape(special)}%\x00-\x1f\x7f\x85\u2028\u2029]", lambda match: _percent(match.group()), safe)
-
-
-def _percent(char: str) -> str:
-    """`%XX` for each byte of the character in UTF-8 (RFC 3986)."""
-    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8"))
-
-
-def unescape_tag(text: str) -> str:
-    """Give back what :func:`escape_tag` was given."""
-    return unquote(text)
+    return escape_tag(text, ",=\\")

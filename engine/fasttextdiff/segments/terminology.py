@@ -6,14 +6,12 @@ finding.
 
 from __future__ import annotations
 
-import colorsys
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fasttextdiff.contract.colors import BLUISH_GREEN, SKY_BLUE, VERMILION, YELLOW, Rgb, next_color
 from fasttextdiff.findings import understood
-
-Rgb = tuple[int, int, int]
 
 # The names of the term lists that come with Slicer's Terminologies module.
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
@@ -149,26 +147,15 @@ def _side(words: str) -> Code | None:
     return LEFT if left else RIGHT if right else None
 
 
-# Okabe and Ito's palette for colour-blind readers (jfly.uni-koeln.de/color, 2008) without its black, lightened where it
-# would be dark on a grey image; the order keeps neighbours far apart.
-_PALETTE: tuple[Rgb, ...] = (
-    (230, 159, 0),  # orange
-    (86, 180, 233),  # sky blue
-    (0, 178, 133),  # bluish green
-    (240, 228, 66),  # yellow
-    (224, 102, 30),  # vermilion
-    (221, 138, 184),  # reddish purple
-    (40, 130, 205),  # blue
-)
 # What lies side by side in the chest is as different as can be: sky blue and yellow lungs, a vermilion heart.
 _PREFERRED: dict[tuple[Code, Code | None], Rgb] = {
-    (LUNG, None): _PALETTE[1],
-    (LUNG, BILATERAL): _PALETTE[1],
-    (LUNG, RIGHT): _PALETTE[1],
-    (LUNG, LEFT): _PALETTE[3],
-    (HEART, None): _PALETTE[4],
-    (MEDIASTINUM, None): _PALETTE[2],
-    (NUCLEUS, None): _PALETTE[2],
+    (LUNG, None): SKY_BLUE,
+    (LUNG, BILATERAL): SKY_BLUE,
+    (LUNG, RIGHT): SKY_BLUE,
+    (LUNG, LEFT): YELLOW,
+    (HEART, None): VERMILION,
+    (MEDIASTINUM, None): BLUISH_GREEN,
+    (NUCLEUS, None): BLUISH_GREEN,
 }
 
 
@@ -188,19 +175,5 @@ def assign_colors(findings: Sequence[str]) -> list[Rgb]:
             colors[index] = preferred
     for index in range(len(findings)):
         if index not in colors:
-            colors[index] = _next_free(set(colors.values()))
+            colors[index] = next_color(set(colors.values()))
     return [colors[index] for index in range(len(findings))]
-
-
-def _next_free(taken: set[Rgb]) -> Rgb:
-    """The first colour of the palette that is not taken; beyond it, hues a golden ratio apart, which do not repeat."""
-    for color in _PALETTE:
-        if color not in taken:
-            return color
-    step = len(taken)
-    while True:
-        shade = colorsys.hls_to_rgb(step * 0.618034 % 1.0, 0.45 + 0.1 * (step % 4), 0.75)
-        red, green, blue = (round(255 * part) for part in shade)
-        if (red, green, blue) not in taken:
-            return red, green, blue
-        step += 1

@@ -12,6 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.segments import (
+    ALGORITHM_NAME_TAG,
+    ALGORITHM_TAG,
+    ALGORITHM_TYPES,
+    AUTOMATIC,
+    FINDING_TAG,
+    MANUAL,
+    PRESENCE_TAG,
+    unescape_tag,
+)
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io.atomic import whole_files
@@ -19,11 +29,10 @@ from fasttextdiff.io.read import read_volume
 from fasttextdiff.io.write import check_not_source, check_segmentation_path, check_segmentation_source, dicom_seg_notes
 from fasttextdiff.io.write_dicom_seg import DicomSegment, write_segments
 from fasttextdiff.paths import as_path
-from fasttextdiff.segments.tags import PREFIX, segment_names, texts_of_tags, unescape_tag
+from fasttextdiff.segments.tags import segment_names, texts_of_tags
 from fasttextdiff.segments.terminology import code_finding, coded_entry
 from fasttextdiff.worker.fields import mapped_array, matrix_of, numbers, optional, required
 
-_ALGORITHMS = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
 _SAME_PLACE_MM = 0.05
 """Slicer keeps positions as text in some of its files."""
 
@@ -109,8 +118,8 @@ def _segment(entry: Request, name: str) -> DicomSegment:
     tags = {str(tag): str(value) for tag, value in required(entry, "tags", dict).items()}
     red, green, blue = numbers(entry, "color", int) or (128, 174, 128)
     made = texts_of_tags(tags)
-    text = unescape_tag(tags.get(PREFIX + "Finding", "")) or name
-    algorithm = tags.get("DICOM.SegmentAlgorithmType", "")
+    text = unescape_tag(tags.get(FINDING_TAG, "")) or name
+    algorithm = tags.get(ALGORITHM_TAG, "")
     return DicomSegment(
         text=text,
         name=name,
@@ -118,7 +127,7 @@ def _segment(entry: Request, name: str) -> DicomSegment:
         codes=coded_entry(optional(entry, "terminology", str) or "") or code_finding(text),
         frames=np.asarray(mapped_array(entry), bool),
         made=made,
-        presence=unescape_tag(tags.get(PREFIX + "Presence", "not asked")),
-        algorithm=algorithm if algorithm in _ALGORITHMS else "AUTOMATIC" if made else "MANUAL",
-        algorithm_name=tags.get("DICOM.SegmentAlgorithmName", ""),
+        presence=unescape_tag(tags.get(PRESENCE_TAG, "not asked")),
+        algorithm=algorithm if algorithm in ALGORITHM_TYPES else AUTOMATIC if made else MANUAL,
+        algorithm_name=tags.get(ALGORITHM_NAME_TAG, ""),
     )

@@ -1,13 +1,14 @@
-"""Which axis of a stored volume its slices lie along. Standard library only: the Slicer module shares this rule.
+"""Rules about images: which axis the slices lie along, what a DICOM file begins with, how unsure a probability is.
 
-Knows matrices and sizes; knows nothing about files, nodes or display.
+Knows matrices, sizes and numbers; knows nothing about nodes or display.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import permutations
+from typing import Any, BinaryIO
 
 THICKER = 1.1
 """Slices are told by their distance when it is this many times the distance of the pixels in them."""
@@ -51,6 +52,30 @@ def slice_axis(ijk_to_ras: Sequence[Sequence[float]], shape: Sequence[int]) -> i
         if all(spacing[axis] > THICKER * spacing[other] for other in range(3) if other != axis):
             return axis
     return nearest_ras_axes(ijk_to_ras).index(_SUPERIOR)
+
+
+def starts_like_dicom(file: BinaryIO) -> bool:
+    """Whether an open file has "DICM" after a preamble of 128 bytes (PS3.10 section 7.1); it is left at its beginning.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    start = file.read(132)
+    file.seek(0)
+    return start[128:] == b"DICM"
+
+
+def entropy(probability: Any, log2: Callable[[Any], Any]) -> Any:
+    """Binary entropy in bits: 0 where the probability is 0 or 1, and 1 where it is a half.
+
+    Args:
+        probability: a number, or an array of any shape; the result is of the same kind.
+        log2: the logarithm for this kind, `math.log2` or `numpy.log2`.
+    """
+    absent = 1 - probability
+    # where one of the two is 0, the logarithm is that of 1
+    bits = probability * log2(probability + (probability == 0)) + absent * log2(absent + (absent == 0))
+    return 0 - bits
 
 
 def _length(ijk_to_ras: Sequence[Sequence[float]], column: int) -> float:

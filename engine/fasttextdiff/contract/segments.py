@@ -1,0 +1,134 @@
+"""Rules about segments: what they are named and tagged with, when a finding is there, how masks lie in a file.
+
+Knows texts and numbers; knows nothing about findings, models or how a file is written.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import unquote
+
+# --- tags ------------------------------------------------------------------------------------------------------------
+
+PREFIX = "FastTextDiff."
+TERMINOLOGY_TAG = "TerminologyEntry"
+ALGORITHM_TAG = "DICOM.SegmentAlgorithmType"
+"""Segment Algorithm Type (0062,0008), one of the three below; without it Slicer exports a segment as MANUAL."""
+ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmName"
+AUTOMATIC, SEMIAUTOMATIC, MANUAL = "AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"
+ALGORITHM_TYPES = (AUTOMATIC, SEMIAUTOMATIC, MANUAL)
+FINDING_TAG = PREFIX + "Finding"
+TYPED_TAG = PREFIX + "Typed"
+"""How the finding was typed, if it was understood as something else."""
+PRESENCE_TAG = PREFIX + "Presence"
+SEQUENCE_ITEM_TAG = PREFIX + "SequenceItem"
+SLICES_TAG = PREFIX + "Slices"
+THRESHOLD_TAG = PREFIX + "Threshold"
+PROVENANCE_FIELDS = (
+    *("slices", "plane", "window", "threshold", "model", "weights_sha256", "software"),
+    *("seed", "samples", "timesteps", "device", "dtype", "created"),
+)
+"""What is known about how a segment was made, one tag each: see :func:`provenance_tag`."""
+
+
+def provenance_tag(field: str) -> str:
+    """The tag of a field of the provenance: "weights_sha256" is in `FastTextDiff.WeightsSha256`."""
+    return PREFIX + field.title().replace("_", "")
+
+
+TAG_NAMES = (
+    *(TERMINOLOGY_TAG, ALGORITHM_TAG, ALGORITHM_NAME_TAG),
+    *(FINDING_TAG, TYPED_TAG, PRESENCE_TAG, SEQUENCE_ITEM_TAG),
+    *map(provenance_tag, PROVENANCE_FIELDS),
+)
+"""Every tag that a segment of ours may have."""
+
+LESION_ENTRY = (
+    "Segmentation category and type - DICOM master list~SCT^49755003^Morphologically Altered Structure"
+    "~SCT^52988006^Lesion~^^~Anatomic codes - DICOM master list~^^~^^"
+)
+"""The terminology entry that is true of any finding."""
+
+
+def escape_tag(text: str, special: str = "|") -> str:
+    """Make text safe as a tag: Slicer's `.seg.nrrd` ends a tag at `|`, whatever stands around it.
+
+    Percent-encodes the special characters, `%`, line breaks and other control characters, and nothing else, so that
+    tags stay readable.
+    """
+    safe = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be written to any file
+    return re.sub(rf"[{re.escape(special)}%\x00-\x1f\x7f\x85\u2028\u2029]", lambda match: _percent(match.group()), safe)
+
+
+def _percent(char: str) -> str:
+    """`%XX` for each byte of the character in UTF-8 (RFC 3986)."""
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8"))
+
+
+def unescape_tag(text: str) -> str:
+    """Give back what :func:`escape_tag` was given."""
+    return unquote(text)
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+# Segment Label (0062,0005) is an LO: 64 characters and no backslash (DICOM PS3.5 section 6.2). Counted in bytes of
+# UTF-8, as validators (dciodvfy) and older readers do.
+NAME_LENGTH = 64
+
+
+def plain_line(text: str) -> str:
+    """Text without line breaks, control characters and backslashes, which names in DICOM cannot have."""
+    printable = "".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
+    return " ".join(printable.replace("\\", "/").split())
+
+
+def shorten(text: str, length: int = NAME_LENGTH) -> str:
+    """The text, cut with an ellipsis where it takes up more bytes of UTF-8 than allowed."""
+    encoded, ellipsis = text.encode("utf-8", "replace"), "…"
+    if len(encoded) <= length:
+        return text
+    return encoded[: length - len(ellipsis.encode())].decode("utf-8", "ignore").rstrip() + ellipsis
+
+
+def free_name(text: str, taken: Collection[str]) -> str:
+    """A segment's name from a text: one line of at most 64 bytes, numbered where that name is taken: "lung (2)"."""
+    line = plain_line(text) or "finding"
+    name, count = shorten(line), 1
+    while name in taken:
+        count += 1
+        suffix = f" ({count})"
+        name = shorten(line, NAME_LENGTH - len(suffix)) + suffix
+    return name
+
+
+# --- presence --------------------------------------------------------------------------------------------------------
+
+
+def is_there(presence: Any, threshold: float) -> Any:
+    """Whether a finding is on a slice at all; where it is not, its mask is empty.
+
+    Args:
+        presence: probability that it is there, a number or an array; NaN where not asked, and then it is not there.
+        threshold: the model's; a presence equal to it will do.
+    """
+    return presence >= threshold
+
+
+# --- masks in NIfTI, which has no place for overlaps -----------------------------------------------------------------
+
+LABEL_MAP = "label map"
+"""Segment n has the value n: where no two segments overlap."""
+VOLUME_EACH = "one volume per finding"
+"""4D, volume n - 1 holds segment n as 0 and 1: where two overlap, as no segment may hide part of another."""
+OWN_RECORDS = ({"findings", "provenance"}, {"image", "layout", "labels"})
+"""Keys of the `.json` beside such a file: the engine's, and the module's."""
+_BYTE_LABELS = 255
+
+
+def label_bits(count: int) -> int:
+    """Bits of the smallest unsigned type for labels 1 to count: 8 or 16."""
+    return 8 if count <= _BYTE_LABELS else 16
