@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
-from fasttextdiff.benchmarks.references import PlainSegmenter
+from fasttextdiff.benchmarks.references import plain_segmenter
 from fasttextdiff.benchmarks.suites import FINDING
 from fasttextdiff.model.pipeline import quiet_libraries
 
@@ -32,7 +32,7 @@ def main() -> None:
         parser.error("set OMP_NUM_THREADS=1: threads that wait for each other cost processor time, too")
     quiet_libraries()
     pipeline = FastTextDiffPipeline.from_pretrained()
-    fast, plain = Segmenter(pipeline, "cpu"), PlainSegmenter(pipeline, "cpu")
+    fast, plain = Segmenter(pipeline, "cpu"), plain_segmenter(pipeline, "cpu")
     described = fast.describe(read_volume(options.volume))
     middle = described.display.n_slices // 2
     one = described.with_request(slices=(middle, middle + 1), samples=1, seed=0)

@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up: a room may import only from rooms in the rows below its own.
 LAYERS = (
     {"version", "errors", "findings", "contract"},
-    {"paths", "utf8_mode"},
+    {"paths", "utf8_mode", "option_rules"},
     {"image", "environment"},
-    {"result", "option_rules"},
+    {"result"},
     {"segments"},
     {"io"},
     {"model", "render"},

@@ -14,7 +14,7 @@ from tiny_models import compact_head, one_line, tiny_pipeline
 
 from fasttextdiff.benchmarks.inputs import chest_phantom
 from fasttextdiff.benchmarks.measuring import as_json, medians
-from fasttextdiff.benchmarks.references import PlainSegmenter, plain_head
+from fasttextdiff.benchmarks.references import plain_head, plain_segmenter
 from fasttextdiff.benchmarks.suites import SUITES, Bench, compared
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.io.read import read_volume
@@ -64,10 +64,10 @@ def test_findings_asked_together_are_answered_as_one_by_one_and_learned_from_as_
 
 def test_savings_change_nothing_and_their_absence_is_the_reference():
     image = chest_phantom(2, side=64)
-    fast, plain = Segmenter(tiny_pipeline(), "cpu"), PlainSegmenter(tiny_pipeline(), "cpu")
+    fast, plain = Segmenter(tiny_pipeline(), "cpu"), plain_segmenter(tiny_pipeline(), "cpu")
     passes = []
     plain.pipeline.denoiser.unet.conv_in.register_forward_hook(lambda _, x, y: passes.append(len(y)))
-    request = fast.describe(image)
+    request = fast.prepare(image)
     for _ in range(2):
         assert compared(fast, plain, request)["error_to_reference"] < 1e-3  # features are kept in 16 bits
     assert passes == [1] * 8  # two answers on two slices at two timesteps, one by one
@@ -76,9 +76,9 @@ def test_savings_change_nothing_and_their_absence_is_the_reference():
 @pytest.mark.parametrize(("dtype", "presence"), [("float32", 0.002), ("bfloat16", 0.02)])
 def test_the_bundled_models_masks_are_those_of_its_plain_form(samples, dtype, presence):
     model = FastTextDiffPipeline.from_pretrained()
-    fast, plain = Segmenter(model, "cpu", dtype), PlainSegmenter(model, "cpu")
+    fast, plain = Segmenter(model, "cpu", dtype), plain_segmenter(model, "cpu")
     for path, slices in (("chest_ct/chest_ct_cropped.nii.gz", (55, 57)), ("cxr_hannover/18017511.png", None)):
-        request = fast.describe(read_volume(samples / path), slices=slices)
+        request = fast.prepare(read_volume(samples / path), slices=slices)
         found = compared(fast, plain, request)
         assert found["dice_to_reference"] >= 0.995, path
         assert found["presence_to_reference"] <= presence, path
@@ -92,7 +92,7 @@ def test_where_neither_has_a_mask_no_agreement_of_masks_is_claimed():
     model = FastTextDiffPipeline.from_pretrained()
     model.info = replace(model.info, threshold=0.99999)
     fast = Segmenter(model, "cpu")
-    found = compared(fast, PlainSegmenter(model, "cpu"), fast.describe(chest_phantom(1, side=64)))
+    found = compared(fast, plain_segmenter(model, "cpu"), fast.prepare(chest_phantom(1, side=64)))
     assert set(found) == {"error_to_reference", "presence_to_reference"}
 
 

@@ -39,7 +39,7 @@ def test_sides_on_an_x_ray_are_the_patients_and_absent_things_are_not_found(segm
 
 
 def test_every_spelling_of_a_finding_has_the_bits_of_the_plain_form_and_says_how_it_was_typed(segmenter, samples):
-    image = segmenter.describe(read_volume(samples / "cxr_hannover" / "18017511.png"))
+    image = segmenter.prepare(read_volume(samples / "cxr_hannover" / "18017511.png"))
     some = PAIRS[::6]  # that every one of them is read as the plain form is tested without a model
     plain = {name: segmenter.decode(image, [name]).findings[0] for name in {plain for _, plain in some}}
     assert len(PAIRS) >= 60

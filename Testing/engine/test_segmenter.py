@@ -6,7 +6,8 @@ from tiny_models import one_line, tiny_pipeline
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.image.volume import Modality, Volume
-from fasttextdiff.segmenter import Segmenter, choose_device, choose_dtype
+from fasttextdiff.model.devices import choose_device, choose_dtype
+from fasttextdiff.segmenter import Segmenter
 
 FINDINGS = ["ground-glass opacity in the left lung", "consolidation"]
 AXIAL_LPS = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -50,7 +51,8 @@ def test_the_same_request_gives_the_same_bits_and_another_seed_others(segmenter)
 
 def test_a_cache_hit_equals_a_miss_and_saves_the_denoiser(segmenter):
     volume = ct()
-    image = segmenter.encode(volume, slices=(1, 4))
+    image = segmenter.prepare(volume, slices=(1, 4))
+    segmenter.encode(image)
     calls = []
     segmenter.pipeline.denoiser.unet.conv_in.register_forward_hook(lambda *_: calls.append(1))
     hit = segmenter.decode(image, FINDINGS)
@@ -105,7 +107,7 @@ def test_other_planes_come_back_on_the_same_grid(segmenter):
 def test_batches_change_no_more_than_last_digits(segmenter):
     together = segmenter.segment(ct(), FINDINGS)
     single = Segmenter(tiny_pipeline(), device="cpu")
-    single._batch = 1
+    single.runtime.batch = 1
     alone = single.segment(ct(), FINDINGS)
     for finding in FINDINGS:
         np.testing.assert_allclose(together.probability[finding], alone.probability[finding], atol=2e-3)
@@ -122,7 +124,7 @@ def test_samples_are_averaged_and_their_spread_is_reported(segmenter):
 
 def test_a_large_tile_is_covered_by_windows_without_seams(segmenter):
     volume = tile(150)
-    image = segmenter.describe(volume)
+    image = segmenter.prepare(volume)
     assert len(image.tiles) == 9
     assert all(t.height == t.width == 64 for t in image.tiles)
     covered = np.zeros((150, 150), bool)
@@ -172,10 +174,10 @@ def test_a_budget_below_one_slice_keeps_nothing_and_changes_nothing(segmenter):
 
 
 def test_the_cache_holds_no_more_than_its_budget(segmenter):
-    segmenter.encode(ct())
+    segmenter.encode(segmenter.prepare(ct()))
     one = segmenter.cache.used // 5
     tight = Segmenter(tiny_pipeline(), device="cpu", cache_bytes=2 * one)
-    tight.encode(ct())
+    tight.encode(tight.prepare(ct()))
     held = {maps.untyped_storage().data_ptr(): maps.untyped_storage().nbytes()
             for entry in tight.cache._entries.values() for maps in entry}  # fmt: skip
     assert sum(held.values()) == tight.cache.used == 2 * one
@@ -224,7 +226,7 @@ def test_findings_that_do_not_fit_together_are_answered_in_parts(segmenter, monk
     findings = [*FINDINGS, "nuclei", "no infection"]
     expected = segmenter.segment(ct(), findings).probability
     full = Segmenter(tiny_pipeline(), device="cpu")
-    full._pairs = 64
+    full.runtime.pairs = 64
     head = full.pipeline.fusion.conv2
     calls = out_of_memory(monkeypatch, head, lambda _, pairs: pairs > 3)
     found = full.segment(ct(), findings).probability
@@ -307,3 +309,12 @@ def test_a_ct_is_cut_to_the_body_and_nothing_is_found_in_the_air_around_it():
     assert found[:, 1].min() in range(16, 21)
     assert found[:, 1].max() in range(59, 64)
     assert found[:, 2].min() in range(26, 31)
+
+
+def test_former_names_still_work_and_say_what_they_are_called_now(segmenter):
+    with pytest.warns(DeprecationWarning, match="prepare"):
+        image = segmenter.describe(ct(), slices=(0, 1))
+    assert segmenter.cache.used == 0
+    with pytest.warns(DeprecationWarning, match="encode"):
+        segmenter.encode_slices(image)
+    assert segmenter.cache.used > 0

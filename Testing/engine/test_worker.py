@@ -305,7 +305,7 @@ def test_a_gpu_that_is_too_small_is_left_for_the_cpu(tmp_path, output, monkeypat
     request = {"volume": "v", "findings": ["consolidation"], "output": str(output)}
     expected = mapped(jobs.segment(request, lambda *_: True)["findings"][0]["probability"]).copy()
     small = jobs._segmenter
-    small.device = torch.device("cuda", 0)
+    small.runtime.device = torch.device("cuda", 0)
 
     def fail(*_, **__):
         raise DeviceMemoryError("cuda:0 has too little memory for one slice")
@@ -397,7 +397,7 @@ def test_the_worker_looks_ahead_only_while_its_queue_is_empty_and_outlives_what_
     worker._look_ahead()
     assert len(passes) == 3
     show(5)
-    jobs._segmenter.encode_slices = lambda _: 1 / 0
+    jobs._segmenter.encode = lambda _: 1 / 0
     worker._look_ahead()
     assert "ZeroDivisionError" in capsys.readouterr().err
 

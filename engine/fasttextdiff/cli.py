@@ -644,10 +644,10 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
     import torch
     import transformers
 
+    from fasttextdiff.model.devices import choose_device, choose_dtype
     from fasttextdiff.model.info import BUNDLED_MODEL
     from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
     from fasttextdiff.model.text_encoder import attention_implementation
-    from fasttextdiff.segmenter import choose_device, choose_dtype
     from fasttextdiff.version import __version__
 
     quiet_libraries()
@@ -801,7 +801,8 @@ def _read(path: Path, modality: str | None, series: str | None, nan_as_air: bool
 
 
 def _load(model: str | None, device: str, dtype: str) -> Segmenter:
-    from fasttextdiff.segmenter import Segmenter, choose_device, choose_dtype
+    from fasttextdiff.model.devices import choose_device, choose_dtype
+    from fasttextdiff.segmenter import Segmenter
 
     choose_dtype(dtype, choose_device(device))  # before a model is loaded for nothing
     from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.image.orientation import PLANES
+
+PLANES = ("acquisition", "axial", "coronal", "sagittal")
 
 _LARGEST_SEED = 2**63 - 1
 """What torch's generators take; so do the records of a result."""

@@ -61,7 +61,7 @@ def ask(
         questions: (group, text, truth (h, w)); no truth means that it is absent.
     """
     image = load_image(path, grey=True)
-    described = segmenter.describe(picture_volume(image, modality, str(path)))
+    described = segmenter.prepare(picture_volume(image, modality, str(path)))
     result = segmenter.decode(described, [text for _, text, _ in questions])
     answers = []
     for group, text, truth in questions:

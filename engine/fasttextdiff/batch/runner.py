@@ -35,8 +35,8 @@ def define_run(
     Raises:
         UsageError: a format, device or dtype that is not known, or no such model.
     """
+    from fasttextdiff.model.devices import choose_device, choose_dtype
     from fasttextdiff.model.pipeline import weights_hash
-    from fasttextdiff.segmenter import choose_device, choose_dtype
 
     endings = tuple(name if name.startswith(".") else f".{name}" for name in dict.fromkeys(formats))
     if unknown := [ending for ending in endings if ending not in FORMATS]:

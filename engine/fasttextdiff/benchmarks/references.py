@@ -20,6 +20,7 @@ from fasttextdiff.model.denoiser import FeatureDenoiser
 from fasttextdiff.model.fusion import CrossAttention, FusionHead, FusionOutput, positional_code
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.runtime import TorchRuntime
 from fasttextdiff.model.text_encoder import TextEncoder, TextStates
 from fasttextdiff.segmenter import Segmenter
 
@@ -58,17 +59,17 @@ class PlainPipeline(FastTextDiffPipeline):
         return plain_head(self.fusion, maps, text, (size[0] // patch, size[1] // patch))
 
 
-class PlainSegmenter(Segmenter):
-    """Segments with a :class:`PlainPipeline`, in float32, one image at a time; nothing is kept or rounded.
+class PlainRuntime(TorchRuntime):
+    """Runs a :class:`PlainPipeline` in float32, one image at a time; nothing is kept or rounded.
 
     Args:
         pipeline: the model whose weights are used.
-        device: as for any segmenter.
+        device: as for any runtime.
     """
 
     def __init__(self, pipeline: FastTextDiffPipeline, device: str) -> None:
-        super().__init__(PlainPipeline(pipeline), device, "float32", cache_bytes=0)
-        self._batch = self._pairs = 1
+        super().__init__(PlainPipeline(pipeline), device, "float32")
+        self.batch = self.pairs = 1
 
     @staticmethod
     def _in_fast_layout(pipeline: FastTextDiffPipeline) -> FastTextDiffPipeline:
@@ -78,9 +79,16 @@ class PlainSegmenter(Segmenter):
     def _kept(maps: Sequence[Tensor]) -> list[Tensor]:
         return list(maps)
 
-    def _encode_text(self, findings: Sequence[str]) -> TextStates:
+    def text(self, findings: Sequence[str]) -> TextStates:
+        """As of any runtime, but without the cache of texts."""
         self.pipeline.text_encoder.clear_cache()
-        return super()._encode_text(findings)
+        return super().text(findings)
+
+
+def plain_segmenter(pipeline: FastTextDiffPipeline, device: str) -> Segmenter:
+    """A segmenter without any savings: the reference that speed is compared with."""
+    runtime = PlainRuntime(pipeline, device)
+    return Segmenter(runtime.pipeline, cache_bytes=0, runtime=runtime)
 
 
 def plain_head(head: FusionHead, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:

@@ -19,12 +19,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fasttextdiff.benchmarks.inputs import chest_phantom
 from fasttextdiff.benchmarks.measuring import Figure, Work, medians
-from fasttextdiff.benchmarks.references import PlainSegmenter, paper_model
+from fasttextdiff.benchmarks.references import paper_model, plain_segmenter
 from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.model.denoiser import seeded_noise
 from fasttextdiff.model.text_encoder import TextEncoder
-from fasttextdiff.segmenter import EncodedImage, Segmenter
+from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.training.losses import segmentation_loss
 
 FINDING = "consolidation in the left lung"
@@ -68,7 +69,7 @@ class Bench:
 
     def slow(self) -> Segmenter:
         """The same weights in float32 without our savings."""
-        return PlainSegmenter(self.segmenter.pipeline, str(self.segmenter.device))
+        return plain_segmenter(self.segmenter.pipeline, str(self.segmenter.device))
 
     def figure(self, suite: str, name: str, seconds: float, unit: str = "ms", **more: Any) -> Figure:
         """A figure of this model on this device; times in the unit."""
@@ -83,9 +84,9 @@ class Bench:
         """A text that no cache has seen."""
         return f"{FINDING} {next(self._numbers)}"
 
-    def middle(self) -> EncodedImage:
+    def middle(self) -> PreparedImage:
         """The request for the slice in the middle of the volume."""
-        described = self.segmenter.describe(self.volume)
+        described = self.segmenter.prepare(self.volume)
         index = described.display.n_slices // 2
         return described.with_request(slices=(index, index + 1), samples=1, seed=0)
 
@@ -97,7 +98,7 @@ def interactive(bench: Bench) -> Iterator[Figure]:
         paper = paper_model(bench.segmenter.pipeline.text_encoder.tokenizer)
         device = str(bench.segmenter.device)
         ours = Bench(Segmenter(paper, device, bench.segmenter.dtype_name), bench.volume, max(1, bench.repeats // 4))
-        yield from _slice_figures(ours, PlainSegmenter(paper, device), PUBLISHED)
+        yield from _slice_figures(ours, plain_segmenter(paper, device), PUBLISHED)
     yield from _start_figures(bench)
 
 
@@ -120,7 +121,7 @@ def _slice_figures(bench: Bench, plain: Segmenter, reference: str) -> Iterator[F
     yield bench.figure("interactive", "new slice and new finding", new, **compare)
 
 
-def compared(fast: Segmenter, plain: Segmenter, image: EncodedImage) -> dict[str, float]:
+def compared(fast: Segmenter, plain: Segmenter, image: PreparedImage) -> dict[str, float]:
     """How far the fast answers are from the plain ones: relative L2 of the log-odds; of trained weights masks, too.
 
     Masks are taken from the probabilities, before any is emptied because its presence is low: two computations that
@@ -208,7 +209,7 @@ def volume(bench: Bench) -> Iterator[Figure]:
         run(segmenter, few, 1), run(segmenter, many, 1), run(segmenter, few, 5), run(plain, few, 1), repeats=repeats
     )
     name = f"{bench.slices} slices of 512 x 512"
-    agreement = compared(segmenter, plain, segmenter.describe(few, slices=(0, 1)))
+    agreement = compared(segmenter, plain, segmenter.prepare(few, slices=(0, 1)))
     yield bench.figure("volume", f"{name}, one finding", one, "s", reference=SLOW, reference_median=slow, **agreement)
     yield bench.figure(
         "volume",

@@ -17,9 +17,10 @@ from fasttextdiff.evaluation.datasets import Target
 from fasttextdiff.evaluation.metrics import Score, evaluate, score, shown
 from fasttextdiff.evaluation.side_control import Answer, answers_for
 from fasttextdiff.evaluation.texts import TEXTS, choose_texts
+from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.result import FindingResult, entropy
-from fasttextdiff.segmenter import EncodedImage, Segmenter
+from fasttextdiff.segmenter import Segmenter
 
 UNCERTAINTIES = ("disagreement", "entropy")
 """Standard deviation of the probability over noise samples, and entropy of its mean."""
@@ -123,7 +124,7 @@ def measure(
     done = Measurement()
     for turn, target in enumerate(targets):
         volume, truth = shown(target)
-        image = segmenter.describe(volume)
+        image = segmenter.prepare(volume)
         asked = {mode: lines[turn] for mode, lines in texts.items()}
         # the only encoding of the image with this noise: whatever is asked below finds its features in the cache
         found = segmenter.decode(image, list(asked.values()), threshold=threshold)
@@ -138,7 +139,7 @@ def measure(
 
 
 def _ask_again(
-    segmenter: Segmenter, image: EncodedImage, text: str, samples: int, threshold: float | None
+    segmenter: Segmenter, image: PreparedImage, text: str, samples: int, threshold: float | None
 ) -> FindingResult:
     again = image.with_request(slices=None, samples=samples, seed=image.seed)
     return segmenter.decode(again, [text], threshold=threshold).findings[0]

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from fasttextdiff.errors import UsageError
 from fasttextdiff.evaluation.datasets import Target, right_half
 from fasttextdiff.evaluation.metrics import score, shown
+from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.result import FindingResult
-from fasttextdiff.segmenter import EncodedImage, Segmenter
+from fasttextdiff.segmenter import Segmenter
 
 WORDINGS = (
     "show the infiltrates within the {side} lung",
@@ -73,12 +74,12 @@ def ask_sides(segmenter: Segmenter, targets: Sequence[Target], threshold: float 
         raise UsageError("control prompts are measured on chest X-rays with masks of all lesions")
     for turn, target in enumerate(targets):
         volume, truth = shown(target)
-        yield from answers_for(segmenter, segmenter.describe(volume), truth, turn, target.image.name, threshold)
+        yield from answers_for(segmenter, segmenter.prepare(volume), truth, turn, target.image.name, threshold)
 
 
 def answers_for(
     segmenter: Segmenter,
-    image: EncodedImage,
+    image: PreparedImage,
     truth: NDArray[np.bool_],
     turn: int,
     name: str,

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from fasttextdiff.contract.images import PLANE_ACROSS, nearest_ras_axes
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Volume
-
-PLANES = ("acquisition", "axial", "coronal", "sagittal")
+from fasttextdiff.option_rules import PLANES
 
 Voxel = TypeVar("Voxel", bound=np.generic)
 

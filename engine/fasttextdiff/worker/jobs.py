@@ -23,15 +23,17 @@ from numpy.typing import NDArray
 from fasttextdiff.environment import cpu_name
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
 from fasttextdiff.findings import distinct
+from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import decoded_from_memory, volume_from
 from fasttextdiff.model.denoiser import interruptible
+from fasttextdiff.model.devices import choose_device, choose_dtype
 from fasttextdiff.model.info import read_info
 from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
 from fasttextdiff.result import FindingResult, Provenance
-from fasttextdiff.segmenter import EncodedImage, Progress, Segmenter, SliceResults, choose_device, choose_dtype
+from fasttextdiff.segmenter import Progress, Segmenter, SliceResults
 from fasttextdiff.segments.tags import segment_tags
 from fasttextdiff.version import __version__
 from fasttextdiff.worker.dicom import save_dicom_seg, series_files
@@ -60,7 +62,7 @@ class _Known:
     """A volume that was handed over, and its description for the model in use; None until that is asked for."""
 
     volume: Volume
-    image: EncodedImage | None = None
+    image: PreparedImage | None = None
 
 
 class Jobs:
@@ -148,7 +150,7 @@ class Jobs:
         )
         asked = modality_of(request)
         known = _Known(volume_from(decoded, asked))
-        known.image = self._opened().describe(known.volume)
+        known.image = self._opened().prepare(known.volume)
         self._volumes[name] = known
         self._volumes.move_to_end(name)
         self._ahead.forget()
@@ -162,13 +164,13 @@ class Jobs:
         self._ahead.forget()
         return {}
 
-    def _described(self, name: str) -> EncodedImage:
+    def _described(self, name: str) -> PreparedImage:
         known = self._volumes.get(name)
         if known is None:
             raise UsageError(f"there is no volume '{name}': hand it over first")
         self._volumes.move_to_end(name)
         if known.image is None:
-            known.image = self._opened().describe(known.volume)
+            known.image = self._opened().prepare(known.volume)
         return known.image
 
     # --- segmentation ------------------------------------------------------------------------------------------------
@@ -200,7 +202,7 @@ class Jobs:
             "notes": notes,
         }
 
-    def _asked(self, request: Request) -> tuple[EncodedImage, list[str], Path]:
+    def _asked(self, request: Request) -> tuple[PreparedImage, list[str], Path]:
         """What is to be segmented, what to look for, and where the answer goes."""
         segmenter, described = self._opened(), self._described(required(request, "volume", str))
         findings = list(distinct(findings_of(request)).values())
@@ -220,7 +222,7 @@ class Jobs:
         return image, findings, folder
 
     def _decoded(
-        self, image: EncodedImage, findings: Sequence[str], threshold: float | None, progress: Progress
+        self, image: PreparedImage, findings: Sequence[str], threshold: float | None, progress: Progress
     ) -> tuple[SliceResults, list[str]]:
         """The results, and notes; where the GPU's memory is too small, from the CPU, which stays in use then."""
         segmenter = self._opened()
@@ -248,7 +250,7 @@ class Jobs:
         if image is None or self._segmenter is None:
             return False
         with suppress(Cancelled, DeviceMemoryError), interruptible(self._segmenter.pipeline.denoiser, go_on):
-            self._segmenter.encode_slices(image)
+            self._segmenter.encode(image)
         return True
 
     def _finding_fields(self, findings: Sequence[FindingResult], provenance: Provenance, files: _Files) -> list[Answer]:
@@ -279,14 +281,14 @@ class _Ahead:
     """Which slices a user who looks at one slice after the other may want to see next."""
 
     def __init__(self) -> None:
-        self._last: EncodedImage | None = None
-        self._next: list[EncodedImage] = []
+        self._last: PreparedImage | None = None
+        self._next: list[PreparedImage] = []
 
     def forget(self) -> None:
         """Hold on to no volume."""
         self._last, self._next = None, []
 
-    def shown(self, image: EncodedImage) -> None:
+    def shown(self, image: PreparedImage) -> None:
         """Take note of what was segmented: from a single slice the user may go on, or back."""
         last, self._last = self._last, image
         self._next = []
@@ -299,7 +301,7 @@ class _Ahead:
                 one = (index, index + 1)
                 self._next.append(image.with_request(slices=one, samples=image.samples, seed=image.seed))
 
-    def next(self) -> EncodedImage | None:
+    def next(self) -> PreparedImage | None:
         """The request to encode next, once."""
         return self._next.pop() if self._next else None
 
@@ -373,7 +375,7 @@ def _versions() -> dict[str, str]:
 # --- volumes ---------------------------------------------------------------------------------------------------------
 
 
-def _volume_fields(image: EncodedImage, is_guessed: bool) -> Answer:
+def _volume_fields(image: PreparedImage, is_guessed: bool) -> Answer:
     volume = image.volume
     return {
         "modality": volume.modality.value,

@@ -1,0 +1,110 @@
+"""Puts the answers of tiles and slices together on the volume's grid. Knows geometry; knows no networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fasttextdiff.image.orientation import DisplayPlane
+from fasttextdiff.image.preprocessing import Tile, tile_weight
+from fasttextdiff.image.slices import PreparedImage
+
+
+@dataclass(frozen=True)
+class SliceAnswer:
+    """One slice with one noise sample.
+
+    Attributes:
+        probability: (F, rows, columns), one map a finding.
+        presence: (F,).
+    """
+
+    probability: Tensor
+    presence: Tensor
+
+
+@dataclass
+class TileBlend:
+    """Log-odds of overlapping tiles, averaged with weights that fall towards a tile's border.
+
+    Attributes:
+        odds: (F, rows, columns), weighted sum.
+        weights: (rows, columns), sum of weights.
+        presence: (F,), the highest of all tiles.
+    """
+
+    odds: Tensor
+    weights: Tensor
+    presence: Tensor
+
+    @classmethod
+    def empty(cls, findings: int, image: PreparedImage) -> TileBlend:
+        """For one slice of an image."""
+        rows, columns = image.display.display_shape[1:]
+        return cls(torch.zeros(findings, rows, columns), torch.zeros(rows, columns), torch.zeros(findings))
+
+    def add(self, tile: Tile, logits: Tensor, presence: Tensor) -> None:
+        """Add a tile's log-odds (F, h, w) and presence (F,)."""
+        rows, columns = tile.slices
+        weight = tile_weight(tile.height, tile.width)
+        self.odds[:, rows, columns] += logits * weight
+        self.weights[rows, columns] += weight
+        self.presence = torch.maximum(self.presence, presence)
+
+    def answer(self) -> SliceAnswer:
+        """Probabilities; 0 outside all tiles."""
+        seen = self.weights > 0
+        return SliceAnswer((self.odds / self.weights.where(seen, 1)).sigmoid() * seen, self.presence)
+
+
+@dataclass
+class SliceStack:
+    """Answers for the requested slices on the volume's own grid, filled slice by slice in display order.
+
+    Attributes:
+        display: of these slices alone.
+        probability: (F, *display.shape), mean over the noise samples.
+        disagreement: (F, *display.shape), standard deviation over the noise samples; None for one sample.
+        presence: (F, slices), mean over the noise samples.
+    """
+
+    display: DisplayPlane
+    probability: NDArray[np.float32]
+    disagreement: NDArray[np.float32] | None
+    presence: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, findings: int, image: PreparedImage) -> SliceStack:
+        """For the requested slices of an image."""
+        display = image.display.of_slices(len(image.slices))
+        shape = (findings, *display.shape)
+        return cls(
+            display,
+            np.zeros(shape, np.float32),
+            np.zeros(shape, np.float32) if image.samples > 1 else None,
+            np.zeros((findings, len(image.slices)), np.float32),
+        )
+
+    def store(self, position: int, answers: Sequence[SliceAnswer]) -> None:
+        """Keep one slice's mean and spread over the noise samples."""
+        probability = torch.stack([a.probability for a in answers])
+        self._show(self.probability, position, probability.mean(0))
+        self.presence[:, position] = torch.stack([a.presence for a in answers]).mean(0).numpy()
+        if self.disagreement is not None:
+            self._show(self.disagreement, position, probability.std(0, correction=0))
+
+    def clear(self, padding: NDArray[np.bool_]) -> None:
+        """Nothing is found in padding; `padding` is on the grid of the requested slices."""
+        self.probability[:, padding] = 0
+        if self.disagreement is not None:
+            self.disagreement[:, padding] = 0
+
+    def _show(self, grids: NDArray[np.float32], position: int, slices: Tensor) -> None:
+        """Write a displayed slice of each finding, (F, rows, columns), to its place in the volume."""
+        for grid, pixels in zip(grids, slices, strict=True):
+            self.display.to_display(grid)[position] = pixels.numpy()

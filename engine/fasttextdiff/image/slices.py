@@ -1,0 +1,184 @@
+"""Which slices of a volume a request is about, and how each reaches the model: plane, window, tiles, fit.
+
+Knows geometry and windows; knows no networks and no findings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.image.orientation import DisplayPlane, display_plane
+from fasttextdiff.image.preprocessing import (
+    Fit,
+    ImageSettings,
+    Tile,
+    Window,
+    apply_window,
+    body_tile,
+    choose_window,
+    tiles,
+)
+from fasttextdiff.image.volume import Volume
+from fasttextdiff.option_rules import check_options
+
+SMALLEST_SIDE = 8
+"""Pixels; a smaller slice cannot show anything."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the model is shown at once: a slice or a tile of it.
+
+    Attributes:
+        voxels: (h, w) or (h, w, 3), as they are in the volume.
+        window: (level, width); None for colour.
+    """
+
+    voxels: NDArray[np.generic]
+    window: Window | None
+
+    def pixels(self) -> NDArray[np.float32]:
+        """Windowed to [0, 1]."""
+        return apply_window(self.voxels, self.window)
+
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal pixels; by content, so that a volume changed in place is not mistaken for what it was."""
+        return hashlib.blake2b(self.voxels.tobytes(), digest_size=16).digest(), self.voxels.dtype.str, self.window
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """A volume as a request shows it to the model; nothing is computed yet.
+
+    Attributes:
+        volume: the image.
+        display: how its slices are shown to the model.
+        slices: slice numbers along the display's slice axis, from 0.
+        window: (level, width); None for colour.
+        tiles: windows of a slice that go through the model one by one; a single one for whole slices.
+        fit: how a tile is fitted into the model's input; the same for all.
+        samples: noise samples.
+        seed: seed of the first sample's noise; sample n uses seed + n.
+    """
+
+    volume: Volume
+    display: DisplayPlane
+    slices: range
+    window: Window | None
+    tiles: tuple[Tile, ...]
+    fit: Fit
+    samples: int = 1
+    seed: int = 0
+
+    def views(self, index: int) -> list[View]:
+        """The tiles of one slice."""
+        pixels = self.display.to_display(self.volume.array)[index]
+        return [View(pixels[tile.slices], self.window) for tile in self.tiles]
+
+    def requested(self) -> tuple[slice, ...]:
+        """The requested slices, as an index of the volume's grid (k, j, i)."""
+        axis = self.display.axes[0]
+        return tuple(slice(self.slices.start, self.slices.stop) if n == axis else slice(None) for n in range(3))
+
+    def with_request(self, *, slices: tuple[int, int] | None, samples: int, seed: int) -> PreparedImage:
+        """Another request on the same volume, without looking at its voxels again.
+
+        Args:
+            slices: (first, last + 1) along the display's slice axis, from 0; all if None.
+            samples: noise samples.
+            seed: of the noise.
+
+        Raises:
+            UsageError: there are no such slices, not one sample, or as :func:`check_options` says.
+        """
+        check_options(slices=slices, samples=samples, seed=seed)
+        return replace(self, slices=_slice_range(slices, self.display), samples=int(samples), seed=int(seed))
+
+
+def prepare(
+    volume: Volume, settings: ImageSettings, multiple: int, *, plane: str = "acquisition", window: Window | None = None
+) -> PreparedImage:
+    """Show a whole volume in a plane, as the settings of its modality say.
+
+    Args:
+        volume: the image.
+        settings: how such images reach the model.
+        multiple: rows and columns of the model's input are multiples of this.
+        plane: "acquisition", "axial", "coronal" or "sagittal".
+        window: (level, width) instead of that of the settings.
+
+    Raises:
+        UsageError: the plane or the window does not fit the image.
+        FastTextDiffError: nothing can be seen in the image.
+    """
+    check_options(plane=plane, window=window)
+    display = display_plane(volume, plane)
+    if window is not None:
+        if volume.is_color:
+            raise UsageError("a window is for images without colour: leave it out")
+        window = float(window[0]), float(window[1])
+    _require_content(volume, display)
+    cut = _tiles(volume, display, settings)
+    return PreparedImage(
+        volume=volume,
+        display=display,
+        slices=range(display.n_slices),
+        window=window or choose_window(volume, settings),
+        tiles=cut,
+        fit=_fit(cut[0], display, settings, multiple),
+    )
+
+
+def _tiles(volume: Volume, display: DisplayPlane, settings: ImageSettings) -> tuple[Tile, ...]:
+    rows, columns = display.display_shape[1:]
+    if settings.crop_to_body and not volume.is_planar and not volume.is_color:
+        return (body_tile(volume, display),)
+    longest = max(rows, columns)
+    side = math.ceil(settings.size / _magnification(longest, settings)) if settings.tiled else longest
+    return tuple(tiles((rows, columns), side))
+
+
+def _magnification(longest: int, settings: ImageSettings) -> float:
+    """How much a tiled image whose longer side has `longest` pixels is enlarged."""
+    return max(1.0, settings.enlarge_to / longest)
+
+
+def _fit(tile: Tile, display: DisplayPlane, settings: ImageSettings, multiple: int) -> Fit:
+    """Tiles keep their pixels or are enlarged; whole slices are resized to the model's size, in square millimetres."""
+    shape = tile.height, tile.width
+    if settings.tiled:
+        size = round(max(shape) * _magnification(max(display.display_shape[1:]), settings))
+        return Fit.of(shape, (1.0, 1.0), size, multiple)
+    return Fit.of(shape, display.pixel_spacing, settings.size, multiple)
+
+
+def _slice_range(slices: tuple[int, int] | None, display: DisplayPlane) -> range:
+    if slices is None:
+        return range(display.n_slices)
+    first, end = slices
+    if not 0 <= first < end <= display.n_slices:
+        raise UsageError(
+            f"slices {first}:{end} are not in this volume: it has {display.n_slices} in the {display.plane} plane "
+            f"(0:{display.n_slices})"
+        )
+    return range(first, end)
+
+
+def _require_content(volume: Volume, display: DisplayPlane) -> None:
+    """Refuse images in which nothing can be seen."""
+    rows, columns = display.display_shape[1:]
+    if min(rows, columns) < SMALLEST_SIDE:
+        raise FastTextDiffError(
+            f"{volume.source.path or 'the image'}: slices of {rows} x {columns} pixels are too small to segment"
+        )
+    if volume.array.min() == volume.array.max():
+        raise FastTextDiffError(
+            f"{volume.source.path or 'the image'}: all voxels are {volume.array.flat[0]}: there is nothing to segment"
+        )
