@@ -199,7 +199,7 @@ def test_broken_model_folders_are_one_line(run, volume, tmp_path, model):
 def test_verbose_shows_the_traceback(run, tmp_path):
     _, _, err = run("segment", tmp_path / "missing.png", "-f", "lung", "-o", tmp_path / "a.nii.gz", "-v")
     assert "Traceback" in err
-    cli._state["verbose"] = False
+    cli.state["verbose"] = False
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

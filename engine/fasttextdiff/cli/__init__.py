@@ -1,0 +1,16 @@
+"""The command line: reads arguments, calls the engine, prints one line for an error.
+
+Everything heavy is imported inside the commands, so that `--help` answers at once. Each file has a group of commands.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from fasttextdiff.cli.app import app, state
+from fasttextdiff.cli.run import main
+
+__all__ = ["app", "main", "state"]
+
+for _group in ("segment", "batch", "train", "evaluate", "tools"):  # they register their commands, in the help's order
+    import_module(f"{__name__}.{_group}")

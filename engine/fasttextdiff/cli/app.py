@@ -1,0 +1,105 @@
+"""The Typer application, and the options that several commands have. Knows no command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from fasttextdiff.paths import as_path
+
+app = typer.Typer(
+    name="fasttextdiff",
+    help="Segment medical images from a typed finding.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def command(name: str | None = None, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose paths are taken as everywhere else: the shell does not see the `~` of `--output=~/out`."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def run(**arguments: Any) -> None:
+            function(**{key: as_path(value) if isinstance(value, Path) else value for key, value in arguments.items()})
+
+        return cast(Callable[..., None], app.command(name, **settings)(run))
+
+    return register
+
+
+state = {"verbose": False}
+
+
+def _set_verbose(value: bool) -> None:
+    state["verbose"] = state["verbose"] or value
+
+
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", callback=_set_verbose, help="Show the traceback of an error.", is_eager=True)
+]
+
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Model folder or hub id; the bundled compact model if not given."),
+]
+
+
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+NanAsAirOption = Annotated[
+    bool, typer.Option("--nan-as-air", help="Take voxels that are NaN as air around the patient.")
+]
+
+
+DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+
+
+def checked(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
+    """Refuse a value as soon as it is read, before anything else is looked at."""
+    from fasttextdiff.option_rules import check_options
+
+    if value is not None:
+        check_options(**{str(option.name): value})
+    return value
+
+
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        callback=checked, help="Probability above which a voxel belongs to the mask; the model's own if not given."
+    ),
+]
+
+
+SeedOption = Annotated[int, typer.Option(min=0, callback=checked, help="Seed of the noise.")]
+
+
+PlaneOption = Annotated[str, typer.Option(callback=checked, help="acquisition, axial, coronal or sagittal.")]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from fasttextdiff.version import __version__
+
+        typer.echo(f"fasttextdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Verbose = False,
+    # eager: else the missing command is complained of first
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,116 @@
+"""`batch`: many images unattended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fasttextdiff.cli.app import (
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    NanAsAirOption,
+    PlaneOption,
+    SeedOption,
+    ThresholdOption,
+    Verbose,
+    command,
+)
+from fasttextdiff.cli.common import pair, utf8_text
+from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
+
+if TYPE_CHECKING:
+    from fasttextdiff.batch.events import Listener
+    from fasttextdiff.batch.stopping import Stop
+
+
+@command(no_args_is_help=True)
+def batch(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder tree, job table (.csv, .json), or DICOMDIR.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results; the same one goes on.")],
+    finding: Annotated[
+        list[str] | None, typer.Option("--finding", "-f", help="What to look for; job tables may say it by row.")
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help=".seg.nrrd (if not given), .nii.gz, .dcm (DICOM SEG), .png, .html."),
+    ] = None,
+    fractional: Annotated[bool, typer.Option("--fractional", help="DICOM SEG with probabilities.")] = False,
+    modality: Annotated[str | None, typer.Option(help="Only ct, mr, xray, histology or other.")] = None,
+    series: Annotated[str | None, typer.Option(metavar="REGEX", help="Only series whose description fits.")] = None,
+    largest_series: Annotated[bool, typer.Option("--largest-series", help="Of a study, the one with most slices.")] = (
+        False
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what not, and why.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, one model each.")] = 1,
+    shard: Annotated[str, typer.Option(metavar="K/N", help="Only every N-th case from the K-th on.")] = "1/1",
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, instead of --workers.")] = None,
+    tls_ca_file: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: who signed all certificates.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: our certificate, PEM.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: the key to our certificate, PEM.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed earlier.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
+    seed: SeedOption = 0,
+    threshold: ThresholdOption = None,
+    plane: PlaneOption = "acquisition",
+    nan_as_air: NanAsAirOption = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="For another program: one JSON object a line on standard output.")
+    ] = False,
+    until_eof: Annotated[
+        bool,
+        typer.Option("--until-eof", help="Stop early when standard input is closed; exit code 130, the same goes on."),
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Segment many studies unattended; an interrupted batch goes on with the same command.
+
+    Names of outputs come from series UIDs or hashes; which is which stands in names.local.csv alone.
+    Exit code 0: all is done, 1: some cases failed, 2: wrong use, 130: stopped early.
+    """
+    from fasttextdiff.batch.request import BatchRequest, perform, show_dry_run
+    from fasttextdiff.batch.stopping import Stop
+
+    part = pair(shard, "/", int, "--shard")
+    if part is None or not 1 <= part[0] <= part[1]:
+        raise UsageError(f"--shard takes K/N with K from 1 to N, not '{shard}'")
+    texts = tuple(utf8_text(text) for text in finding or ())
+    request = BatchRequest(
+        source, output, texts, tuple(formats or [".seg.nrrd"]), fractional, modality, series,
+        largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
+        tls_ca_file, tls_cert, tls_key, nan_as_air,
+    )  # fmt: skip
+    stop = Stop()
+    if until_eof:
+        stop.at_end_of(0)
+    with _batch_listener(stop, json_lines=json_lines, shows_plan=dry_run) as listener:
+        try:
+            if dry_run:
+                show_dry_run(request, listener, stop)
+                return
+            tally = perform(request, listener, stop, shard=part, retry_failed=retry_failed)
+        except KeyboardInterrupt:
+            raise Cancelled("stopped: what is done is kept, and the same command goes on") from None
+    if tally.ended < tally.total:
+        raise Cancelled(
+            f"stopped: {tally.total - tally.ended} of {tally.total} cases are left; the same command goes on"
+        )
+    if tally.failed:
+        raise FastTextDiffError(f"{tally.failed} of {tally.total} cases failed: see their failed.log; --retry-failed")
+
+
+def _batch_listener(stop: Stop, *, json_lines: bool, shows_plan: bool) -> Listener:
+    """Whoever is to hear of a batch. For another program, standard output is kept from everybody else."""
+    if not json_lines:
+        from fasttextdiff.batch.listing import Terminal
+
+        return Terminal(shows_plan=shows_plan)
+    from fasttextdiff.batch.events import JsonLines
+    from fasttextdiff.worker.server import Channel
+
+    return JsonLines(Channel.take_over_stdout().write, stop.set)

@@ -1,0 +1,108 @@
+"""What commands have in common: read an image, load a model, show progress, print. Knows no command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fasttextdiff.errors import UsageError
+
+if TYPE_CHECKING:
+    from fasttextdiff.image.volume import Volume
+    from fasttextdiff.segmenter import Segmenter
+
+
+def utf8_text(argument: str) -> str:
+    """An argument as the UTF-8 that it was typed in; Python keeps bytes that the locale does not know as surrogates.
+
+    Raises:
+        UsageError: it is no UTF-8.
+    """
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        raise UsageError("a finding is not in UTF-8: set the terminal to UTF-8 and type it again") from None
+
+
+def pair(text: str | None, separator: str, kind: Callable[[str], Any], option: str) -> tuple[Any, Any] | None:
+    """Two numbers with a separator between them; None where the option is not given.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if text is None:
+        return None
+    try:
+        first, second = (kind(part) for part in text.split(separator))
+    except ValueError:
+        raise UsageError(f"{option} takes two numbers with '{separator}' between them, not '{text}'") from None
+    return first, second
+
+
+def read_image(path: Path, modality: str | None, series: str | None, nan_as_air: bool = False) -> Volume:
+    """Read an image and say what was assumed about it."""
+    from fasttextdiff.image.volume import Modality
+    from fasttextdiff.io.read import read_volume
+
+    if modality is not None and modality not in [m.value for m in Modality]:
+        raise UsageError(f"'{modality}' is not a modality: use {', '.join(m.value for m in Modality)}")
+    volume = read_volume(
+        path, modality=None if modality is None else Modality(modality), series_uid=series, nan_as_air=nan_as_air
+    )
+    for line in volume.source.notes:
+        note(line)
+    return volume
+
+
+def load_segmenter(model: str | None, device: str, dtype: str) -> Segmenter:
+    """Load a model onto a device; a wrong device or dtype is refused before that."""
+    from fasttextdiff.model.devices import choose_device, choose_dtype
+    from fasttextdiff.segmenter import Segmenter
+
+    choose_dtype(dtype, choose_device(device))  # before a model is loaded for nothing
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
+
+    quiet_libraries()
+    return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all, and say so."""
+    from fasttextdiff.io.atomic import whole_files
+
+    with whole_files(path) as (temporary,):
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    say(f"wrote {path}")
+
+
+@contextmanager
+def progress_bar(what: str, unit: str = "slices") -> Iterator[Callable[[int, int], bool]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> bool:
+            bar.update(task, completed=done, total=total)
+            return True
+
+        yield advance
+
+
+def say(line: str) -> None:
+    """Print a line on standard output."""
+    typer.echo(line)
+
+
+def note(line: str) -> None:
+    """Print a note on standard error."""
+    typer.echo(f"note: {line}", err=True)

@@ -1,0 +1,73 @@
+"""Runs the command line: one line for an error and an exit code. Knows errors; the commands are in their own files."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import typer
+
+from fasttextdiff.cli.app import app, state
+from fasttextdiff.errors import Cancelled, FastTextDiffError
+from fasttextdiff.model.allocator import keep_freed_memory
+from fasttextdiff.utf8_mode import require_utf8
+
+# click's own base of wrong options; newer releases of typer bring a copy of click, older ones import it
+CommandLineError: Any = typer.BadParameter.__mro__[2]
+
+
+def main() -> NoReturn:
+    """Run the command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
+    require_utf8()
+    signal.signal(signal.SIGTERM, _terminate)
+    keep_freed_memory()
+    _speak_any_encoding()
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()  # a full disk is to be told here, not while Python ends
+        if code == Cancelled.exit_code:  # newer releases of typer turn Ctrl-C into this exit code, without a word
+            raise KeyboardInterrupt
+        sys.exit(code if isinstance(code, int) else 0)
+    except CommandLineError as error:
+        _fail(error, error.format_message(), error.exit_code)
+    except FastTextDiffError as error:
+        _fail(error, str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _fail(error, "stopped; nothing was written", Cancelled.exit_code)
+    except MemoryError as error:
+        _fail(error, "there is not enough memory: try fewer slices (--slices) or close other programs", 1)
+    except OSError as error:  # the system refused, e.g. a standard output that is full: no defect of ours
+        reason = (error.strerror or str(error)).lower()
+        _fail(error, f"cannot use {error.filename or 'the standard output'}: {reason}", 1)
+    except Exception as error:
+        _fail(error, f"internal error, {type(error).__name__}: {error}; run with -v and report it", 1)
+
+
+def _terminate(*_: object) -> NoReturn:
+    """SIGTERM stops like Ctrl-C, so that no temporary file stays."""
+    raise KeyboardInterrupt
+
+
+def _fail(error: BaseException, message: str, code: int) -> NoReturn:
+    if state["verbose"]:
+        import traceback
+
+        traceback.print_exception(error)
+    with suppress(OSError):  # a full standard error cannot be told of
+        typer.echo(f"error: {' '.join(message.split())}", err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # nor may Python try again while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _speak_any_encoding() -> None:
+    """Take words in UTF-8 and print what the terminal cannot show as escapes, in the C locale too."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,194 @@
+"""`train` and the pre-training of a model's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fasttextdiff.cli.app import Verbose, checked, command
+from fasttextdiff.cli.common import note, progress_bar, say
+from fasttextdiff.errors import Cancelled, UsageError
+from fasttextdiff.paths import as_name
+from fasttextdiff.render.tables import show_table
+
+if TYPE_CHECKING:
+    from fasttextdiff.training.progress import TrainingProgress
+
+
+@command(no_args_is_help=True)
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see fasttextdiff/configs.")],
+    labels: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many labelled images of each group, a seeded choice.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look at your data, and say what is wrong with it.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a compact model, or go on from the last checkpoint. Ctrl-C saves a checkpoint and stops.
+
+    Your own data are looked at first. With several GPUs: accelerate launch -m fasttextdiff train CONFIG.
+    """
+    from dataclasses import replace
+
+    from fasttextdiff.model.pipeline import quiet_libraries
+    from fasttextdiff.option_rules import check_training
+    from fasttextdiff.training.config import read_config
+    from fasttextdiff.training.progress import TrainingProgress, is_first_process
+
+    run = read_config(config)
+    if labels is not None:
+        run = replace(run, labels=labels)
+    check_training(run, str(config))
+    read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
+    _require_own_folder(run.output, read)
+    if check and not run.datasets:
+        raise UsageError(f"there is nothing to check: {config} names no datasets of your own")
+    quiet_libraries()
+    _check_training_data(run.datasets)
+    if check:
+        return
+    with TrainingProgress(run.name, run.total_steps, run.output, shown=is_first_process()) as progress:
+        from fasttextdiff.training.loop import train as train_model
+
+        folder = train_model(run, progress.report, progress.stopped, progress.note)
+    if progress.stopped():
+        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
+    if is_first_process():
+        say(f"wrote {folder}")
+
+
+def _check_training_data(datasets: Mapping[str, Path]) -> None:
+    """Look at one's own data, show what was found, and refuse what cannot be trained on."""
+    from fasttextdiff.training.data_checks import check_datasets, require_usable
+    from fasttextdiff.training.progress import is_first_process
+
+    if is_first_process():
+        with progress_bar("checking", "images") as progress:
+            reports = check_datasets(datasets, progress)
+        for report in reports:
+            title = f"{report.name}: {report.rows} rows, {report.images} images in {report.path}"
+            rows = [
+                ("error" if p.kind.stops else "warning", str(len(p.names)), p.kind.what, ", ".join(p.names[:3]))
+                for p in report.problems
+            ]
+            show_table(title, ("", "n", "what", "first"), rows or [("ok", "", "nothing is wrong", "")])
+        require_usable(reports)
+
+
+@command(name="pretrain-text", no_args_is_help=True)
+def pretrain_text(
+    text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    start: Annotated[
+        Path | None, typer.Option(help="Model folder whose text encoder and tokenizer are trained further.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 32 texts.")] = 2000,
+    vocabulary: Annotated[int, typer.Option(min=300, help="Tokens of a new tokenizer.")] = 5500,
+    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of weights, order and hidden words.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
+    from fasttextdiff.training.config import CompactModelConfig
+
+    _require_own_folder(output, [text, start])
+    if start is not None:
+        _check_encoder_folder(start)
+    with _pretraining("pretrain-text", steps, output) as progress:
+        from fasttextdiff.training import pretrain_text as pretraining
+        from fasttextdiff.training.pretraining import Schedule
+
+        model = CompactModelConfig(vocabulary=vocabulary)
+        run = pretraining.TextPretraining(text, output, start, model, Schedule(steps, 6e-4), seed=seed)
+        pretraining.pretrain_text(run, progress.report, progress.stopped)
+
+
+@command(name="distil-text", no_args_is_help=True)
+def distil_text(
+    text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
+    teacher: Annotated[
+        str, typer.Option(help="BERT or ModernBERT to learn from: folder or hub id, with weights as safetensors.")
+    ],
+    start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 16 texts and 8 families of prompts.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of order and prompts.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a compact text encoder what a pretrained one knows of every word, and to keep left from right, no from yes.
+
+    Ctrl-C saves and stops.
+    """
+    _require_own_folder(output, [text, start, teacher])
+    _check_encoder_folder(start)
+    with _pretraining("distil-text", steps, output) as progress:
+        from fasttextdiff.training import distil_text as distillation
+        from fasttextdiff.training.pretraining import Schedule
+
+        run = distillation.TextDistillation(text, as_name(teacher), start, output, Schedule(steps, 4e-4), seed=seed)
+        distillation.distil_text(run, progress.report, progress.stopped)
+
+
+@command(name="pretrain-denoiser", no_args_is_help=True)
+def pretrain_denoiser(
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="Folder of PNG, JPEG, TIFF, NIfTI, NRRD or MHA, at any depth.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets unet, scheduler and checkpoints.")],
+    start: Annotated[Path | None, typer.Option(help="Model folder whose denoiser is trained further.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 5000,
+    size: Annotated[int, typer.Option(min=16, help="Pixels of the side of a training image.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of weights, order, views and noise.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a denoiser what images look like, from any images without labels. Ctrl-C saves and stops.
+
+    The folder serves as `denoiser:` of a training configuration.
+    """
+    _require_own_folder(output, [images, start])
+    with _pretraining("pretrain-denoiser", steps, output) as progress:
+        from fasttextdiff.training import pretrain_denoiser as pretraining
+        from fasttextdiff.training.pretraining import Schedule
+
+        schedule = Schedule(steps, 4e-4)
+        run = pretraining.DenoiserPretraining(
+            images, output, start, schedule=schedule, size=size, batch=batch, seed=seed
+        )
+        pretraining.pretrain_denoiser(run, progress.report, progress.stopped, note)
+
+
+def _require_own_folder(output: Path, inputs: Sequence[Path | str | None]) -> None:
+    """Refuse to train into a folder that the training reads.
+
+    Raises:
+        UsageError: it is one of them.
+    """
+    for folder in inputs:
+        if folder is not None and Path(folder).resolve() == output.resolve():
+            raise UsageError(f"cannot write {output}: the training reads from this folder; choose another one")
+
+
+def _check_encoder_folder(folder: Path) -> None:
+    if not (folder / "text_encoder").is_dir():
+        raise UsageError(f"{folder} is not a model folder: it has no text_encoder")
+
+
+@contextmanager
+def _pretraining(name: str, steps: int, output: Path) -> Iterator[TrainingProgress]:
+    """A progress bar around a run, and what came of it."""
+    from fasttextdiff.training.progress import TrainingProgress
+
+    with TrainingProgress(name, steps, output) as progress:
+        from fasttextdiff.model.pipeline import quiet_libraries
+
+        quiet_libraries()
+        yield progress
+    if progress.stopped() and progress.step < steps:
+        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {output}")
+    say(f"wrote {output}")
