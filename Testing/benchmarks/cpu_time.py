@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
-from fasttextdiff.benchmarks.references import plain_segmenter
-from fasttextdiff.benchmarks.suites import FINDING
 from fasttextdiff.model.pipeline import quiet_libraries
+from fasttextdiff_lab.benchmarks.references import plain_segmenter
+from fasttextdiff_lab.benchmarks.suites import FINDING
 
 
 def main() -> None:

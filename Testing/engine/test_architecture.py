@@ -18,9 +18,9 @@ LAYERS = (
     {"io"},
     {"model", "render"},
     {"segmenter"},
-    {"evaluation", "golden"},
+    {"evaluation"},
     {"training", "worker"},
-    {"batch", "benchmarks"},
+    {"batch"},
     {"cli"},
     {"__main__"},
 )

@@ -12,16 +12,16 @@ import pytest
 import torch
 from tiny_models import compact_head, one_line, tiny_pipeline
 
-from fasttextdiff.benchmarks.inputs import chest_phantom
-from fasttextdiff.benchmarks.measuring import as_json, medians
-from fasttextdiff.benchmarks.references import plain_head, plain_segmenter
-from fasttextdiff.benchmarks.suites import SUITES, Bench, compared
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.model.fusion import FusionHead
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.segmenter import Segmenter
+from fasttextdiff_lab.benchmarks.inputs import chest_phantom
+from fasttextdiff_lab.benchmarks.measuring import as_json, medians
+from fasttextdiff_lab.benchmarks.references import plain_head, plain_segmenter
+from fasttextdiff_lab.benchmarks.suites import SUITES, Bench, compared
 
 
 @pytest.mark.parametrize("size", [(40, 24), (33, 47), (16, 12)])
@@ -128,7 +128,7 @@ def test_the_verb_writes_what_it_shows(tmp_path):
 
 
 def test_a_measured_process_that_fails_is_one_line():
-    from fasttextdiff.benchmarks.suites import _run
+    from fasttextdiff_lab.benchmarks.suites import _run
 
     with pytest.raises(FastTextDiffError) as caught:
         _run("-c", "raise SystemExit('no memory')")

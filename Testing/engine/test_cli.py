@@ -21,19 +21,20 @@ from tiny_models import save_text_encoder
 
 from fasttextdiff import cli
 from fasttextdiff.version import __version__
+from fasttextdiff_lab import commands as lab
 
 
 @pytest.fixture
 def run(capsys, model):
     """Run the command line in this process; returns (exit code, standard output, standard error)."""
 
-    def call(*arguments, with_model=True):
+    def call(*arguments, with_model=True, main=cli.main):
         extra = ["--model", str(model), "--device", "cpu"] if with_model else []
         old = sys.argv
         sys.argv = ["fasttextdiff", *map(str, arguments), *extra]
         try:
             with pytest.raises(SystemExit) as stopped:
-                cli.main()
+                main()
         finally:
             sys.argv = old
         out, err = capsys.readouterr()
@@ -287,9 +288,9 @@ def test_a_text_encoder_learns_from_a_pretrained_one_from_the_command_line(run, 
     save_text_encoder(tmp_path / "teacher", dim=64)
     places = "--start", model, "-o", tmp_path / "out"
     teach = "distil-text", tmp_path / "text", "--steps", 1, "--teacher"
-    assert run(*teach, tmp_path / "teacher", *places, with_model=False)[0] == 0
+    assert run(*teach, tmp_path / "teacher", *places, with_model=False, main=lab.main)[0] == 0
     assert (tmp_path / "out" / "text_encoder" / "model.safetensors").is_file()
-    code, _, err = run(*teach, tmp_path / "none", *places, with_model=False)
+    code, _, err = run(*teach, tmp_path / "none", *places, with_model=False, main=lab.main)
     assert code == 1
     assert "none" in error_line(err)
 
@@ -319,23 +320,25 @@ def test_the_version_is_shown_without_a_command(capsys, monkeypatch):
     assert (stopped.value.code, out, err) == (0, f"fasttextdiff {__version__}\n", "")
 
 
-def test_help_of_every_command_says_what_it_does(run):
-    code, out, _ = run("--help", with_model=False)
+@pytest.mark.parametrize(("app", "main"), [(cli.app, cli.main), (lab.app, lab.main)], ids=["product", "laboratory"])
+def test_help_of_every_command_says_what_it_does(run, app, main):
+    code, out, _ = run("--help", with_model=False, main=main)
     assert code == 0
-    for command in (
-        "segment",
-        "train",
-        "pretrain-text",
-        "distil-text",
-        "pretrain-denoiser",
-        "evaluate",
-        "evaluate-control",
-        "verify-golden",
-        "convert",
-        "info",
-    ):
-        assert command in out
-        assert run(command, "--help", with_model=False)[0] == 0
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__
+        assert (name in out) != command.hidden
+        if not command.hidden:
+            assert run(name, "--help", with_model=False, main=main)[0] == 0
+
+
+def test_commands_that_moved_to_the_laboratory_are_run_there_with_a_warning():
+    golden = Path(__file__).parent / "golden"
+    done = subprocess.run(
+        [sys.executable, "-m", "fasttextdiff", "verify-golden", golden], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "48 of 48 agree" in done.stdout
+    assert done.stderr == "note: `fasttextdiff verify-golden` is now `fasttextdiff-lab verify-golden`\n"
 
 
 def test_info_names_the_model_and_what_it_was_taught(run, model):
@@ -343,11 +346,3 @@ def test_info_names_the_model_and_what_it_was_taught(run, model):
     assert code == 0
     assert "tiny" in out
     assert "consolidation" in out
-
-
-def test_golden_numbers_are_verified_from_the_command_line(run):
-    from pathlib import Path
-
-    code, out, _ = run("verify-golden", Path(__file__).parent / "golden", with_model=False)
-    assert code == 0
-    assert "48 of 48 agree" in out

@@ -17,16 +17,16 @@ from fasttextdiff.errors import ModelError, UsageError
 from fasttextdiff.evaluation.datasets import swap_sides
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.alignment import mean_states, overlaps, tokenize_with_offsets
-from fasttextdiff.training.distil_text import (
+from fasttextdiff.training.losses import contrastive_loss
+from fasttextdiff.training.pretraining import CHECKPOINT, SUMMARY, Schedule
+from fasttextdiff_lab.distil_text import (
     DistillationBatches,
     Teacher,
     TextDistillation,
     distil_text,
     load_teacher,
 )
-from fasttextdiff.training.losses import contrastive_loss
-from fasttextdiff.training.pretraining import CHECKPOINT, SUMMARY, Schedule
-from fasttextdiff.training.statements import family
+from fasttextdiff_lab.statements import family
 
 WORDS = ("infection", "opacity", "nodule", "effusion")
 

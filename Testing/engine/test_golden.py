@@ -11,10 +11,10 @@ import pytest
 import torch
 from tiny_models import GuidedReference, one_line, published_state
 
-from fasttextdiff import golden
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.golden import GoldenCheck, verify_golden
 from fasttextdiff.model import denoiser, published
+from fasttextdiff_lab import golden
+from fasttextdiff_lab.golden import GoldenCheck, verify_golden
 
 GOLDEN = Path(__file__).parent / "golden"
 

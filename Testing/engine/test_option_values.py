@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -23,6 +24,7 @@ from fasttextdiff.option_rules import check_options, check_training
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.training.config import Stage, TrainingConfig
 from fasttextdiff.worker.fields import numbers, optional
+from fasttextdiff_lab import commands as lab
 
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999")
 OUT_OF_RANGE = {"threshold": ("0", "1", "-0.5", "2")}
@@ -40,14 +42,24 @@ def ct_volume():
     return Volume(voxels, np.eye(4), Modality.CT)
 
 
+def commands() -> dict[str, tuple[Callable[..., Any], Callable[[], Any]]]:
+    """Function and way to run of every command; the laboratory's where the product has none of that name."""
+    return {
+        command.name or command.callback.__name__: (command.callback, run)
+        for app, run in ((lab.app, lab.main), (cli.app, cli.main))
+        for command in app.registered_commands
+        if command.callback is not None and not command.hidden
+    }
+
+
 def parameters() -> list[tuple[str, str, Any, Any]]:
     """(command, parameter, type, what typer is told of it) of all commands."""
     found = []
-    for command in cli.app.registered_commands:
-        kinds = get_type_hints(command.callback, include_extras=True)
-        for name in inspect.signature(command.callback).parameters:
+    for command, (function, _) in commands().items():
+        kinds = get_type_hints(function, include_extras=True)
+        for name in inspect.signature(function).parameters:
             kind, told = get_args(kinds[name])[:2]
-            found.append((command.name or command.callback.__name__, name, kind, told))
+            found.append((command, name, kind, told))
     return found
 
 
@@ -77,8 +89,7 @@ CASES = [
 
 def required_values(command: str) -> list[str]:
     """Something for every argument and option that must be there, none of which exists."""
-    function = next(c.callback for c in cli.app.registered_commands if (c.name or c.callback.__name__) == command)
-    signature = inspect.signature(function).parameters
+    signature = inspect.signature(commands()[command][0]).parameters
     values = []
     for owner, name, kind, told in parameters():
         if owner == command and signature[name].default is inspect.Parameter.empty:
@@ -100,7 +111,7 @@ def test_no_command_takes_a_number_that_is_none_or_out_of_range(command, flag, v
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["fasttextdiff", command, *required_values(command), f"{flag}={value}"])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        commands()[command][1]()
     said = capsys.readouterr().err.strip()
     assert stopped.value.code == 2
     assert "\n" not in said

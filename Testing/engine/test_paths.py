@@ -28,7 +28,8 @@ from fasttextdiff.render.contact_sheet import write_preview
 PUBLIC = (
     *(fasttextdiff._EXPORTS[name] for name in fasttextdiff.__all__ if name in fasttextdiff._EXPORTS),
     *(f"fasttextdiff.{name}" for name in ("evaluation.datasets", "evaluation.metrics", "evaluation.report")),
-    *(f"fasttextdiff.{name}" for name in ("render.contact_sheet", "golden", "batch.cases")),
+    *(f"fasttextdiff.{name}" for name in ("render.contact_sheet", "batch.cases")),
+    "fasttextdiff_lab.golden",
     *(f"fasttextdiff.model.{name}" for name in ("convert", "info", "text_encoder")),
 )
 NOT_FOR_USERS = {"decoded_from_memory", "check_not_source"}

@@ -50,7 +50,7 @@ DEEP = {
     "batch": ("out/batch.json", ("batch", "x.png", "-f", "left lung", "-o", "out")),
     "model": ("model/model_index.json", ("segment", "x.png", "-f", "left lung", "-o", "o.nii", "--model", "model")),
     "data set": ("data/dataset.json", ("evaluate", "data")),
-    "golden": ("golden/cases.json", ("verify-golden", "golden")),
+    "golden": ("golden/cases.json", ("verify-golden", "golden")),  # under its former name
 }
 
 

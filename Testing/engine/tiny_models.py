@@ -9,7 +9,6 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch.nn import functional
 from transformers import ModernBertConfig, ModernBertModel
 
-from fasttextdiff.golden import parameter
 from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
@@ -18,6 +17,7 @@ from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.tokenizer import train_tokenizer
+from fasttextdiff_lab.golden import parameter
 
 SENTENCES = (
     "ground-glass opacity in the left lung",

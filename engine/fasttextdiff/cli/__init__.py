@@ -12,5 +12,12 @@ from fasttextdiff.cli.run import main
 
 __all__ = ["app", "main", "state"]
 
-for _group in ("segment", "batch", "train", "evaluate", "tools"):  # they register their commands, in the help's order
+for _group in (
+    "segment",
+    "batch",
+    "train",
+    "evaluate",
+    "tools",
+    "moved",
+):  # they register their commands, in the help's order
     import_module(f"{__name__}.{_group}")

@@ -21,8 +21,13 @@ app = typer.Typer(
 )
 
 
-def command(name: str | None = None, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command whose paths are taken as everywhere else: the shell does not see the `~` of `--output=~/out`."""
+def command(
+    app: typer.Typer, name: str | None = None, **settings: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command of an application.
+
+    Its paths are expanded as everywhere else: the shell does not see the `~` of `--output=~/out`.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)

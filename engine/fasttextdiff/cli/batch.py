@@ -16,6 +16,7 @@ from fasttextdiff.cli.app import (
     SeedOption,
     ThresholdOption,
     Verbose,
+    app,
     command,
 )
 from fasttextdiff.cli.common import pair, utf8_text
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from fasttextdiff.batch.stopping import Stop
 
 
-@command(no_args_is_help=True)
+@command(app, no_args_is_help=True)
 def batch(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder tree, job table (.csv, .json), or DICOMDIR.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results; the same one goes on.")],

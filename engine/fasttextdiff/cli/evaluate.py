@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, ThresholdOption, Verbose, command
+from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, ThresholdOption, Verbose, app, command
 from fasttextdiff.cli.common import load_segmenter, progress_bar, say, write_json
 from fasttextdiff.errors import UsageError
 from fasttextdiff.render.tables import show_table
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fasttextdiff.segmenter import Segmenter
 
 
-@command(no_args_is_help=True)
+@command(app, no_args_is_help=True)
 def evaluate(
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET_DIR", help="Folder in LViT's layout, or with targets.csv.")
@@ -96,7 +96,7 @@ def evaluate(
         write_json(json_output, numbers)
 
 
-@command(name="evaluate-control", no_args_is_help=True)
+@command(app, name="evaluate-control", no_args_is_help=True)
 def evaluate_control(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="Chest X-rays with masks of all lesions.")],
     split: Annotated[str, typer.Option(help="Name of the split, e.g. val.")] = "val",

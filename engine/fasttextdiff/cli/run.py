@@ -21,7 +21,12 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> NoReturn:
-    """Run the command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
+    """Run `fasttextdiff`."""
+    run(app)
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run a command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
     require_utf8()
     signal.signal(signal.SIGTERM, _terminate)
     keep_freed_memory()

@@ -16,6 +16,7 @@ from fasttextdiff.cli.app import (
     SeedOption,
     ThresholdOption,
     Verbose,
+    app,
     command,
 )
 from fasttextdiff.cli.common import load_segmenter, note, pair, progress_bar, read_image, say, utf8_text
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from fasttextdiff.result import SegmentationResult
 
 
-@command(no_args_is_help=True)
+@command(app, no_args_is_help=True)
 def segment(
     image: Annotated[
         Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, NIfTI, NRRD, MHA, PNG, JPEG, TIFF.")

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fasttextdiff.cli.app import Verbose, checked, command
+from fasttextdiff.cli.app import Verbose, app, checked, command
 from fasttextdiff.cli.common import note, progress_bar, say
 from fasttextdiff.errors import Cancelled, UsageError
-from fasttextdiff.paths import as_name
 from fasttextdiff.render.tables import show_table
 
 if TYPE_CHECKING:
     from fasttextdiff.training.progress import TrainingProgress
 
 
-@command(no_args_is_help=True)
+@command(app, no_args_is_help=True)
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see fasttextdiff/configs.")],
     labels: Annotated[
@@ -46,7 +45,7 @@ def train(
         run = replace(run, labels=labels)
     check_training(run, str(config))
     read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
-    _require_own_folder(run.output, read)
+    require_own_folder(run.output, read)
     if check and not run.datasets:
         raise UsageError(f"there is nothing to check: {config} names no datasets of your own")
     quiet_libraries()
@@ -81,7 +80,7 @@ def _check_training_data(datasets: Mapping[str, Path]) -> None:
         require_usable(reports)
 
 
-@command(name="pretrain-text", no_args_is_help=True)
+@command(app, name="pretrain-text", no_args_is_help=True)
 def pretrain_text(
     text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
@@ -96,10 +95,10 @@ def pretrain_text(
     """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
     from fasttextdiff.training.config import CompactModelConfig
 
-    _require_own_folder(output, [text, start])
+    require_own_folder(output, [text, start])
     if start is not None:
-        _check_encoder_folder(start)
-    with _pretraining("pretrain-text", steps, output) as progress:
+        check_encoder_folder(start)
+    with pretraining_bar("pretrain-text", steps, output) as progress:
         from fasttextdiff.training import pretrain_text as pretraining
         from fasttextdiff.training.pretraining import Schedule
 
@@ -108,33 +107,7 @@ def pretrain_text(
         pretraining.pretrain_text(run, progress.report, progress.stopped)
 
 
-@command(name="distil-text", no_args_is_help=True)
-def distil_text(
-    text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
-    teacher: Annotated[
-        str, typer.Option(help="BERT or ModernBERT to learn from: folder or hub id, with weights as safetensors.")
-    ],
-    start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 16 texts and 8 families of prompts.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of order and prompts.")] = 0,
-    verbose: Verbose = False,
-) -> None:
-    """Teach a compact text encoder what a pretrained one knows of every word, and to keep left from right, no from yes.
-
-    Ctrl-C saves and stops.
-    """
-    _require_own_folder(output, [text, start, teacher])
-    _check_encoder_folder(start)
-    with _pretraining("distil-text", steps, output) as progress:
-        from fasttextdiff.training import distil_text as distillation
-        from fasttextdiff.training.pretraining import Schedule
-
-        run = distillation.TextDistillation(text, as_name(teacher), start, output, Schedule(steps, 4e-4), seed=seed)
-        distillation.distil_text(run, progress.report, progress.stopped)
-
-
-@command(name="pretrain-denoiser", no_args_is_help=True)
+@command(app, name="pretrain-denoiser", no_args_is_help=True)
 def pretrain_denoiser(
     images: Annotated[
         Path, typer.Argument(metavar="IMAGES", help="Folder of PNG, JPEG, TIFF, NIfTI, NRRD or MHA, at any depth.")
@@ -151,8 +124,8 @@ def pretrain_denoiser(
 
     The folder serves as `denoiser:` of a training configuration.
     """
-    _require_own_folder(output, [images, start])
-    with _pretraining("pretrain-denoiser", steps, output) as progress:
+    require_own_folder(output, [images, start])
+    with pretraining_bar("pretrain-denoiser", steps, output) as progress:
         from fasttextdiff.training import pretrain_denoiser as pretraining
         from fasttextdiff.training.pretraining import Schedule
 
@@ -163,7 +136,7 @@ def pretrain_denoiser(
         pretraining.pretrain_denoiser(run, progress.report, progress.stopped, note)
 
 
-def _require_own_folder(output: Path, inputs: Sequence[Path | str | None]) -> None:
+def require_own_folder(output: Path, inputs: Sequence[Path | str | None]) -> None:
     """Refuse to train into a folder that the training reads.
 
     Raises:
@@ -174,13 +147,18 @@ def _require_own_folder(output: Path, inputs: Sequence[Path | str | None]) -> No
             raise UsageError(f"cannot write {output}: the training reads from this folder; choose another one")
 
 
-def _check_encoder_folder(folder: Path) -> None:
+def check_encoder_folder(folder: Path) -> None:
+    """Refuse a folder without a text encoder.
+
+    Raises:
+        UsageError: it has none.
+    """
     if not (folder / "text_encoder").is_dir():
         raise UsageError(f"{folder} is not a model folder: it has no text_encoder")
 
 
 @contextmanager
-def _pretraining(name: str, steps: int, output: Path) -> Iterator[TrainingProgress]:
+def pretraining_bar(name: str, steps: int, output: Path) -> Iterator[TrainingProgress]:
     """A progress bar around a run, and what came of it."""
     from fasttextdiff.training.progress import TrainingProgress
 

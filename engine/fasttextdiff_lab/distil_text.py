@@ -24,9 +24,9 @@ from fasttextdiff.training.alignment import mean_states, overlaps, tokenize_with
 from fasttextdiff.training.losses import contrastive_loss
 from fasttextdiff.training.pretrain_text import save_encoder, split_texts
 from fasttextdiff.training.pretraining import Pretraining, Report, Schedule, Tensors
-from fasttextdiff.training.statements import Span, family
 from fasttextdiff.training.text_probe import separability
 from fasttextdiff.training.tokenizer import read_texts
+from fasttextdiff_lab.statements import Span, family
 
 HELD_OUT_BATCHES = 8
 SURVEYED = 256

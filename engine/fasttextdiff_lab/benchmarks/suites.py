@@ -17,9 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fasttextdiff.benchmarks.inputs import chest_phantom
-from fasttextdiff.benchmarks.measuring import Figure, Work, medians
-from fasttextdiff.benchmarks.references import paper_model, plain_segmenter
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Volume
@@ -27,6 +24,9 @@ from fasttextdiff.model.denoiser import seeded_noise
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.training.losses import segmentation_loss
+from fasttextdiff_lab.benchmarks.inputs import chest_phantom
+from fasttextdiff_lab.benchmarks.measuring import Figure, Work, medians
+from fasttextdiff_lab.benchmarks.references import paper_model, plain_segmenter
 
 FINDING = "consolidation in the left lung"
 COMPARED = ("left lung", "right lung", "infection", FINDING)
@@ -157,7 +157,7 @@ def _start_figures(bench: Bench) -> Iterator[Figure]:
     first_mask = _process(
         "import numpy as np\n"
         "from fasttextdiff import FastTextDiffPipeline, Segmenter\n"
-        "from fasttextdiff.benchmarks.inputs import chest_phantom\n"
+        "from fasttextdiff_lab.benchmarks.inputs import chest_phantom\n"
         "Segmenter(FastTextDiffPipeline.from_pretrained(), 'cpu').segment(chest_phantom(1), ['left lung'])"
     )
     works = (
@@ -230,7 +230,7 @@ def memory(bench: Bench) -> Iterator[Figure]:
         "import resource, sys, torch\n"
         "from fasttextdiff import FastTextDiffPipeline, Segmenter\n"
         "from fasttextdiff.model.allocator import keep_freed_memory\n"
-        "from fasttextdiff.benchmarks.inputs import chest_phantom\n"
+        "from fasttextdiff_lab.benchmarks.inputs import chest_phantom\n"
         "keep_freed_memory()\n"  # as the engine's own processes do
         f"segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(), {str(bench.segmenter.device)!r},"
         f" {bench.segmenter.dtype_name!r})\n"

@@ -1,0 +1,28 @@
+"""Commands that moved to the laboratory, under their former names: started there as a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import typer
+
+from fasttextdiff.cli.app import app
+from fasttextdiff.cli.common import note
+from fasttextdiff.errors import UsageError
+
+_MOVED = ("benchmark", "distil-text", "verify-golden")
+_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def _moved(context: typer.Context) -> None:
+    name = context.info_name or ""
+    note(f"`fasttextdiff {name}` is now `fasttextdiff-lab {name}`")
+    laboratory = [sys.executable, "-m", "fasttextdiff_lab"]
+    if subprocess.run([*laboratory, "--help"], capture_output=True, check=False).returncode:
+        raise UsageError(f"'{name}' needs the package fasttextdiff_lab, which is not part of 3D Slicer's installation")
+    raise typer.Exit(subprocess.run([*laboratory, name, *context.args], check=False).returncode)
+
+
+for _name in _MOVED:
+    app.command(_name, hidden=True, context_settings=_ANYTHING)(_moved)

@@ -1,0 +1,209 @@
+"""The laboratory's command line: train the bundled model, take its state out of a run, measure and compare it.
+
+Knows arguments and tables; everything else is done elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, Verbose, checked, command
+from fasttextdiff.cli.common import load_segmenter, read_image, say, write_json
+from fasttextdiff.cli.run import run as run_app
+from fasttextdiff.cli.train import check_encoder_folder, pretraining_bar, require_own_folder
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.paths import as_name
+from fasttextdiff.render.tables import show_table
+
+if TYPE_CHECKING:
+    from fasttextdiff.training.config import TrainingConfig
+    from fasttextdiff_lab.benchmarks.measuring import Figure
+
+app = typer.Typer(
+    name="fasttextdiff-lab",
+    help="Make, measure and compare the bundled model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Config = Annotated[Path, typer.Argument(help="YAML file, see fasttextdiff_lab/configs.")]
+Output = Annotated[Path | None, typer.Option(help="Folder of the run, in place of the configured one.")]
+
+
+@command(app)
+def train(config: Config, output: Output = None) -> None:
+    """Train, or resume from the last checkpoint. Ctrl-C saves a checkpoint and stops."""
+    from fasttextdiff.model.allocator import keep_freed_memory
+    from fasttextdiff.model.pipeline import quiet_libraries
+    from fasttextdiff.training.progress import TrainingProgress
+    from fasttextdiff_lab.recipe import train_recipe
+
+    run = _configured(config, output)
+    quiet_libraries()
+    keep_freed_memory()
+    with TrainingProgress(run.name, run.total_steps, run.output) as progress:
+        train_recipe(run, progress.report, progress.stopped, progress.note)
+
+
+@command(app)
+def snapshot(config: Config, folder: Path, output: Output = None) -> None:
+    """Write the model of a run's last checkpoint (EMA weights) to a folder."""
+    from fasttextdiff_lab.recipe import taught_by_atlases
+    from fasttextdiff_lab.snapshot import save_snapshot
+
+    run = _configured(config, output)
+    assert run.data is not None
+    say(f"wrote {folder}: {save_snapshot(run, taught_by_atlases(run.data), folder)} steps")
+
+
+@command(app)
+def measure(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder; the bundled one if none.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Only every N-th image.")] = 1,
+    report: Annotated[Path | None, typer.Option("--json", help="File for every answer and the table.")] = None,
+) -> None:
+    """Validation figures on the wider data, each with n and 95 % interval."""
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline
+    from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff_lab import measure as m
+
+    segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
+    xrays = list(m.ask_xrays(segmenter, data / "xray_atlas", every))
+    sick = list(m.ask_infections(segmenter, data / "qata_cov19_v2_2", 10 * every))
+    atlas = list(m.ask_atlas(segmenter, data / "ct_mr_atlas", every))
+    lines = m.table([*xrays, *sick, *atlas])
+    mean, count = m.structure_mean(atlas)
+    healthy = [answer for answer in xrays if answer.group.startswith("normal/infection")]
+    figures = {
+        "mean Dice of structures with at least 3 validation masks": mean,
+        "number of these structures": count,
+        "absent structures of the CT and MR atlas kept empty": m.share_empty(atlas),
+        "sick X-rays answered at all": 1 - m.share_empty(sick, there=True),
+        "AUROC of presence, sick against healthy X-rays": m.presence_auroc(sick, healthy),
+    }
+    for line in lines:
+        say(str(line))
+    for name, value in figures.items():
+        say(f"{name}: {value:.3f}")
+    if report is not None:
+        answers = [asdict(answer) for answer in (*xrays, *sick, *atlas)]
+        content = {"figures": figures, "lines": [asdict(line) for line in lines], "answers": answers}
+        report.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _configured(config: Path, output: Path | None) -> TrainingConfig:
+    """The run of a configuration, in another folder if one is given."""
+    from fasttextdiff.training.config import read_config
+
+    run = read_config(config)
+    return replace(run, output=output.resolve()) if output else run
+
+
+@command(app, name="distil-text", no_args_is_help=True)
+def distil_text(
+    text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
+    teacher: Annotated[
+        str, typer.Option(help="BERT or ModernBERT to learn from: folder or hub id, with weights as safetensors.")
+    ],
+    start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 16 texts and 8 families of prompts.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of order and prompts.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a compact text encoder what a pretrained one knows of every word, and to keep left from right, no from yes.
+
+    Ctrl-C saves and stops.
+    """
+    require_own_folder(output, [text, start, teacher])
+    check_encoder_folder(start)
+    with pretraining_bar("distil-text", steps, output) as progress:
+        from fasttextdiff.training.pretraining import Schedule
+        from fasttextdiff_lab import distil_text as distillation
+
+        run = distillation.TextDistillation(text, as_name(teacher), start, output, Schedule(steps, 4e-4), seed=seed)
+        distillation.distil_text(run, progress.report, progress.stopped)
+
+
+@command(app, name="verify-golden", no_args_is_help=True)
+def verify_golden(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with cases.json and the stored arrays.")],
+    verbose: Verbose = False,
+) -> None:
+    """Prove that the classes are the published networks: compare them with stored outputs, without any weights."""
+    from fasttextdiff_lab.golden import verify_golden as verify
+
+    checks = verify(folder)
+    rows = [(c.name, f"{c.error:.2e}", f"{c.tolerance:.0e}", "ok" if c.passed else "FAILED") for c in checks]
+    show_table("Golden outputs", ("array", "max abs error", "allowed", ""), rows)
+    failed = sum(not c.passed for c in checks)
+    say(f"{len(checks) - failed} of {len(checks)} agree")
+    if failed:
+        raise FastTextDiffError(f"{failed} of {len(checks)} stored arrays are not reproduced")
+
+
+@command(app)
+def benchmark(
+    suite: Annotated[
+        list[str] | None, typer.Option(help="interactive, volume, text, memory or training; all if not given.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Image to measure on; a made-up chest CT if not given.")] = None,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="Also the published network at full size: minutes on a CPU, 8 GB.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Each figure is the median of so many.")] = 7,
+    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume suite.")] = 16,
+    json_output: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Measure speed and memory, every figure beside what it is compared with."""
+    from fasttextdiff.io.atomic import check_writable
+    from fasttextdiff.io.overwriting import files_of, require_apart
+    from fasttextdiff_lab.benchmarks.inputs import chest_phantom
+    from fasttextdiff_lab.benchmarks.measuring import as_json
+    from fasttextdiff_lab.benchmarks.suites import SUITES, Bench
+
+    chosen = suite or list(SUITES)
+    if unknown := [name for name in chosen if name not in SUITES]:
+        raise UsageError(f"'{unknown[0]}' is not a suite: use {', '.join(SUITES)}")
+    if json_output:
+        check_writable(json_output)
+        require_apart([json_output], [] if image is None else files_of(image), "the image")
+    volume = chest_phantom(3) if image is None else read_image(image, None, None)
+    bench = Bench(load_segmenter(model, device, dtype), volume, repeats, full_size, slices)
+    figures = []
+    for name in chosen:
+        for figure in SUITES[name](bench):
+            say(f"{figure.name}: {figure.median:.4g} {figure.unit}")
+            figures.append(figure)
+    about = as_json(figures)
+    _show_figures(figures, about["machine"])
+    if json_output:
+        write_json(json_output, about)
+
+
+def _show_figures(figures: Sequence[Figure], machine: dict[str, Any]) -> None:
+    rows = []
+    for f in figures:
+        there = f.reference_median is not None
+        compared = (f.reference, f"{f.reference_median:.4g}", f"{f.ratio:.2f}") if there else ("", "", "")
+        dice = "" if f.dice_to_reference is None else f"{f.dice_to_reference:.4f}"
+        rows.append((f.name, f.model, f.device, f"{f.median:.4g} {f.unit}", *compared, dice))
+    title = f"{machine['cpu']}, {machine['threads']} threads, GPU: {machine.get('gpu', 'none')}"
+    show_table(title, ("", "model", "device", "median", "beside", "", "ratio", "Dice"), rows)
+
+
+def main() -> NoReturn:
+    """Run the command line; errors as of `fasttextdiff`."""
+    run_app(app)
