@@ -10,56 +10,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import compact_head, one_line, tiny_pipeline
+from tiny_models import one_line, tiny_pipeline
 
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.io.read import read_volume
-from fasttextdiff.model.fusion import FusionHead
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
-from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff_lab.benchmarks.inputs import chest_phantom
 from fasttextdiff_lab.benchmarks.measuring import as_json, medians
-from fasttextdiff_lab.benchmarks.references import plain_head, plain_segmenter
+from fasttextdiff_lab.benchmarks.references import plain_segmenter
 from fasttextdiff_lab.benchmarks.suites import SUITES, Bench, compared
-
-
-@pytest.mark.parametrize("size", [(40, 24), (33, 47), (16, 12)])
-@pytest.mark.parametrize("kind", ["compact", "published"])
-def test_the_head_gives_what_its_plain_form_gives_on_any_grid(kind, size):
-    torch.manual_seed(0)
-    channels = (48, 32, 24)
-    head = compact_head(channels) if kind == "compact" else FusionHead(channels, text_dim=32, width=32).eval()
-    maps = [torch.randn(2, c, 4 * 2**k, 3 * 2**k) for k, c in enumerate(channels)]
-    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
-    text = TextStates(torch.randn(2, 7, 32) * mask[..., None], mask)
-    with torch.no_grad():
-        ours, plain = head(maps, text.states, mask, size), plain_head(head, maps, text, size)
-    assert (ours.logits - plain.logits).norm() < 1e-5 * plain.logits.norm()
-    if kind == "compact":
-        assert (ours.presence - plain.presence).abs().max() < 1e-5
-
-
-def test_findings_asked_together_are_answered_as_one_by_one_and_learned_from_as_in_the_plain_form():
-    torch.manual_seed(0)
-    head = compact_head((48, 32, 24))
-    maps = [torch.randn(2, c, 4 * 2**k, 4 * 2**k) for k, c in enumerate((48, 32, 24))]
-    mask = torch.ones(6, 5, dtype=torch.bool)
-    mask[4, 3:] = False
-    text = TextStates(torch.randn(6, 5, 32) * mask[..., None], mask)
-    gradients = []
-    for work in (
-        lambda: head(maps, text.states, mask, (16, 16)),
-        lambda: plain_head(head, [m.repeat_interleave(3, dim=0) for m in maps], text, (16, 16)),
-    ):
-        output = work()
-        ((output.logits**2).mean() + output.presence.sum()).backward()
-        gradients.append((output.logits.detach(), {name: p.grad for name, p in head.named_parameters()}))
-        head.zero_grad(set_to_none=True)
-    (ours, our_gradients), (plain, plain_gradients) = gradients
-    assert (ours - plain).norm() < 1e-5 * plain.norm()
-    for name, gradient in plain_gradients.items():
-        assert (our_gradients[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-6, name
 
 
 def test_savings_change_nothing_and_their_absence_is_the_reference():

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_models import compact_head, enliven
+from torch import nn
 
-from fasttextdiff.model.fusion import FusionHead, foreground_logit, positional_code
+from fasttextdiff.model.convolutions import convolve_to_few, convolve_upsampled, convolve_upsampled_reference
+from fasttextdiff.model.fusion import CrossAttention, FusionHead, foreground_logit, positional_code
 
 CHANNELS = (48, 48, 24)
 
@@ -107,3 +111,72 @@ def test_scales_share_a_projection_after_the_first_and_need_none_at_the_heads_wi
     head = FusionHead((64, 64, 64, 32), text_dim=32, width=32)
     assert head.projection_of_scale == [0, 1, 1, None]
     assert len(head.projections) == 2
+
+
+# --- the fast forms are the formulas of the paper ---------------------------------------------------------------------
+
+few = settings(deadline=None, max_examples=25)
+SIDES = st.integers(1, 9)
+
+
+@few
+@given(st.integers(1, 3), SIDES, SIDES, st.integers(1, 4), st.integers(1, 8), st.integers(0, 999))
+def test_attention_is_the_softmax_of_the_paper(batch, pixels, tokens, heads, head_dim, seed):
+    torch.manual_seed(seed)
+    attention = enliven(CrossAttention(12, 10, heads, head_dim))
+    image, text = torch.randn(batch, pixels, 12), torch.randn(batch, tokens, 10)
+    mask = torch.rand(batch, tokens) < 0.7
+    mask[:, 0] = True
+    for real in (None, mask):
+        expected = attention.reference(image, text, real)
+        assert torch.allclose(attention(image, attention.words(text, real)), expected, atol=1e-4)
+
+
+@few
+@given(st.integers(1, 2), st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=3), SIDES, SIDES, st.integers(0, 999))
+def test_scales_convolved_apart_are_the_convolution_of_all_upsampled_scales(batch, shapes, height, width, seed):
+    torch.manual_seed(seed)
+    maps = [torch.randn(batch, 3 + n, *shape) for n, shape in enumerate(shapes)]
+    convolution = nn.Conv2d(sum(m.shape[1] for m in maps), 4, 3, padding=1)
+    expected = convolve_upsampled_reference(convolution, maps, (height, width))
+    assert torch.allclose(convolve_upsampled(convolution, maps, (height, width)), expected, atol=1e-5)
+
+
+@few
+@given(st.integers(1, 2), st.integers(1, 6), st.integers(1, 3), SIDES, SIDES, st.integers(0, 999))
+def test_nine_taps_added_with_a_shift_are_the_convolution(batch, channels, few_channels, height, width, seed):
+    torch.manual_seed(seed)
+    convolution, image = nn.Conv2d(channels, few_channels, 3, padding=1), torch.randn(batch, channels, height, width)
+    assert torch.allclose(convolve_to_few(convolution, image), convolution(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["compact", "published"])
+def test_the_whole_head_is_the_one_of_figure_2(kind):
+    head = compact_head(CHANNELS) if kind == "compact" else FusionHead(CHANNELS, text_dim=32, width=32).eval()
+    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    text = torch.randn(2, 7, 32)
+    maps = features(2, 3, 5)
+    ours, plain = head(maps, text, mask, (33, 47)), head.reference(maps, text, mask, (33, 47))
+    assert (ours.logits - plain.logits).norm() < 1e-5 * plain.logits.norm()
+    if kind == "compact":
+        assert (ours.presence - plain.presence).abs().max() < 1e-5
+
+
+@torch.enable_grad()
+def test_findings_asked_together_are_answered_as_one_by_one_and_learned_from_as_in_the_reference():
+    head, maps, mask = compact_head(CHANNELS), features(2), torch.ones(6, 5, dtype=torch.bool)
+    mask[4, 3:] = False
+    text = torch.randn(6, 5, 32)
+    gradients = []
+    for work in (
+        lambda: head(maps, text, mask, (16, 16)),
+        lambda: head.reference([m.repeat_interleave(3, dim=0) for m in maps], text, mask, (16, 16)),
+    ):
+        output = work()
+        ((output.logits**2).mean() + output.presence.sum()).backward()
+        gradients.append((output.logits.detach(), {name: p.grad for name, p in head.named_parameters()}))
+        head.zero_grad(set_to_none=True)
+    (ours, our_gradients), (plain, plain_gradients) = gradients
+    assert (ours - plain).norm() < 1e-5 * plain.norm()
+    for name, gradient in plain_gradients.items():
+        assert (our_gradients[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-6, name

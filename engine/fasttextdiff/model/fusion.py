@@ -16,6 +16,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fasttextdiff.model.convolutions import convolve_to_few, convolve_upsampled, convolve_upsampled_reference
+
 POSITION_OCTAVES = 3
 """Frequencies pi, 2 pi, 4 pi of the positional code."""
 
@@ -66,10 +68,36 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Linear(inner, width)
         self.norm_out = nn.LayerNorm(width)
 
+    def reference(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
+        """The formula as the paper has it (equation 4): softmax(Q K^T / sqrt(d)) V for every head, then `to_out`.
+
+        :meth:`forward` computes the same faster; a test holds the two together.
+
+        Args:
+            image: (B, N, width), N pixels.
+            text: (B, L, text_dim), L tokens.
+            mask: (B, L) bool, True for real tokens; None if there is no padding.
+
+        Returns:
+            (B, N, width).
+        """
+        q, k, v = (
+            projection(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, N or L, d)
+            for projection, x in ((self.to_q, image), (self.to_k, text), (self.to_v, text))
+        )
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], -torch.inf)
+        attended = scores.softmax(dim=3) @ v
+        return self.norm_out(self.to_out(attended.transpose(1, 2).flatten(2)))
+
     def words(self, text: Tensor, mask: Tensor | None) -> Words:
         """What :meth:`forward` needs of a text, whichever map asks for it.
 
-        A text has far fewer tokens than a map has pixels, so the projections of the pixels are folded into the words.
+        A text has far fewer tokens than a map has pixels, so the projections of the pixels x are folded into the words.
+        With W_q, W_k, W_v and W_o of one head:
+        Q K^T = (x W_q)(t W_k)^T = x (t W_k W_q^T)^T = x keys^T, and
+        softmax(..) V W_o = softmax(..) (t W_v W_o) = softmax(..) values.
 
         Args:
             text: (B, L, text_dim).
@@ -116,6 +144,12 @@ class FusionBlock(nn.Module):
     def words(self, text: Tensor, mask: Tensor | None) -> tuple[Words, Words]:
         """For both attentions; arguments as of :meth:`CrossAttention.words`."""
         return self.attention1.words(text, mask), self.attention2.words(text, mask)
+
+    def reference(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
+        """The block as published; arguments as of :meth:`CrossAttention.reference`."""
+        image = image + self.attention1.reference(self.norm1(image), text, mask)
+        image = image + self.attention2.reference(self.norm2(image), text, mask)
+        return image + self.linear(functional.gelu(self.norm3(image)))
 
     def forward(self, image: Tensor, words: tuple[Words, Words]) -> Tensor:
         """(B, N, width) pixels and the words of B * F texts to (B * F, N, width)."""
@@ -201,6 +235,22 @@ class FusionHead(ModelMixin, ConfigMixin):
         """
         return self.answer(self.project(features), text, text_mask, size)
 
+    def reference(
+        self, features: Sequence[Tensor], text: Tensor, text_mask: Tensor | None, size: tuple[int, int]
+    ) -> FusionOutput:
+        """:meth:`forward` step by step as figure 2 draws it, one text an image: slow, and easy to follow.
+
+        Args:
+            features: one map a scale, (B, C_k, h_k, w_k).
+            text: (B, L, text_dim).
+            text_mask: (B, L) bool, True for real tokens; None attends to all, as published.
+            size: height and width of the logits.
+        """
+        fused = [_as_map(self.block.reference(_as_pixels(m), text, text_mask), m) for m in self.project(features)]
+        hidden = functional.relu(self.norm1(convolve_upsampled_reference(self.conv1, fused, size)))
+        hidden = functional.relu(self.norm2(self.conv2(hidden)))
+        return FusionOutput(self.conv3(hidden), self.presence(fused[0], hidden))
+
     def project(self, features: Sequence[Tensor]) -> list[Tensor]:
         """The part that no text has a say in: every scale at the head's width, with its positions.
 
@@ -220,7 +270,7 @@ class FusionHead(ModelMixin, ConfigMixin):
         fused = [_as_map(self.block(_as_pixels(m), words), m) for m in maps]
         hidden = functional.relu_(self.norm1(convolve_upsampled(self.conv1, fused, size)))
         hidden = functional.relu_(self.norm2(self.conv2(hidden)))
-        return FusionOutput(_convolve_to_few(self.conv3, hidden), self.presence(fused[0], hidden))
+        return FusionOutput(convolve_to_few(self.conv3, hidden), self.presence(fused[0], hidden))
 
     def presence(self, coarsest: Tensor, hidden: Tensor) -> Tensor | None:
         """Logit (B,) that the finding is there, from the coarsest fused map and the decoder's last hidden one."""
@@ -274,67 +324,6 @@ def positional_code(height: int, width: int, device: torch.device, dtype: torch.
     xy = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).flatten(0, 1)
     angles = [xy * (math.pi * 2**octave) for octave in range(POSITION_OCTAVES)]
     return torch.cat([xy, *[a.sin() for a in angles], *[a.cos() for a in angles]], dim=-1).to(dtype)
-
-
-def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """A 3x3 convolution, padded by one, of the channels of all maps, each upsampled bilinearly to one size.
-
-    Exact up to rounding, without the large map that all of them together would be.
-
-    Args:
-        convolution: of sum(C_k) channels to C.
-        maps: (B, C_k, h_k, w_k), in the order of the convolution's channels.
-        size: (H, W).
-
-    Returns:
-        (B, C, H, W).
-    """
-    weights = convolution.weight.split([m.shape[1] for m in maps], dim=1)
-    assert convolution.bias is not None
-    result = convolution.bias.expand(len(maps[0]), *size, -1).clone()
-    for small, weight in zip(maps, weights, strict=True):
-        if tuple(small.shape[2:]) == size:
-            in_order = weight.contiguous(memory_format=torch.channels_last)  # or the map would be brought out of it
-            result += functional.conv2d(small, in_order, padding=1).permute(0, 2, 3, 1)
-        else:
-            _add_convolved(result, small, weight)
-    return result.permute(0, 3, 1, 2)
-
-
-def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> None:
-    """Add to `result` (B, H, W, out) the 3x3 convolution of a map (B, C, h, w) that is upsampled first.
-
-    Upsampling rows commutes with convolving along columns: that is done at the map's own number of rows, for each of
-    the kernel's rows. What these give is upsampled, and added where each of them looks from.
-    """
-    height, width = result.shape[1:3]
-    wide = functional.interpolate(small, (small.shape[2], width), mode="bilinear", align_corners=False)
-    for row in range(3):
-        kernel = weight[:, :, row : row + 1].contiguous(memory_format=torch.channels_last)
-        convolved = functional.conv2d(wide, kernel, padding=(0, 1))
-        tall = functional.interpolate(convolved, (height, width), mode="bilinear", align_corners=False)
-        seen = slice(max(0, row - 1), height + min(0, row - 1))  # beyond the border lies nothing
-        result[:, max(0, 1 - row) : height + min(0, 1 - row)] += tall.permute(0, 2, 3, 1)[:, seen]
-
-
-def _convolve_to_few(convolution: nn.Conv2d, image: Tensor) -> Tensor:
-    """A 3x3 convolution, padded by one, to so few channels that its taps are best added plane by plane.
-
-    Args:
-        convolution: of C channels to a few.
-        image: (B, C, H, W).
-
-    Returns:
-        (B, few, H, W).
-    """
-    assert convolution.bias is not None
-    few, (height, width) = convolution.out_channels, image.shape[2:]
-    taps = convolution.weight.permute(2, 3, 0, 1).flatten(0, 2) @ image.flatten(2)
-    padded = convolution.bias[:, None, None].expand(len(image), -1, height + 2, width + 2).clone()
-    for tap, planes in enumerate(taps.unflatten(2, (height, width)).split(few, dim=1)):
-        down, right = 2 - tap // 3, 2 - tap % 3
-        padded[:, :, down : down + height, right : right + width] += planes
-    return padded[:, :, 1:-1, 1:-1]
 
 
 def _projection_roles(channels: Sequence[int], width: int) -> list[tuple[bool, int] | None]:

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model import published
 from fasttextdiff.model.denoiser import FeatureDenoiser
-from fasttextdiff.model.fusion import CrossAttention, FusionHead, FusionOutput, positional_code
+from fasttextdiff.model.fusion import FusionOutput
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.model.runtime import TorchRuntime
@@ -56,7 +55,7 @@ class PlainPipeline(FastTextDiffPipeline):
     def answer(self, maps: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
         """As of any pipeline."""
         patch = self.denoiser.plan.patch_size
-        return plain_head(self.fusion, maps, text, (size[0] // patch, size[1] // patch))
+        return self.fusion.reference(maps, text.states, text.mask, (size[0] // patch, size[1] // patch))
 
 
 class PlainRuntime(TorchRuntime):
@@ -89,35 +88,6 @@ def plain_segmenter(pipeline: FastTextDiffPipeline, device: str) -> Segmenter:
     """A segmenter without any savings: the reference that speed is compared with."""
     runtime = PlainRuntime(pipeline, device)
     return Segmenter(runtime.pipeline, cache_bytes=0, runtime=runtime)
-
-
-def plain_head(head: FusionHead, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
-    """The fusion head as the paper's figure 2 draws it; arguments as of :meth:`FusionHead.forward`."""
-    fused = []
-    for feature, index in zip(features, head.projection_of_scale, strict=True):
-        x = feature if index is None else head.projections[index](feature)
-        height, width = x.shape[2:]
-        x = x.flatten(2).transpose(1, 2)
-        if head.position is not None:
-            x = x + head.position(positional_code(height, width, x.device, x.dtype))
-        block = head.block
-        x = x + _plain_attention(block.attention1, block.norm1(x), text)
-        x = x + _plain_attention(block.attention2, block.norm2(x), text)
-        x = x + block.linear(functional.gelu(block.norm3(x)))
-        fused.append(x.transpose(1, 2).unflatten(2, (height, width)))
-    upsampled = [functional.interpolate(f, size, mode="bilinear", align_corners=False) for f in fused]
-    hidden = functional.relu(head.norm1(head.conv1(torch.cat(upsampled, dim=1))))
-    hidden = functional.relu(head.norm2(head.conv2(hidden)))
-    return FusionOutput(head.conv3(hidden), head.presence(fused[0], hidden))
-
-
-def _plain_attention(attention: CrossAttention, image: Tensor, text: TextStates) -> Tensor:
-    q, k, v = (
-        projection(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-        for projection, x in ((attention.to_q, image), (attention.to_k, text.states), (attention.to_v, text.states))
-    )
-    out = functional.scaled_dot_product_attention(q, k, v, attn_mask=text.mask[:, None, None, :])
-    return attention.norm_out(attention.to_out(out.transpose(1, 2).flatten(2)))
 
 
 def paper_model(tokenizer: Any, plan: str = "qata", seed: int = 0) -> FastTextDiffPipeline:

@@ -1,0 +1,85 @@
+"""The head's 3x3 convolutions: each as the textbook has it, and a faster form with the same result.
+
+Knows shapes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def convolve_upsampled_reference(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """What the paper's figure 2 draws: upsample every scale, join the channels, convolve. Arguments as below."""
+    upsampled = [functional.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps]
+    joined: Tensor = convolution(torch.cat(upsampled, dim=1))
+    return joined
+
+
+def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """A 3x3 convolution, padded by one, of the channels of all maps, each upsampled bilinearly to one size.
+
+    Equal to :func:`convolve_upsampled_reference` up to rounding, without the large map of all channels. A convolution
+    is linear in its input channels, so that each map has its own part:
+    conv(cat(up(m_1), ..., up(m_K))) = bias + sum_k conv_k(up(m_k)).
+
+    Args:
+        convolution: of sum(C_k) channels to C.
+        maps: (B, C_k, h_k, w_k), in the order of the convolution's channels.
+        size: (H, W).
+
+    Returns:
+        (B, C, H, W).
+    """
+    weights = convolution.weight.split([m.shape[1] for m in maps], dim=1)
+    assert convolution.bias is not None
+    result = convolution.bias.expand(len(maps[0]), *size, -1).clone()
+    for small, weight in zip(maps, weights, strict=True):
+        if tuple(small.shape[2:]) == size:
+            in_order = weight.contiguous(memory_format=torch.channels_last)  # or the map would be brought out of it
+            result += functional.conv2d(small, in_order, padding=1).permute(0, 2, 3, 1)
+        else:
+            _add_convolved(result, small, weight)
+    return result.permute(0, 3, 1, 2)
+
+
+def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> None:
+    """Add to `result` (B, H, W, out) the 3x3 convolution of a map (B, C, h, w) that is upsampled first.
+
+    Write the kernel as three rows w_-1, w_0, w_1. Upsampling along y and convolving along x commute, so that
+    conv(up(m)) = sum_r shift_r(up_y(w_r * up_x(m))): the three row convolutions run at the map's own height.
+    """
+    height, width = result.shape[1:3]
+    wide = functional.interpolate(small, (small.shape[2], width), mode="bilinear", align_corners=False)
+    for row in range(3):
+        kernel = weight[:, :, row : row + 1].contiguous(memory_format=torch.channels_last)
+        convolved = functional.conv2d(wide, kernel, padding=(0, 1))
+        tall = functional.interpolate(convolved, (height, width), mode="bilinear", align_corners=False)
+        seen = slice(max(0, row - 1), height + min(0, row - 1))  # zero padding
+        result[:, max(0, 1 - row) : height + min(0, 1 - row)] += tall.permute(0, 2, 3, 1)[:, seen]
+
+
+def convolve_to_few(convolution: nn.Conv2d, image: Tensor) -> Tensor:
+    """A 3x3 convolution, padded by one, to a few channels: equal to `convolution(image)` up to rounding.
+
+    out(y, x) = bias + sum over the nine taps (r, s) of w_rs . image(y + r, x + s): the products of all taps are one
+    matrix product (9 * few, C) @ (C, H * W), and their planes are added with a shift.
+
+    Args:
+        convolution: of C channels to a few.
+        image: (B, C, H, W).
+
+    Returns:
+        (B, few, H, W).
+    """
+    assert convolution.bias is not None
+    few, (height, width) = convolution.out_channels, image.shape[2:]
+    taps = convolution.weight.permute(2, 3, 0, 1).flatten(0, 2) @ image.flatten(2)
+    padded = convolution.bias[:, None, None].expand(len(image), -1, height + 2, width + 2).clone()
+    for tap, planes in enumerate(taps.unflatten(2, (height, width)).split(few, dim=1)):
+        down, right = 2 - tap // 3, 2 - tap % 3
+        padded[:, :, down : down + height, right : right + width] += planes
+    return padded[:, :, 1:-1, 1:-1]
