@@ -53,7 +53,9 @@ def train(config: Config, output: Output = None) -> None:
 
 
 @command(app)
-def snapshot(config: Config, folder: Path, output: Output = None) -> None:
+def snapshot(
+    config: Config, folder: Annotated[Path, typer.Argument(help="Model folder to make.")], output: Output = None
+) -> None:
     """Write the model of a run's last checkpoint (EMA weights) to a folder."""
     from fasttextdiff_lab.recipe import taught_by_atlases
     from fasttextdiff_lab.snapshot import save_snapshot
