@@ -1,6 +1,7 @@
-"""What several test files need: bundled samples, a tiny model's folder, and the research data if they are there."""
+"""What several test files need: bundled samples, a tiny model, the command line, and the research data if there."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,23 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     tiny_pipeline().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def run(capsys, model):
+    """Run the command line in this process; returns (exit code, standard output, standard error)."""
+    from fasttextdiff import cli
+
+    def call(*arguments, with_model=True):
+        extra = ["--model", str(model), "--device", "cpu"] if with_model else []
+        old = sys.argv
+        sys.argv = ["fasttextdiff", *map(str, arguments), *extra]
+        try:
+            with pytest.raises(SystemExit) as stopped:
+                cli.main()
+        finally:
+            sys.argv = old
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return call

@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from command_line import error_line
 from dicom_files import write_stack
 from PIL import Image
 from tiny_models import save_text_encoder
@@ -24,37 +25,11 @@ from fasttextdiff.version import __version__
 
 
 @pytest.fixture
-def run(capsys, model):
-    """Run the command line in this process; returns (exit code, standard output, standard error)."""
-
-    def call(*arguments, with_model=True):
-        extra = ["--model", str(model), "--device", "cpu"] if with_model else []
-        old = sys.argv
-        sys.argv = ["fasttextdiff", *map(str, arguments), *extra]
-        try:
-            with pytest.raises(SystemExit) as stopped:
-                cli.main()
-        finally:
-            sys.argv = old
-        out, err = capsys.readouterr()
-        return stopped.value.code, out, err
-
-    return call
-
-
-@pytest.fixture
 def volume(tmp_path):
     voxels = np.random.default_rng(0).integers(-1000, 300, (30, 40, 6)).astype(np.int16)
     path = tmp_path / "chest.nii.gz"
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1, -1, 2.5, 1])), path)
     return path
-
-
-def error_line(err):
-    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 def test_a_volume_is_segmented_into_every_output(run, volume, tmp_path):

@@ -287,6 +287,7 @@ def train(
     """
     from dataclasses import replace
 
+    from fasttextdiff.io.overwriting import require_own_folder
     from fasttextdiff.model.pipeline import quiet_libraries
     from fasttextdiff.option_rules import check_training
     from fasttextdiff.training.config import read_config
@@ -297,7 +298,7 @@ def train(
         run = replace(run, labels=labels)
     check_training(run, str(config))
     read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
-    _require_own_folder(run.output, read)
+    require_own_folder(run.output, read, ["model"])
     if check and not run.datasets:
         raise UsageError(f"there is nothing to check: {config} names no datasets of your own")
     quiet_libraries()
@@ -345,9 +346,10 @@ def pretrain_text(
     verbose: Verbose = False,
 ) -> None:
     """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
+    from fasttextdiff.io.overwriting import require_own_folder
     from fasttextdiff.training.config import CompactModelConfig
 
-    _require_own_folder(output, [text, start])
+    require_own_folder(output, [text, start], ["text_encoder"])
     if start is not None:
         _check_encoder_folder(start)
     with _pretraining("pretrain-text", steps, output) as progress:
@@ -375,7 +377,9 @@ def distil_text(
 
     Ctrl-C saves and stops.
     """
-    _require_own_folder(output, [text, start, teacher])
+    from fasttextdiff.io.overwriting import require_own_folder
+
+    require_own_folder(output, [text, start, teacher], ["text_encoder"])
     _check_encoder_folder(start)
     with _pretraining("distil-text", steps, output) as progress:
         from fasttextdiff.training import distil_text as distillation
@@ -402,7 +406,9 @@ def pretrain_denoiser(
 
     The folder serves as `denoiser:` of a training configuration.
     """
-    _require_own_folder(output, [images, start])
+    from fasttextdiff.io.overwriting import require_own_folder
+
+    require_own_folder(output, [images, start], ["unet", "scheduler"])
     with _pretraining("pretrain-denoiser", steps, output) as progress:
         from fasttextdiff.training import pretrain_denoiser as pretraining
         from fasttextdiff.training.pretraining import Schedule
@@ -412,17 +418,6 @@ def pretrain_denoiser(
             images, output, start, schedule=schedule, size=size, batch=batch, seed=seed
         )
         pretraining.pretrain_denoiser(run, progress.report, progress.stopped, _note)
-
-
-def _require_own_folder(output: Path, inputs: Sequence[Path | str | None]) -> None:
-    """Refuse to train into a folder that the training reads.
-
-    Raises:
-        UsageError: it is one of them.
-    """
-    for folder in inputs:
-        if folder is not None and Path(folder).resolve() == output.resolve():
-            raise UsageError(f"cannot write {output}: the training reads from this folder; choose another one")
 
 
 def _check_encoder_folder(folder: Path) -> None:
@@ -474,7 +469,6 @@ def evaluate(
     from fasttextdiff.evaluation import metrics
     from fasttextdiff.evaluation.datasets import load_targets
     from fasttextdiff.evaluation.texts import choose_texts
-    from fasttextdiff.io.atomic import check_writable
     from fasttextdiff.io.overwriting import require_apart
 
     if report is not None:
@@ -491,9 +485,7 @@ def evaluate(
     if protocol not in metrics.PROTOCOLS:
         raise UsageError(f"'{protocol}' is not a protocol: use {' or '.join(metrics.PROTOCOLS)}")
     targets = load_targets(dataset, split)
-    if json_output:
-        check_writable(json_output)
-        _require_no_data(json_output, dataset)
+    _check_numbers(json_output)
     if masks is not None:
         data = [file for target in targets for file in (target.image, target.mask)]
         require_apart({metrics.mask_path(masks, target) for target in targets}, data, "the data")
@@ -540,11 +532,8 @@ def evaluate_control(
 
     from fasttextdiff.evaluation.datasets import load_targets
     from fasttextdiff.evaluation.side_control import ask_sides, summary
-    from fasttextdiff.io.atomic import check_writable
 
-    if json_output:
-        check_writable(json_output)
-        _require_no_data(json_output, dataset)
+    _check_numbers(json_output)
     targets = load_targets(dataset, split)[::every]
     segmenter = _load(model, device, dtype)
     answers = []
@@ -599,15 +588,11 @@ def benchmark(
     from fasttextdiff.benchmarks.inputs import chest_phantom
     from fasttextdiff.benchmarks.measuring import as_json
     from fasttextdiff.benchmarks.suites import SUITES, Bench
-    from fasttextdiff.io.atomic import check_writable
-    from fasttextdiff.io.overwriting import files_of, require_apart
 
     chosen = suite or list(SUITES)
     if unknown := [name for name in chosen if name not in SUITES]:
         raise UsageError(f"'{unknown[0]}' is not a suite: use {', '.join(SUITES)}")
-    if json_output:
-        check_writable(json_output)
-        require_apart([json_output], [] if image is None else files_of(image), "the image")
+    _check_numbers(json_output)
     volume = chest_phantom(3) if image is None else _read(image, None, None)
     bench = Bench(_load(model, device, dtype), volume, repeats, full_size, slices)
     figures = []
@@ -767,13 +752,14 @@ def _check_outputs(
     return outputs
 
 
-def _require_no_data(output: Path, dataset: Path) -> None:
-    """Refuse numbers that would replace a file of the data; a file of numbers that lies among them is replaced."""
-    from fasttextdiff.io.overwriting import require_apart
+def _check_numbers(output: Path | None) -> None:
+    """Find out about an impossible file of numbers before time is spent; it may replace earlier numbers alone."""
+    from fasttextdiff.io.atomic import check_writable
+    from fasttextdiff.io.overwriting import require_own_record
 
-    beside = [] if output.suffix.lower() == ".json" and output.name != "about.json" else [output]
-    if output.exists() and beside and dataset.resolve() in output.resolve().parents:
-        require_apart([output], beside, "the data")
+    if output is not None:
+        check_writable(output)
+        require_own_record(output)
 
 
 def _pair(text: str | None, separator: str, kind: Callable[[str], Any], option: str) -> tuple[Any, Any] | None:
