@@ -1,6 +1,7 @@
-"""What several test files need: bundled samples, a tiny model's folder, and the research data if they are there."""
+"""What several test files need: bundled samples, a tiny model, the command line, and the research data if there."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,28 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     tiny_pipeline().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def run(capsys, model):
+    """Run a command line in this process, the laboratory's where the product has no such command.
+
+    Returns (exit code, standard output, standard error).
+    """
+    from fasttextdiff import cli
+    from fasttextdiff_lab import commands as lab
+
+    def call(*arguments, with_model=True, main=None):
+        main = main or (lab.main if arguments[0] in ("benchmark", "distil-text", "verify-golden") else cli.main)
+        extra = ["--model", str(model), "--device", "cpu"] if with_model else []
+        old = sys.argv
+        sys.argv = ["fasttextdiff", *map(str, arguments), *extra]
+        try:
+            with pytest.raises(SystemExit) as stopped:
+                main()
+        finally:
+            sys.argv = old
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return call

@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from command_line import error_line
 from dicom_files import write_stack
 from PIL import Image
 from tiny_models import save_text_encoder
@@ -25,37 +26,11 @@ from fasttextdiff_lab import commands as lab
 
 
 @pytest.fixture
-def run(capsys, model):
-    """Run the command line in this process; returns (exit code, standard output, standard error)."""
-
-    def call(*arguments, with_model=True, main=cli.main):
-        extra = ["--model", str(model), "--device", "cpu"] if with_model else []
-        old = sys.argv
-        sys.argv = ["fasttextdiff", *map(str, arguments), *extra]
-        try:
-            with pytest.raises(SystemExit) as stopped:
-                main()
-        finally:
-            sys.argv = old
-        out, err = capsys.readouterr()
-        return stopped.value.code, out, err
-
-    return call
-
-
-@pytest.fixture
 def volume(tmp_path):
     voxels = np.random.default_rng(0).integers(-1000, 300, (30, 40, 6)).astype(np.int16)
     path = tmp_path / "chest.nii.gz"
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1, -1, 2.5, 1])), path)
     return path
-
-
-def error_line(err):
-    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 def test_a_volume_is_segmented_into_every_output(run, volume, tmp_path):
@@ -288,9 +263,9 @@ def test_a_text_encoder_learns_from_a_pretrained_one_from_the_command_line(run, 
     save_text_encoder(tmp_path / "teacher", dim=64)
     places = "--start", model, "-o", tmp_path / "out"
     teach = "distil-text", tmp_path / "text", "--steps", 1, "--teacher"
-    assert run(*teach, tmp_path / "teacher", *places, with_model=False, main=lab.main)[0] == 0
+    assert run(*teach, tmp_path / "teacher", *places, with_model=False)[0] == 0
     assert (tmp_path / "out" / "text_encoder" / "model.safetensors").is_file()
-    code, _, err = run(*teach, tmp_path / "none", *places, with_model=False, main=lab.main)
+    code, _, err = run(*teach, tmp_path / "none", *places, with_model=False)
     assert code == 1
     assert "none" in error_line(err)
 

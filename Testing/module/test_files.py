@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import numpy as np
 import pytest
@@ -172,6 +173,79 @@ def test_what_cannot_be_saved_is_refused(scene, tmp_path):
         with pytest.raises(SceneError, match=words):
             save(*arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def loadedImage(scene, tmp_path):
+    """Loads an image of the scene's size from a file, as Slicer does; gives the node and everything in the folder."""
+
+    def load(name):
+        image = sitk.GetImageFromArray(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE))
+        sitk.WriteImage(image, str(tmp_path / name))
+        return slicer.util.loadVolume(str(tmp_path / name))
+
+    return load
+
+
+def symlink(path):
+    (link := path.with_name(f"link{''.join(path.suffixes)}")).symlink_to(path)
+    return link
+
+
+def hardLink(path):
+    os.link(path, link := path.with_name(f"hard{''.join(path.suffixes)}"))
+    return link
+
+
+NAMES = {
+    "itself": lambda path: path,
+    "symlink": symlink,
+    "hard link": hardLink,
+    "another spelling": lambda path: path.parent / "sub" / ".." / path.name,
+    "capital letters": lambda path: path.with_name(path.name.replace("scan", "SCAN")),
+}
+
+
+def bytesBelow(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("file", ["scan.nii.gz", "scan.seg.nrrd"])
+def test_segments_are_not_saved_over_the_file_of_an_image(loadedImage, tmp_path, file, name):
+    (tmp_path / "sub").mkdir()
+    volume = loadedImage(file)
+    segmentation = written(volume, outputOf(halves()[0]))
+    other = addVolume()  # of which the file is not
+    target = NAMES[name](tmp_path / file)
+    before = bytesBelow(tmp_path)
+    for image, segments in ((volume, segmentation), (other, written(other, outputOf(halves()[0])))):
+        with pytest.raises(SceneError, match=f"is a file of the image '{volume.GetName()}': choose another") as failed:
+            save(segments, image, target)
+        assert "\n" not in str(failed.value)
+    assert bytesBelow(tmp_path) == before
+    assert save(segmentation, volume, tmp_path / "befund.nii.gz")
+
+
+@pytest.mark.parametrize("text", ['{"Manufacturer": "X"}', "[" * 100_000, "no JSON"])
+def test_the_sidecar_of_an_image_is_kept(loadedImage, tmp_path, text):
+    volume = loadedImage("scan.nii")
+    (tmp_path / "scan.json").write_text(text)
+    before = bytesBelow(tmp_path)
+    segmentation = written(volume, outputOf(randomMask()))
+    with pytest.raises(SceneError, match="does not belong to saved segments"):
+        save(segmentation, volume, tmp_path / "scan.nii.gz")
+    assert bytesBelow(tmp_path) == before
+
+
+def test_what_was_saved_may_be_saved_again_also_where_it_was_loaded_meanwhile(loadedImage, tmp_path):
+    volume = loadedImage("scan.nii")
+    segmentation = written(volume, outputOf(randomMask()))
+    for _ in range(2):
+        path, _ = save(segmentation, volume, tmp_path / "a.nii.gz")
+        asLabelMap = 1
+        logic = slicer.app.applicationLogic().GetModuleLogic("Volumes")
+        assert logic.AddArchetypeVolume(str(path), "a", asLabelMap).IsA("vtkMRMLLabelMapVolumeNode")
 
 
 def test_a_scene_file_brings_back_voxels_and_tags(scene, tmp_path):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, Verbose, checked, command
-from fasttextdiff.cli.common import load_segmenter, read_image, say, write_json
+from fasttextdiff.cli.common import check_numbers, load_segmenter, read_image, say, write_json
 from fasttextdiff.cli.run import run as run_app
-from fasttextdiff.cli.train import check_encoder_folder, pretraining_bar, require_own_folder
+from fasttextdiff.cli.train import check_encoder_folder, pretraining_bar
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.paths import as_name
 from fasttextdiff.render.tables import show_table
@@ -125,7 +125,9 @@ def distil_text(
 
     Ctrl-C saves and stops.
     """
-    require_own_folder(output, [text, start, teacher])
+    from fasttextdiff.io.overwriting import require_own_folder
+
+    require_own_folder(output, [text, start, teacher], ["text_encoder"])
     check_encoder_folder(start)
     with pretraining_bar("distil-text", steps, output) as progress:
         from fasttextdiff.training.pretraining import Schedule
@@ -170,8 +172,6 @@ def benchmark(
     verbose: Verbose = False,
 ) -> None:
     """Measure speed and memory, every figure beside what it is compared with."""
-    from fasttextdiff.io.atomic import check_writable
-    from fasttextdiff.io.overwriting import files_of, require_apart
     from fasttextdiff_lab.benchmarks.inputs import chest_phantom
     from fasttextdiff_lab.benchmarks.measuring import as_json
     from fasttextdiff_lab.benchmarks.suites import SUITES, Bench
@@ -179,9 +179,7 @@ def benchmark(
     chosen = suite or list(SUITES)
     if unknown := [name for name in chosen if name not in SUITES]:
         raise UsageError(f"'{unknown[0]}' is not a suite: use {', '.join(SUITES)}")
-    if json_output:
-        check_writable(json_output)
-        require_apart([json_output], [] if image is None else files_of(image), "the image")
+    check_numbers(json_output)
     volume = chest_phantom(3) if image is None else read_image(image, None, None)
     bench = Bench(load_segmenter(model, device, dtype), volume, repeats, full_size, slices)
     figures = []

@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .Geometry import SceneError, startsLikeDicom
+from .Overwriting import storedFiles
 
 
 def dicomFiles(volumeNode: Any) -> list[str]:
@@ -16,7 +17,7 @@ def dicomFiles(volumeNode: Any) -> list[str]:
         SceneError: the volume is not from DICOM, or a file is not there any more.
     """
     uids = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
-    files = _filesInDatabase(uids) or _filesOfStorage(volumeNode)
+    files = _filesInDatabase(uids) or storedFiles(volumeNode)
     present = [file for file in files if Path(file).is_file()]
     if not uids and not (present and startsLikeDicom(present[0])):
         raise SceneError(_("'{name}' was not loaded from DICOM.").format(name=volumeNode.GetName()))
@@ -32,12 +33,3 @@ def _filesInDatabase(uids: list[str]) -> list[str]:
     database = getattr(slicer, "dicomDatabase", None)
     files = [database.fileForInstance(uid) for uid in uids] if database else []
     return list(dict.fromkeys(files)) if all(files) else []
-
-
-def _filesOfStorage(volumeNode: Any) -> list[str]:
-    """What Slicer read the voxels from: of a series, every file."""
-    storage = volumeNode.GetStorageNode()
-    if storage is None or not storage.GetFileName():
-        return []
-    others = [storage.GetNthFileName(n) for n in range(storage.GetNumberOfFileNames())]
-    return list(dict.fromkeys([storage.GetFileName(), *filter(None, others)]))

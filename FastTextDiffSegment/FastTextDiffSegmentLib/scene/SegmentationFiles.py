@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.contract.segments import LABEL_MAP, TAG_NAMES, VOLUME_EACH, label_bits, unescape_tag
 
 from .Geometry import SceneError, arrayShape, ijkToRas
+from .Overwriting import requireApart
 from .SegmentVoxels import gridInSegmentation, segmentArray, segmentIds
 from .SegmentWriter import geometryMatches, tagOf
 
@@ -37,8 +38,8 @@ def save(segmentationNode, volumeNode, path: str | os.PathLike) -> list[Path]:
         The files written.
 
     Raises:
-        SceneError: nothing to save, another grid, another ending, or the folder cannot be written to; no file is
-            changed then.
+        SceneError: nothing to save, another grid, another ending, a file that an image was loaded from or a `.json`
+            of something else, or the folder cannot be written to; no file is changed then.
     """
     target = Path(path)
     if not _ending(target):
@@ -49,6 +50,7 @@ def save(segmentationNode, volumeNode, path: str | os.PathLike) -> list[Path]:
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=target.parent) as folder:
             write = _writeSegNrrd if _ending(target) == SEG_NRRD else _writeNifti
             names = write(segmentationNode, volumeNode, Path(folder), target.name)
+            requireApart(target.parent / name for name in names)
             for name in names:
                 (Path(folder) / name).replace(target.parent / name)
     except OSError as error:

@@ -88,9 +88,11 @@ class BatchRequest:
         """The cases.
 
         Raises:
-            UsageError: as `find_cases`.
+            UsageError: as `find_cases`; or the images lie where the results are to go.
             Cancelled: it was wished to stop.
         """
+        if self.output.is_file():
+            raise UsageError(f"cannot write {self.output}: it is a file; choose another folder")
         if self.source.is_file() and self.output.resolve() in self.source.resolve().parents:
             raise UsageError(f"{self.source} lies in the output folder {self.output}: choose another output folder")
 

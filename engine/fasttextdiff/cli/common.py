@@ -71,6 +71,16 @@ def load_segmenter(model: str | None, device: str, dtype: str) -> Segmenter:
     return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
 
 
+def check_numbers(output: Path | None) -> None:
+    """Find out about an impossible file of numbers before time is spent; it may replace earlier numbers alone."""
+    from fasttextdiff.io.atomic import check_writable
+    from fasttextdiff.io.overwriting import require_own_record
+
+    if output is not None:
+        check_writable(output)
+        require_own_record(output)
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all, and say so."""
     from fasttextdiff.io.atomic import whole_files

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, ThresholdOption, Verbose, app, command
-from fasttextdiff.cli.common import load_segmenter, progress_bar, say, write_json
+from fasttextdiff.cli.common import check_numbers, load_segmenter, progress_bar, say, write_json
 from fasttextdiff.errors import UsageError
 from fasttextdiff.render.tables import show_table
 
@@ -47,7 +47,6 @@ def evaluate(
     from fasttextdiff.evaluation import metrics
     from fasttextdiff.evaluation.datasets import load_targets
     from fasttextdiff.evaluation.texts import choose_texts
-    from fasttextdiff.io.atomic import check_writable
     from fasttextdiff.io.overwriting import require_apart
 
     if report is not None:
@@ -64,9 +63,7 @@ def evaluate(
     if protocol not in metrics.PROTOCOLS:
         raise UsageError(f"'{protocol}' is not a protocol: use {' or '.join(metrics.PROTOCOLS)}")
     targets = load_targets(dataset, split)
-    if json_output:
-        check_writable(json_output)
-        _require_no_data(json_output, dataset)
+    check_numbers(json_output)
     if masks is not None:
         data = [file for target in targets for file in (target.image, target.mask)]
         require_apart({metrics.mask_path(masks, target) for target in targets}, data, "the data")
@@ -113,11 +110,8 @@ def evaluate_control(
 
     from fasttextdiff.evaluation.datasets import load_targets
     from fasttextdiff.evaluation.side_control import ask_sides, summary
-    from fasttextdiff.io.atomic import check_writable
 
-    if json_output:
-        check_writable(json_output)
-        _require_no_data(json_output, dataset)
+    check_numbers(json_output)
     targets = load_targets(dataset, split)[::every]
     segmenter = load_segmenter(model, device, dtype)
     answers = []
@@ -132,15 +126,6 @@ def evaluate_control(
         about = segmenter.pipeline.info
         run = {"dataset": dataset.resolve().name, "split": split, "model": f"{about.name} {about.weights_sha256}"}
         write_json(json_output, {**run, **numbers, "answers": [asdict(a) for a in answers]})
-
-
-def _require_no_data(output: Path, dataset: Path) -> None:
-    """Refuse numbers that would replace a file of the data; a file of numbers that lies among them is replaced."""
-    from fasttextdiff.io.overwriting import require_apart
-
-    beside = [] if output.suffix.lower() == ".json" and output.name != "about.json" else [output]
-    if output.exists() and beside and dataset.resolve() in output.resolve().parents:
-        require_apart([output], beside, "the data")
 
 
 def _make_report(load: Callable[[], Segmenter], folder: Path, dataset: Path, split: str, **options: Any) -> None:

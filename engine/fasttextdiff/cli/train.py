@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +35,7 @@ def train(
     """
     from dataclasses import replace
 
+    from fasttextdiff.io.overwriting import require_own_folder
     from fasttextdiff.model.pipeline import quiet_libraries
     from fasttextdiff.option_rules import check_training
     from fasttextdiff.training.config import read_config
@@ -45,7 +46,7 @@ def train(
         run = replace(run, labels=labels)
     check_training(run, str(config))
     read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
-    require_own_folder(run.output, read)
+    require_own_folder(run.output, read, ["model"])
     if check and not run.datasets:
         raise UsageError(f"there is nothing to check: {config} names no datasets of your own")
     quiet_libraries()
@@ -93,9 +94,10 @@ def pretrain_text(
     verbose: Verbose = False,
 ) -> None:
     """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
+    from fasttextdiff.io.overwriting import require_own_folder
     from fasttextdiff.training.config import CompactModelConfig
 
-    require_own_folder(output, [text, start])
+    require_own_folder(output, [text, start], ["text_encoder"])
     if start is not None:
         check_encoder_folder(start)
     with pretraining_bar("pretrain-text", steps, output) as progress:
@@ -124,7 +126,9 @@ def pretrain_denoiser(
 
     The folder serves as `denoiser:` of a training configuration.
     """
-    require_own_folder(output, [images, start])
+    from fasttextdiff.io.overwriting import require_own_folder
+
+    require_own_folder(output, [images, start], ["unet", "scheduler"])
     with pretraining_bar("pretrain-denoiser", steps, output) as progress:
         from fasttextdiff.training import pretrain_denoiser as pretraining
         from fasttextdiff.training.pretraining import Schedule
@@ -134,17 +138,6 @@ def pretrain_denoiser(
             images, output, start, schedule=schedule, size=size, batch=batch, seed=seed
         )
         pretraining.pretrain_denoiser(run, progress.report, progress.stopped, note)
-
-
-def require_own_folder(output: Path, inputs: Sequence[Path | str | None]) -> None:
-    """Refuse to train into a folder that the training reads.
-
-    Raises:
-        UsageError: it is one of them.
-    """
-    for folder in inputs:
-        if folder is not None and Path(folder).resolve() == output.resolve():
-            raise UsageError(f"cannot write {output}: the training reads from this folder; choose another one")
 
 
 def check_encoder_folder(folder: Path) -> None:

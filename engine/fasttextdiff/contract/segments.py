@@ -124,8 +124,6 @@ LABEL_MAP = "label map"
 """Segment n has the value n: where no two segments overlap."""
 VOLUME_EACH = "one volume per finding"
 """4D, volume n - 1 holds segment n as 0 and 1: where two overlap, as no segment may hide part of another."""
-OWN_RECORDS = ({"findings", "provenance"}, {"image", "layout", "labels"})
-"""Keys of the `.json` beside such a file: the engine's, and the module's."""
 _BYTE_LABELS = 255
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from fasttextdiff.contract.files import identities, is_own_record
 from fasttextdiff.contract.images import starts_like_dicom
-from fasttextdiff.contract.segments import OWN_RECORDS
 from fasttextdiff.errors import UsageError
-from fasttextdiff.io.json_files import parse_json
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes (PS3.4 B.5) of Segmentation and Label Map Segmentation Storage."""
@@ -32,9 +28,9 @@ def require_apart(outputs: Iterable[Path], inputs: Iterable[Path], what: str = "
     """
     taken: dict[object, str] = {}
     for path in inputs:
-        taken |= dict.fromkeys(_identities(path), f"it is {path}, which belongs to {what}")
+        taken |= dict.fromkeys(identities(path), f"it is {path}, which belongs to {what}")
     for output in outputs:
-        mine = _identities(output)
+        mine = identities(output)
         reason = next((taken[one] for one in mine if one in taken), None) or _why_precious(output)
         if reason:
             raise UsageError(f"cannot write {output}: {reason}; choose another name")
@@ -42,20 +38,37 @@ def require_apart(outputs: Iterable[Path], inputs: Iterable[Path], what: str = "
 
 
 def require_own_record(path: Path) -> None:
-    """Refuse to replace a `.json` that was not written here, such as the sidecar of an image in BIDS.
+    """Refuse to replace what is no `.json` written here: an image, or its sidecar in BIDS, or the table of a dataset.
 
     Raises:
         UsageError: there is such a file.
     """
-    if not path.exists():
-        return
-    content: Any = None
-    with suppress(OSError, ValueError):
-        content = parse_json(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not any(keys <= set(content) for keys in OWN_RECORDS):
+    if path.exists() and not is_own_record(path):
         raise UsageError(
             f"cannot write {path}: it is there already and is not the record of a result; choose another name"
         )
+
+
+def require_own_folder(output: Path, inputs: Iterable[Path | str | None], results: Sequence[str]) -> None:
+    """Refuse to train into a folder that the training reads, or over a model that no training has left there.
+
+    Args:
+        output: folder of the training; a checkpoint in it (`.pt`) says that the same training went before.
+        inputs: files and folders that are read; None where one is not given.
+        results: names of the folders that the training leaves in `output`.
+
+    Raises:
+        UsageError: it must not be written to.
+    """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"cannot write {output}: it is a file; choose another folder")
+    read = {identity for one in inputs if one is not None for identity in identities(Path(one))}
+    places = [output / name for name in results]
+    if any(read & identities(place) for place in (output, *places)):
+        raise UsageError(f"cannot write {output}: the training reads from this folder; choose another one")
+    there = next((place for place in places if place.exists()), None)
+    if there is not None and not any(output.glob("*.pt")):
+        raise UsageError(f"cannot write {output}: {there} is there already, of something else; choose another folder")
 
 
 def files_of(image: Path) -> list[Path]:
@@ -101,16 +114,6 @@ def _named(value: str, following: Sequence[str]) -> list[str]:
             first, last, step = (int(number) for number in (*words[1:4], "1")[:3])
             return [words[0] % number for number in range(first, last + (1 if step > 0 else -1), step)[:100_000]]
     return [value.strip()]
-
-
-def _identities(path: Path) -> set[object]:
-    """What two names of one file share: the place, and where it exists the file system's own number for it."""
-    place = unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
-    found: set[object] = {place}
-    with suppress(OSError, ValueError):
-        status = path.stat()
-        found.add((status.st_dev, status.st_ino))
-    return found
 
 
 def _why_precious(path: Path) -> str:
