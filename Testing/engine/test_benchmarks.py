@@ -78,7 +78,7 @@ def test_every_figure_is_complete(tmp_path):
 
 def test_the_verb_writes_what_it_shows(tmp_path):
     path = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "fasttextdiff", "benchmark", "--suite", "training", "--repeats", "1"]
+    command = [sys.executable, "-m", "fasttextdiff_lab", "benchmark", "--suite", "training", "--repeats", "1"]
     done = subprocess.run([*command, "--json", path], capture_output=True, text=True, check=True)
     (result,) = json.loads(path.read_text())["results"]
     assert f"{result['name']}: {result['median']:.4g} ms" in done.stdout

@@ -14,7 +14,7 @@ from dicom_files import write_stack
 from own_folders import picture_folder
 from PIL import Image
 
-from fasttextdiff import cli
+from fasttextdiff import FastTextDiffPipeline
 from fasttextdiff.errors import UsageError
 from fasttextdiff.io.overwriting import data_files, files_of, require_apart, require_own_record
 from fasttextdiff.worker.dicom import save_dicom_seg
@@ -107,7 +107,7 @@ def test_a_record_that_is_not_ours_is_kept(tmp_path, text):
 @pytest.fixture
 def refused(run, tmp_path, monkeypatch):
     """A command is refused in one line, before any model is loaded, and nothing in the folder has changed."""
-    monkeypatch.setattr(cli, "_load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(FastTextDiffPipeline, "from_pretrained", lambda *_: pytest.fail("a model was loaded"))
     monkeypatch.chdir(tmp_path)
 
     def check(*arguments):
