@@ -95,6 +95,7 @@ ThresholdOption = Annotated[
         callback=_checked, help="Probability above which a voxel belongs to the mask; the model's own if not given."
     ),
 ]
+SamplesOption = Annotated[int, typer.Option(min=1, callback=_checked, help="Noise samples to average.")]
 SeedOption = Annotated[int, typer.Option(min=0, callback=_checked, help="Seed of the noise.")]
 PlaneOption = Annotated[str, typer.Option(callback=_checked, help="acquisition, axial, coronal or sagittal.")]
 
@@ -133,7 +134,7 @@ def segment(
         typer.Option(help="Map of how unsure the model is (entropy, bits), .nii.gz or .nrrd."),
     ] = None,
     fractional: Annotated[bool, typer.Option("--fractional", help="Probabilities instead of masks, in .dcm.")] = False,
-    samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
+    samples: SamplesOption = 1,
     seed: SeedOption = 0,
     slices: Annotated[
         str | None, typer.Option(metavar="A:B", help="Slices A to B-1, from 0; all if not given.")
@@ -210,14 +211,16 @@ def batch(
         False
     ),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what not, and why.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, one model each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, callback=_checked, help="Processes on this machine, one model each.")
+    ] = 1,
     shard: Annotated[str, typer.Option(metavar="K/N", help="Only every N-th case from the K-th on.")] = "1/1",
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, instead of --workers.")] = None,
     tls_ca_file: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: who signed all certificates.")] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: our certificate, PEM.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: the key to our certificate, PEM.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed earlier.")] = False,
-    samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
+    samples: SamplesOption = 1,
     seed: SeedOption = 0,
     threshold: ThresholdOption = None,
     plane: PlaneOption = "acquisition",
@@ -289,14 +292,12 @@ def train(
 
     from fasttextdiff.io.overwriting import require_own_folder
     from fasttextdiff.model.pipeline import quiet_libraries
-    from fasttextdiff.option_rules import check_training
     from fasttextdiff.training.config import read_config
     from fasttextdiff.training.progress import TrainingProgress, is_first_process
 
     run = read_config(config)
     if labels is not None:
         run = replace(run, labels=labels)
-    check_training(run, str(config))
     read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
     require_own_folder(run.output, read, ["model"])
     if check and not run.datasets:
@@ -340,8 +341,8 @@ def pretrain_text(
     start: Annotated[
         Path | None, typer.Option(help="Model folder whose text encoder and tokenizer are trained further.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 32 texts.")] = 2000,
-    vocabulary: Annotated[int, typer.Option(min=300, help="Tokens of a new tokenizer.")] = 5500,
+    steps: Annotated[int, typer.Option(min=1, callback=_checked, help="Optimiser steps of 32 texts.")] = 2000,
+    vocabulary: Annotated[int, typer.Option(min=300, callback=_checked, help="Tokens of a new tokenizer.")] = 5500,
     seed: Annotated[int, typer.Option(min=0, callback=_checked, help="Of weights, order and hidden words.")] = 0,
     verbose: Verbose = False,
 ) -> None:
@@ -369,7 +370,9 @@ def distil_text(
     ],
     start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 16 texts and 8 families of prompts.")] = 2000,
+    steps: Annotated[
+        int, typer.Option(min=1, callback=_checked, help="Optimiser steps of 16 texts and 8 families of prompts.")
+    ] = 2000,
     seed: Annotated[int, typer.Option(min=0, callback=_checked, help="Of order and prompts.")] = 0,
     verbose: Verbose = False,
 ) -> None:
@@ -396,9 +399,9 @@ def pretrain_denoiser(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets unet, scheduler and checkpoints.")],
     start: Annotated[Path | None, typer.Option(help="Model folder whose denoiser is trained further.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 5000,
-    size: Annotated[int, typer.Option(min=16, help="Pixels of the side of a training image.")] = 128,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, callback=_checked, help="Optimiser steps.")] = 5000,
+    size: Annotated[int, typer.Option(min=16, callback=_checked, help="Pixels of the side of a training image.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, callback=_checked, help="Images a step.")] = 16,
     seed: Annotated[int, typer.Option(min=0, callback=_checked, help="Of weights, order, views and noise.")] = 0,
     verbose: Verbose = False,
 ) -> None:
@@ -458,7 +461,10 @@ def evaluate(
         typer.Option(help="New folder for a page on every text, both protocols, intervals and calibration."),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=2, help="Noise samples whose disagreement the report judges; 8 if not given.")
+        int | None,
+        typer.Option(
+            min=2, callback=_checked, help="Noise samples whose disagreement the report judges; 8 if not given."
+        ),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Show the worst and best cases in the report.")] = True,
     device: DeviceOption = "auto",
@@ -510,9 +516,9 @@ def evaluate(
         protocol=protocol,
         threshold=info.threshold if threshold is None else threshold,
     )
-    _show_scores(numbers, metrics.by_text(scores, targets))
-    if json_output:
+    if json_output:  # first: a terminal that is gone, or a full one, is to lose nothing
         _write_json(json_output, numbers)
+    _show_scores(numbers, metrics.by_text(scores, targets))
 
 
 @_command(name="evaluate-control", no_args_is_help=True)
@@ -543,11 +549,11 @@ def evaluate_control(
             progress(len(answers), 2 * len(targets))
     numbers = summary(answers)
     title = f"{dataset.resolve().name} {split}, control prompts, {len(targets)} images"
-    _table(title, ("", ""), [(name, f"{value:.4g}") for name, value in numbers.items()])
     if json_output:
         about = segmenter.pipeline.info
         run = {"dataset": dataset.resolve().name, "split": split, "model": f"{about.name} {about.weights_sha256}"}
         _write_json(json_output, {**run, **numbers, "answers": [asdict(a) for a in answers]})
+    _table(title, ("", ""), [(name, f"{value:.4g}") for name, value in numbers.items()])
 
 
 @_command(name="verify-golden", no_args_is_help=True)
@@ -576,8 +582,8 @@ def benchmark(
     full_size: Annotated[
         bool, typer.Option("--full-size", help="Also the published network at full size: minutes on a CPU, 8 GB.")
     ] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Each figure is the median of so many.")] = 7,
-    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume suite.")] = 16,
+    repeats: Annotated[int, typer.Option(min=1, callback=_checked, help="Each figure is the median of so many.")] = 7,
+    slices: Annotated[int, typer.Option(min=1, max=1000, help="Slices of the volume suite.")] = 16,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
