@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -159,7 +160,18 @@ def broken_models(folder, model):
     weights.unlink()
     weights.with_suffix(".bin").write_bytes(pickle.dumps({"weight": 1}))
     (folder / "no_model").mkdir()
-    return {"incomplete": "unet", "shapes": "do not fit", "pickled": "pickled", "no_model": "model_index.json"}
+    for name, value in {"threshold": "NaN", "presence_threshold": "2"}.items():
+        shutil.copytree(model, folder / name)
+        index = folder / name / "model_index.json"
+        index.write_text(re.sub(rf'"{name}": [0-9.]+', f'"{name}": {value}', index.read_text()))
+    return {
+        "threshold": "'threshold' must be",
+        "presence_threshold": "'presence_threshold' must be",
+        "incomplete": "unet",
+        "shapes": "do not fit",
+        "pickled": "pickled",
+        "no_model": "model_index.json",
+    }
 
 
 def test_broken_model_folders_are_one_line(run, volume, tmp_path, model):

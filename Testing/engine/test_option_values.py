@@ -18,6 +18,7 @@ from tiny_models import tiny_pipeline
 from fasttextdiff import cli
 from fasttextdiff.batch.cases import find_cases
 from fasttextdiff.batch.plan import CaseOptions
+from fasttextdiff.batch.request import BatchRequest
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.option_rules import check_options, check_training
@@ -29,6 +30,9 @@ from fasttextdiff_lab import commands as lab
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999")
 OUT_OF_RANGE = {"threshold": ("0", "1", "-0.5", "2")}
 """By option; one that is new has to say here what it does not take."""
+NO_LARGEST = ("every", "labels")
+"""Of these, more than there is to count is not too many."""
+ABSURD = "100000000000000000000000"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,9 @@ def bad_values(name: str, kind: Any, told: Any) -> tuple[str, ...]:
     if is_a(kind, float):
         return (*NO_NUMBERS, *OUT_OF_RANGE[name])
     if is_a(kind, int):
-        return ("-1", "1.5", *NO_NUMBERS) if told.min is not None else ("a whole number without a lower limit",)
+        if told.min is None:
+            return ("a whole number without a lower limit",)
+        return ("-1", "1.5", *NO_NUMBERS, *(() if name in NO_LARGEST else (ABSURD,)))
     pair = re.fullmatch(r"[A-Z]+([:,/])[A-Z]+", getattr(told, "metavar", None) or "")
     return tuple(f"1{pair[1]}{value}" for value in (*NO_NUMBERS, "-1", "0")) if pair else ()
 
@@ -123,7 +129,7 @@ BAD_OPTIONS = [
     *({"threshold": value} for value in (float("nan"), float("inf"), 0, 1, -0.5, "0.5", True, np.float32("nan"))),
     *({"window": value} for value in ((float("nan"), 1.0), (0.0, float("inf")), (0.0, 0.0), (0, -1), (1,), 3, "12")),
     *({"window": (1e308, 1e308)}, {"window": (0.0, 1e-300)}),
-    *({"samples": value} for value in (0, -1, 1.5, float("nan"), "2", True)),
+    *({"samples": value} for value in (0, -1, 1.5, float("nan"), "2", True, 1001, 10**30)),
     *({"seed": value} for value in (-1, 1.5, 2**63, float("inf"))),
     *({"slices": value} for value in ((0, 0), (3, 2), (-1, 2), (0.5, 2), (0,), (0, float("nan")))),
     {"plane": "oblique"},
@@ -145,6 +151,12 @@ def test_library_batch_and_job_table_take_the_same_values_as_the_command_line(op
     table.write_text(json.dumps([{"path": "none.nii.gz", "findings": ["lung"], name: written_out(options[name])}]))
     with pytest.raises(UsageError, match=f"row 1: '{name}'"):
         find_cases(table, [], CaseOptions())
+
+
+@pytest.mark.parametrize("workers", [0, 257, 10**30, 1.5, float("nan")])
+def test_a_batch_takes_no_more_workers_than_a_machine_has(workers, tmp_path):
+    with pytest.raises(UsageError, match="'workers' must be a whole number from 1 to 256"):
+        BatchRequest(tmp_path, tmp_path / "out", ("left lung",), (".nii.gz",), workers=workers)
 
 
 def test_what_can_be_served_is_taken_as_numpy_gives_it(segmenter, ct_volume):
@@ -174,7 +186,13 @@ def test_a_training_is_not_begun_with_a_number_that_ruins_it(name, value):
         check_training(replace(RUN, **{name: value}), "run.yaml")
 
 
-@pytest.mark.parametrize("change", [{"stages": (Stage(1, 32, 0),)}, {"mixture": {"mine": float("nan")}}, {"ema": 1.0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"stages": (Stage(*numbers),)} for numbers in ((1, 32, 0), (10**30, 32, 1), (1, 10**6, 1), (1, 32, 10**9))),
+        *({"mixture": {"mine": float("nan")}}, {"ema": 1.0}, {"labels": 1.5}, {"presence_batches": 10**12}),
+    ],
+)
 def test_so_are_its_stages_and_shares(change):
     with pytest.raises(UsageError, match=r"run.yaml: '.*' must be"):
         check_training(replace(RUN, **change), "run.yaml")

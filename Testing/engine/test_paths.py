@@ -24,6 +24,8 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.io.write import write_uncertainty
 from fasttextdiff.paths import as_name, as_path
 from fasttextdiff.render.contact_sheet import write_preview
+from fasttextdiff.training.config import read_config
+from fasttextdiff.training.own_data import read_table
 
 PUBLIC = (
     *(fasttextdiff._EXPORTS[name] for name in fasttextdiff.__all__ if name in fasttextdiff._EXPORTS),
@@ -112,6 +114,20 @@ def test_the_home_folder_is_found_by_library_table_and_command_line(home, monkey
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert (stopped.value.code, (home / "cli.nii.gz").is_file()) == (0, True), capsys.readouterr().err
+
+
+def test_so_it_is_in_the_files_of_a_training(home):
+    (home / "runs").mkdir()
+    (home / "runs" / "run.yaml").write_text(
+        "name: x\noutput: ~/out\nstart: ~/model\ndatasets: {mine: ~/data, table: rows.csv}\n"
+        "stages: [{steps: 1, size: 32, batch: 1}]\n"
+    )
+    run = read_config(home / "runs" / "run.yaml")
+    assert (run.output, run.start) == (home / "out", home / "model")
+    assert run.datasets == {"mine": home / "data", "table": home / "runs" / "rows.csv"}
+    (home / "runs" / "rows.csv").write_text("image,mask,text\n~/ct.nii.gz,ct_mask.nii.gz,left lung\n")
+    (row,) = read_table(run.datasets["table"])
+    assert (row.image, row.mask) == (home / "ct.nii.gz", home / "runs" / "ct_mask.nii.gz")
 
 
 def test_a_folder_called_like_the_home_folder_is_not_guessed_about(home):

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_folders import picture_folder
 from PIL import Image
 
+from fasttextdiff import cli as commands
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.read import read_volume
@@ -75,6 +77,51 @@ def test_a_full_standard_output_is_one_line():
             code, said = cli(*arguments, stdout=full)
         assert code == 1, arguments
         assert said.strip() == "error: cannot use the standard output: no space left on device"
+
+
+PRINTING = {
+    "batch": ("batch", "x.png", "-f", "left lung", "-o", "out", "--dry-run"),
+    "train": ("train", "run.yaml", "--check"),
+    "evaluate": ("evaluate", "data", "--split", "train", "--model", "model", "--json", "numbers.json"),
+    "evaluate-control": ("evaluate-control", "data", "--split", "train", "--model", "model", "--json", "numbers.json"),
+    "verify-golden": ("verify-golden", "golden"),
+    "benchmark": ("benchmark", "--suite", "text", "--repeats", "1", "--model", "model"),
+    "info": ("info", "--model", "model"),
+    "segment": ("segment", "x.png", "-f", "left lung", "-o", "o.nii.gz", "--model", "model"),
+    "pretrain-text": ("pretrain-text", "texts", "-o", "words", "--start", "model", "--steps", "1"),
+    "pretrain-denoiser": ("pretrain-denoiser", "data", "-o", "pixels", "--start", "model", "--steps", "1",
+                          "--batch", "1", "--size", "16"),
+}  # fmt: skip
+"""What prints in each command; distil-text and convert end as those before them, and a program speaks to worker."""
+
+
+@pytest.fixture
+def printable(picture, model, monkeypatch):
+    """What the commands need, in the current folder."""
+    monkeypatch.chdir(folder := picture.parent)
+    picture_folder(folder / "data", 2)
+    (folder / "model").symlink_to(model)
+    (folder / "texts").mkdir()
+    (folder / "texts" / "a.txt").write_text("\n".join(f"the left lung is clear {n}" for n in range(60)))
+    (folder / "run.yaml").write_text(
+        "name: x\noutput: run\nstart: model\ndatasets: {mine: data}\nstages: [{steps: 1, size: 32, batch: 1}]\n"
+    )
+    (folder / "golden").symlink_to(Path(__file__).parent / "golden")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("command", [one.name or one.callback.__name__ for one in commands.app.registered_commands])
+def test_so_it_is_of_every_command(printable, command, monkeypatch, capsys):
+    for arguments in ((command, "--help"), PRINTING.get(command, (command, "--help"))):
+        monkeypatch.setattr(sys, "argv", ["fasttextdiff", *arguments])
+        with Path("/dev/full").open("w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            with pytest.raises(SystemExit) as stopped:
+                commands.main()
+        said = capsys.readouterr().err.splitlines()
+        assert (stopped.value.code, said[-1]) == (1, "error: cannot use the standard output: no space left on device")
+        assert [line for line in said[:-1] if line.startswith("error")] == []
+    assert Path("numbers.json").is_file() == ("--json" in PRINTING.get(command, ()))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")

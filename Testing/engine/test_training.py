@@ -453,6 +453,11 @@ def test_a_configuration_is_read_with_paths_relative_to_its_file(tmp_path):
         (lambda text: text.replace("0.002", "fast"), "fast"),
         (lambda _: "", "cannot be used"),
         (lambda _: "- 3\n", "cannot be used"),
+        (lambda _: "name: " + "[" * 10_000, "nested too deeply"),
+        (lambda text: text.replace("output: out", "output: 3"), "a path is a text"),
+        (lambda text: text.replace("data: data", "data: "), "a path is a text"),
+        (lambda text: text.replace("0.002", ".nan"), "'learning_rate' must be"),
+        (lambda text: text.replace("size: 48", "size: 1000000"), "'size' must be"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_told_in_one_line(tmp_path, change, word):

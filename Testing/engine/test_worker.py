@@ -28,8 +28,8 @@ from fasttextdiff.worker.jobs import TOO_SMALL_GPU, Jobs
 from fasttextdiff.worker.server import Worker
 
 SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
-PATIENCE = 60
-"""Seconds after which an answer is not coming any more."""
+PATIENCE = 600
+"""Seconds after which an answer is not coming any more, even on a machine that does other things, too."""
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -74,7 +74,7 @@ class Process:
 
     def close(self):
         self.process.stdin.close()
-        return self.process.wait(10)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,18 @@ PLANES = ("acquisition", "axial", "coronal", "sagittal")
 
 _LARGEST_SEED = 2**63 - 1
 """What torch's generators take; so do the records of a result."""
+_COUNTS = {
+    "samples": (1, 1000),
+    "workers": (1, 256),
+    "repeats": (1, 1000),
+    "steps": (0, 10**9),
+    "size": (16, 2048),
+    "batch": (1, 4096),
+    "vocabulary": (300, 250_000),
+    "presence_batches": (0, 100_000),
+    "calibration_batches": (0, 100_000),
+}
+"""Least and most: with more, a slip of the finger would seem to hang, or fill the memory."""
 _SMALLEST, _LARGEST = 1e-37, 3e38
 """What float32 holds, in which a window is applied."""
 
@@ -24,8 +36,8 @@ def check_options(**options: Any) -> None:
     """Refuse values that no image can be segmented with, before any work.
 
     Args:
-        **options: slices, plane, samples, seed, threshold and window as for :meth:`Segmenter.segment`; None where one
-            is not given.
+        **options: slices, plane, samples, seed, threshold and window as for :meth:`Segmenter.segment`, and the counts
+            that batches, trainings and benchmarks take; None where one is not given.
 
     Raises:
         UsageError: a value is out of its range, of another type, or not a finite number.
@@ -44,6 +56,11 @@ def _is_whole(value: object, least: int, most: float = float("inf")) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and least <= int(value) <= most
 
 
+def _whole(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
+    """The rule for a whole number in a range, and the rule in words."""
+    return lambda value: _is_whole(value, least, most), f"a whole number from {least} to {most}"
+
+
 def _is_number(value: object) -> bool:
     if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
         return False
@@ -60,7 +77,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "A:B, two whole numbers with A below B, from 0",
     ),
     "plane": (lambda plane: plane in PLANES, " or ".join(PLANES)),
-    "samples": (lambda samples: _is_whole(samples, 1), "a whole number, 1 or more"),
+    **{name: _whole(*limits) for name, limits in _COUNTS.items()},
     "seed": (lambda seed: _is_whole(seed, 0, _LARGEST_SEED), "a whole number from 0 to 2^63 - 1"),
     "threshold": (lambda threshold: _is_number(threshold) and 0 < threshold < 1, "a number between 0 and 1"),
     "window": (
@@ -95,10 +112,13 @@ def _training_numbers(run: Any) -> Iterator[tuple[str, Any, Callable[[Any], bool
     weights = {name: getattr(run, name) for name in ("denoising_weight", "presence_weight")}
     for name, value in {**shares, **weights}.items():
         yield name, value, lambda weight: _is_number(weight) and weight >= 0, "a finite number, 0 or more"
-    for name in ("warmup", "presence_batches", "calibration_batches", "seed"):
+    for name in ("warmup", "seed"):
         yield name, getattr(run, name), lambda count: _is_whole(count, 0, _LARGEST_SEED), "a whole number, 0 or more"
+    for name in ("presence_batches", "calibration_batches"):
+        yield name, getattr(run, name), *_RULES[name]
+    if run.labels is not None:
+        yield "labels", run.labels, lambda images: _is_whole(images, 1), "a whole number, 1 or more"
     yield "checkpoint_every", run.checkpoint_every, lambda steps: _is_whole(steps, 1), "a whole number, 1 or more"
     for stage in run.stages:
-        yield "steps", stage.steps, lambda steps: _is_whole(steps, 0), "a whole number, 0 or more"
-        yield "size", stage.size, lambda side: _is_whole(side, 16), "a whole number, 16 or more"
-        yield "batch", stage.batch, lambda images: _is_whole(images, 1), "a whole number, 1 or more"
+        for name in ("steps", "size", "batch"):
+            yield name, getattr(stage, name), *_RULES[name]

@@ -17,6 +17,7 @@ from fasttextdiff.batch.plan import CaseOptions, Plan
 from fasttextdiff.batch.stopping import Stop
 from fasttextdiff.errors import UsageError
 from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class BatchRequest:
     nan_as_air: bool = False
 
     def __post_init__(self) -> None:
-        """Take the paths as the user gives them."""
+        """Take the paths as the user gives them, and refuse more workers than any machine has."""
+        check_options(workers=self.workers)
         for name in ("source", "output"):
             object.__setattr__(self, name, as_path(getattr(self, name)))
         for name in ("tls_ca_file", "tls_cert", "tls_key"):

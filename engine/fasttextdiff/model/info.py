@@ -139,19 +139,26 @@ def info_of(folder: PathText, index: Mapping[str, Any]) -> ModelInfo:
     """The description within an index that :func:`read_index` gave.
 
     Raises:
-        ModelError: it lacks a field, or has one that does not exist or is of another type.
+        ModelError: it lacks a field, or has one that does not exist, is of another type or out of its range.
     """
     folder = as_path(folder)
     try:
         values = dict(index["info"])
         taught = {kind: [_text(term) for term in terms] for kind, terms in values.get("taught", {}).items()}
-        thresholds = {name: float(values.get(name, default)) for name, default in _THRESHOLDS.items()}
+        thresholds = {name: _share(name, values.get(name, default)) for name, default in _THRESHOLDS.items()}
         return ModelInfo(**{**values, "name": _text(values["name"]), "taught": taught, **thresholds})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / INDEX} does not describe a model: {one_line(error)}") from error
 
 
 _THRESHOLDS = {"threshold": ModelInfo.threshold, "presence_threshold": ModelInfo.presence_threshold}
+
+
+def _share(name: str, value: Any) -> float:
+    share = float(value)
+    if not 0 <= share <= 1:  # so is NaN, with which every mask would be empty
+        raise ValueError(f"'{name}' must be a number from 0 to 1, got {share}")
+    return share
 
 
 def _text(value: Any) -> str:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.model.info import BUNDLED_MODEL
+from fasttextdiff.option_rules import check_training
+from fasttextdiff.paths import as_path
 
 PATHS = {"data", "text", "output", "start", "text_encoder", "denoiser"}
-"""Fields that are paths, relative to the YAML file."""
+"""Fields that are paths, relative to the YAML file; `~` is the home folder."""
 BUNDLED = "bundled"
 """The value of `start` that means the bundled model."""
 
@@ -165,7 +167,7 @@ def read_config(path: Path) -> TrainingConfig:
     """Read and check a YAML file.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or a number in it is out of its range.
         FastTextDiffError: it is not valid YAML, lacks a field, or has one that does not exist.
     """
     import yaml
@@ -179,13 +181,17 @@ def read_config(path: Path) -> TrainingConfig:
         if values.get("start") == BUNDLED:
             values["start"] = BUNDLED_MODEL
         for name in PATHS & set(values):
-            values[name] = (path.parent / values[name]).resolve()
+            values[name] = (path.parent / as_path(values[name])).resolve()
         own = values.get("datasets", {})
-        values["datasets"] = {str(name): (path.parent / place).resolve() for name, place in own.items()}
-        return _build(TrainingConfig, values)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        values["datasets"] = {str(name): (path.parent / as_path(place)).resolve() for name, place in own.items()}
+        run = _build(TrainingConfig, values)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, OSError, UsageError) as error:
         reason = " ".join(str(error).split())  # YAML's own message has several lines
         raise FastTextDiffError(f"the training configuration {path} cannot be used: {reason}") from error
+    except RecursionError as error:
+        raise FastTextDiffError(f"the training configuration {path} cannot be used: nested too deeply") from error
+    check_training(run, str(path))
+    return cast(TrainingConfig, run)
 
 
 def _build(kind: Any, values: dict[str, Any]) -> Any:

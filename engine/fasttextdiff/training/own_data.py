@@ -22,7 +22,9 @@ from fasttextdiff.evaluation.metrics import picture_volume
 from fasttextdiff.image.orientation import DisplayPlane, display_plane
 from fasttextdiff.image.preprocessing import Fit, ImageSettings, apply_window, body_tile, choose_window
 from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.io.read import read_volume
+from fasttextdiff.paths import as_path
 from fasttextdiff.training.compact import compact_preprocessing
 from fasttextdiff.training.samples import LONGEST_SIDE, Region, Sample, resize
 
@@ -206,8 +208,16 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> VolumeRow:
         known = ", ".join(m.value for m in Modality)
         reason = f"modality is one of {known}, label a whole number"
         raise FastTextDiffError(f"{path}, line {number}: {one_line(error)}; {reason}") from error
-    folder, name = path.parent, cells["image"]
-    return VolumeRow(name, folder / name, folder / cells["mask"], cells["text"], modality, label)
+    name, mask = cells["image"], cells["mask"]
+    return VolumeRow(name, _place(path, number, name), _place(path, number, mask), cells["text"], modality, label)
+
+
+def _place(table: Path, number: int, cell: str) -> Path:
+    """A path in a table, relative to it or to the home folder (`~`)."""
+    try:
+        return table.parent / (as_path(cell) if cell else "")
+    except UsageError as error:
+        raise FastTextDiffError(f"{table}, line {number}: {error}") from error
 
 
 def load_dataset(path: Path, prepared: Path, note: Note) -> list[OwnItem]:
@@ -258,7 +268,7 @@ def _prepared_slices(group: tuple[VolumeRow, ...], prepared: Path) -> Iterator[O
     if not folder.is_dir():
         _prepare(group, folder)
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        about = parse_json((folder / "about.json").read_text(encoding="utf-8"))
         modality = Modality(about["modality"])
         texts = tuple(row.text for row in group)
         for index, number in enumerate(about["slices"]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.precision import training_precision
 
@@ -107,9 +110,11 @@ class Pretraining:
 
     def note(self, **values: object) -> None:
         """Add values to the summary."""
-        path = self.output / SUMMARY
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        path.write_text(json.dumps({**known, **values}, indent=1) + "\n", encoding="utf-8")
+        path, known = self.output / SUMMARY, {}
+        with suppress(OSError, ValueError, TypeError):  # there is none, or it was cut short by a crash
+            known = dict(parse_json(path.read_text(encoding="utf-8")))
+        with whole_files(path) as (temporary,):
+            temporary.write_text(json.dumps({**known, **values}, indent=1) + "\n", encoding="utf-8")
 
     @torch.no_grad()
     def mean_loss(self, batches: Dataset[Tensors], count: int, name: str = "loss") -> float:
