@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python Testing/benchmarks/cpu_time.py VOLUME
 
 takes the pieces of work in turn, so that what the machine does falls on all alike, and prints medians. What a user
-waits for is `fasttextdiff benchmark` on a quiet machine; the ratios here are those of the arithmetic.
+waits for is `fasttextdiff-lab benchmark` on a quiet machine; the ratios here are those of the arithmetic.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def files_in(*folders):
         for folder in folders
         for path in folder.rglob("*")
         if path.is_file()
-        and path.name not in ("CMakeLists.txt", "PERFORMANCE.md")  # for developers
+        and path.name != "CMakeLists.txt"  # for developers
         and not {"__pycache__", "fasttextdiff.egg-info", "fasttextdiff_lab"} & set(path.parts)  # not for Slicer
     }
 

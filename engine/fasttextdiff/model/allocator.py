@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
     """Have glibc keep what this process frees instead of handing it back to the system.
 
     A network frees and asks again for the same few megabytes at every layer. Handed back in between, every page of them
-    has to be faulted in and cleared anew, which takes a fifth of the time of a new finding (`PERFORMANCE.md`). What a
+    has to be faulted in and cleared anew: a fifth of the time of a new finding (`docs/performance.md`). What a
     process has needed at its peak it keeps until it ends. For processes of our own only: it is a setting of the whole
     process.
 
