@@ -117,7 +117,9 @@ def distil_text(
     ],
     start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 16 texts and 8 families of prompts.")] = 2000,
+    steps: Annotated[
+        int, typer.Option(min=1, callback=checked, help="Optimiser steps of 16 texts and 8 families of prompts.")
+    ] = 2000,
     seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of order and prompts.")] = 0,
     verbose: Verbose = False,
 ) -> None:
@@ -163,8 +165,8 @@ def benchmark(
     full_size: Annotated[
         bool, typer.Option("--full-size", help="Also the published network at full size: minutes on a CPU, 8 GB.")
     ] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Each figure is the median of so many.")] = 7,
-    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume suite.")] = 16,
+    repeats: Annotated[int, typer.Option(min=1, callback=checked, help="Each figure is the median of so many.")] = 7,
+    slices: Annotated[int, typer.Option(min=1, max=1000, help="Slices of the volume suite.")] = 16,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",

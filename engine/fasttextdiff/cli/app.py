@@ -85,6 +85,7 @@ ThresholdOption = Annotated[
 ]
 
 
+SamplesOption = Annotated[int, typer.Option(min=1, callback=checked, help="Noise samples to average.")]
 SeedOption = Annotated[int, typer.Option(min=0, callback=checked, help="Seed of the noise.")]
 
 

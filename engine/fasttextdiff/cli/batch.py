@@ -13,10 +13,12 @@ from fasttextdiff.cli.app import (
     ModelOption,
     NanAsAirOption,
     PlaneOption,
+    SamplesOption,
     SeedOption,
     ThresholdOption,
     Verbose,
     app,
+    checked,
     command,
 )
 from fasttextdiff.cli.common import pair, utf8_text
@@ -45,14 +47,16 @@ def batch(
         False
     ),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what not, and why.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, one model each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, callback=checked, help="Processes on this machine, one model each.")
+    ] = 1,
     shard: Annotated[str, typer.Option(metavar="K/N", help="Only every N-th case from the K-th on.")] = "1/1",
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, instead of --workers.")] = None,
     tls_ca_file: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: who signed all certificates.")] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: our certificate, PEM.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Of a tls:// scheduler: the key to our certificate, PEM.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed earlier.")] = False,
-    samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
+    samples: SamplesOption = 1,
     seed: SeedOption = 0,
     threshold: ThresholdOption = None,
     plane: PlaneOption = "acquisition",

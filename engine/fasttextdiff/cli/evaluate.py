@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, ThresholdOption, Verbose, app, command
+from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, ThresholdOption, Verbose, app, checked, command
 from fasttextdiff.cli.common import check_numbers, load_segmenter, progress_bar, say, write_json
 from fasttextdiff.errors import UsageError
 from fasttextdiff.render.tables import show_table
@@ -36,7 +36,10 @@ def evaluate(
         typer.Option(help="New folder for a page on every text, both protocols, intervals and calibration."),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=2, help="Noise samples whose disagreement the report judges; 8 if not given.")
+        int | None,
+        typer.Option(
+            min=2, callback=checked, help="Noise samples whose disagreement the report judges; 8 if not given."
+        ),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Show the worst and best cases in the report.")] = True,
     device: DeviceOption = "auto",
@@ -88,9 +91,9 @@ def evaluate(
         protocol=protocol,
         threshold=info.threshold if threshold is None else threshold,
     )
-    _show_scores(numbers, metrics.by_text(scores, targets))
-    if json_output:
+    if json_output:  # first: a terminal that is gone, or a full one, is to lose nothing
         write_json(json_output, numbers)
+    _show_scores(numbers, metrics.by_text(scores, targets))
 
 
 @command(app, name="evaluate-control", no_args_is_help=True)
@@ -121,11 +124,11 @@ def evaluate_control(
             progress(len(answers), 2 * len(targets))
     numbers = summary(answers)
     title = f"{dataset.resolve().name} {split}, control prompts, {len(targets)} images"
-    show_table(title, ("", ""), [(name, f"{value:.4g}") for name, value in numbers.items()])
     if json_output:
         about = segmenter.pipeline.info
         run = {"dataset": dataset.resolve().name, "split": split, "model": f"{about.name} {about.weights_sha256}"}
         write_json(json_output, {**run, **numbers, "answers": [asdict(a) for a in answers]})
+    show_table(title, ("", ""), [(name, f"{value:.4g}") for name, value in numbers.items()])
 
 
 def _make_report(load: Callable[[], Segmenter], folder: Path, dataset: Path, split: str, **options: Any) -> None:

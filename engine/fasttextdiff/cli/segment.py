@@ -13,6 +13,7 @@ from fasttextdiff.cli.app import (
     ModelOption,
     NanAsAirOption,
     PlaneOption,
+    SamplesOption,
     SeedOption,
     ThresholdOption,
     Verbose,
@@ -42,7 +43,7 @@ def segment(
         typer.Option(help="Map of how unsure the model is (entropy, bits), .nii.gz or .nrrd."),
     ] = None,
     fractional: Annotated[bool, typer.Option("--fractional", help="Probabilities instead of masks, in .dcm.")] = False,
-    samples: Annotated[int, typer.Option(min=1, help="Noise samples to average.")] = 1,
+    samples: SamplesOption = 1,
     seed: SeedOption = 0,
     slices: Annotated[
         str | None, typer.Option(metavar="A:B", help="Slices A to B-1, from 0; all if not given.")

@@ -37,14 +37,12 @@ def train(
 
     from fasttextdiff.io.overwriting import require_own_folder
     from fasttextdiff.model.pipeline import quiet_libraries
-    from fasttextdiff.option_rules import check_training
     from fasttextdiff.training.config import read_config
     from fasttextdiff.training.progress import TrainingProgress, is_first_process
 
     run = read_config(config)
     if labels is not None:
         run = replace(run, labels=labels)
-    check_training(run, str(config))
     read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
     require_own_folder(run.output, read, ["model"])
     if check and not run.datasets:
@@ -88,8 +86,8 @@ def pretrain_text(
     start: Annotated[
         Path | None, typer.Option(help="Model folder whose text encoder and tokenizer are trained further.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of 32 texts.")] = 2000,
-    vocabulary: Annotated[int, typer.Option(min=300, help="Tokens of a new tokenizer.")] = 5500,
+    steps: Annotated[int, typer.Option(min=1, callback=checked, help="Optimiser steps of 32 texts.")] = 2000,
+    vocabulary: Annotated[int, typer.Option(min=300, callback=checked, help="Tokens of a new tokenizer.")] = 5500,
     seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of weights, order and hidden words.")] = 0,
     verbose: Verbose = False,
 ) -> None:
@@ -116,9 +114,9 @@ def pretrain_denoiser(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets unet, scheduler and checkpoints.")],
     start: Annotated[Path | None, typer.Option(help="Model folder whose denoiser is trained further.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 5000,
-    size: Annotated[int, typer.Option(min=16, help="Pixels of the side of a training image.")] = 128,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, callback=checked, help="Optimiser steps.")] = 5000,
+    size: Annotated[int, typer.Option(min=16, callback=checked, help="Pixels of the side of a training image.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, callback=checked, help="Images a step.")] = 16,
     seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of weights, order, views and noise.")] = 0,
     verbose: Verbose = False,
 ) -> None:
