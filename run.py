@@ -75,14 +75,15 @@ def check() -> int:
 
 def test(arguments: list[str]) -> int:
     """All tests, or those that `arguments` name to pytest."""
-    return run(["pytest", *arguments])
+    parallel = [] if "-n" in arguments else ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
+    return run(["pytest", *parallel, *arguments])
 
 
 def run(command: list[str]) -> int:
     """Run a Python module of the environment and return its exit code."""
     print("$ python -m", " ".join(command), flush=True)
-    # the window tests need no screen
-    environment = {"QT_QPA_PLATFORM": "offscreen", **os.environ}
+    # the window tests need no screen; two test processes share the machine's cores better than torch's threads do
+    environment = {"QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     return subprocess.call([str(PYTHON), "-m", *command], cwd=ROOT, env=environment)
 
 
