@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fasttextdiff.contract.segments import FINDING_TAG, LABEL_MAP, VOLUME_EACH
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Volume
-from fasttextdiff.io import write_dicom_seg
+from fasttextdiff.io import dicom_seg_sources, write_dicom_seg
 from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.io.nrrd import write_nrrd
 from fasttextdiff.io.overwriting import files_of, require_apart, require_own_record
@@ -61,7 +61,7 @@ def check_segmentation_source(volume: Volume, path: PathText) -> None:
     """
     path = as_path(path)
     if path.name.lower().endswith(".dcm"):
-        write_dicom_seg.check_source(volume)
+        dicom_seg_sources.check_source(volume)
 
 
 def check_uncertainty_path(path: PathText) -> None:
