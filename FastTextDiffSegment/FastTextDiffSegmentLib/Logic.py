@@ -13,13 +13,14 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .contract.answers import FoundFinding
 from .contract.segments import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, SEQUENCE_ITEM_TAG, unescape_tag
 from .engine.EngineClient import EngineClient, ProgressCallback
 from .engine.EnginePath import engineCommand, engineEnvironment
 from .engine.EngineProcess import EngineProcess
 from .engine.EngineSession import EngineSession, VolumeSource
 from .engine.Jobs import Job, JobRunner, Steps
-from .engine.SegmentationOutput import FindingOutput, SegmentationOutput
+from .engine.SegmentationOutput import SegmentationOutput, highestPresence, maskOf, tagsOf
 from .engine.WorkFolder import WorkFolder
 from .Findings import findingLines
 from .Parameters import FastTextDiffSegmentParameters
@@ -230,7 +231,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         """Hand the volume over ahead of time.
 
         Returns:
-            :class:`~.EngineSession.EngineVolume`: what the engine takes it for.
+            The contract's `VolumeOpened`: what the engine takes it for.
         """
         yield from self.session.opened()
         volume = yield from self.session.provided(volumeSource(request.volumeNode, request.modality))
@@ -307,15 +308,15 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
 
 
 def _segmentOutput(
-    found: FindingOutput, sliceRange: tuple[int, int], threshold: float | None, extra: dict[str, str]
+    found: FoundFinding, sliceRange: tuple[int, int], threshold: float | None, extra: dict[str, str]
 ) -> SegmentOutput:
     return SegmentOutput(
         finding=found.finding,
         name=found.name,
         color=found.color,
         terminology=found.terminology,
-        tags={**found.tagsAt(threshold), **extra},
-        mask=found.mask(threshold),
+        tags={**tagsOf(found, threshold), **extra},
+        mask=maskOf(found, threshold),
         sliceRange=sliceRange,
     )
 
@@ -340,13 +341,13 @@ def _requireUnchanged(request: SegmentationRequest, source: VolumeSource) -> Non
         )
 
 
-def _segmentedFinding(found: FindingOutput, segment: WrittenSegment) -> SegmentedFinding:
+def _segmentedFinding(found: FoundFinding, segment: WrittenSegment) -> SegmentedFinding:
     return SegmentedFinding(
         finding=found.finding,
         segmentId=segment.segmentId,
         found=segment.found,
         changedVoxels=segment.changedVoxels,
-        presence=found.highestPresence,
+        presence=highestPresence(found),
         warnings=(*found.warnings, *([_BLOCKED.format(name=found.name)] if segment.blocked else [])),
     )
 

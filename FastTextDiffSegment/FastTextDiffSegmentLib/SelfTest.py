@@ -10,6 +10,7 @@ from pathlib import Path
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
+from .contract.requests import CheckEnvironment
 from .engine.Jobs import Job
 
 XRAY = Path(__file__).resolve().parent.parent / "Resources" / "TestData" / "chest_xray.nrrd"
@@ -57,8 +58,8 @@ class FastTextDiffSegmentTest(ScriptedLoadableModuleTest):
         self.assertEqual(segmentation.GetSegmentation().GetNumberOfSegments(), 0)
 
     def _missingPackages(self):
-        job = self._logic.runner.start(Job(self._logic.session.client.ask("environment")))
-        return self._logic.runner.wait(job)["missing"]
+        job = self._logic.runner.start(Job(self._logic.session.client.ask(CheckEnvironment())))
+        return [package.requirement for package in self._logic.runner.wait(job).packages if package.problem]
 
     def _segmented(self):
         volume = slicer.util.loadVolume(str(XRAY))

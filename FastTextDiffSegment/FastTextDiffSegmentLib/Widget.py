@@ -16,7 +16,8 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from .batch.BatchLoading import LoadedCase, caseSteps
-from .engine.EngineClient import EngineError
+from .contract.requests import CheckFindings
+from .engine.EngineClient import STOPPED, EngineError
 from .engine.Installer import Installer
 from .engine.Jobs import Job, Steps
 from .Logic import FastTextDiffSegmentLogic, SegmentationRequest
@@ -425,7 +426,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
                 "The weights of the model {name} may be used under the licence {licence}. They are for research, "
                 "not for diagnosis.\n\nDo you accept this?"
             )
-            if self._ask(question.format(name=model["name"], licence=model["licence"])):
+            if self._ask(question.format(name=model.name, licence=model.licence)):
                 self.setupPanel.acceptLicence()
             else:
                 self.message.tell(_("The licence of the weights has to be accepted first: open Set-up above."))
@@ -574,10 +575,9 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _checkSteps(self, lines: list[str]) -> Steps:
         session = self.logic.session
-        answer = yield from session.client.ask(
-            "check", model=session.settings.model, findings=lines, modality=self._known.get("modality")
-        )
-        return {found["finding"]: found["warning"] for found in answer["findings"]}
+        request = CheckFindings(session.settings.model, tuple(lines), self._known.get("modality"))
+        answer = yield from session.client.ask(request)
+        return {found.finding: found.warning for found in answer.findings}
 
     # --- showing --------------------------------------------------------------------------------------------------
 
@@ -587,7 +587,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _showError(self, error: Exception) -> None:
         """Tell about an error, and start the engine again if it was its death."""
         self.message.tellError(error)
-        if isinstance(error, EngineError) and error.kind == "stopped" and self.isEntered:
+        if isinstance(error, EngineError) and error.kind == STOPPED and self.isEntered:
             self.setupPanel.check()
 
     def _guarded(self, act: Callable) -> Callable:

@@ -38,18 +38,16 @@ class Engine:
         command = [sys.executable, "-m", "fasttextdiff", "worker"]
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         self._folder = folder
-        self._ask("open", device="cpu", dtype="auto")
+        self._ask("open", model=None, device="cpu")
         volume = read_volume(path)
         file = folder / "voxels.raw"
         np.ascontiguousarray(volume.array).tofile(file)
         self.slices = len(volume.array)
         self._ask(
-            "volume",
+            "open_volume",
             volume="v",
-            file=str(file),
-            dtype=volume.array.dtype.name,
-            shape=list(volume.array.shape),
-            ijkToRas=volume.ijk_to_ras.ravel().tolist(),
+            voxels={"file": str(file), "dtype": volume.array.dtype.name, "shape": list(volume.array.shape)},
+            ijk_to_ras=volume.ijk_to_ras.ravel().tolist(),
             modality=volume.modality.value,
         )
 

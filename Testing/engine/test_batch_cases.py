@@ -457,7 +457,7 @@ def test_csv_and_json_tables_say_the_same(images):
 BAD_TABLES = {
     "column": ("path,finding\nscans/v.nii,lung\n", "row 2: unknown column 'finding': use path, findings"),
     "semicolons": ("path;findings\nscans/v.nii;lung\n", "unknown column 'path;findings'"),
-    "path": ("path,findings\nscans/v.nii,lung\n,lung\n", "row 3: the request lacks 'path'"),
+    "path": ("path,findings\nscans/v.nii,lung\n,lung\n", "row 3: 'path' is missing"),
     "slices": ("path,slices\nscans/v.nii,5:2\n", "row 2: 'slices' must be A:B"),
     "number": ("path,samples\nscans/v.nii,many\n", "row 2: 'samples' cannot be 'many'"),
     "plane": ("path,plane\nscans/v.nii,oblique\n", "row 2: 'plane' must be acquisition or axial"),
@@ -466,7 +466,7 @@ BAD_TABLES = {
     "finding": ("path,findings\nscans/v.nii,肺\n", "row 2: the finding '肺' has no Latin letters"),
     "rows": ("path\n\n", "the table has no rows"),
     "json": ('{"path": "v.nii"}', "a job table is a list of objects"),
-    "type": ('[{"path": "v.nii", "samples": "two"}]', "row 1: 'samples' must be int"),
+    "type": ('[{"path": "v.nii", "samples": "two"}]', "row 1: 'samples' must be a whole number"),
     "no json": ("[", "this is not JSON"),
 }
 

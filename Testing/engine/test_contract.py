@@ -1,20 +1,25 @@
 """The contract between the engine and the Slicer module: its rules, and that it is light enough for both processes."""
 
+import json
 import math
+import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from contract_messages import KINDS, messages_of
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttextdiff.contract import colors, images, segments
+from fasttextdiff.contract import colors, images, messages, requests, segments
+from fasttextdiff.contract.fields import ContractError, from_fields, to_fields
 from fasttextdiff.result import Provenance
 from fasttextdiff.segments.terminology import CodedFinding, assign_colors
+from protocol_page import PAGE, protocol_page
 
 CONTRACT = Path(colors.__file__).parent
 
@@ -87,3 +92,78 @@ def test_colours_of_a_run_and_of_a_segmentation_come_from_one_palette():
     for _ in range(3):
         taken.append(colors.distinct_color(taken, colors.SKY_BLUE))
     assert all(colors.color_distance(*pair) > colors.ALIKE for pair in combinations(taken, 2))
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+
+FEW = settings(max_examples=25, deadline=None)
+
+
+def through_json(content):
+    return json.loads(json.dumps(content, allow_nan=False))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@FEW
+@given(st.data())
+def test_every_message_comes_through_json_as_it_was(kind, data):
+    message = data.draw(messages_of(kind))
+    assert from_fields(kind, through_json(to_fields(message))) == message
+
+
+@pytest.mark.parametrize("op", requests.REQUESTS)
+@FEW
+@given(st.data())
+def test_requests_their_answers_and_all_events_travel_whole(op, data):
+    request = data.draw(messages_of(requests.REQUESTS[op]))
+    assert messages.request_of(through_json(messages.request_fields(7, request))) == request
+    for kind in (request.answer, *messages.EVENTS.values()):
+        event = data.draw(messages_of(kind))
+        assert messages.event_of(through_json(messages.event_fields(7, event)), request) == event
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if fields(kind)], ids=lambda kind: kind.__name__)
+@FEW
+@given(st.data())
+def test_missing_unknown_and_mistyped_fields_are_refused_in_one_line_that_names_them(kind, data):
+    content = through_json(to_fields(data.draw(messages_of(kind))))
+    field = data.draw(st.sampled_from(fields(kind)))
+    wrong = [{**content, "surplus": 1}, {**content, field.name: [[]]}]
+    if field.default is MISSING:
+        wrong.append({name: value for name, value in content.items() if name != field.name})
+    for each, name in zip(wrong, ("surplus", field.name, field.name), strict=False):
+        with pytest.raises(ContractError, match=name) as refused:
+            from_fields(kind, each)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": True}, "'seed' must be a whole number"),
+        ({"seed": 2**63}, "'seed' must be a whole number"),
+        ({"threshold": float("nan")}, "'threshold' must be a finite number"),
+        ({"threshold": 10**400}, "'threshold' must be a finite number"),
+        ({"slices": [0, 1, 2]}, "'slices' must be a list of 2"),
+        ({"findings": "left lung"}, "'findings' must be a list"),
+        ({"output": ""}, "'output' must be a path"),
+        ({"output": "a\0b"}, "'output' must be a path"),
+    ],
+)
+def test_values_that_json_has_and_the_contract_has_not(change, words):
+    content = {"op": "segment", "volume": "v", "findings": ["lung"], "output": "/tmp", **change}
+    with pytest.raises(ContractError, match=re.escape(f"segment: {words}")):
+        messages.request_of(content)
+
+
+def test_messages_are_in_one_casing_and_leave_room_for_the_envelope():
+    names = {field.name for kind in KINDS for field in fields(kind)} | set(requests.REQUESTS) | set(messages.EVENTS)
+    assert all(re.fullmatch("[a-z]+(_[a-z]+)*", name) for name in names)
+    travelling = [*requests.REQUESTS.values(), *messages.EVENTS.values()]
+    travelling += [kind.answer for kind in requests.REQUESTS.values()]
+    assert not {"id", "op", "event"} & {field.name for kind in travelling for field in fields(kind)}
+
+
+def test_the_page_about_the_protocol_is_up_to_date():
+    assert PAGE.read_text(encoding="utf-8") == protocol_page(), "run scripts/protocol_page.py"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -18,6 +19,8 @@ from pydicom.uid import (
     XRayAngiographicImageStorage,
 )
 
+from fasttextdiff.contract.answers import ArrayFile
+from fasttextdiff.contract.requests import ListSeries, SaveDicomSeg, SavedSegment
 from fasttextdiff.contract.segments import unescape_tag
 from fasttextdiff.environment import Requirement
 from fasttextdiff.errors import Cancelled, FastTextDiffError, MissingPackagesError, UsageError
@@ -30,9 +33,8 @@ from fasttextdiff.io.write import (
 )
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
 from fasttextdiff.segments.tags import segment_names, segment_tags
-from fasttextdiff.segments.terminology import Code, CodedFinding
-from fasttextdiff.worker.dicom import save_dicom_seg, series_files
-from fasttextdiff.worker.questions import segment_fields
+from fasttextdiff.segments.terminology import Code, CodedFinding, assign_colors
+from fasttextdiff.worker.dicom import list_series, save_dicom_seg
 
 highdicom = pytest.importorskip("highdicom", reason="needs highdicom")
 
@@ -368,20 +370,22 @@ def test_only_dicom_holds_probabilities(tmp_path):
 
 def in_slicers_words(result, folder):
     """The request that 3D Slicer's module makes for a result, as its scene holds it."""
-    entries = []
+    saved = []
     findings = [finding.finding for finding in result.findings]
-    for n, (finding, fields) in enumerate(zip(result.findings, segment_fields(findings), strict=True)):
+    looks = zip(result.findings, segment_names(findings), assign_colors(findings), strict=True)
+    for n, (finding, name, color) in enumerate(looks):
         file = folder / f"{n}.raw"
         finding.mask.tofile(file)
-        told = {"file": str(file), "dtype": "bool", "shape": list(finding.mask.shape)}
-        entries.append({**fields, **told, "tags": segment_tags(finding, result.provenance)})
-    return {
-        "output": str(folder / "saved.dcm"),
-        "files": sorted({file for file, _ in result.volume.source.frames}, reverse=True),
-        "name": "CT",
-        "ijkToRas": result.volume.ijk_to_ras.ravel().tolist(),
-        "segments": entries,
-    }
+        tags = segment_tags(finding, result.provenance)
+        voxels = ArrayFile(file, "bool", finding.mask.shape)
+        saved.append(SavedSegment(name, color, tags["TerminologyEntry"], tags, voxels))
+    return SaveDicomSeg(
+        output=folder / "saved.dcm",
+        files=tuple(sorted({Path(file) for file, _ in result.volume.source.frames}, reverse=True)),
+        name="CT",
+        ijk_to_ras=tuple(result.volume.ijk_to_ras.ravel().tolist()),
+        segments=tuple(saved),
+    )
 
 
 def go_on(done, total):
@@ -398,22 +402,24 @@ def test_segments_that_nobody_touched_are_saved_as_the_command_line_writes_them(
 def test_slicer_is_told_the_files_of_a_series_in_the_order_of_its_slices(tmp_path):
     volume = stack(tmp_path)
     write_slice(tmp_path / "source" / "other", np.zeros((6, 7), np.int16), SeriesInstanceUID="1.2.3")
-    told = series_files({"path": str(tmp_path / "source"), "series": volume.source.series_uid})
-    assert told["files"] == [file for file, _ in volume.source.frames] != sorted(told["files"])
-    assert told["instanceUids"] == list(volume.source.instance_uids)
+    told = list_series(ListSeries(tmp_path / "source", volume.source.series_uid))
+    assert list(told.files) == [Path(file) for file, _ in volume.source.frames] != sorted(told.files)
+    assert told.instance_uids == tuple(volume.source.instance_uids)
 
 
 def test_edited_renamed_drawn_and_foreign_segments_say_so_and_keep_every_voxel(tmp_path):
     request = in_slicers_words(result_of(stack(tmp_path)), tmp_path)
-    edited, renamed, drawn = request["segments"]
-    edited["tags"]["DICOM.SegmentAlgorithmType"] = "SEMIAUTOMATIC"
-    edited["terminology"] = CodedFinding(type=Code("4147007", "SCT", "Mass")).slicer_entry
-    renamed["name"], renamed["tags"]["FastTextDiff.Slices"] = "the shadow", "1:2 4:5"
-    drawn.update(tags={}, name="drawn", terminology="not~one")
+    edited, renamed, drawn = request.segments
+    mass = CodedFinding(type=Code("4147007", "SCT", "Mass")).slicer_entry
     foreign = {"DICOM.SegmentAlgorithmType": "AUTOMATIC", "DICOM.SegmentAlgorithmName": "Other 2"}
-    request["segments"].append({**edited, "name": "drawn", "tags": foreign})
-    save_dicom_seg(request, go_on)
-    dataset = pydicom.dcmread(request["output"])
+    segments = (
+        replace(edited, tags={**edited.tags, "DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC"}, terminology=mass),
+        replace(renamed, tags={**renamed.tags, "FastTextDiff.Slices": "1:2 4:5"}, name="the shadow"),
+        replace(drawn, tags={}, name="drawn", terminology="not~one"),
+        replace(edited, tags=foreign, name="drawn", terminology=mass),
+    )
+    save_dicom_seg(replace(request, segments=segments), go_on)
+    dataset = pydicom.dcmread(request.output)
     first, second, third, fourth = dataset.SegmentSequence
     kinds = [segment.SegmentAlgorithmType for segment in dataset.SegmentSequence]
     assert kinds == ["SEMIAUTOMATIC", "AUTOMATIC", "MANUAL", "AUTOMATIC"]
@@ -424,27 +430,27 @@ def test_edited_renamed_drawn_and_foreign_segments_say_so_and_keep_every_voxel(t
     assert (third.SegmentLabel, fourth.SegmentLabel, fourth.SegmentAlgorithmName) == ("drawn", "drawn (2)", "Other 2")
     assert "SegmentationAlgorithmIdentificationSequence" not in third
     assert "edits by hand" in dataset.ContentDescription
-    found = read_with_dcmqi(request["output"], tmp_path / "read")
-    assert len(found["drawn (2)"]) == len(found["left lung"]) == np.fromfile(edited["file"], bool).sum()
-    assert errors_found_by_dciodvfy(request["output"]) == []
+    found = read_with_dcmqi(request.output, tmp_path / "read")
+    assert len(found["drawn (2)"]) == len(found["left lung"]) == np.fromfile(edited.voxels.file, bool).sum()
+    assert errors_found_by_dciodvfy(request.output) == []
 
 
 def test_what_cannot_be_saved_from_slicer_is_one_line_and_an_older_file_stays(samples, tmp_path):
     request = in_slicers_words(result_of(stack(tmp_path)), tmp_path)
     (tmp_path / "saved.dcm").write_bytes(b"older")
-    moved = np.array(request["ijkToRas"])
+    moved = np.array(request.ijk_to_ras)
     moved[3] += 1
-    drawn = [{**entry, "tags": {}} for entry in request["segments"]]
-    no_uids = [str(file) for file in sorted((samples / "abdominal_ct_dicom").iterdir())]
+    drawn = tuple(replace(segment, tags={}) for segment in request.segments)
+    no_uids = tuple(sorted((samples / "abdominal_ct_dicom").iterdir()))
     for change, words in (
-        ({"ijkToRas": moved.tolist()}, "not on the grid of its DICOM files"),
-        ({"files": [*request["files"], str(tmp_path / "gone")]}, "1 of 6 DICOM files of 'CT' are gone"),
+        ({"ijk_to_ras": tuple(moved.tolist())}, "not on the grid of its DICOM files"),
+        ({"files": (*request.files, tmp_path / "gone")}, "1 of 6 DICOM files of 'CT' are gone"),
         ({"files": no_uids}, "lack UIDs"),
         ({"segments": drawn}, "made none of these"),
-        ({"segments": []}, "no segment"),
+        ({"segments": ()}, "no segment"),
     ):
         with pytest.raises(FastTextDiffError, match=words) as caught:
-            save_dicom_seg({**request, **change}, go_on)
+            save_dicom_seg(replace(request, **change), go_on)
         assert "\n" not in str(caught.value)
     for allowed in (0, 1):  # cancelled before and after the work
         with pytest.raises(Cancelled):

@@ -24,7 +24,6 @@ from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.option_rules import check_options, check_training
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.training.config import Stage, TrainingConfig
-from fasttextdiff.worker.fields import numbers, optional
 from fasttextdiff_lab import commands as lab
 
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999")
@@ -149,7 +148,7 @@ def test_library_batch_and_job_table_take_the_same_values_as_the_command_line(op
         CaseOptions(**options)
     table = tmp_path / "jobs.json"
     table.write_text(json.dumps([{"path": "none.nii.gz", "findings": ["lung"], name: written_out(options[name])}]))
-    with pytest.raises(UsageError, match=f"row 1: '{name}'"):
+    with pytest.raises(UsageError, match=rf"row 1: '{name}\b"):
         find_cases(table, [], CaseOptions())
 
 
@@ -164,14 +163,6 @@ def test_what_can_be_served_is_taken_as_numpy_gives_it(segmenter, ct_volume):
     made = segmenter.segment(ct_volume, ["left lung"], slices=(np.int64(0), 1), **asked).provenance
     json.dumps([made.threshold, made.samples, made.seed, made.window, made.slices])
     check_options(threshold=None, window=None, slices=None)
-
-
-@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
-def test_a_field_of_a_request_is_a_finite_number(text):
-    value = json.loads(text)
-    for field in (lambda: optional({"x": value}, "x", float), lambda: numbers({"x": [0.5, value]}, "x", float)):
-        with pytest.raises(UsageError, match="'x' must be"):
-            field()
 
 
 RUN = TrainingConfig("tiny", Path("out"), (Stage(1, 32, 1),), datasets={"mine": Path("data")}, start=Path("model"))

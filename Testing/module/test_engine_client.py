@@ -6,17 +6,21 @@ import sys
 import textwrap
 
 import pytest
+from FastTextDiffSegmentLib.contract.answers import CheckedFinding
+from FastTextDiffSegmentLib.contract.messages import PROTOCOL
+from FastTextDiffSegmentLib.contract.requests import CheckFindings, CloseVolume
 
 from FastTextDiffSegmentLib.engine.EngineClient import EngineClient, EngineError
 from FastTextDiffSegmentLib.engine.EngineProcess import EngineProcess
 from FastTextDiffSegmentLib.engine.Jobs import Job, JobCancelled, JobRunner
 from FastTextDiffSegmentLib.engine.WorkFolder import WorkFolder
 
+FIRST, SECOND = CloseVolume("first"), CloseVolume("second")
 ANSWER = """
 import json, sys
 def say(**message):
     print(json.dumps(message), flush=True)
-say(event="hello", protocol=1)
+say(id=None, event="hello", protocol=PROTOCOL, version="1")
 for line in sys.stdin:
     question = json.loads(line)
 """
@@ -24,13 +28,13 @@ for line in sys.stdin:
 
 def startedClient(folder, program):
     """A client of a program that is written down here; `question` is what it was asked."""
-    code = textwrap.dedent(ANSWER) + textwrap.indent(textwrap.dedent(program), "    ")
+    code = ANSWER.replace("PROTOCOL", str(PROTOCOL)) + textwrap.indent(textwrap.dedent(program), "    ")
     client = EngineClient(lambda: EngineProcess([sys.executable, "-c", code], os.environ, folder))
     return client, JobRunner(client.poll)
 
 
-def asked(runner, client, op, **fields):
-    return runner.wait(runner.start(Job(client.ask(op, **fields))))
+def asked(runner, client, request, **options):
+    return runner.wait(runner.start(Job(client.ask(request, **options))))
 
 
 def test_an_answer_comes_back_with_its_progress(tmp_path):
@@ -39,12 +43,12 @@ def test_an_answer_comes_back_with_its_progress(tmp_path):
         """
         for done in (1, 2):
             say(id=question["id"], event="progress", done=done, total=2)
-        say(id=question["id"], event="done", text=question["text"])
+        say(id=question["id"], event="done", findings=[{"finding": f, "warning": ""} for f in question["findings"]])
         """,
     )
-    told = []
-    answer = asked(runner, client, "echo", text="Verschattung ≥ 3 cm | links", onProgress=lambda *at: told.append(at))
-    assert answer["text"] == "Verschattung ≥ 3 cm | links"
+    told, text = [], "Verschattung ≥ 3 cm | links"
+    answer = asked(runner, client, CheckFindings(None, (text,), None), onProgress=lambda *at: told.append(at))
+    assert answer.findings == (CheckedFinding(text, ""),)
     assert told in ([(2, 2)], [(1, 2), (2, 2)])
     client.close()
 
@@ -53,26 +57,26 @@ def test_a_dead_engine_is_one_clear_line_and_the_next_question_starts_another(tm
     client, runner = startedClient(
         tmp_path,
         """
-        if question["op"] == "crash":
+        if question["volume"] == "first":
             print("CUDA error: out of luck", file=sys.stderr, flush=True)
             sys.exit(3)
         say(id=question["id"], event="done")
         """,
     )
     with pytest.raises(EngineError, match="stopped unexpectedly; nothing was changed") as failure:
-        asked(runner, client, "crash")
+        asked(runner, client, FIRST)
     assert failure.value.kind == "stopped"
     assert "\n" not in str(failure.value)
     assert "exit code 3. CUDA error: out of luck" in caplog.text  # for us, not for the user
     assert not client.isRunning
-    asked(runner, client, "anything")
+    asked(runner, client, SECOND)
     assert client.generation == 2
     client.close()
 
 
 def test_an_engine_killed_by_the_system_fails_every_question_on_its_way(tmp_path):
     client, runner = startedClient(tmp_path, "pass")
-    jobs = [runner.start(Job(client.ask("wait"))) for _ in range(2)]
+    jobs = [runner.start(Job(client.ask(FIRST))) for _ in range(2)]
     runner.tick()
     client._process._process.kill()
     for job in jobs:
@@ -82,12 +86,12 @@ def test_an_engine_killed_by_the_system_fails_every_question_on_its_way(tmp_path
 
 def test_an_engine_that_died_while_idle_is_replaced_without_a_word(tmp_path):
     client, runner = startedClient(tmp_path, "say(id=question['id'], event='done')")
-    asked(runner, client, "first")
+    asked(runner, client, FIRST)
     process = client._process._process
     process.kill()
     process.wait()
     assert not client.isRunning
-    asked(runner, client, "second")
+    asked(runner, client, SECOND)
     assert client.generation == 2
     client.close()
 
@@ -95,7 +99,7 @@ def test_an_engine_that_died_while_idle_is_replaced_without_a_word(tmp_path):
 def test_a_question_to_an_engine_that_is_closed_on_purpose_is_no_failure(tmp_path):
     client, runner = startedClient(tmp_path, "pass")
     failed, ended = [], []
-    job = runner.start(Job(client.ask("wait"), onFailed=failed.append, onCancelled=lambda: ended.append(True)))
+    job = runner.start(Job(client.ask(FIRST), onFailed=failed.append, onCancelled=lambda: ended.append(True)))
     runner.tick()
     client.close()
     with pytest.raises(JobCancelled):
@@ -113,7 +117,7 @@ def test_cancelling_waits_until_the_engine_has_let_go(tmp_path):
         """,
     )
     ended = []
-    job = runner.start(Job(client.ask("long"), onCancelled=lambda: ended.append("cancelled")))
+    job = runner.start(Job(client.ask(FIRST), onCancelled=lambda: ended.append("cancelled")))
     runner.tick()
     job.cancel()
     with pytest.raises(JobCancelled):
@@ -129,26 +133,44 @@ def test_noise_on_the_stream_is_skipped(tmp_path, caplog):
         """
         print("a library talks")
         print("[1, 2]", flush=True)
-        say(id=question["id"], event="done", fine=True)
+        say(id=99, event="done")
+        say(id=None, event="error", kind="usage", message="a line was no request")
+        say(id=question["id"], event="done")
         """,
     )
-    assert asked(runner, client, "x")["fine"]
+    asked(runner, client, FIRST)
+    assert "a line was no request" in caplog.text
     client.close()
 
 
-def test_an_engine_of_another_version_is_refused(tmp_path):
-    code = 'import sys; print(\'{"event": "hello", "protocol": 99}\', flush=True); sys.stdin.read()'
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (['{"event": "hello", "protocol": 1, "version": "0.7.0", "python": "3.11"}'], "(version 0.7.0, protocol 1)"),
+        (['{"id": null, "event": "hello", "protocol": 99, "version": "9.0"}'], "(version 9.0, protocol 99)"),
+        (['{"id": 1, "event": "done"}'], "(version unknown, protocol None)"),
+        ([None, '{"id": 1, "event": "done", "seconds": 3}'], "there is no field 'seconds'"),
+        ([None, '{"id": 1, "event": "finished"}'], "there is no event 'finished'"),
+        ([None, '{"id": 1, "event": "progress", "done": "half", "total": 2}'], "'done' must be a whole number"),
+    ],
+)
+def test_an_engine_of_another_version_is_refused_in_one_line(tmp_path, lines, words):
+    hello = f'{{"id": null, "event": "hello", "protocol": {PROTOCOL}, "version": "1"}}'
+    said = "\n".join(line or hello for line in lines)
+    code = f"import sys; sys.stdin.readline(); print({said!r}, flush=True); sys.stdin.read()"
     client = EngineClient(lambda: EngineProcess([sys.executable, "-c", code], os.environ, tmp_path))
-    runner = JobRunner(client.poll)
-    with pytest.raises(EngineError, match="different versions"):
-        asked(runner, client, "x")
-    client.close()
+    with pytest.raises(EngineError) as refused:
+        asked(JobRunner(client.poll), client, FIRST)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert "Install the extension again" in str(refused.value)
+    assert not client.isRunning
 
 
 def test_a_program_that_is_not_there_is_one_clear_line(tmp_path):
     client = EngineClient(lambda: EngineProcess([str(tmp_path / "no python")], os.environ, tmp_path))
     with pytest.raises(EngineError, match="could not be started"):
-        asked(JobRunner(client.poll), client, "x")
+        asked(JobRunner(client.poll), client, FIRST)
 
 
 def test_closing_ends_the_process_even_if_it_does_not_listen(tmp_path):

@@ -40,7 +40,7 @@ def film():
 def test_a_volume_that_several_jobs_want_is_handed_over_once_and_exactly(session, runner, film):
     done(runner, session.opened())
     jobs = [runner.start(Job(session.provided(film))) for _ in range(3)]
-    assert len({runner.wait(job).id for job in jobs}) == 1
+    assert len({runner.wait(job).volume for job in jobs}) == 1
     [folder] = session.folder.path.glob("volume-*")
     written = np.fromfile(folder / "voxels.raw", np.uint8).reshape(film.array.shape)
     np.testing.assert_array_equal(written, film.array)

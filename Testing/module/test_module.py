@@ -70,9 +70,11 @@ def test_typing_shows_a_preview_that_never_touches_the_scene_of_the_user(panel, 
 
 
 def test_a_kept_preview_becomes_a_segment_on_that_slice_alone(panel, chestCt):
+    from FastTextDiffSegmentLib.engine.SegmentationOutput import maskOf
+
     panel.type("left lung")
     panel.waitFor(lambda: panel.widget.livePreview.output is not None)
-    shown = panel.widget.livePreview.output.findings[0].mask()[0].astype(bool)
+    shown = maskOf(panel.widget.livePreview.output.findings[0])[0].astype(bool)
     index = panel.widget.livePreview.request.sliceRange[0]
     panel.click("keepButton")
     mask = panel.mask("left lung", chestCt)

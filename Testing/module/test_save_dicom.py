@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -107,12 +108,14 @@ def test_where_it_cannot_be_one_line_says_why_and_an_older_file_stays(panel, ser
         assert "\n" not in panel.message
         assert path.read_bytes() == b"older"
 
-    panel.widget.setupPanel._environment["dicomSeg"]["problem"] = "not installed"
-    panel.widget.setupPanel._show()
+    setup = panel.widget.setupPanel
+    whole = setup._environment
+    setup._environment = replace(whole, dicom_seg=replace(whole.dicom_seg, problem="not installed"))
+    setup._show()
     refused("highdicom: not installed: install it in Set-up")
     assert panel.ui.installButton.enabled
-    panel.widget.setupPanel._environment["dicomSeg"]["problem"] = ""
-    panel.widget.setupPanel._show()
+    setup._environment = whole
+    setup._show()
     for file in files(tmp_path):
         dataset = pydicom.dcmread(file)
         del dataset.FrameOfReferenceUID

@@ -26,6 +26,8 @@ def volumes(panel):
 
 
 def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, segmented):
+    from FastTextDiffSegmentLib.engine.SegmentationOutput import probabilityOf
+
     slicer, view = panel.slicer, panel.widget.uncertainty
     other = slicer.util.addVolumeFromArray(np.ones((2, 8, 8), np.int16), np.eye(4), "theirs")
     composites(panel)[0].SetForegroundVolumeID(other.GetID())
@@ -37,7 +39,8 @@ def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, 
     panel.waitFor(lambda: view.node is not None)
     shown = slicer.util.arrayFromVolume(view.node)
     found = panel.widget.results.lastRun.output.findings
-    bits = np.max([(entr(f.probability) + entr(1 - f.probability)) / np.log(2) for f in found], axis=0)
+    probabilities = [probabilityOf(each) for each in found]
+    bits = np.max([(entr(p) + entr(1 - p)) / np.log(2) for p in probabilities], axis=0)
     np.testing.assert_allclose(shown[40:44], bits, atol=1e-5)
     assert not np.delete(shown, slice(40, 44), axis=0).any()
     assert 0.5 < shown.max() <= 1
@@ -67,9 +70,11 @@ def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, 
 def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(panel, segmented):
     from FastTextDiffSegmentLib.contract.images import entropy
 
+    from FastTextDiffSegmentLib.engine.SegmentationOutput import maskOf, probabilityOf
+
     run = panel.widget.results.lastRun
-    bits = np.max([entropy(found.probability, np.log2) for found in run.output.findings], axis=0).mean(axis=(1, 2))
-    marked = np.any([found.mask(run.threshold).any(axis=(1, 2)) for found in run.output.findings], axis=0)
+    bits = np.max([entropy(probabilityOf(found), np.log2) for found in run.output.findings], axis=0).mean(axis=(1, 2))
+    marked = np.any([maskOf(found, run.threshold).any(axis=(1, 2)) for found in run.output.findings], axis=0)
     assert marked.any()
     expected = 40 + int(np.argmax(np.where(marked, bits, -1)))
     panel.ui.uncertaintyCollapsibleButton.collapsed = False
@@ -88,6 +93,8 @@ def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(pane
 def test_the_uncertainty_of_one_finding_alone_can_be_shown(panel, segmented):
     from FastTextDiffSegmentLib.contract.images import entropy
 
+    from FastTextDiffSegmentLib.engine.SegmentationOutput import probabilityOf
+
     box, view = panel.ui.uncertaintyFindingComboBox, panel.widget.uncertainty
     assert [box.itemText(n) for n in range(box.count)] == ["All findings", "left lung", "opacity"]
     panel.ui.uncertaintyCheckBox.checked = True
@@ -97,4 +104,4 @@ def test_the_uncertainty_of_one_finding_alone_can_be_shown(panel, segmented):
         box.activated.emit(index)
         panel.waitFor(lambda: view._known is not None)
         shown = panel.slicer.util.arrayFromVolume(view.node)[40:44]
-        np.testing.assert_allclose(shown, entropy(found.probability, np.log2), atol=1e-5)
+        np.testing.assert_allclose(shown, entropy(probabilityOf(found), np.log2), atol=1e-5)

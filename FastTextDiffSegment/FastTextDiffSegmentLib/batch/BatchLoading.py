@@ -11,6 +11,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.requests import ListSeries
 from FastTextDiffSegmentLib.engine.EngineSession import EngineSession
 from FastTextDiffSegmentLib.engine.Jobs import Steps
 from FastTextDiffSegmentLib.scene.Geometry import SceneError, startsLikeDicom
@@ -77,11 +78,11 @@ def _imageSteps(session: EngineSession, case: BatchCase) -> Steps:
             return slicer.util.loadVolume(str(path), {"name": case.name, "singleFile": True})
         except RuntimeError:
             return None
-    answer = yield from session.client.ask("seriesFiles", path=str(path), series=case.seriesUid or None)
+    series = yield from session.client.ask(ListSeries(path, case.seriesUid or None))
     names = vtk.vtkStringArray()
-    for file in answer["files"]:
-        names.InsertNextValue(file)
-    volume = slicer.modules.volumes.logic().AddArchetypeVolume(answer["files"][0], case.name, 0, names)
+    for file in series.files:
+        names.InsertNextValue(str(file))
+    volume = slicer.modules.volumes.logic().AddArchetypeVolume(str(series.files[0]), case.name, 0, names)
     if volume is not None:
-        volume.SetAttribute("DICOM.instanceUIDs", " ".join(answer["instanceUids"]))
+        volume.SetAttribute("DICOM.instanceUIDs", " ".join(series.instance_uids))
     return volume

@@ -5,9 +5,22 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from FastTextDiffSegmentLib.contract.fields import ContractError
+from FastTextDiffSegmentLib.contract.messages import (
+    INTERNAL,
+    Cancelled,
+    Error,
+    Progress,
+    event_of,
+    request_fields,
+    require_hello,
+)
+from FastTextDiffSegmentLib.contract.requests import Cancel, Request
+
 from .Jobs import JobCancelled, Steps
 
-PROTOCOL = 1
+STOPPED = "stopped"
+"""The kind of an error that the engine could not tell itself, as its process has died."""
 _KILLED = (-9, 137)
 """Ended by SIGKILL, which an operating system sends when memory runs out."""
 ProgressCallback = Callable[[int, int], None]
@@ -17,7 +30,7 @@ class EngineError(Exception):
     """The engine refused or failed, in one line for the user.
 
     Attributes:
-        kind: "usage", "image", "model", "missing", "memory", "internal", or "stopped" when the process died.
+        kind: one of the contract's `ERROR_KINDS`, or `STOPPED`.
     """
 
     def __init__(self, kind: str, message: str):
@@ -30,11 +43,11 @@ class Process(Protocol):
 
     exitCode: int | None
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Write one message."""
+    def send(self, content: dict[str, Any]) -> None:
+        """Write one line."""
 
     def receive(self) -> list[dict[str, Any]]:
-        """Messages that have arrived."""
+        """Lines that have arrived."""
 
     def lastWords(self) -> str:
         """The last line of its log."""
@@ -43,36 +56,37 @@ class Process(Protocol):
         """End it."""
 
 
-class Request:
-    """One question on its way.
+class Pending:
+    """A request on its way.
 
     Attributes:
         id: its number.
-        answer: the last message about it; None while it is being worked on.
-        progress: (done, total) as last told; None before the first.
+        request: what is asked.
+        answer: what came of it; None while it is being worked on.
+        progress: as last told; None before the first.
     """
 
-    def __init__(self, number: int):
-        self.id = number
-        self.answer: dict[str, Any] | None = None
-        self.progress: tuple[int, int] | None = None
+    def __init__(self, number: int, request: Request):
+        self.id, self.request = number, request
+        self.answer: Any = None
+        self.progress: Progress | None = None
 
     @property
     def hasFailed(self) -> bool:
-        """Whether the answer is anything but success."""
-        return self.answer is not None and self.answer["event"] != "done"
+        """Whether it was refused, failed or withdrawn."""
+        return isinstance(self.answer, (Error, Cancelled))
 
-    def result(self) -> dict[str, Any]:
-        """The fields of the answer.
+    def result(self) -> Any:
+        """The answer.
 
         Raises:
             EngineError: the engine refused, failed or died.
-            JobCancelled: the question was withdrawn.
+            JobCancelled: the request was withdrawn.
         """
-        if self.answer["event"] == "cancelled":
+        if isinstance(self.answer, Cancelled):
             raise JobCancelled()
-        if self.answer["event"] == "error":
-            raise EngineError(str(self.answer.get("kind", "internal")), str(self.answer.get("message", "")))
+        if isinstance(self.answer, Error):
+            raise EngineError(self.answer.kind, self.answer.message)
         return self.answer
 
 
@@ -89,7 +103,8 @@ class EngineClient:
     def __init__(self, startProcess: Callable[[], Process]):
         self._startProcess = startProcess
         self._process: Process | None = None
-        self._pending: dict[int, Request] = {}
+        self._hasGreeted = False
+        self._pending: dict[int, Pending] = {}
         self._numbers = itertools.count(1)
         self.generation = 0
 
@@ -104,8 +119,8 @@ class EngineClient:
         if self._process is not None and not self._pending and self._process.exitCode is not None:
             self._buryProcess(self._process.exitCode)
 
-    def send(self, op: str, **fields: Any) -> Request:
-        """Send a question, starting the process if there is none.
+    def send(self, request: Request) -> Pending:
+        """Send a request, starting the process if there is none.
 
         Raises:
             EngineError: the process cannot be started.
@@ -115,40 +130,41 @@ class EngineClient:
             try:
                 self._process = self._startProcess()
             except OSError as error:
-                raise EngineError("stopped", f"The engine could not be started: {error}") from error
+                raise EngineError(STOPPED, f"The engine could not be started: {error}") from error
             self.generation += 1
-        request = Request(next(self._numbers))
-        self._pending[request.id] = request
-        self._process.send({"id": request.id, "op": op, **fields})
-        return request
+            self._hasGreeted = False
+        pending = Pending(next(self._numbers), request)
+        self._pending[pending.id] = pending
+        self._process.send(request_fields(pending.id, request))
+        return pending
 
-    def ask(self, op: str, onProgress: ProgressCallback = lambda done, total: None, **fields: Any) -> Steps:
-        """Send a question and wait for its answer, step by step (see `Jobs`).
+    def ask(self, request: Request, onProgress: ProgressCallback = lambda done, total: None) -> Steps:
+        """Send a request and wait for its answer, step by step (see `Jobs`).
 
         Returns:
-            The fields of the answer.
+            The answer, of the class that the request names.
 
         Raises:
             EngineError: the engine refused, failed or died.
             JobCancelled: the job was cancelled; the engine has stopped working on the question by then.
         """
-        request = self.send(op, **fields)
+        pending = self.send(request)
         told = None
         try:
-            while request.answer is None:
+            while pending.answer is None:
                 yield
-                if request.progress != told:
-                    told = request.progress
-                    onProgress(*told)
+                if pending.progress is not None and pending.progress != told:
+                    told = pending.progress
+                    onProgress(told.done, told.total)
         except JobCancelled:
-            yield from self._stop(request)
+            yield from self._stop(pending)
             raise
-        return request.result()
+        return pending.result()
 
-    def _stop(self, request: Request) -> Steps:
-        if request.answer is None:
-            self.send("cancel", target=request.id)
-        while request.answer is None:
+    def _stop(self, pending: Pending) -> Steps:
+        if pending.answer is None:
+            self.send(Cancel(pending.id))
+        while pending.answer is None:
             yield
 
     def poll(self) -> None:
@@ -156,24 +172,31 @@ class EngineClient:
         if self._process is None:
             return
         exitCode = self._process.exitCode  # before reading: what it said before it ended is still in the pipe
-        messages = self._process.receive()
-        if any(_isForeign(message) for message in messages):
-            self._end("The engine and the module are of different versions: install the extension again.", "internal")
+        try:
+            for content in self._process.receive():
+                self._take(content)
+        except ContractError as error:
+            self._end(f"The engine cannot be used: {error}. Install the extension again.", INTERNAL)
             return
-        for message in messages:
-            self._take(message)
         if exitCode is not None:
             self._buryProcess(exitCode)
 
-    def _take(self, message: dict[str, Any]) -> None:
-        request = self._pending.get(message.get("id"))
-        if request is None:
+    def _take(self, content: dict[str, Any]) -> None:
+        if not self._hasGreeted:
+            require_hello(content)
+            self._hasGreeted = True
             return
-        if message.get("event") == "progress":
-            request.progress = (int(message["done"]), int(message["total"]))
+        number = content.get("id")
+        pending = self._pending.get(number) if isinstance(number, int) else None
+        if pending is None:
+            logging.error("The engine said, without being asked: %.200s", content)
+            return
+        event = event_of(content, pending.request)
+        if isinstance(event, Progress):
+            pending.progress = event
         else:
-            request.answer = message
-            del self._pending[request.id]
+            pending.answer = event
+            del self._pending[pending.id]
 
     def _buryProcess(self, exitCode: int) -> None:
         words = self._process.lastWords()
@@ -184,19 +207,19 @@ class EngineClient:
 
     def close(self) -> None:
         """End the process; questions on their way count as withdrawn."""
-        self._letGo({"event": "cancelled"})
+        self._letGo(Cancelled())
 
-    def _end(self, message: str, kind: str = "stopped") -> None:
-        self._letGo({"event": "error", "kind": kind, "message": message})
+    def _end(self, message: str, kind: str = STOPPED) -> None:
+        self._letGo(Error(kind, message))
 
-    def _letGo(self, answer: dict[str, Any]) -> None:
+    def _letGo(self, answer: Error | Cancelled) -> None:
         """Let go of the process, and give what was asked of it this answer."""
         process, self._process = self._process, None
         if process is not None:
             process.close()
         pending, self._pending = self._pending, {}
-        for request in pending.values():
-            request.answer = answer
+        for each in pending.values():
+            each.answer = answer
 
 
 def likelyCause(exitCode: int, lastWords: str) -> str:
@@ -208,7 +231,3 @@ def likelyCause(exitCode: int, lastWords: str) -> str:
     """
     isKilled = exitCode in _KILLED
     return ", probably because memory ran out" if isKilled or "memory" in lastWords.lower() else ""
-
-
-def _isForeign(message: dict[str, Any]) -> bool:
-    return message.get("event") == "hello" and message.get("protocol") != PROTOCOL

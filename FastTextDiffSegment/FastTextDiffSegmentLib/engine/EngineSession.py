@@ -8,11 +8,14 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .EngineClient import EngineClient, EngineError, ProgressCallback, Request
+from FastTextDiffSegmentLib.contract.answers import ArrayFile, VolumeOpened
+from FastTextDiffSegmentLib.contract.messages import IMAGE
+from FastTextDiffSegmentLib.contract.requests import CloseVolume, Open, OpenVolume, Segment
+
+from .EngineClient import EngineClient, EngineError, Pending, ProgressCallback
 from .Jobs import Steps
 from .SegmentationOutput import SegmentationOutput
 from .WorkFolder import WorkFolder, remove
@@ -45,33 +48,14 @@ class VolumeSource:
     name: str = ""
 
 
-@dataclass(frozen=True)
-class EngineVolume:
-    """A volume as the engine knows it.
-
-    Attributes:
-        id: its name there.
-        modality: "ct", "mr", "xray", "histology" or "other".
-        planar: a picture without a position in the patient: areas, no millilitres.
-        window: (level, width) in which the model sees it; None for colour.
-        notes: what the user should know, one line each.
-    """
-
-    id: str
-    modality: str
-    planar: bool
-    window: tuple[float, float] | None
-    notes: tuple[str, ...]
-
-
 @dataclass
 class _Handed:
     """A volume whose voxels lie in a file, and what the engine of a generation said about it."""
 
     folder: Path
-    fields: dict[str, Any]
+    request: OpenVolume
     generation: int = 0
-    known: EngineVolume | None = None
+    known: VolumeOpened | None = None
 
 
 @dataclass
@@ -88,7 +72,7 @@ class _Opening:
 
     generation: int
     settings: Settings
-    request: Request
+    pending: Pending
 
 
 @dataclass
@@ -110,7 +94,7 @@ class EngineSession:
     @property
     def isOpen(self) -> bool:
         """Whether the model is loaded as the settings say."""
-        return self._isOpening() and self._opening.request.answer is not None
+        return self._isOpening() and self._opening.pending.answer is not None
 
     def _isOpening(self) -> bool:
         """Whether the running engine loads, or has loaded, the model of the settings."""
@@ -120,36 +104,36 @@ class EngineSession:
             and self.client.isRunning
             and opening.generation == self.client.generation
             and opening.settings == self.settings
-            and not opening.request.hasFailed
+            and not opening.pending.hasFailed
         )
 
     def opened(self) -> Steps:
         """Load the model unless it is loaded; all jobs wait for the same loading, and none stops it for the others.
 
         Returns:
-            The engine's description of device, model and versions (protocol's `open`).
+            The contract's `Opened`.
         """
         if not self._isOpening():
-            request = self.client.send("open", model=self.settings.model, device=self.settings.device, dtype="auto")
-            self._opening = _Opening(self.client.generation, replace(self.settings), request)
-        request = self._opening.request
-        while request.answer is None:
+            pending = self.client.send(Open(self.settings.model, self.settings.device))
+            self._opening = _Opening(self.client.generation, replace(self.settings), pending)
+        pending = self._opening.pending
+        while pending.answer is None:
             yield
-        return request.result()
+        return pending.result()
 
     def provided(self, source: VolumeSource) -> Steps:
         """Hand a volume over unless the engine has it.
 
         Returns:
-            :class:`EngineVolume`.
+            The contract's `VolumeOpened`.
         """
         handed = self._handed.get(source.key)
         if handed is None:
             handed = yield from self._handOver(source)
         self._handed.move_to_end(source.key)
         if handed.known is None or handed.generation != self.client.generation or not self.client.isRunning:
-            answer = yield from self.client.ask("volume", **handed.fields)
-            handed.known, handed.generation = _engineVolume(handed.fields["volume"], answer), self.client.generation
+            handed.known = yield from self.client.ask(handed.request)
+            handed.generation = self.client.generation
         yield from self._forgetOldest()
         return handed.known
 
@@ -162,39 +146,37 @@ class EngineSession:
         except BaseException:
             remove(folder)
             raise
-        fields = {
-            "volume": folder.name,
-            "file": str(file),
-            "dtype": source.array.dtype.name,
-            "shape": list(source.array.shape),
-            "ijkToRas": [float(value) for value in source.ijkToRas.ravel()],
-            "modality": source.modality,
-            "path": source.path,
-            "dicomModality": source.dicomModality,
-            "name": source.name,
-        }
+        request = OpenVolume(
+            volume=folder.name,
+            voxels=ArrayFile(file, array.dtype.name, array.shape),
+            ijk_to_ras=tuple(source.ijkToRas.ravel().tolist()),
+            name=source.name,
+            path=None if source.path is None else Path(source.path),
+            dicom_modality=source.dicomModality,
+            modality=source.modality,
+        )
         if source.key in self._handed:  # another job handed it over meanwhile
             remove(folder)
-        return self._handed.setdefault(source.key, _Handed(folder, fields))
+        return self._handed.setdefault(source.key, _Handed(folder, request))
 
     def _forgetOldest(self) -> Steps:
         while len(self._handed) > _VOLUMES_KEPT:
             _, old = self._handed.popitem(last=False)
             if old.known is not None and old.generation == self.client.generation and self.client.isRunning:
-                yield from self.client.ask("closeVolume", volume=old.fields["volume"])
+                yield from self.client.ask(CloseVolume(old.request.volume))
             remove(old.folder)
 
     def forgetVolumes(self) -> None:
         """Drop the copies of all volumes, e.g. because the scene was closed."""
         for old in self._handed.values():
             if old.generation == self.client.generation and self.client.isRunning:
-                self.client.send("closeVolume", volume=old.fields["volume"])
+                self.client.send(CloseVolume(old.request.volume))
             remove(old.folder)
         self._handed.clear()
 
     def segmented(
         self,
-        volume: EngineVolume,
+        volume: VolumeOpened,
         findings: Sequence[str],
         sliceRange: tuple[int, int] | None,
         onProgress: ProgressCallback = lambda done, total: None,
@@ -209,18 +191,9 @@ class EngineSession:
         """
         folder = self.folder.newFolder("output")
         try:
-            answer = yield from self.client.ask(
-                "segment",
-                onProgress,
-                volume=volume.id,
-                findings=list(findings),
-                slices=None if sliceRange is None else list(sliceRange),
-                samples=samples,
-                seed=seed,
-                threshold=threshold,
-                output=str(folder),
-            )
-            return SegmentationOutput.fromAnswer(answer, volume, folder)
+            request = Segment(volume.volume, tuple(findings), folder, sliceRange, samples, seed, threshold)
+            answer = yield from self.client.ask(request, onProgress)
+            return SegmentationOutput(answer, volume, folder)
         except BaseException:
             remove(folder)
             raise
@@ -229,17 +202,6 @@ class EngineSession:
         """End the engine and remove everything that was exchanged."""
         self.client.close()
         self.folder.close()
-
-
-def _engineVolume(name: str, answer: dict[str, Any]) -> EngineVolume:
-    window = answer.get("window")
-    return EngineVolume(
-        id=name,
-        modality=answer["modality"],
-        planar=bool(answer["planar"]),
-        window=None if window is None else (float(window[0]), float(window[1])),
-        notes=tuple(answer.get("notes", ())),
-    )
 
 
 def slabs(slices: int, sliceBytes: int) -> Iterator[slice]:
@@ -263,5 +225,5 @@ def writeSteps(parts: Iterable[np.ndarray], file: Path) -> Steps:
                 yield
     except OSError as error:
         raise EngineError(
-            "image", f"The volume could not be handed to the engine: {error.strerror}; free some space in {file.parent}"
+            IMAGE, f"The volume could not be handed to the engine: {error.strerror}; free some space in {file.parent}"
         ) from error

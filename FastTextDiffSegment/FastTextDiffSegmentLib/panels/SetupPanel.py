@@ -3,11 +3,13 @@
 Knows how to ask the engine about itself; knows nothing about images.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.answers import Device, Environment, ModelDescription, Opened
+from FastTextDiffSegmentLib.contract.requests import CheckEnvironment, DescribeModel
 from FastTextDiffSegmentLib.engine.EngineSession import EngineSession
 from FastTextDiffSegmentLib.engine.Installer import InstallError
 from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner, Steps
@@ -43,8 +45,9 @@ class SetupPanel:
     ):
         self._ui, self._session, self._runner, self._settings = ui, session, runner, settings
         self._installer, self._onChanged, self._onFailed = installer, onChanged, onFailed
-        self._environment: Mapping[str, Any] | None = None
-        self.model: Mapping[str, Any] | None = None
+        self._environment: Environment | None = None
+        self.model: ModelDescription | None = None
+        self._opened: Opened | None = None
         self._hasFolded = False
         self._checking: Job | None = None
         self._problem = self._installProblem = ""
@@ -62,13 +65,14 @@ class SetupPanel:
     @property
     def missing(self) -> list[str]:
         """Requirements that are not met; empty while that is not known."""
-        return list(self._environment["missing"]) if self._environment else []
+        packages = self._environment.packages if self._environment else ()
+        return [package.requirement for package in packages if package.problem]
 
     @property
     def dicomSegProblem(self) -> str:
         """What is wrong with the package that DICOM Segmentations need; empty if nothing, or not known yet."""
-        package = self._environment["dicomSeg"] if self._environment else {"problem": ""}
-        return f"{package['name']}: {package['problem']}" if package["problem"] else ""
+        package = self._environment.dicom_seg if self._environment else None
+        return f"{package.name}: {package.problem}" if package is not None and package.problem else ""
 
     @property
     def isReady(self) -> bool:
@@ -93,7 +97,7 @@ class SetupPanel:
     def isLicenceAccepted(self) -> bool:
         """Whether the user accepted the licence of this model's weights."""
         model = self.model
-        return model is not None and self._settings.isLicenceAccepted(model["name"], model["licence"])
+        return model is not None and self._settings.isLicenceAccepted(model.name, model.licence)
 
     def acceptLicence(self) -> None:
         """Remember the user's consent."""
@@ -101,7 +105,7 @@ class SetupPanel:
 
     def terms(self, modality: str | None) -> list[str]:
         """Findings the model was trained on for a kind of image, for all kinds if that is not known."""
-        taught = self.model["taught"] if self.model else {}
+        taught = self.model.taught if self.model else {}
         kinds = [modality] if modality in taught else ([] if modality else list(taught))
         return list(dict.fromkeys(term for kind in kinds for term in taught[kind]))
 
@@ -120,12 +124,12 @@ class SetupPanel:
         self._show()
 
     def _checkSteps(self) -> Steps:
-        self._environment = yield from self._session.client.ask("environment")
+        self._environment = yield from self._session.client.ask(CheckEnvironment())
         self._show()
-        self.model = yield from self._session.client.ask("model", model=self._session.settings.model)
+        self.model = yield from self._session.client.ask(DescribeModel(self._session.settings.model))
         self._show()
         if not self.missing:
-            yield from self._session.opened()
+            self._opened = yield from self._session.opened()
             self._show()
 
     def _checkFailed(self, error: Exception) -> None:
@@ -154,13 +158,13 @@ class SetupPanel:
 
     def _onLicence(self, accepted: bool) -> None:
         if self.model is not None:
-            self._settings.setLicenceAccepted(self.model["name"], self.model["licence"], accepted)
+            self._settings.setLicenceAccepted(self.model.name, self.model.licence, accepted)
         self._show()
 
     def _onInstall(self) -> None:
         self._installProblem = ""
         try:
-            isDone = self._installer.install(self.missing or [self._environment["dicomSeg"]["requirement"]])
+            isDone = self._installer.install(self.missing or [self._environment.dicom_seg.requirement])
         except InstallError as error:
             self._installProblem, isDone = str(error), True  # some packages may be there now
             self._onFailed(error)
@@ -177,7 +181,7 @@ class SetupPanel:
         ui.licenceCheckBox.checked = self.isLicenceAccepted
         if self.model is not None:
             ui.licenceCheckBox.text = _("I accept the licence of the weights: {licence}").format(
-                licence=self.model["licence"] or _("not stated")
+                licence=self.model.licence or _("not stated")
             )
         self._showDevices()
         self._fold()
@@ -192,25 +196,32 @@ class SetupPanel:
         lines = [f"✗ {problem}" for problem in (self._installProblem, self._problem) if problem]
         if self._environment is None:
             return lines or [_("Checking what is installed...")]
-        problems = [f"✗ {p['name']}: {p['problem']}" for p in self._environment["packages"] if p["problem"]]
+        problems = [f"✗ {p.name}: {p.problem}" for p in self._environment.packages if p.problem]
         lines += problems or [_("✓ All Python packages are installed")]
         if self.dicomSegProblem:
             lines.append(_("○ {problem} (only to save DICOM Segmentations)").format(problem=self.dicomSegProblem))
         if self.model is not None:
-            lines.append(_("✓ Model {name}").format(name=self.model["name"]))
+            lines.append(_("✓ Model {name}").format(name=self.model.name))
         if not self.missing and not self._problem:
-            lines.append(_("✓ Engine ready") if self._session.isOpen else self.stage)
+            lines += self._engineLines()
         return lines
+
+    def _engineLines(self) -> list[str]:
+        """The device is told here, since the user may have asked for another."""
+        if not self._session.isOpen or self._opened is None:
+            return [self.stage]
+        ready = _("✓ Engine ready ({device})").format(device=self._opened.device)
+        return [ready, *(f"○ {note}" for note in self._opened.notes)]
 
     def _showDevices(self) -> None:
         box = self._ui.deviceComboBox
-        devices = self._environment["devices"] if self._environment else []
+        devices = self._environment.devices if self._environment else []
         if box.count == len(devices) + 1:
             return
         box.clear()
         box.addItem(_("Automatic"), "auto")
         for device in devices:
-            box.addItem(_deviceText(device), device["id"])
+            box.addItem(_deviceText(device), device.id)
         box.setCurrentIndex(max(0, box.findData(self._settings.device)))
 
     def _fold(self) -> None:
@@ -222,7 +233,7 @@ class SetupPanel:
             self._ui.setupCollapsibleButton.collapsed = True
 
 
-def _deviceText(device: Mapping[str, Any]) -> str:
-    free, total = device.get("memoryFree"), device.get("memoryTotal")
+def _deviceText(device: Device) -> str:
+    free, total = device.memory_free, device.memory_total
     memory = f", {free / _GIB:.0f} of {total / _GIB:.0f} GB free" if free and total else ""
-    return f"{device['id']}: {device['name']}{memory}"
+    return f"{device.id}: {device.name}{memory}" + (f" ({device.problem})" if device.problem else "")

@@ -13,9 +13,10 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
+from FastTextDiffSegmentLib.contract.answers import FoundFinding
 from FastTextDiffSegmentLib.contract.images import entropy
 from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner, Steps
-from FastTextDiffSegmentLib.engine.SegmentationOutput import FindingOutput
+from FastTextDiffSegmentLib.engine.SegmentationOutput import maskOf, probabilityOf
 from FastTextDiffSegmentLib.scene.Geometry import arrayShape, ijkToRas, inSliceOrder, jumpToSlice, toMatrix
 
 from .Results import LastRun
@@ -43,11 +44,11 @@ class Uncertainty:
     run: LastRun
     image: Any
     means: np.ndarray
-    findings: Sequence[FindingOutput]
+    findings: Sequence[FoundFinding]
 
     def leastCertain(self) -> int | None:
         """The slice of the image with the highest mean among those with a mask, the first of equals; None if none."""
-        masks = [found.mask(self.run.threshold) for found in self.findings]
+        masks = [maskOf(found, self.run.threshold) for found in self.findings]
         isMarked = np.any([mask.any(axis=(1, 2)) for mask in masks], axis=0) if masks else np.zeros(0, bool)
         if not isMarked.any():
             return None
@@ -71,7 +72,7 @@ def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
     image.AllocateScalars(vtk.VTK_FLOAT, 1)
     voxels = inSliceOrder(volumeNode, vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i))
     findings = [found for found in run.output.findings if only in ("", found.finding)]
-    (first, end), probabilities = run.output.sliceRange, [found.probability for found in findings]
+    (first, end), probabilities = run.output.sliceRange, [probabilityOf(found) for found in findings]
     step, means = max(1, _AT_ONCE // voxels[0].size), np.zeros(end - first)
     for start in range(0, len(voxels), step):
         voxels[start : start + step] = 0

@@ -1,6 +1,6 @@
 """Hands segments, as they now are, to the engine, which writes them as a DICOM Segmentation.
 
-Knows the scene and the engine's protocol; what a DICOM Segmentation is, the engine knows.
+Knows the scene and the contract's messages; what a DICOM Segmentation is, the engine knows.
 """
 
 import os
@@ -12,6 +12,8 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.answers import ArrayFile
+from FastTextDiffSegmentLib.contract.requests import SaveDicomSeg, SavedSegment
 from FastTextDiffSegmentLib.contract.segments import TAG_NAMES
 from FastTextDiffSegmentLib.engine.EngineSession import EngineSession, slabs, writeSteps
 from FastTextDiffSegmentLib.engine.Jobs import Steps
@@ -55,17 +57,17 @@ def dicomSegSteps(
             yield from writeSteps(_parts(segmentationNode, segmentId, volumeNode), file)
             if _state(segmentationNode, volumeNode) != before:
                 raise SceneError(_("The segments were changed while they were being saved: save them again."))
-            entry = _described(segmentationNode.GetSegmentation().GetSegment(segmentId))
-            segments.append({**entry, "file": str(file), "dtype": "bool", "shape": list(arrayShape(volumeNode))})
-        answer = yield from session.client.ask(
-            "saveDicomSeg",
-            output=str(Path(path).absolute()),
-            files=files,
+            segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+            segments.append(_saved(segment, ArrayFile(file, "bool", arrayShape(volumeNode))))
+        request = SaveDicomSeg(
+            output=Path(path).absolute(),
+            files=tuple(map(Path, files)),
             name=volumeNode.GetName() or "",
-            ijkToRas=[float(value) for value in ijkToRas(volumeNode).ravel()],
-            segments=segments,
+            ijk_to_ras=tuple(ijkToRas(volumeNode).ravel().tolist()),
+            segments=tuple(segments),
         )
-        return list(answer["notes"])
+        answer = yield from session.client.ask(request)
+        return list(answer.notes)
     finally:
         remove(folder)
 
@@ -77,14 +79,15 @@ def _parts(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Iterator[n
         yield segmentArray(segmentationNode, segmentId, volumeNode, (part.start, part.stop))
 
 
-def _described(segment: Any) -> dict[str, Any]:
-    """A segment without its voxels."""
-    return {
-        "name": segment.GetName(),
-        "color": [round(255 * part) for part in segment.GetColor()],
-        "terminology": segment.GetTerminology(),
-        "tags": {name: tagOf(segment, name) for name in TAG_NAMES if tagOf(segment, name)},
-    }
+def _saved(segment: Any, voxels: ArrayFile) -> SavedSegment:
+    red, green, blue = (round(255 * part) for part in segment.GetColor())
+    return SavedSegment(
+        name=segment.GetName() or "",
+        color=(red, green, blue),
+        terminology=segment.GetTerminology() or "",
+        tags={name: tagOf(segment, name) for name in TAG_NAMES if tagOf(segment, name)},
+        voxels=voxels,
+    )
 
 
 def _state(segmentationNode: Any, volumeNode: Any) -> Any:

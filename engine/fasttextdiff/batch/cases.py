@@ -22,7 +22,6 @@ from fasttextdiff.batch.tree import is_file, is_folder
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.paths import PathText, as_path
-from fasttextdiff.worker.fields import modality_of
 
 __all__ = ["Case", "CaseOptions", "Plan", "Skipped", "find_cases"]
 
@@ -61,7 +60,7 @@ def find_cases(
     source = as_path(source)
     if not is_folder(source) and not is_file(source):
         raise UsageError(f"{source}: no such file or folder")
-    choice = Choice(modality_of({"modality": modality}), pattern_of(series), largest_series)
+    choice = Choice(Modality.named(modality), pattern_of(series), largest_series)
     root = source if is_folder(source) else source.parent
     if source.suffix.lower() in TABLE_ENDINGS and is_file(source):
         plan = _plan_of_table(read_table(source, findings, defaults, choice), root, progress)

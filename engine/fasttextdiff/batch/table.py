@@ -12,12 +12,13 @@ from typing import Any
 from fasttextdiff.batch.plan import CaseOptions
 from fasttextdiff.batch.selection import Choice
 from fasttextdiff.batch.tree import reason_of
+from fasttextdiff.contract.fields import ContractError, from_fields
 from fasttextdiff.errors import UsageError
 from fasttextdiff.findings import distinct
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
-from fasttextdiff.model.info import require_words
+from fasttextdiff.model.info import require_findings, require_words
 from fasttextdiff.paths import as_path
-from fasttextdiff.worker.fields import findings_of, modality_of, numbers, optional, required
 
 TABLE_ENDINGS = (".csv", ".json")
 
@@ -41,16 +42,35 @@ class Request:
     choice: Choice
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What a row may say; see docs/batch.md."""
+
+    path: str
+    findings: tuple[str, ...] | None = None
+    slices: tuple[int, int] | None = None
+    plane: str | None = None
+    samples: int | None = None
+    seed: int | None = None
+    threshold: float | None = None
+    window: tuple[float, float] | None = None
+    modality: str | None = None
+    series: str | None = None
+
+
+_OPTIONS = ("slices", "plane", "samples", "seed", "threshold", "window")
+
+
 def checked_findings(findings: Sequence[str]) -> tuple[str, ...]:
     """Findings as they are understood, each once.
 
     Raises:
         UsageError: there are none, or one holds no words.
     """
-    texts = findings_of({"findings": list(findings)})
-    for text in texts:
+    require_findings(findings)
+    for text in findings:
         require_words(text)
-    return tuple(distinct(texts))
+    return tuple(distinct(findings))
 
 
 def pattern_of(text: str | None) -> re.Pattern[str] | None:
@@ -100,36 +120,19 @@ def _require_known(row: Mapping[str, Any]) -> None:
 def _request(
     where: str, row: Mapping[str, Any], folder: Path, findings: Sequence[str], options: CaseOptions, choice: Choice
 ) -> Request:
-    values = {name: value for name, value in row.items() if value is not None}
-    modality = modality_of(values)
-    series = pattern_of(optional(values, "series", str))
+    try:
+        said = from_fields(_Row, {name: value for name, value in row.items() if value is not None})
+    except ContractError as problem:
+        raise UsageError(str(problem)) from None
+    modality, series = Modality.named(said.modality), pattern_of(said.series)
+    given = {name: getattr(said, name) for name in _OPTIONS if getattr(said, name) is not None}
     return Request(
         where=where,
-        path=folder / as_path(required(values, "path", str)),
-        findings=checked_findings(values.get("findings", findings)),
-        options=replace(options, **_options(values), modality=modality or options.modality),
+        path=folder / as_path(said.path),
+        findings=checked_findings(findings if said.findings is None else said.findings),
+        options=replace(options, **given, modality=modality or options.modality),
         choice=replace(choice, modality=modality or choice.modality, series=series or choice.series),
     )
-
-
-def _options(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a row gives."""
-    given = {
-        "slices": _pair(row, "slices", int),
-        "window": _pair(row, "window", float),
-        "plane": optional(row, "plane", str),
-        "samples": optional(row, "samples", int),
-        "seed": optional(row, "seed", int),
-        "threshold": optional(row, "threshold", float),
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _pair(row: Mapping[str, Any], name: str, kind: type[int] | type[float]) -> tuple[Any, Any] | None:
-    values = numbers(row, name, kind)
-    if values is not None and len(values) != 2:
-        raise UsageError(f"'{name}' takes two numbers, got {len(values)}")
-    return None if values is None else (values[0], values[1])
 
 
 # --- formats ---------------------------------------------------------------------------------------------------------

@@ -46,14 +46,9 @@ def pair(text: str | None, separator: str, kind: Callable[[str], Any], option: s
 
 def read_image(path: Path, modality: str | None, series: str | None, nan_as_air: bool = False) -> Volume:
     """Read an image and say what was assumed about it."""
-    from fasttextdiff.image.volume import Modality
     from fasttextdiff.io.read import read_volume
 
-    if modality is not None and modality not in [m.value for m in Modality]:
-        raise UsageError(f"'{modality}' is not a modality: use {', '.join(m.value for m in Modality)}")
-    volume = read_volume(
-        path, modality=None if modality is None else Modality(modality), series_uid=series, nan_as_air=nan_as_air
-    )
+    volume = read_volume(path, modality=modality, series_uid=series, nan_as_air=nan_as_air)
     for line in volume.source.notes:
         note(line)
     return volume

@@ -11,6 +11,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.errors import UsageError
+
 
 class Modality(str, Enum):
     """The kinds of image that a model can be prepared for; `OTHER` is any that no model was trained on."""
@@ -20,6 +22,20 @@ class Modality(str, Enum):
     XRAY = "xray"
     HISTOLOGY = "histology"
     OTHER = "other"
+
+    @classmethod
+    def named(cls, name: Modality | str | None) -> Modality | None:
+        """A modality by its name, whatever the capital letters; None where the reader is to find out.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        if name is None or isinstance(name, cls):
+            return name
+        try:
+            return cls(name.lower() if isinstance(name, str) else name)
+        except ValueError:
+            raise UsageError(f"{name!r} is not a modality: use {', '.join(kind.value for kind in cls)}") from None
 
 
 @dataclass(frozen=True)

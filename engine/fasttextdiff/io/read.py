@@ -72,23 +72,10 @@ def read_volume(
     path = as_path(path)
     if len(os.fsencode(path.name)) > 255:  # bytes that file systems allow
         raise UsageError(f"{path.name[:40]}...: no file has a name as long as this")
-    if modality is not None:
-        modality = modality_named(modality)
+    modality = Modality.named(modality)
     with quiet():
         decoded = _decode(path, series_uid, None if files is None else [as_path(file) for file in files])
     return volume_from(decoded, modality, nan_as_air=nan_as_air)
-
-
-def modality_named(name: Modality | str) -> Modality:
-    """A modality by its name, whatever the capital letters.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    try:
-        return Modality(name.lower() if isinstance(name, str) and not isinstance(name, Modality) else name)
-    except ValueError:
-        raise UsageError(f"{name!r} is not a modality: use {', '.join(m.value for m in Modality)}") from None
 
 
 @contextmanager

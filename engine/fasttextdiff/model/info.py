@@ -77,6 +77,16 @@ def normalise(finding: str) -> str:
     return " ".join(finding.split())
 
 
+def require_findings(findings: Sequence[str]) -> None:
+    """Refuse an empty list.
+
+    Raises:
+        UsageError: there are no findings.
+    """
+    if not findings:
+        raise UsageError("no finding was given: type what to look for, for example 'left lung'")
+
+
 def require_words(finding: str) -> None:
     """Refuse what no model can read.
 

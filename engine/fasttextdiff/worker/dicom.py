@@ -1,17 +1,19 @@
 """DICOM for 3D Slicer: which files a series consists of, and the scene's segments as a DICOM Segmentation.
 
-Knows the protocol's fields; knows nothing about models, threads and streams.
+Knows the contract's messages; knows nothing about models, threads and streams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from os.path import commonpath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.answers import DicomSegSaved, SeriesFiles
+from fasttextdiff.contract.requests import ListSeries, SaveDicomSeg, SavedSegment
 from fasttextdiff.contract.segments import (
     ALGORITHM_NAME_TAG,
     ALGORITHM_TAG,
@@ -31,30 +33,28 @@ from fasttextdiff.io.write_dicom_seg import DicomSegment, write_segments
 from fasttextdiff.paths import as_path
 from fasttextdiff.segments.tags import segment_names, texts_of_tags
 from fasttextdiff.segments.terminology import code_finding, coded_entry
-from fasttextdiff.worker.fields import mapped_array, matrix_of, numbers, optional, required
+from fasttextdiff.worker.values import mapped_array, matrix_of
 
 _SAME_PLACE_MM = 0.05
 """Slicer keeps positions as text in some of its files."""
 
-Request = Mapping[str, Any]
 
-
-def series_files(request: Request) -> dict[str, Any]:
+def list_series(request: ListSeries) -> SeriesFiles:
     """The files of a series in the order of its slices, as they make up the volume that was segmented.
 
     Raises:
         FastTextDiffError: as `read_volume`.
     """
-    volume = read_volume(required(request, "path", str), series_uid=optional(request, "series", str))
-    files = list(dict.fromkeys(file for file, _ in volume.source.frames))
-    return {"files": files, "instanceUids": list(dict.fromkeys(volume.source.instance_uids))}
+    volume = read_volume(request.path, series_uid=request.series)
+    files = dict.fromkeys(Path(file) for file, _ in volume.source.frames)
+    return SeriesFiles(tuple(files), tuple(dict.fromkeys(volume.source.instance_uids)))
 
 
-def save_dicom_seg(request: Request, progress: Callable[[int, int], bool]) -> dict[str, Any]:
+def save_dicom_seg(request: SaveDicomSeg, progress: Callable[[int, int], bool]) -> DicomSegSaved:
     """Write the segments on the grid of the DICOM images that the volume in Slicer was loaded from.
 
     Args:
-        request: with segments, files and place.
+        request: segments, files and place.
         progress: asked with (done, total) steps; False cancels, and no file is changed.
 
     Raises:
@@ -63,18 +63,18 @@ def save_dicom_seg(request: Request, progress: Callable[[int, int], bool]) -> di
         MissingPackagesError: highdicom is not there.
         FastTextDiffError: the images are gone, or the volume is not on their grid any more.
     """
-    path = as_path(required(request, "output", str))
+    path = as_path(request.output)
     check_segmentation_path(path)
-    segments = _segments(required(request, "segments", list))
-    volume = _source(required(request, "files", list), required(request, "name", str))
+    segments = _segments(request.segments)
+    volume = _source(request.files, request.name)
     check_segmentation_source(volume, path)
     check_not_source([path], volume)
-    _require_same_grid(volume, segments, matrix_of(request))
+    _require_same_grid(volume, segments, matrix_of(request.ijk_to_ras))
     with whole_files(path) as (temporary,):
         _go_on(progress, 1)
         write_segments(volume, segments, temporary)
         _go_on(progress, 2)
-    return {"notes": dicom_seg_notes(volume, path)}
+    return DicomSegSaved(tuple(dicom_seg_notes(volume, path)))
 
 
 def _go_on(progress: Callable[[int, int], bool], done: int) -> None:
@@ -82,8 +82,8 @@ def _go_on(progress: Callable[[int, int], bool], done: int) -> None:
         raise Cancelled("cancelled: no file was changed")
 
 
-def _source(files: Sequence[Any], name: str) -> Volume:
-    paths = [as_path(required({"files": file}, "files", str)) for file in files]
+def _source(files: Sequence[Path], name: str) -> Volume:
+    paths = [as_path(file) for file in files]
     missing = sum(not path.is_file() for path in paths)
     if missing or not paths:
         raise FastTextDiffError(f"{missing} of {len(paths)} DICOM files of '{name}' are gone: import the study again")
@@ -106,26 +106,24 @@ def _require_same_grid(volume: Volume, segments: Sequence[DicomSegment], ijk_to_
         )
 
 
-def _segments(entries: Sequence[Any]) -> list[DicomSegment]:
-    if not entries:
+def _segments(asked: Sequence[SavedSegment]) -> list[DicomSegment]:
+    if not asked:
         raise UsageError("there is no segment to save")
-    asked = [required({"segments": entry}, "segments", dict) for entry in entries]
-    names = segment_names([required(entry, "name", str) for entry in asked])
-    return [_segment(entry, name) for entry, name in zip(asked, names, strict=True)]
+    names = segment_names([segment.name for segment in asked])
+    return [_segment(segment, name) for segment, name in zip(asked, names, strict=True)]
 
 
-def _segment(entry: Request, name: str) -> DicomSegment:
-    tags = {str(tag): str(value) for tag, value in required(entry, "tags", dict).items()}
-    red, green, blue = numbers(entry, "color", int) or (128, 174, 128)
+def _segment(asked: SavedSegment, name: str) -> DicomSegment:
+    tags = asked.tags
     made = texts_of_tags(tags)
     text = unescape_tag(tags.get(FINDING_TAG, "")) or name
     algorithm = tags.get(ALGORITHM_TAG, "")
     return DicomSegment(
         text=text,
         name=name,
-        color=(red, green, blue),
-        codes=coded_entry(optional(entry, "terminology", str) or "") or code_finding(text),
-        frames=np.asarray(mapped_array(entry), bool),
+        color=asked.color,
+        codes=coded_entry(asked.terminology) or code_finding(text),
+        frames=np.asarray(mapped_array(asked.voxels), bool),
         made=made,
         presence=unescape_tag(tags.get(PRESENCE_TAG, "not asked")),
         algorithm=algorithm if algorithm in ALGORITHM_TYPES else AUTOMATIC if made else MANUAL,

@@ -1,60 +1,45 @@
 """What a worker does with a model in memory: load it, take in volumes, segment slices into files.
 
-Knows the protocol's fields; knows nothing about threads and streams.
+Knows the contract's messages; knows nothing about threads and streams.
 """
 
 from __future__ import annotations
 
-import platform
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 
-from fasttextdiff.environment import cpu_name
+from fasttextdiff.contract.answers import ArrayFile, Done, FoundFinding, Opened, Segmented, VolumeOpened
+from fasttextdiff.contract.requests import CloseVolume, ListSeries, Open, OpenVolume, Request, SaveDicomSeg, Segment
+from fasttextdiff.contract.segments import TERMINOLOGY_TAG
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
 from fasttextdiff.findings import distinct
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import decoded_from_memory, volume_from
 from fasttextdiff.model.denoiser import interruptible
-from fasttextdiff.model.devices import choose_device, choose_dtype
-from fasttextdiff.model.info import read_info
+from fasttextdiff.model.devices import choose_device
+from fasttextdiff.model.info import read_info, require_findings
 from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
 from fasttextdiff.result import FindingResult, Provenance
 from fasttextdiff.segmenter import Progress, Segmenter, SliceResults
-from fasttextdiff.segments.tags import segment_tags
-from fasttextdiff.version import __version__
-from fasttextdiff.worker.dicom import save_dicom_seg, series_files
-from fasttextdiff.worker.fields import (
-    findings_of,
-    mapped_array,
-    matrix_of,
-    modality_of,
-    model_folder_of,
-    numbers,
-    optional,
-    required,
-)
-from fasttextdiff.worker.questions import model_fields, segment_fields
+from fasttextdiff.segments.tags import segment_names, segment_tags
+from fasttextdiff.segments.terminology import assign_colors
+from fasttextdiff.worker.dicom import list_series, save_dicom_seg
+from fasttextdiff.worker.values import mapped_array, matrix_of, model_folder_of
 
 VOLUMES_KEPT = 4
 """Volumes known at a time; the one that was not asked about for the longest time is forgotten."""
 TOO_SMALL_GPU = "GPU memory was too small: computed on the CPU"
-
-Request = Mapping[str, Any]
-Answer = dict[str, Any]
 
 
 @dataclass
@@ -74,50 +59,42 @@ class Jobs:
         self._ahead = _Ahead()
         quiet_libraries()
 
-    def do(self, request: Request, progress: Progress) -> Answer:
-        """Carry out one request.
+    def do(self, request: Request, progress: Progress) -> Any:
+        """Carry out one job.
 
         Args:
-            request: with one of the operations below.
+            request: one of the contract's `JOBS`.
             progress: asked after every slice of a segmentation, and before a file is put in its place.
+
+        Returns:
+            The request's answer.
         """
-        if request["op"] == "segment":
-            return self.segment(request, progress)
-        if request["op"] == "saveDicomSeg":
-            return save_dicom_seg(request, progress)
-        return {
-            "open": self.open,
-            "volume": self.volume,
-            "closeVolume": self.close_volume,
-            "seriesFiles": series_files,
-        }[request["op"]](request)
+        work: dict[type, Callable[[Any], Any]] = {
+            Open: self.open,
+            OpenVolume: self.open_volume,
+            CloseVolume: self.close_volume,
+            Segment: lambda asked: self.segment(asked, progress),
+            ListSeries: list_series,
+            SaveDicomSeg: lambda asked: save_dicom_seg(asked, progress),
+        }
+        return work[type(request)](request)
 
     # --- the model ---------------------------------------------------------------------------------------------------
 
-    def open(self, request: Request) -> Answer:
+    def open(self, request: Open) -> Opened:
         """Load a model, move it to a device and warm it up.
 
         Raises:
-            UsageError: no such device or dtype.
+            UsageError: no such device.
             ModelError: the folder is not there or cannot be used.
         """
-        started = time.perf_counter()
-        device, dtype = optional(request, "device", str) or "auto", optional(request, "dtype", str) or "auto"
-        choose_dtype(dtype, choose_device(device))  # before a model is loaded for nothing
-        folder = model_folder_of(request)
+        choose_device(request.device)  # before a model is loaded for nothing
+        folder = model_folder_of(request.model)
         read_info(folder)  # a folder that is obviously broken does not cost the user the model that is in use
         self._forget_model()
         pipeline = FastTextDiffPipeline.from_pretrained(folder)
-        self._segmenter, notes = _on_device(pipeline, device, dtype)
-        return {
-            "device": str(self._segmenter.device),
-            "deviceName": _device_name(self._segmenter.device),
-            "dtype": self._segmenter.dtype_name,
-            "model": {**model_fields(folder, pipeline.info), "weightsSha256": pipeline.info.weights_sha256},
-            "versions": _versions(),
-            "seconds": round(time.perf_counter() - started, 3),
-            "notes": notes,
-        }
+        self._segmenter, notes = _on_device(pipeline, request.device)
+        return Opened(str(self._segmenter.device), tuple(notes))
 
     def _forget_model(self) -> None:
         """Make room before another model comes; descriptions of volumes are of use with their own model only."""
@@ -133,36 +110,34 @@ class Jobs:
 
     # --- volumes -----------------------------------------------------------------------------------------------------
 
-    def volume(self, request: Request) -> Answer:
-        """Take in a volume; its file is mapped, never written to, and let go by "closeVolume".
+    def open_volume(self, request: OpenVolume) -> VolumeOpened:
+        """Take in a volume; its file is mapped, never written to, and let go by :meth:`close_volume`.
 
         Raises:
             FastTextDiffError: there is nothing in it that could be segmented.
         """
-        name = required(request, "volume", str)
-        path = optional(request, "path", str)
         decoded = decoded_from_memory(
-            mapped_array(request),
-            matrix_of(request),
-            name=optional(request, "name", str) or "the volume",
-            path=None if path is None else as_path(path),
-            dicom_modality=optional(request, "dicomModality", str),
+            mapped_array(request.voxels),
+            matrix_of(request.ijk_to_ras),
+            name=request.name or "the volume",
+            path=None if request.path is None else as_path(request.path),
+            dicom_modality=request.dicom_modality,
         )
-        asked = modality_of(request)
-        known = _Known(volume_from(decoded, asked))
+        known = _Known(volume_from(decoded, Modality.named(request.modality)))
         known.image = self._opened().prepare(known.volume)
-        self._volumes[name] = known
-        self._volumes.move_to_end(name)
+        self._volumes[request.volume] = known
+        self._volumes.move_to_end(request.volume)
         self._ahead.forget()
         while len(self._volumes) > VOLUMES_KEPT:
             self._volumes.popitem(last=False)
-        return _volume_fields(known.image, is_guessed=asked is None and decoded.modality is None)
+        volume, window = known.volume, _pair(known.image.window)
+        return VolumeOpened(request.volume, volume.modality.value, volume.is_planar, window, tuple(volume.source.notes))
 
-    def close_volume(self, request: Request) -> Answer:
+    def close_volume(self, request: CloseVolume) -> Done:
         """Forget a volume, so that its file can be removed; one that is not known needs no forgetting."""
-        self._volumes.pop(required(request, "volume", str), None)
+        self._volumes.pop(request.volume, None)
         self._ahead.forget()
-        return {}
+        return Done()
 
     def _described(self, name: str) -> PreparedImage:
         known = self._volumes.get(name)
@@ -175,50 +150,35 @@ class Jobs:
 
     # --- segmentation ------------------------------------------------------------------------------------------------
 
-    def segment(self, request: Request, progress: Progress) -> Answer:
+    def segment(self, request: Segment, progress: Progress) -> Segmented:
         """Segment findings on some slices, and write the arrays as files into the folder given.
 
         Raises:
             UsageError: the request cannot be served.
             Cancelled: `progress` returned False; no file stays.
         """
-        started = time.perf_counter()
-        threshold = optional(request, "threshold", float)
-        check_options(threshold=threshold)
+        check_options(threshold=request.threshold)
         image, findings, folder = self._asked(request)
-        results, notes = self._decoded(image, findings, threshold, progress)
+        results, notes = self._decoded(image, findings, request.threshold, progress)
         self._ahead.shown(image)
         files = _Files(folder)
         try:
-            found = self._finding_fields(results.findings, results.provenance, files)
+            found = tuple(self._found(results.findings, results.provenance, files))
         except BaseException:
             files.remove()
             raise
-        return {
-            "slices": list(results.provenance.slices),
-            "window": _pair(image.window),
-            "seconds": round(time.perf_counter() - started, 3),
-            "findings": found,
-            "notes": notes,
-        }
+        return Segmented(results.provenance.slices, _pair(image.window), found, tuple(notes))
 
-    def _asked(self, request: Request) -> tuple[PreparedImage, list[str], Path]:
+    def _asked(self, request: Segment) -> tuple[PreparedImage, list[str], Path]:
         """What is to be segmented, what to look for, and where the answer goes."""
-        segmenter, described = self._opened(), self._described(required(request, "volume", str))
-        findings = list(distinct(findings_of(request)).values())
+        segmenter, described = self._opened(), self._described(request.volume)
+        require_findings(request.findings)
+        findings = list(distinct(request.findings).values())
         segmenter.check_findings(findings)
-        slices = numbers(request, "slices", int)
-        if slices is not None and len(slices) != 2:
-            raise UsageError(f"'slices' are the first and the one after the last, got {slices}")
-        folder = as_path(required(request, "output", str))
+        folder = as_path(request.output)
         if not folder.is_dir():
             raise UsageError(f"there is no folder {folder} for the result")
-        samples, seed = optional(request, "samples", int), optional(request, "seed", int)
-        image = described.with_request(
-            slices=None if slices is None else (slices[0], slices[1]),
-            samples=1 if samples is None else samples,
-            seed=0 if seed is None else seed,
-        )
+        image = described.with_request(slices=request.slices, samples=request.samples, seed=request.seed)
         return image, findings, folder
 
     def _decoded(
@@ -253,28 +213,28 @@ class Jobs:
             self._segmenter.encode(image)
         return True
 
-    def _finding_fields(self, findings: Sequence[FindingResult], provenance: Provenance, files: _Files) -> list[Answer]:
-        gate = self._opened().pipeline.info.presence_threshold
-        described = segment_fields([found.finding for found in findings])
-        answers = []
-        for n, (found, fields) in enumerate(zip(findings, described, strict=True)):
+    def _found(
+        self, findings: Sequence[FindingResult], provenance: Provenance, files: _Files
+    ) -> Iterator[FoundFinding]:
+        presence_threshold = self._opened().pipeline.info.presence_threshold
+        texts = [found.finding for found in findings]
+        for n, (found, name, color) in enumerate(
+            zip(findings, segment_names(texts), assign_colors(texts), strict=True)
+        ):
             tags = segment_tags(found, provenance)
-            del tags["TerminologyEntry"]  # the user may choose another; it has a field of its own
-            spread = found.disagreement
-            answers.append(
-                {
-                    **fields,
-                    "probability": files.write(f"{n}-probability.raw", found.probability),
-                    "mask": files.write(f"{n}-mask.raw", found.mask.view(np.uint8)),
-                    "disagreement": None if spread is None else files.write(f"{n}-disagreement.raw", spread),
-                    "presence": [None if np.isnan(there) else float(there) for there in found.presence],
-                    "presenceThreshold": gate,
-                    "threshold": provenance.threshold,
-                    "warnings": list(found.warnings),
-                    "tags": tags,
-                }
+            yield FoundFinding(
+                finding=found.finding,
+                name=name,
+                color=color,
+                terminology=tags.pop(TERMINOLOGY_TAG),  # apart from the tags, as the user may choose another
+                tags=tags,
+                probability=files.write(f"{n}-probability.raw", found.probability),
+                mask=files.write(f"{n}-mask.raw", found.mask.view(np.uint8)),
+                presence=tuple(None if np.isnan(there) else float(there) for there in found.presence),
+                presence_threshold=presence_threshold,
+                threshold=provenance.threshold,
+                warnings=tuple(found.warnings),
             )
-        return answers
 
 
 class _Ahead:
@@ -317,12 +277,12 @@ class _Files:
         self._folder = folder
         self._written: list[Path] = []
 
-    def write(self, name: str, array: NDArray[Any]) -> Answer:
+    def write(self, name: str, array: NDArray[Any]) -> ArrayFile:
         """Write an array in C order; returns how to map it."""
         path = self._folder / name
         self._written.append(path)
         array.tofile(path)
-        return {"file": str(path), "dtype": array.dtype.name, "shape": list(array.shape)}
+        return ArrayFile(path, array.dtype.name, array.shape)
 
     def remove(self) -> None:
         """Take back what was written."""
@@ -333,10 +293,10 @@ class _Files:
 # --- devices ---------------------------------------------------------------------------------------------------------
 
 
-def _on_device(pipeline: FastTextDiffPipeline, device: str, dtype: str) -> tuple[Segmenter, list[str]]:
+def _on_device(pipeline: FastTextDiffPipeline, device: str) -> tuple[Segmenter, list[str]]:
     """A warm segmenter, and what the user should know; a GPU that was not asked for by name may fail."""
     try:
-        return _warm(Segmenter(pipeline, device, dtype)), []
+        return _warm(Segmenter(pipeline, device)), []
     except (torch.OutOfMemoryError, DeviceMemoryError):
         if choose_device(device).type == "cpu":
             raise
@@ -357,36 +317,5 @@ def _warm(segmenter: Segmenter) -> Segmenter:
     return segmenter
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "fasttextdiff": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "transformers": transformers.__version__,
-        "numpy": np.__version__,
-    }
-
-
-# --- volumes ---------------------------------------------------------------------------------------------------------
-
-
-def _volume_fields(image: PreparedImage, is_guessed: bool) -> Answer:
-    volume = image.volume
-    return {
-        "modality": volume.modality.value,
-        "modalityGuessed": is_guessed,
-        "planar": volume.is_planar,
-        "color": volume.is_color,
-        "window": _pair(image.window),
-        "notes": list(volume.source.notes),
-        "anatomical": image.display.anatomical,
-    }
-
-
-def _pair(window: tuple[float, float] | None) -> list[float] | None:
-    return None if window is None else [float(value) for value in window]
+def _pair(window: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if window is None else (float(window[0]), float(window[1]))

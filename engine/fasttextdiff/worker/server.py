@@ -1,10 +1,7 @@
 """The engine as a child process of 3D Slicer: JSON lines in and out, arrays in files, one job after the other.
 
-Knows the protocol (version 1), threads and the stream; what the jobs do is in `worker.jobs`. Imports nothing but
+Knows threads and the stream; what is said is in `contract.messages`, what the jobs do in `worker.jobs`. Imports only
 Python's own library until it is asked for something, so that it starts where packages are missing, and can say which.
-
-A request is `{"id": ..., "op": ...}`. Answers carry the id: any number of "progress" events, then exactly one of
-"done", "error" and "cancelled".
 """
 
 from __future__ import annotations
@@ -17,9 +14,14 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fasttextdiff.contract import messages
+from fasttextdiff.contract.answers import Device, Done, Environment, Package
+from fasttextdiff.contract.fields import ContractError
+from fasttextdiff.contract.requests import JOBS, Cancel, CheckEnvironment, Request
 from fasttextdiff.errors import (
     Cancelled,
     DeviceMemoryError,
@@ -34,15 +36,8 @@ from fasttextdiff.model.allocator import keep_freed_memory
 from fasttextdiff.version import __version__
 
 if TYPE_CHECKING:
-    from fasttextdiff.environment import Device, Package
+    from fasttextdiff.environment import Package as FoundPackage
     from fasttextdiff.worker.jobs import Jobs
-
-PROTOCOL = 1
-JOBS = ("open", "volume", "closeVolume", "segment", "seriesFiles", "saveDicomSeg")
-"""Operations that are done in order by the job thread; all others are answered at once."""
-
-Request = dict[str, Any]
-Answer = dict[str, Any]
 
 
 class Channel:
@@ -70,14 +65,14 @@ class Channel:
             msvcrt.setmode(descriptor, os.O_BINARY)  # or every line would end in "\r\n"
         return cls(descriptor)
 
-    def send(self, message: Answer) -> None:
-        """Write one line; without a parent that reads it, the process ends."""
+    def send(self, number: int | None, event: Any) -> None:
+        """Write an event or an answer as one line; without a parent that reads it, the process ends."""
         try:
-            self.write(message)
+            self.write(messages.event_fields(number, event))
         except OSError:
             os._exit(0)
 
-    def write(self, message: Answer) -> None:
+    def write(self, message: dict[str, Any]) -> None:
         """Write one line.
 
         Raises:
@@ -98,19 +93,19 @@ class Worker:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._queue: SimpleQueue[Request] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[int, Request]] = SimpleQueue()
         self._cancelled: dict[int, threading.Event] = {}
         self._jobs: Jobs | None = None
 
     def run(self) -> NoReturn:
-        """Serve until standard input ends or "exit" is asked for."""
-        self._channel.send(_hello())
+        """Serve until standard input ends."""
+        self._channel.send(None, messages.Hello(messages.PROTOCOL, __version__))
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         while True:
             self._look_ahead()
-            request = self._queue.get()
-            self._answer(request, self._do_job)
-            self._cancelled.pop(request["id"])
+            number, request = self._queue.get()
+            self._answer(number, partial(self._do_job, number, request))
+            self._cancelled.pop(number)
 
     def _look_ahead(self) -> None:
         """Work for nobody in particular, until something is asked for; what goes wrong in it concerns nobody."""
@@ -134,60 +129,55 @@ class Worker:
         os._exit(0)
 
     def _take(self, line: bytes) -> None:
+        number = None
         try:
-            request = parse_json(line)
-        except ValueError:
-            request = None
-        if not isinstance(request, dict) or not isinstance(request.get("id"), int):
-            self._channel.send(_error(None, "usage", "a request is one line of JSON with an integer 'id' and an 'op'"))
-        elif request.get("op") == "exit":
-            os._exit(0)
+            content = parse_json(line)
+            number = _number_of(content)
+            if number in self._cancelled:
+                raise ContractError(f"there is a job {number} already")
+            request = messages.request_of(content)
+        except ValueError as error:  # no JSON, or a message that the contract does not have
+            text = str(error) if isinstance(error, ContractError) else _NO_REQUEST
+            self._channel.send(None if number in self._cancelled else number, _error(messages.USAGE, text))
         else:
-            self._dispatch(request)
+            self._dispatch(number, request)
 
-    def _dispatch(self, request: Request) -> None:
-        op, number = request.get("op"), request["id"]
-        if number in self._cancelled:
-            self._channel.send(_error(None, "usage", f"there is a job {number} already"))
-        elif op in JOBS:
+    def _dispatch(self, number: int, request: Request) -> None:
+        if isinstance(request, JOBS):
             self._cancelled[number] = threading.Event()
-            self._queue.put(request)
-        elif op == "environment":
+            self._queue.put((number, request))
+        elif isinstance(request, CheckEnvironment):
             # importing torch takes seconds, in which a cancel must not wait
-            threading.Thread(target=self._answer, args=(request, _environment), name=op, daemon=True).start()
+            threading.Thread(target=self._answer, args=(number, _environment), name=request.op, daemon=True).start()
+        elif isinstance(request, Cancel):
+            self._answer(number, partial(self._cancel, request))
         else:
-            self._answer(request, self._cancel if op == "cancel" else _ask)
+            self._answer(number, partial(_ask, request))
 
-    def _answer(self, request: Request, work: Callable[[Request], Answer]) -> None:
+    def _answer(self, number: int, work: Callable[[], Any]) -> None:
         """Send what came of a request; whatever happens, exactly one line."""
-        number = request["id"]
         try:
-            self._channel.send({"id": number, "event": "done", **work(request)})
+            self._channel.send(number, work())
             return
         except Cancelled:
-            answer = {"id": number, "event": "cancelled"}
+            event: Any = messages.Cancelled()
         except Exception as error:
             if error.__cause__ or not isinstance(error, FastTextDiffError):
                 traceback.print_exc()  # a library's error, or a defect of ours: for the engine's log
-            answer = _error(number, *_kind_and_message(error))
-        self._channel.send(answer)
+            event = _error(*_kind_and_message(error))
+        self._channel.send(number, event)
 
-    def _cancel(self, request: Request) -> Answer:
-        """Ask a job to stop; one that is finished, or was never there, needs no stopping."""
-        target = request.get("target")
-        if not isinstance(target, int):
-            raise UsageError(f"'target' must be the id of a job, got {target!r}")
-        job = self._cancelled.get(target)
+    def _cancel(self, request: Cancel) -> Done:
+        job = self._cancelled.get(request.target)
         if job is not None:
             job.set()
-        return {}
+        return Done()
 
-    def _do_job(self, request: Request) -> Answer:
-        number = request["id"]
+    def _do_job(self, number: int, request: Request) -> Any:
         cancelled = self._cancelled[number]
 
         def progress(done: int, total: int) -> bool:
-            self._channel.send({"id": number, "event": "progress", "done": done, "total": total})
+            self._channel.send(number, messages.Progress(done, total))
             return not cancelled.is_set()
 
         if cancelled.is_set():
@@ -214,54 +204,35 @@ class Worker:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-def _hello() -> Answer:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return {"event": "hello", "protocol": PROTOCOL, "version": __version__, "python": version, "pid": os.getpid()}
+def _number_of(content: object) -> int:
+    number = content.get("id") if isinstance(content, dict) else None
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ContractError(_NO_REQUEST)
+    return number
 
 
-def _ask(request: Request) -> Answer:
+def _ask(request: Request) -> Any:
     from fasttextdiff.worker.questions import QUESTIONS
 
-    op = request.get("op")
-    if not isinstance(op, str) or op not in QUESTIONS:
-        known = ", ".join(("environment", *QUESTIONS, *JOBS, "cancel", "exit"))
-        raise UsageError(f"there is no operation {op!r}: use {known}")
-    return QUESTIONS[op](request)
+    return QUESTIONS[type(request)](request)
 
 
-def _environment(_: Request) -> Answer:
+def _environment() -> Environment:
     from fasttextdiff.environment import HIGHDICOM, check_package, check_packages, find_devices
 
-    packages = check_packages()
-    return {
-        "packages": [_package_fields(package) for package in packages],
-        "missing": [str(package.requirement) for package in packages if package.problem],
-        "dicomSeg": _package_fields(check_package(HIGHDICOM)),
-        "devices": [_device_fields(device) for device in find_devices()],
-    }
+    return Environment(
+        packages=tuple(map(_package, check_packages())),
+        dicom_seg=_package(check_package(HIGHDICOM)),
+        devices=tuple(Device(d.id, d.name, d.memory_total, d.memory_free, d.problem) for d in find_devices()),
+    )
 
 
-def _package_fields(package: Package) -> Answer:
-    return {
-        "name": package.requirement.name,
-        "requirement": str(package.requirement),
-        "installed": package.installed,
-        "problem": package.problem,
-    }
+def _package(package: FoundPackage) -> Package:
+    return Package(package.requirement.name, str(package.requirement), package.problem)
 
 
-def _device_fields(device: Device) -> Answer:
-    return {
-        "id": device.id,
-        "name": device.name,
-        "memoryTotal": device.memory_total,
-        "memoryFree": device.memory_free,
-        "problem": device.problem,
-    }
-
-
-def _error(number: int | None, kind: str, message: str) -> Answer:
-    return {"id": number, "event": "error", "kind": kind, "message": " ".join(message.split())}
+def _error(kind: str, message: str) -> messages.Error:
+    return messages.Error(kind, " ".join(message.split()))
 
 
 def _kind_and_message(error: Exception) -> tuple[str, str]:
@@ -270,21 +241,25 @@ def _kind_and_message(error: Exception) -> tuple[str, str]:
         if isinstance(error, kind_of_error):
             return kind, str(error)
     if isinstance(error, ImportError):
-        return "missing", f"a Python package is damaged or too old ({one_line(error)}): install it again"
+        return messages.MISSING, f"a Python package is damaged or too old ({one_line(error)}): install it again"
     if isinstance(error, MemoryError) or any(words in str(error) for words in _ALLOCATION_FAILED):
-        return "memory", "there is not enough memory: try fewer slices, or close other programs"
+        return messages.MEMORY, "there is not enough memory: try fewer slices, or close other programs"
     if isinstance(error, OSError) and error.filename:
-        return "internal", f"{error.filename} cannot be read or written: {error.strerror}"
-    return "internal", f"internal error, {type(error).__name__}: {one_line(error)}; please report it with the log"
+        return messages.INTERNAL, f"{error.filename} cannot be read or written: {error.strerror}"
+    return (
+        messages.INTERNAL,
+        f"internal error, {type(error).__name__}: {one_line(error)}; please report it with the log",
+    )
 
 
+_NO_REQUEST = "a request is one line of JSON with an integer 'id' and an 'op'"
 # The first that fits; every other error of ours is about the image.
 _KINDS: dict[type[Exception], str] = {
-    UsageError: "usage",
-    ModelError: "model",
-    MissingPackagesError: "missing",
-    DeviceMemoryError: "memory",
-    FastTextDiffError: "image",
+    UsageError: messages.USAGE,
+    ModelError: messages.MODEL,
+    MissingPackagesError: messages.MISSING,
+    DeviceMemoryError: messages.MEMORY,
+    FastTextDiffError: messages.IMAGE,
 }
 # torch raises a plain RuntimeError where the main memory is too small: on Linux and macOS, and on Windows
 _ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")

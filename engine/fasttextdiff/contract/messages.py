@@ -1,0 +1,144 @@
+"""The messages between the Slicer module and the engine's worker: one JSON object a line, arrays in files.
+
+The module writes requests, `{"id": 7, "op": "segment", ...}`. The worker greets with "hello", then answers each request
+under its id: any number of "progress" events, then exactly one of "done", "error" and "cancelled". A line that is no
+request is answered by an "error" whose id is null. The end of the module's stream ends the worker.
+
+Knows how messages travel; knows nothing about streams and processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .fields import ContractError, from_fields, to_fields
+from .requests import REQUESTS, Request
+
+PROTOCOL = 2
+"""Raised whenever a message changes; a worker and a module of different protocols do not work together."""
+
+USAGE, IMAGE, MODEL, MISSING, MEMORY, INTERNAL = "usage", "image", "model", "missing", "memory", "internal"
+ERROR_KINDS = {
+    USAGE: "the request cannot be carried out",
+    IMAGE: "the image cannot be segmented, read or referred to",
+    MODEL: "the model folder cannot be used",
+    MISSING: "Python packages are missing, damaged or too old",
+    MEMORY: "there is too little memory",
+    INTERNAL: "a defect, or the system refused",
+}
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The worker runs; its first line.
+
+    Attributes:
+        protocol: that it speaks.
+        version: of the engine.
+    """
+
+    protocol: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: `done` of `total` slices or steps."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Error:
+    """A request was refused or failed, or a line is no request.
+
+    Attributes:
+        kind: one of `ERROR_KINDS`.
+        message: one line for the user.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The job was stopped; it left nothing behind."""
+
+
+DONE = "done"
+"""The event whose fields are the request's answer."""
+EVENTS: dict[str, type] = {"hello": Hello, "progress": Progress, "error": Error, "cancelled": Cancelled}
+"""All other events by their names."""
+
+
+def require_hello(content: Mapping[str, Any]) -> None:
+    """Check the first line of a worker.
+
+    Raises:
+        ContractError: it is no greeting, or the worker speaks another protocol.
+    """
+    protocol = content.get("protocol") if content.get("event") == "hello" else None
+    if protocol != PROTOCOL:
+        raise ContractError(
+            f"the engine (version {content.get('version', 'unknown')!s:.20}, protocol {protocol!s:.20}) and the module "
+            f"(protocol {PROTOCOL}) are of different versions"
+        )
+
+
+def request_fields(number: int, request: Request) -> dict[str, Any]:
+    """A request as it travels."""
+    return {"id": number, "op": request.op, **to_fields(request)}
+
+
+def request_of(content: Mapping[str, Any]) -> Request:
+    """The request in what :func:`request_fields` gave.
+
+    Raises:
+        ContractError: there is no such operation, or its fields are not as they should be.
+    """
+    op = content.get("op")
+    if not isinstance(op, str) or op not in REQUESTS:
+        raise ContractError(f"there is no operation {op!r:.60}: use {', '.join(REQUESTS)}")
+    try:
+        return from_fields(REQUESTS[op], _without(content, "id", "op"))
+    except ContractError as error:
+        raise ContractError(f"{op}: {error}") from None
+
+
+def event_fields(number: int | None, event: Any) -> dict[str, Any]:
+    """An event, or an answer, as it travels.
+
+    Args:
+        number: of the request; None for what belongs to none.
+        event: an instance of one of `EVENTS`, or of an answer.
+    """
+    name = next((name for name, kind in EVENTS.items() if isinstance(event, kind)), DONE)
+    return {"id": number, "event": name, **to_fields(event)}
+
+
+def event_of(content: Mapping[str, Any], request: Request) -> Any:
+    """The event or answer in what :func:`event_fields` gave.
+
+    Args:
+        content: the line.
+        request: that it belongs to.
+
+    Raises:
+        ContractError: there is no such event, or its fields are not as they should be.
+    """
+    name = content.get("event")
+    kind = request.answer if name == DONE else EVENTS.get(str(name))
+    if kind is None:
+        raise ContractError(f"there is no event {name!r:.60}")
+    try:
+        return from_fields(kind, _without(content, "id", "event"))
+    except ContractError as error:
+        raise ContractError(f"{request.op}, {name}: {error}") from None
+
+
+def _without(content: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name not in names}
