@@ -4,7 +4,7 @@
 
 trains the configuration once a fold, on the other folds' images of DATASET_DIR (training and validation split
 together) and whatever else its mixture names, and scores the fold. The configuration must not start from a model that
-has seen the images. A run that was stopped goes on from its checkpoints.
+has seen the images. A run that was stopped resumes from its checkpoints.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python Testing/benchmarks/frozen_denoiser.py CONFIG.yaml DATASET_DIR... -o FOLDER
 
 trains the configuration twice, with and without the denoiser among its `frozen` parts, and scores both on the
-validation splits. A run that was stopped goes on from its checkpoints. Frozen steps are cheaper; seconds a step are
+validation splits. A run that was stopped resumes from its checkpoints. Frozen steps are cheaper; seconds a step are
 reported beside the scores. Give the configuration a `denoiser:` made by `pretrain-denoiser`: frozen and untrained
 features would prove nothing.
 """

@@ -8,7 +8,7 @@ from fasttextdiff.training.progress import TrainingProgress
 
 
 def train_to_end(run: TrainingConfig) -> int:
-    """Train, or go on from the checkpoint in the run's output folder.
+    """Train, or resume from the checkpoint in the run's output folder.
 
     Returns:
         the steps that were done now; 0 if the model is finished.
@@ -28,5 +28,5 @@ def train_to_end(run: TrainingConfig) -> int:
 
         train(run, note, progress.stopped)
     if progress.stopped():
-        raise SystemExit(f"stopped; the same command goes on from {run.output}")
+        raise SystemExit(f"stopped; rerun the same command to resume from {run.output}")
     return done

@@ -206,7 +206,7 @@ def test_a_batch_ends_with_the_program_that_started_it_and_goes_on_as_if_nothing
     wait_for(process, {"event": "case", "state": "done"})
     shown, errors = process.communicate(timeout=PATIENCE)  # closes its input
     assert process.returncode == 130, errors
-    assert "the same command goes on" in errors
+    assert "rerun the same command to resume" in errors
     end = events(shown.splitlines())[-1]
     assert (end["event"], end["state"]) == ("end", "stopped")
     assert end["left"] > 0
@@ -256,7 +256,7 @@ def test_a_case_that_kills_its_worker_is_found_out_and_the_others_are_done(studi
 def test_a_full_disk_stops_the_batch_and_fails_no_case(studies, tmp_path):
     plan = find_cases(studies, ["left lung"], CaseOptions())
     folder = BatchFolder(tmp_path / "out")
-    with pytest.raises(Exception, match="the same command goes on"):
+    with pytest.raises(Exception, match="rerun the same command to resume"):
         run_batch(plan, folder, RUN, LocalWorkers(folder.path, RUN, 1, serve=full_disk))
     assert not any(folder.failure(case.name) for case in plan.cases)
 

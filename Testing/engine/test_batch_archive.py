@@ -292,7 +292,7 @@ def test_a_full_and_a_read_only_disk_are_told_in_one_line_and_nothing_is_lost(
     assert last.startswith("error: cannot write")
     assert str(disk) in last
     assert "no space left on device" in last
-    assert "the same command goes on" in last
+    assert "rerun the same command to resume" in last
 
     remount("ro")
     process = batch(source, disk / "out", *options)

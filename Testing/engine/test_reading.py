@@ -1,4 +1,4 @@
-"""Every format must put a voxel at the same place in the patient, and every bad file must be told in one line."""
+"""Every format must put a voxel at the same place in the patient, and every bad file must be refused in one line."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ HIGHDICOM = Requirement("highdicom", "0.27", "highdicom")
 
 @dataclass(frozen=True)
 class Package:
-    """A requirement beside what is installed.
+    """A requirement and what is installed.
 
     Attributes:
         requirement: what is needed.
@@ -98,14 +98,14 @@ class Device:
 
 
 def check_packages() -> list[Package]:
-    """Every requirement beside what is installed; torch is tried out too, for a half-installed one looks complete."""
+    """Every requirement and what is installed; torch is tried out too, since a half-installed one looks complete."""
     importlib.invalidate_caches()  # something may have been installed since the process started
     packages = [check_package(requirement) for requirement in REQUIREMENTS]
     return [_tried(package) if package.requirement.name == "torch" else package for package in packages]
 
 
 def require_packages() -> None:
-    """Refuse to go on without what the engine needs.
+    """Refuse to start without what the engine needs.
 
     Raises:
         MissingPackagesError: names every package with a problem, and how to install it.
@@ -118,7 +118,7 @@ def require_packages() -> None:
 
 
 def check_package(requirement: Requirement) -> Package:
-    """One requirement beside what is installed."""
+    """One requirement and what is installed."""
     installed = _installed_version(requirement)
     if installed is None:
         return Package(requirement, None, "not installed")

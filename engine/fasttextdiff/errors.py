@@ -1,8 +1,8 @@
-"""The exceptions that users see, and a library's error told in one line. Knows nothing about where they are shown."""
+"""The exceptions that users see, and a library's error in one line. Knows nothing about where they are shown."""
 
 
 class FastTextDiffError(Exception):
-    """A problem the user can act on, told in one line: what was wrong, where, and what to do.
+    """A problem the user can act on, in one line: what was wrong, where, and what to do.
 
     The command line prints the message alone and exits with :attr:`exit_code`; every other exception is a defect of
     ours.

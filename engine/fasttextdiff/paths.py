@@ -19,7 +19,7 @@ def as_path(path: PathText) -> Path:
 
     Raises:
         UsageError: it is no text, empty, not in UTF-8, holds what no file's name can, or begins with `~` where a
-            folder of this very name lies here.
+            folder of this very name is here.
     """
     try:
         text = os.fspath(path)

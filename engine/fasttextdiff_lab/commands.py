@@ -173,7 +173,7 @@ def benchmark(
     dtype: DtypeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Measure speed and memory, every figure beside what it is compared with."""
+    """Measure speed and memory, each figure with its reference."""
     from fasttextdiff_lab.benchmarks.inputs import chest_phantom
     from fasttextdiff_lab.benchmarks.measuring import as_json
     from fasttextdiff_lab.benchmarks.suites import SUITES, Bench
@@ -203,7 +203,7 @@ def _show_figures(figures: Sequence[Figure], machine: dict[str, Any]) -> None:
         dice = "" if f.dice_to_reference is None else f"{f.dice_to_reference:.4f}"
         rows.append((f.name, f.model, f.device, f"{f.median:.4g} {f.unit}", *compared, dice))
     title = f"{machine['cpu']}, {machine['threads']} threads, GPU: {machine.get('gpu', 'none')}"
-    show_table(title, ("", "model", "device", "median", "beside", "", "ratio", "Dice"), rows)
+    show_table(title, ("", "model", "device", "median", "reference", "", "ratio", "Dice"), rows)
 
 
 def main() -> NoReturn:

@@ -1,6 +1,6 @@
 """Distillation of a pretrained text encoder into a compact one, token by token, with hard negatives.
 
-A sentence's vector is never the target: in it left lies beside right and no beside yes. Knows text and tokens; knows
+A sentence's vector is never the target: in it left is close to right and no to yes. Knows text and tokens; knows
 nothing about images or segmentation.
 """
 
@@ -49,7 +49,7 @@ class TextDistillation:
         batch: texts a step.
         families: prompts a step, each with its paraphrase and hard negatives.
         longest: tokens after which a text is cut; the rest is not read.
-        contrast: weight of the contrastive losses beside the teacher's.
+        contrast: weight of the contrastive losses relative to the teacher's.
         seed: of projections, order and prompts.
     """
 
@@ -66,7 +66,7 @@ class TextDistillation:
 
 
 def distil_text(run: TextDistillation, report: Report, stop: Callable[[], bool] = lambda: False) -> Path:
-    """Train, or go on from the checkpoint in the output folder.
+    """Train, or resume from the checkpoint in the output folder.
 
     Args:
         run: the run.
@@ -204,7 +204,7 @@ class Distillation(nn.Module):
     Args:
         student: trained in place.
         teacher_dim: channels of the teacher.
-        contrast: weight of the contrastive losses beside the teacher's.
+        contrast: weight of the contrastive losses relative to the teacher's.
     """
 
     def __init__(self, student: TextEncoder, teacher_dim: int, contrast: float) -> None:

@@ -106,7 +106,7 @@ def _read_cases(folder: Path) -> dict[str, Case]:
 
 
 def _verifier(name: str, case: Case) -> Callable[[Path, str, Case], list[GoldenCheck]]:
-    """Cases are told apart by what they hold."""
+    """A case's kind follows from what it holds."""
     if "config" in case:
         return _verify_unet
     if "extract_dims" in case:

@@ -1,4 +1,4 @@
-"""Prompts without images, with what they mean, and beside each what is nearly the same words and means something else.
+"""Prompts without images, with what they mean, and for each one with nearly the same words and another meaning.
 
 A prompt whose side was swapped, whose finding was denied or was put in another's place must not look like the prompt
 itself to a text encoder. Knows the wordings of training; knows nothing about images, tokens or networks.

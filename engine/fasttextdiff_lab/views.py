@@ -35,7 +35,7 @@ PHRASES = (
 NAMED = 0.7
 """Share of the prompts that ask for a named structure, the more there are, where an image has lungs or lesions too."""
 ELSEWHERE = 0.08
-"""Share of second prompts, on images of chests and tissue, that ask for what lies elsewhere in the body."""
+"""Share of second prompts, on images of chests and tissue, that ask for a structure elsewhere in the body."""
 ABSENT, DENIED = 0.4, 0.08
 """The same, and denials, on images of the CT and MR atlas. Without a second structure there are more of the same."""
 
@@ -78,7 +78,7 @@ def _mixed(view: Sample, rng: Generator) -> tuple[Prompt, Prompt]:
 
 
 def _second(view: Sample, rng: Generator) -> Prompt:
-    """Another structure of the image, one that lies elsewhere, or a denial."""
+    """Another structure of the image, one from elsewhere, or a negation."""
     if rng.random() < DENIED:
         return _denied(view, rng)
     others = range(1, len(view.findings))
@@ -116,7 +116,7 @@ def _denied(view: Sample, rng: Generator) -> Prompt:
 
 
 def elsewhere(view: Sample, rng: Generator) -> Prompt:
-    """A structure that lies in no part of the body that the image shows."""
+    """A structure of no body part that the image shows."""
     shown = shown_areas(view)
     absent = [name for name, structure in STRUCTURES.items() if not structure.areas & shown]
     if not absent or (rng.random() < 0.1 and not shown & Area.CELLS):

@@ -13,7 +13,7 @@ from fasttextdiff.training.prompts import CONSOLIDATION_WORDS, GROUND_GLASS_WORD
 
 
 class Area(Flag):
-    """Parts of the body; an image shows some of them, a structure lies in some of them."""
+    """Parts of the body; an image shows some of them, a structure is in some of them."""
 
     NONE = 0
     HEAD = auto()
@@ -36,7 +36,7 @@ class Structure:
 
     Attributes:
         words: what a radiologist types for it; the first is the name that is shown.
-        areas: where it lies; an image that shows none of them cannot show it.
+        areas: where it is; an image that shows none of them cannot show it.
     """
 
     words: tuple[str, ...]

@@ -84,7 +84,7 @@ class ClusterWorkers:
             return told
         if future.status == "error":
             return failure(case, future.exception())
-        raise FastTextDiffError("the Dask scheduler is gone; once there is one, the same command goes on")
+        raise FastTextDiffError("the Dask scheduler is gone; start one and rerun the same command to resume")
 
     def _submit(self, case: Case, batch: str) -> Any:
         return self.client.submit(

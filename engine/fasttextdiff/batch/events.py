@@ -150,7 +150,7 @@ class JsonLines(Listener):
                 a case of this run has ended
     end         state "complete" or "stopped", total, done, failed, left, skipped, output, summary_csv, summary_json,
                 use: what results are for; the last line unless there is an
-    error       message, exit_code: nothing was begun, or the run could not go on; the last line
+    error       message, exit_code: nothing was begun, or the run could not continue; the last line
 
     Args:
         send: writes one object as a line; raises OSError when nobody reads any more.

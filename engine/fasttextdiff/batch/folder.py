@@ -26,7 +26,7 @@ RUN, RECORD, LOG = "batch.json", "case.json", "failed.log"
 
 @dataclass(frozen=True)
 class Run:
-    """What all cases of a batch have in common; stored once, and the same in every session that goes on with it.
+    """What all cases of a batch have in common; stored once, and the same in every run that resumes it.
 
     Attributes:
         model: folder or hub id as given; empty for the bundled one.
@@ -63,7 +63,7 @@ class BatchFolder:
             path.mkdir(parents=True, exist_ok=True)
 
     def begin(self, run: Run) -> Run:
-        """Store what the batch is, or go on with what is stored.
+        """Store what the batch is, or resume what is stored.
 
         Returns:
             the stored run: `run` with the time of its first start.
@@ -80,7 +80,7 @@ class BatchFolder:
             if differing:
                 raise UsageError(
                     f"{self.path} holds a batch with another {differing[0]} ({getattr(stored, differing[0])}): choose "
-                    "another output folder, or the same options to go on with it"
+                    "another output folder, or the same options to resume it"
                 )
             return stored
         if any(not child.name.startswith(".") for child in self.path.iterdir()):
@@ -176,7 +176,7 @@ def told_of(folder: Path) -> Iterator[None]:
         reason = (cause.strerror or str(cause)).lower()
         if cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise FastTextDiffError(
-                f"cannot write {folder}: {reason}; make room there, and the same command goes on"
+                f"cannot write {folder}: {reason}; make room there, then rerun the same command to resume"
             ) from error
         raise UsageError(f"cannot write {folder}: {reason}; choose another folder") from error
 

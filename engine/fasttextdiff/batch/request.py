@@ -165,7 +165,7 @@ def perform(
     shard: tuple[int, int] = (1, 1),
     retry_failed: bool = False,
 ) -> Tally:
-    """Run a batch, or go on with it.
+    """Run a batch, or resume it.
 
     Args:
         request: what is asked.
@@ -179,7 +179,7 @@ def perform(
 
     Raises:
         UsageError: the request cannot be carried out, or a run on this folder and shard is on.
-        FastTextDiffError: no case can be written any more, e.g. on a full disk; the same request goes on.
+        FastTextDiffError: no case can be written any more, e.g. on a full disk; repeat the request to resume.
         Cancelled: it was wished to stop before the cases were known.
     """
     from fasttextdiff.batch.folder import BatchFolder, start_time, told_of

@@ -85,7 +85,7 @@ def run_batch(
 
     Raises:
         UsageError: a case was done with other findings or options.
-        FastTextDiffError: no case can be written any more, e.g. on a full disk; the same command goes on.
+        FastTextDiffError: no case can be written any more, e.g. on a full disk; rerun to resume.
     """
     listener = listener or Listener()
     cases = shard_of(plan.cases, shard)
@@ -118,7 +118,7 @@ def _require_hope(outcome: Outcome, tally: Tally) -> None:
     if outcome.hopeless:
         raise FastTextDiffError(
             f"{outcome.message}; {tally.ended} of {tally.total} cases are done or failed: once there is room to write, "
-            "the same command goes on"
+            "rerun the same command to resume"
         )
 
 

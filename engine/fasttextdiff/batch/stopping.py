@@ -1,4 +1,4 @@
-"""A wish to stop, that any thread may utter and everybody can wait for. Knows nothing about what is to be stopped."""
+"""One-shot, thread-safe stop signal. Knows nothing about what is stopped."""
 
 from __future__ import annotations
 

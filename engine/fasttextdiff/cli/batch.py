@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @command(app, no_args_is_help=True)
 def batch(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder tree, job table (.csv, .json), or DICOMDIR.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results; the same one goes on.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for all results; rerun with the same folder to resume.")
+    ],
     finding: Annotated[
         list[str] | None, typer.Option("--finding", "-f", help="What to look for; job tables may say it by row.")
     ] = None,
@@ -69,11 +71,11 @@ def batch(
     ] = False,
     until_eof: Annotated[
         bool,
-        typer.Option("--until-eof", help="Stop early when standard input is closed; exit code 130, the same goes on."),
+        typer.Option("--until-eof", help="Stop early when standard input is closed; exit code 130; rerun to resume."),
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Segment many studies unattended; an interrupted batch goes on with the same command.
+    """Segment many studies unattended; rerun the same command to resume an interrupted batch.
 
     Names of outputs come from series UIDs or hashes; which is which stands in names.local.csv alone.
     Exit code 0: all is done, 1: some cases failed, 2: wrong use, 130: stopped early.
@@ -100,10 +102,10 @@ def batch(
                 return
             tally = perform(request, listener, stop, shard=part, retry_failed=retry_failed)
         except KeyboardInterrupt:
-            raise Cancelled("stopped: what is done is kept, and the same command goes on") from None
+            raise Cancelled("stopped: what is done is kept; rerun the same command to resume") from None
     if tally.ended < tally.total:
         raise Cancelled(
-            f"stopped: {tally.total - tally.ended} of {tally.total} cases are left; the same command goes on"
+            f"stopped: {tally.total - tally.ended} of {tally.total} cases are left; rerun the same command to resume"
         )
     if tally.failed:
         raise FastTextDiffError(f"{tally.failed} of {tally.total} cases failed: see their failed.log; --retry-failed")

@@ -29,7 +29,7 @@ def train(
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a compact model, or go on from the last checkpoint. Ctrl-C saves a checkpoint and stops.
+    """Train a compact model, or resume from the last checkpoint. Ctrl-C saves a checkpoint and stops.
 
     Your own data are looked at first. With several GPUs: accelerate launch -m fasttextdiff train CONFIG.
     """
@@ -56,7 +56,7 @@ def train(
 
         folder = train_model(run, progress.report, progress.stopped, progress.note)
     if progress.stopped():
-        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {folder}")
+        raise Cancelled(f"stopped after step {progress.step}; rerun the same command to resume from {folder}")
     if is_first_process():
         say(f"wrote {folder}")
 
@@ -159,5 +159,5 @@ def pretraining_bar(name: str, steps: int, output: Path) -> Iterator[TrainingPro
         quiet_libraries()
         yield progress
     if progress.stopped() and progress.step < steps:
-        raise Cancelled(f"stopped after step {progress.step}; the same command goes on from {output}")
+        raise Cancelled(f"stopped after step {progress.step}; rerun the same command to resume from {output}")
     say(f"wrote {output}")

@@ -61,7 +61,7 @@ def auroc(scores: Floats, positive: Flags) -> float:
 def near_border(mask: Flags, distance: float = BORDER_PX) -> Flags:
     """Pixels (h, w) within `distance` pixels of a mask's border, on both sides of it; none if the mask has no border.
 
-    A pixel beside the border is half a pixel away from it; the image's own edge is no border.
+    A pixel next to the border is half a pixel away from it; the image's own edge is no border.
     """
     from scipy.ndimage import distance_transform_edt
 

@@ -1,7 +1,7 @@
 """What can be scored without looking at the image: the mean training mask of all images with the same caption.
 
 Knows captions and masks; knows nothing about models. Captions were written from masks and tell where the lesions are,
-so that a model's score means little unless it stands beside this one.
+so a model's score means little without this baseline.
 """
 
 from __future__ import annotations

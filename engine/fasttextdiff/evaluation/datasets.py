@@ -34,7 +34,7 @@ class Target:
     Attributes:
         image: path of the image.
         mask: path of the mask; 0 is background, everything else the finding. A JPEG is cut at half grey, because its
-            compression leaves other values beside every edge.
+            compression leaves other values along every edge.
         text: the finding; sides are the patient's.
         modality: of the image.
     """
@@ -141,7 +141,7 @@ def read_split(folder: PathText, split: str) -> Split:
 
     Args:
         folder: as for :func:`load_targets`.
-        split: see there.
+        split: "train", "val" or "test".
 
     Raises:
         UsageError: there is no such folder or split.
@@ -202,7 +202,7 @@ def _description(folder: Path) -> dict[str, str]:
 
 
 def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]]:
-    """(mask file name, sentence) by row of the Excel table, which lies inside or beside the split's folder."""
+    """(mask file name, sentence) by row of the Excel table, which is in the split's folder or next to it."""
     from openpyxl import load_workbook
 
     for place in (split_folder, split_folder.parent):

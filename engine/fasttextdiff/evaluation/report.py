@@ -1,6 +1,6 @@
 """Makes a report: measures, and writes numbers, page and pictures into a new folder that appears whole or not at all.
 
-Knows the order of the steps and the files' names; what is measured and told is decided elsewhere.
+Knows the order of the steps and the files' names; what is measured and shown is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EXTREMES = 6
 """Worst cases shown, and best."""
 
 Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], object]]]
-"""`progress(what, unit)` gives a function that is told (done, total)."""
+"""`progress(what, unit)` gives a function that is called with (done, total)."""
 
 
 @dataclass(frozen=True)

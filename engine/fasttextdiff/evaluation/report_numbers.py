@@ -1,6 +1,6 @@
 """Turns what was measured into the numbers of a report, each with its 95 % interval: the content of report.json.
 
-Knows which statistics are told; knows nothing about models and about how the page looks.
+Knows which statistics are reported; knows nothing about models and about how the page looks.
 """
 
 from __future__ import annotations

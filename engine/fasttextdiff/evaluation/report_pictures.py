@@ -26,7 +26,7 @@ _CURVE_COLORS = ("#0072b2", "#d55e00")
 
 
 def case_picture(image: NDArray[np.uint8], truth: NDArray[np.bool_], mask: NDArray[np.bool_]) -> Image.Image:
-    """The image alone, and beside it with the outlines of the true mask and, above it, of the model's.
+    """The image alone, and next to it with the outlines of the true mask and, above it, of the model's.
 
     Args:
         image: (h, w) or (h, w, 3).
@@ -46,7 +46,7 @@ def case_picture(image: NDArray[np.uint8], truth: NDArray[np.bool_], mask: NDArr
 
 
 def reliability_svg(curves: Mapping[str, Sequence[Mapping[str, Any]]], across: str, up: str) -> str:
-    """Reliability curves in one diagram, with the diagonal on which they should lie.
+    """Reliability curves in one diagram, with the diagonal of perfect calibration.
 
     Args:
         curves: bins by name, see :meth:`calibration.Reliability.rows`; two at the most.

@@ -122,7 +122,7 @@ def summary(answers: Sequence[Answer]) -> dict[str, float]:
     """Numbers of sides asked for, and what the issue of control is about.
 
     Returns:
-        n_there, dice (mean over sides that are there), wrong_side (share of all their mask's pixels that lie on the
+        n_there, dice (mean over sides that are there), wrong_side (share of all their mask's pixels that are on the
         other side), n_absent, absent_empty (share of absent sides with an empty mask). NaN where n is 0.
     """
     there, absent = [a for a in answers if a.there], [a for a in answers if not a.there]

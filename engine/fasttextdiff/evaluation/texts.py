@@ -84,7 +84,7 @@ def _slip(cells: list[str], position: int, end: int, rng: Generator) -> None:
 
 
 def _beside(letter: str, rng: Generator) -> str:
-    """The letter of a key beside a letter's on the keyboard, capital if the letter is."""
+    """A letter next to the given one on the keyboard, in the same case."""
     row = next(row for row in KEYBOARD if letter.lower() in row)
     place = row.index(letter.lower())
     near = [row[n] for n in (place - 1, place + 1) if 0 <= n < len(row)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fasttextdiff.errors import FastTextDiffError
 
 # What programs add so that no voxel is negative: 1024 (the usual DICOM intercept), 1000, Siemens' extended scale, and
-# the middle of 16 bits. The order matters: 1024 and 1000 are told apart by where the air lies.
+# the middle of 16 bits. The order matters: 1024 and 1000 are distinguished by the value of air.
 _OFFSETS = (0, 1024, 8192, 32768)
 _LOWEST, _HIGHEST = -1100, 3100
 """Air with noise, and dense bone."""
@@ -21,14 +21,14 @@ _SAMPLED = 1_000_000
 
 
 def hounsfield_offset(array: NDArray[Any]) -> int | None:
-    """How far the voxels lie above Hounsfield units, as air (-1000) and soft tissue (near 0) tell.
+    """Offset of the voxels above Hounsfield units, from the peaks of air (-1000) and soft tissue (near 0).
 
     Args:
         array: grey voxels of a CT, any shape.
 
     Returns:
         0 for Hounsfield units, else 1024, 1000, 8192 or 32768; None if the histogram fits none of them. A crop without
-        air is accepted where soft tissue alone is certain. 1024 and 1000 cannot always be told apart.
+        air is accepted where soft tissue alone is certain. 1024 and 1000 cannot always be distinguished.
     """
     sample = _sampled(array)
     fitting = (offset for offset in _OFFSETS if _fits(sample, offset))
@@ -49,7 +49,7 @@ def in_hounsfield(path: str, array: NDArray[Any], *, is_stated: bool) -> tuple[N
         the voxels, and a note for the user if they were not Hounsfield units or nothing but the histogram says so.
 
     Raises:
-        FastTextDiffError: they are none, and what they are cannot be told (a window of 8 bits, 0 to 1, ...).
+        FastTextDiffError: they are none, and what they are is not known (a window of 8 bits, 0 to 1, ...).
     """
     offset = hounsfield_offset(array)
     if offset:
@@ -59,7 +59,7 @@ def in_hounsfield(path: str, array: NDArray[Any], *, is_stated: bool) -> tuple[N
         return array, []
     raise FastTextDiffError(
         f"{path}: the voxels ({_said(array.min())} to {_said(array.max())}) are no Hounsfield units (air -1000, water "
-        f"0), and what they are cannot be told; export the CT again in Hounsfield units, or give another modality"
+        f"0), and what they are is not known; export the CT again in Hounsfield units, or give another modality"
     )
 
 
@@ -107,7 +107,7 @@ def _is_tissue_alone(values: NDArray[np.float64]) -> bool:
 
 
 def _air_is_at_zero(sample: NDArray[np.float64]) -> bool:
-    """Whether the air of an image that holds Hounsfield units and some 1000 lies at 0, not at 24."""
+    """Whether the air of an image that holds Hounsfield units and some 1000 is at 0, not at 24."""
     air = sample[(sample >= 0) & (sample <= 150)]
     return air.size > 0 and bool(np.median(air) < 12) and _share(air, 12, 36) < 0.1
 

@@ -12,7 +12,7 @@ from fasttextdiff.image.hounsfield import hounsfield_offset, in_hounsfield
 from fasttextdiff.image.volume import Modality
 
 _RARELY_STORED = 8192
-"""No other kind of image than a CT lies this far above Hounsfield units and looks like them."""
+"""No other kind of image than a CT is this far above Hounsfield units and looks like them."""
 
 
 def settle_modality(

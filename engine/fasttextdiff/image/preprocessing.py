@@ -227,7 +227,7 @@ def body_tile(volume: Volume, display: DisplayPlane) -> Tile:
 
 
 def body_box(stack: NDArray[np.generic]) -> Tile:
-    """The bounding box of the body over all slices of a CT; the whole slice if no body can be told.
+    """The bounding box of the body over all slices of a CT; the whole slice if no body is found.
 
     Args:
         stack: (slices, rows, columns) in Hounsfield units; some of the slices are looked at, in the order given.
@@ -236,7 +236,7 @@ def body_box(stack: NDArray[np.generic]) -> Tile:
 
     rows, columns = stack.shape[1:]
     whole = Tile(0, 0, rows, columns)
-    every = max(1, len(stack) // 16)  # a few slices are enough to see where the body lies
+    every = max(1, len(stack) // 16)  # a few slices are enough to see where the body is
     solid = ndimage.binary_opening(stack[::every].max(axis=0) > BODY_ABOVE, iterations=3)
     parts, count = ndimage.label(solid)
     if count == 0:

@@ -1,4 +1,4 @@
-"""What a volume is: voxels, where they lie in the patient, and where they came from.
+"""A volume: voxels, their position in the patient, and their source.
 
 Knows nothing about files, models or display.
 """
@@ -77,7 +77,7 @@ class Volume:
         source: provenance.
         padding: voxels (k, j, i) that are none of the patient's, as DICOM's Pixel Padding Value says: part of no window
             and of no finding; None if there are none.
-        slice_axis: the array axis (0 = k, 1 = j, 2 = i) that the slices of the acquisition lie along.
+        slice_axis: the array axis (0 = k, 1 = j, 2 = i) across the slices of the acquisition.
         patient_orientation: of planar images, where columns (i) and rows (j) run to: two of "L", "R", "F", "H", "P" and
             "A" (Patient Orientation, PS3.3 C.7.6.1.1.1); None to take the image as displayed.
 

@@ -1,4 +1,4 @@
-"""How freed memory is treated: it is kept for the next result, where the C library can be told so.
+"""Keeps freed memory for the next result, where the C library allows it.
 
 Needs nothing but Python itself; knows nothing about tensors.
 """
@@ -24,7 +24,7 @@ def keep_freed_memory() -> bool:
     process.
 
     Returns:
-        whether there was a glibc to be told.
+        whether the C library is glibc, and was set.
     """
     if os.name != "posix":
         return False

@@ -30,7 +30,7 @@ PUBLISHED_SIZE = 256
 EIGHT_BITS = (127.5, 255.0)
 CT_LUNG_WINDOW = (-600.0, 1500.0)
 """(level, width). Published images are 8-bit pictures divided by 255, the CT slices among them already windowed for the
-lung; which window is not told, so that voxels in Hounsfield units get the usual one.
+lung; which window is not documented, so that voxels in Hounsfield units get the usual one.
 """
 
 

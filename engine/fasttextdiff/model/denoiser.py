@@ -95,7 +95,7 @@ class FeatureDenoiser(nn.Module):
         return self._by_image(features)
 
     def denoise(self, image: Tensor, noise: Tensor) -> tuple[list[Tensor], Tensor]:
-        """:meth:`forward` with the network's own output beside the features, for training.
+        """:meth:`forward` with the network's own output in addition to the features, for training.
 
         Returns:
             features as :meth:`forward`; the network's output (B * T, out, H, W), timesteps of an image next to each
@@ -148,7 +148,7 @@ def _decode(
 ) -> tuple[Tensor, list[Tensor]]:
     """Run the up-blocks, keep the wanted blocks' outputs, stop after `last`.
 
-    `UNet2DModel.forward` cannot stop inside an up-block, nor show what lies between its residual blocks; hence this
+    `UNet2DModel.forward` cannot stop inside an up-block, nor return the maps between its residual blocks; hence this
     loop.
     """
     features: list[Tensor] = []
@@ -173,7 +173,7 @@ def _decode(
 
 @contextmanager
 def interruptible(network: nn.Module, go_on: Callable[[], bool]) -> Iterator[None]:
-    """Within this context a pass of the network ends before its next convolution once it is told to.
+    """Within this context a pass of the network stops before its next convolution as soon as the callback says so.
 
     Args:
         network: whose passes.

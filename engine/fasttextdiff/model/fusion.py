@@ -173,7 +173,7 @@ class FusionHead(ModelMixin, ConfigMixin):
 
     The published head is `FusionHead(feature_channels=(1536, 1536, 768, 768))` (MoNuSeg) or `(3072, 1536, 1536, 768)`
     (QaTa): 9,683,234 and 10,862,882 parameters. The compact one is narrower, and adds what the published one lacks: a
-    positional code, so that "left" can be learned, and a presence output, so that absent findings can be told.
+    positional code, so that "left" can be learned, and a presence output, so that absent findings can be recognised.
 
     Args:
         feature_channels: channels of each scale, coarsest first.

@@ -200,7 +200,7 @@ def _download(hub_id: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.md"]))
     except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise UsageError(f"there is no folder {hub_id}, and no such model could be had from the hub") from error
+        raise UsageError(f"there is no folder {hub_id}, and no such model was found on the Hugging Face Hub") from error
 
 
 def _plan(values: Mapping[str, Any]) -> FeaturePlan:

@@ -316,7 +316,7 @@ def _split_qkv(tensor: Tensor, heads: int) -> list[Tensor]:
 
 
 def infer_plan(state: Mapping[str, Any], unet: UNet2DModel, origin: str) -> tuple[str, FeaturePlan]:
-    """Which published plan a head's state dict was trained for, told by the channels that its `down1` takes.
+    """Which published plan a head's state dict was trained for, by the input channels of its `down1`.
 
     Returns:
         the plan's name and the plan.

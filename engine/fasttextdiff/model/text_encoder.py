@@ -74,7 +74,7 @@ class TextEncoder(nn.Module):
         Args:
             name_or_folder: e.g. `thomas-sounack/BioClinical-ModernBERT-base`, or a folder with config.json and
                 model.safetensors.
-            tokenizer: where the tokenizer lies, if elsewhere.
+            tokenizer: folder of the tokenizer, if it is another one.
             max_tokens: see the class.
             dtype: of the loaded weights.
 
@@ -161,7 +161,7 @@ class TextEncoder(nn.Module):
 
 
 def _load_model(name_or_folder: str) -> Any:
-    """Load strictly: transformers would fill a missing tensor with random numbers and go on."""
+    """Load strictly: transformers would fill a missing tensor with random numbers without an error."""
     from transformers import AutoModel
 
     # no dtype here: its argument is called "torch_dtype" before transformers 4.56 and "dtype" from 5 on

@@ -43,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in a file beside the page, or as a `data:` URL, and what it shows; as wide as the page if wished."""
+    """A picture in a file next to the page, or as a `data:` URL, and what it shows; full width is optional."""
 
     file: str
     caption: str
@@ -78,7 +78,7 @@ def _marked(text: str) -> str:
 
 
 def to_html(blocks: Sequence[Block]) -> str:
-    """The page as HTML that needs nothing but the pictures beside it."""
+    """The page as HTML that needs only its picture files."""
     title = next((block.text for block in blocks if isinstance(block, Heading)), "")
     body = "\n".join(_html(block) for block in blocks)
     return (

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SOFTWARE = "FastTextDiff"
-"""PNG's `Software` text of every picture written here, by which it is told from an image."""
+"""PNG's `Software` text of every picture written here, so that it is not taken for an image to be segmented."""
 
 _COLUMNS = 6
 _MARGIN, _GAP = 28, 8

@@ -75,7 +75,7 @@ def overlay_mask(tile: Image.Image, mask: NDArray[np.bool_], color: Rgb) -> Imag
 
 
 def draw_outline(tile: Image.Image, mask: NDArray[np.bool_], color: Rgb) -> Image.Image:
-    """The tile with a mask's (row, column) outline alone, which leaves what lies inside to be seen."""
+    """The tile with a mask's (row, column) outline alone, so that the inside stays visible."""
     from PIL import Image
 
     pixels = np.array(tile)

@@ -140,7 +140,7 @@ def check_datasets(datasets: Mapping[str, Path], progress: Progress | None = Non
 
     Args:
         datasets: names to folders in LViT's layout, folders with `train/targets.csv`, or tables of volumes.
-        progress: told of images done and all images of the dataset at hand.
+        progress: called with (images done, all images) of the current dataset.
     """
     return [check_dataset(name, path, progress) for name, path in datasets.items()]
 

@@ -48,7 +48,7 @@ def load_groups(config: TrainingConfig, note: Callable[[str], None]) -> Training
 
     Args:
         config: the run.
-        note: told of everything that cannot be used and is left out.
+        note: called with a line for everything that cannot be used and is left out.
 
     Raises:
         UsageError: a dataset has the name of a research group.

@@ -49,7 +49,7 @@ def train(
     load: Callable[[TrainingConfig, Note], TrainingData] = load_groups,
     make_view: ViewMaker = standard_view,
 ) -> Path:
-    """Train, or go on from the checkpoint in the output folder.
+    """Train, or resume from the checkpoint in the output folder.
 
     Under `accelerate launch` or `torchrun` every process calls it; they share each batch and end with the same weights.
 
@@ -58,7 +58,7 @@ def train(
         report: called after every step, by the first process, with the number of steps done, the step's losses and
             learning rates.
         stop: asked after every step; True of any process saves a checkpoint and ends the run early.
-        note: told in one line of every file that cannot be used and is skipped.
+        note: called with a line for every file that cannot be used and is skipped.
         load: gathers the groups of training images that the mixture names.
         make_view: augments an image and asks for what is in it.
 
@@ -113,7 +113,7 @@ def _loader(
 
 
 def _loaded(batches: StepBatches, steps: range) -> DataLoader[Batch]:
-    """Batches of some steps, drawn beside the work on those before them."""
+    """Batches of some steps, prepared in the background during the steps before them."""
     return DataLoader(
         batches, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=4, worker_init_fn=_one_thread
     )
@@ -149,7 +149,7 @@ class _Run:
         self.choices = {"seed": config.seed, "labels": config.labels}
 
     def restore(self) -> int:
-        """Go on from the checkpoint, if there is one; returns the steps done."""
+        """Resume from the checkpoint, if there is one; returns the steps done."""
         peaks = [group["peak"] for group in self.optimizer.param_groups]
         path = self.config.output / CHECKPOINT
         first = load_checkpoint(path, *self._parts().items(), choices=self.choices)
@@ -207,7 +207,7 @@ class _Run:
         return list(gather_object(list(values)))
 
     def any_process(self, flag: bool) -> bool:
-        """Whether the flag is set on any process: they stop together, or those that go on would wait for ever."""
+        """Whether the flag is set on any process: they stop together, or the others would wait for ever."""
         if self.accelerator.num_processes == 1:
             return flag
         flags = torch.tensor([float(flag)], device=self.accelerator.device)
@@ -321,7 +321,7 @@ def image_features(pipeline: FastTextDiffPipeline, images: Tensor, noise: Tensor
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Warm-up, plateau and linear cool-down: with a plateau a run can be shortened or prolonged while it goes on."""
+    """Warm-up, plateau and linear cool-down: with a plateau a run can be shortened or extended while it runs."""
     remaining = (config.total_steps - step) / max(1.0, config.cooldown * config.total_steps)
     return min(1.0, (step + 1) / max(1, config.warmup), max(FINAL_SHARE, remaining))
 

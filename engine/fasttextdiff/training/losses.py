@@ -16,7 +16,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Binary cross-entropy plus Dice on probabilities (paper section 3.4), mean of the pairs.
 
     The published code takes Dice of raw logits, which is a slip. Where nothing is to be found Dice says nothing;
-    m / (m + 1 % of the image) of the mask's area m stands in its place, which weighs a whole missed or invented finding
+    m / (m + 1 % of the image) of the mask's area m replaces it, which weighs a whole missed or invented finding
     alike. Cross-entropy alone leaves a small false mask nearly for free.
 
     Args:

@@ -23,10 +23,10 @@ SPECK = 0.0005
 
 
 def with_negatives(samples: Mapping[str, Sequence[Sample]], seed: int) -> dict[str, Sequence[Sample]]:
-    """The groups of `load_samples`, with "one_sided", "symmetric", "lungless" and "abdomen" beside them.
+    """The groups of `load_samples`, with "one_sided", "symmetric", "lungless" and "abdomen" added.
 
     "one_sided" are those of "qata" with lesions on one side only: asked for the other side, they answer with nothing.
-    "abdomen" is made of the lung bases beside a liver, of which there are few: each is filled in several ways.
+    "abdomen" is made of the lung bases next to a liver, of which there are few: each is filled in several ways.
     """
     rng = np.random.default_rng(seed)
     one_sided = [sample for sample in samples.get("qata", ()) if is_one_sided(sample)]

@@ -156,7 +156,7 @@ class VolumeRow:
         """The values (k, j, i) of the mask's file, on the grid of its image.
 
         Raises:
-            FastTextDiffError: it cannot be read, or lies on another grid.
+            FastTextDiffError: it cannot be read, or is on another grid.
         """
         mask = read_volume(self.mask, modality=Modality.OTHER)
         tolerance = OFF_GRID * min(volume.spacing)
@@ -226,7 +226,7 @@ def load_dataset(path: Path, prepared: Path, note: Note) -> list[OwnItem]:
     Args:
         path: a folder of pictures, or a table of volumes.
         prepared: folder for the slices of volumes; made once, and used again.
-        note: told of every volume that cannot be read; it is left out.
+        note: called with a line for every volume that cannot be read and is left out.
 
     Raises:
         FastTextDiffError: nothing in it can be used.

@@ -1,6 +1,6 @@
 """Prompts for one's own data: the texts as they were written, each with its own mask, and nothing that was made up.
 
-Knows wording; knows nothing about files, augmentation or networks. What an image of one's own shows beside what its
+Knows wording; knows nothing about files, augmentation or networks. What a user's own image shows besides what its
 rows say is not known, so no other wording and no other side is asked for. Only words for what this kind of image can
 never show are answered with nothing.
 """

@@ -67,13 +67,13 @@ def pretrain_denoiser(
     stop: Callable[[], bool] = lambda: False,
     note: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Train, or go on from the checkpoint in the output folder.
+    """Train, or resume from the checkpoint in the output folder.
 
     Args:
         run: the run.
         report: called after every step with the number of steps done and the loss.
         stop: asked after every step; True saves a checkpoint and ends early.
-        note: told in one line of every file that is skipped, and of their number.
+        note: called with a line for every file that is skipped, and with their number.
 
     Returns:
         the output folder; its `unet` and `scheduler` are written when the run is complete.

@@ -58,7 +58,7 @@ class TextPretraining:
 
 
 def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool] = lambda: False) -> Path:
-    """Train, or go on from the checkpoint in the output folder.
+    """Train, or resume from the checkpoint in the output folder.
 
     Args:
         run: the run.
@@ -160,7 +160,7 @@ def split_texts(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def cut_texts(texts: Sequence[str], tokenizer: Any, longest: int) -> list[list[int]]:
-    """Token ids of every text; what is longer than `longest` tokens goes on in another one."""
+    """Token ids of every text; what is longer than `longest` tokens is split."""
     inner = longest - 2
     pieces = []
     for ids in tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]:

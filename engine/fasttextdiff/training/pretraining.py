@@ -1,4 +1,4 @@
-"""One optimisation run of a part of a model: resumable, seeded, stopped by a wish, the same for every kind of loss.
+"""One optimisation run of a part of a model: resumable, seeded, stoppable, the same for every kind of loss.
 
 Knows optimisation and checkpoints; batches and losses are made elsewhere.
 """
@@ -51,7 +51,7 @@ class Schedule:
 
 
 class Pretraining:
-    """A model, its optimiser and where they stand; goes on from the checkpoint in the output folder if there is one.
+    """A model, its optimiser and their state; resumes from the checkpoint in the output folder if there is one.
 
     Args:
         model: takes the tensors of a batch by name and gives its losses by name; "loss" is minimised, the others are

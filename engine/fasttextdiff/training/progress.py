@@ -1,4 +1,4 @@
-"""A progress bar with losses for a training run, a log file, curves for TensorBoard, and Ctrl-C as a wish to stop.
+"""A progress bar with losses for a training run, a log file, curves for TensorBoard, and Ctrl-C as a request to stop.
 
 Knows nothing about what is trained.
 """
@@ -50,7 +50,7 @@ class TrainingProgress:
 
     SIGTERM counts as Ctrl-C: cluster schedulers send it before they take a machine away. A line of JSON is added to
     `log.jsonl` in the output folder every 20 steps, with running means; every step's own numbers go to `tensorboard/`
-    beside it.
+    next to it.
 
     Args:
         name: shown before the bar.

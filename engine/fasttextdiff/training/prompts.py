@@ -62,7 +62,7 @@ COMPOSED = 0.5
 """Share of these among the prompts for a finding on a side."""
 RETOLD_LUNG = ("{zone} {side} lung", "{zone} part of the {side} lung", "{side} lung ({zone})", "{side} {zone} lung")
 RETOLD = 0.4
-"""Share of LViT's sentences that are told in another order, or without their count."""
+"""Share of LViT's sentences that are given in another order, or without their count."""
 SICK_SIDE = (
     "affected part of the {side} lung", "diseased part of the {side} lung", "what is wrong in the {side} lung?",
     "is the {side} lung affected?", "inflamed parts of the patient's {side} lung", "abnormal {side} lung",
@@ -80,7 +80,7 @@ DENSITIES = (
 )  # fmt: skip
 SPREADS = ("evenly", "sparsely", "irregularly", "unevenly", "densely", "uniformly")
 PARTS = ("left", "right", "upper", "lower", "middle", "upper left", "upper right", "lower left", "lower right")
-"""What sentences tell of a tile: where nuclei are dense, never which of them are meant. All are, whatever is told.
+"""Sentences on a tile say where nuclei are dense, never which nuclei are meant: always all of them.
 
 A tile is shown in crops and turned, which makes its own sentence untrue; and 24 sentences are so few that a model takes
 "sparsely" for a reason to find less. So any of them goes with any tile.

@@ -250,7 +250,7 @@ def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
 
 
 def _liver_ct(folder: Path) -> Iterator[Sample]:
-    """Three slices of one patient at the level of the liver: clear lung bases, and what lies beside them."""
+    """Three slices of one patient at the level of the liver: clear lung bases and what is next to them."""
     for path in sorted(folder.glob("0*.dcm")):
         voxels = read_volume(path).array
         inside = voxels[(0, *body_box(voxels).slices)]
@@ -270,7 +270,7 @@ def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[
         lesions: (h, w), known lesions, which belong to the lungs although they are bright.
 
     Returns:
-        left lung, right lung and the patient's left half plane; empty if two lungs could not be told.
+        left lung, right lung and the patient's left half plane; empty if the two lungs could not be separated.
     """
     smooth = ndimage.gaussian_filter(image.astype(np.float32), 1.0)
     parts, count = ndimage.label((smooth < otsu_threshold(smooth)) | lesions)

@@ -21,7 +21,7 @@ SPECIAL_TOKENS = {
 }
 
 WANTED = "vocabulary.txt"
-"""Beside a learned tokenizer: the vocabulary that was asked for."""
+"""File next to a learned tokenizer: the vocabulary size that was asked for."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:

@@ -1,1 +1,1 @@
-"""Speed and memory of a model, every figure beside the reference it is compared with, measured in the same process."""
+"""Speed and memory of a model, each figure with its reference, measured in the same process."""

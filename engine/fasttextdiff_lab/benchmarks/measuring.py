@@ -1,4 +1,4 @@
-"""Times work beside its reference and says on which machine. Knows nothing about models."""
+"""Times work and its reference in turn, and names the machine. Knows nothing about models."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def compared(fast: Segmenter, plain: Segmenter, image: PreparedImage) -> dict[st
     """How far the fast answers are from the plain ones: relative L2 of the log-odds; of trained weights masks, too.
 
     Masks are taken from the probabilities, before any is emptied because its presence is low: two computations that
-    differ in the last digit may lie on both sides of that threshold. How far presences differ is told beside it. There
+    differ in the last digit may fall on both sides of that threshold. Presences are compared too. There
     is no Dice where neither has a mask.
     """
     answers = [segmenter.decode_slices(image, COMPARED).findings for segmenter in (fast, plain)]
