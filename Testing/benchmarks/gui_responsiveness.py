@@ -68,12 +68,12 @@ def throughModule(finding):
     _python, widget = host.loadModule(str(ROOT / "FastTextDiffSegment" / "FastTextDiffSegment.py"))
     host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=120)
     volume = host.slicer.util.loadVolume(str(VOLUME))
-    widget._parameters.inputVolume = volume
-    widget._parameters.livePreview = False
+    widget.ui.inputSelector.setCurrentNode(volume)
+    widget.ui.livePreviewCheckBox.checked = False
     widget.setupPanel.acceptLicence()
     widget.ui.findingsTextEdit.setPlainText(finding)
-    host.runEventLoop(until=lambda: "modality" in widget._known, timeout=60)
-    pulse, writes, write = Pulse(host.qt), [], widget.results.write
+    host.runEventLoop(until=lambda: widget.image.known.modality, timeout=60)
+    pulse, writes, write = Pulse(host.qt), [], widget.results.control.write
 
     def timedWrite(*arguments):
         pulse.stop()
@@ -82,10 +82,10 @@ def throughModule(finding):
         writes.append(time.perf_counter() - start)
         return told
 
-    widget.results.write = timedWrite
+    widget.results.control.write = timedWrite
     start = time.perf_counter()
     pulse.start()
-    widget.onSegmentVolume()
+    widget.ui.segmentVolumeButton.click()
     host.runEventLoop(until=lambda: bool(writes), timeout=1200)
     seconds = time.perf_counter() - start
     result = max(pulse.gaps), writes[0], seconds, len(pulse.gaps)
@@ -102,8 +102,8 @@ def _handOver(host, widget, pulse):
     volume = host.slicer.util.addVolumeFromArray(voxels, np.diag([0.7, 0.7, 1, 1]), "large")
     start = time.perf_counter()
     pulse.start()
-    widget._parameters.inputVolume = volume
-    host.runEventLoop(until=lambda: "modality" in widget._known, timeout=120)
+    widget.ui.inputSelector.setCurrentNode(volume)
+    host.runEventLoop(until=lambda: widget.image.known.modality, timeout=120)
     pulse.stop()
     return max(pulse.gaps), time.perf_counter() - start
 

@@ -1,5 +1,6 @@
 """What a user of the module has: samples, the panel's buttons and boxes, answers to its questions."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -8,6 +9,25 @@ SAMPLES = ROOT / "Resources" / "samples"
 CHEST_CT = SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz"
 ENGINE_START = 400
 """Seconds; a loaded machine needs long to import torch."""
+
+
+def engineProcesses(*words):
+    """Ids of the engine's processes that this process has started and that run; `words` are in their command lines."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = status.read_text().rpartition(")")[2].split()[1]
+            command = (status.parent / "cmdline").read_text().split("\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(parent) == os.getpid() and {"fasttextdiff", *words} <= set(command):
+            found.append(int(status.parent.name))
+    return found
+
+
+def hasEnded(process):
+    """Whether a child has ended with all its threads; other than in /proc, it is not dead before."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 class Answers:
@@ -34,13 +54,42 @@ class Panel:
     def __init__(self, host, widget):
         self.host, self.widget, self.ui = host, widget, widget.ui
         self.slicer, self.qt = host.slicer, host.qt
-        self.answers = widget.dialogs = Answers()
+        self.answers = widget.context.dialogs = Answers()
 
     def open(self, volume):
         self.slicer.util.setSliceViewerLayers(background=volume, fit=True)
-        self.widget._parameters.inputVolume = volume
-        self.waitFor(lambda: "modality" in self.widget._known)
+        self.choose(volume)
+        self.waitFor(lambda: self.kind)
         return volume
+
+    def choose(self, volume):
+        self.ui.inputSelector.setCurrentNode(volume)
+
+    @property
+    def kind(self):
+        """What the engine takes the image for, as the panel says it; empty while it has not said so."""
+        return self.ui.modalityComboBox.itemText(0).partition(": ")[2]
+
+    @property
+    def view(self):
+        """The slice view whose slice is segmented."""
+        return self.ui.viewSelector.currentNode()
+
+    @property
+    def shownIndex(self):
+        """The slice in this view, from 0, as the panel says it."""
+        return int(self.ui.sliceLabel.text.partition(" of ")[0].split()[-1]) - 1
+
+    @property
+    def lines(self):
+        """The lines of the text box."""
+        return self.ui.findingsTextEdit.toPlainText().split("\n")
+
+    @property
+    def preview(self):
+        """The segmentation that is only a preview, so neither listed nor saved; None if there is none."""
+        nodes = self.slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        return next((node for node in nodes if node.GetHideFromEditors() and not node.GetSaveWithScene()), None)
 
     def type(self, text):
         self.ui.findingsTextEdit.setFocus()
@@ -63,18 +112,24 @@ class Panel:
     def finishRun(self):
         self.waitFor(lambda: not self.widget.run.isRunning)
 
+    def waitForPreview(self):
+        self.waitFor(lambda: self.ui.keepButton.visible)
+
+    def finishJobs(self):
+        """Wait until nothing is asked of the engine."""
+        self.waitFor(lambda: not self.widget.logic.runner.timer.active)
+
     @property
     def message(self):
         return self.ui.messageLabel.text
 
     @property
     def segmentation(self):
-        return self.widget._parameters.outputSegmentation
+        return self.ui.outputSelector.currentNode()
 
     @property
     def names(self):
-        segments = self.segmentation.GetSegmentation()
-        return [segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())]
+        return segmentNames(self.segmentation)
 
     def mask(self, name, volume):
         segments = self.segmentation.GetSegmentation()
@@ -86,6 +141,12 @@ class Panel:
 
         segments = self.segmentation.GetSegmentation()
         return tagOf(segments.GetSegment(segments.GetSegmentIdBySegmentName(name)), tag)
+
+
+def segmentNames(node):
+    """Names of a segmentation node's segments, in order."""
+    segments = node.GetSegmentation()
+    return [segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())]
 
 
 def loadedAsByTheDicomModule(slicer, files):

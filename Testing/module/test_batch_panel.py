@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from dicom_readers import with_uids
-from module_panel import CHEST_CT, ROOT, SAMPLES
+from module_panel import CHEST_CT, ROOT, SAMPLES, engineProcesses
 
 FINDINGS = "left lung\nright lung"
 LOOSE = ("timings-", "summary.", ".lock-", "failed.log", ".local.")
@@ -94,7 +94,12 @@ class Batch:
         self.panel.waitFor(condition)
 
     def finish(self):
-        self.waitFor(lambda: not self.section.run.isRunning and self.section._looking is None)
+        self.waitFor(lambda: not self.ui.batchStopButton.enabled)
+        self.panel.finishJobs()  # the look at the folder
+
+    def processes(self):
+        """Ids of the processes of this section."""
+        return engineProcesses("batch", "--until-eof")
 
     def select(self, image):
         names = [name for name, _ in self.rows]
@@ -119,9 +124,8 @@ def test_a_folder_that_another_process_works_on_is_shown_and_left_alone(batch, r
     process, folder = reference
     batch.waitFor(lambda: (folder / "request.local.json").exists())
     batch.choose("", folder)
-    batch.waitFor(lambda: batch.section._isInUse and len(batch.rows) == 6)
+    batch.waitFor(lambda: "Another process" in batch.line and len(batch.rows) == 6)
     assert not batch.ui.batchStartButton.enabled
-    assert "Another process" in batch.line
     assert batch.ui.batchFindingsLineEdit.text == "left lung; right lung"
     batch.waitFor(lambda: batch.states() == ENDED and batch.ui.batchStartButton.enabled)
     assert process.wait(10) == 1  # one case failed
@@ -145,7 +149,8 @@ def test_a_batch_that_was_killed_goes_on_to_the_command_lines_bytes(batch, panel
     assert not batch.ui.batchStartButton.enabled
     batch.waitFor(lambda: "done" in batch.states())
     assert "an hour" in batch.ui.batchProgressBar.text
-    os.kill(batch.section.run._process.pid, signal.SIGKILL)
+    (process,) = batch.processes()
+    os.kill(process, signal.SIGKILL)
     batch.finish()
     assert "stopped unexpectedly" in batch.line
     assert "\n" not in batch.line
@@ -160,7 +165,7 @@ def test_a_batch_that_was_killed_goes_on_to_the_command_lines_bytes(batch, panel
     batch.press("Load")
     panel.finishRun()
     assert panel.message.startswith("Loaded ct-")
-    volume = panel.widget._parameters.inputVolume
+    volume = panel.ui.inputSelector.currentNode()
     with (tmp_path / "out" / "names.local.csv").open() as file:
         case = next(row["case"] for row in csv.DictReader(file) if row["path"].endswith("series"))
     assert (volume.GetName(), panel.names) == (case, FINDINGS.split("\n"))
@@ -174,7 +179,7 @@ def test_a_batch_that_was_killed_goes_on_to_the_command_lines_bytes(batch, panel
     batch.select("DOE^JANE.nrrd")  # a chest, so there are voxels to be edited
     batch.press("Load")
     panel.finishRun()
-    volume = panel.widget._parameters.inputVolume
+    volume = panel.ui.inputSelector.currentNode()
     edited = (~panel.mask("left lung", volume)).astype(np.uint8)
     segmentId = panel.segmentation.GetSegmentation().GetNthSegmentID(0)
     panel.slicer.util.updateSegmentBinaryLabelmapFromArray(edited, panel.segmentation, segmentId, volume)
@@ -202,10 +207,9 @@ def test_closing_slicer_or_the_scene_asks_and_stops_a_batch_cleanly(batch, panel
     assert host.window.visible
     assert batch.section.isRunning
     panel.answers.yes = True
-    process = batch.section.run._process
     host.closeScene()
+    assert batch.processes() == []
     batch.finish()
-    assert process.exitCode == 130
     assert batch.line == "Stopped; Start goes on with it."
     folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     assert folders

@@ -9,7 +9,18 @@ import unittest
 
 import numpy as np
 import pytest
-from module_panel import CHEST_CT, MODULE, ROOT, SAMPLES, chestSeries, inSliceOrder, loadedAsByTheDicomModule
+from module_panel import (
+    CHEST_CT,
+    MODULE,
+    ROOT,
+    SAMPLES,
+    chestSeries,
+    engineProcesses,
+    hasEnded,
+    inSliceOrder,
+    loadedAsByTheDicomModule,
+    segmentNames,
+)
 
 
 @pytest.fixture(scope="session")
@@ -58,29 +69,23 @@ def test_opening_the_panel_loads_neither_torch_nor_the_engine(host):
 
 def test_typing_shows_a_preview_that_never_touches_the_scene_of_the_user(panel, chestCt, tmp_path):
     panel.type("left lung")
-    panel.waitFor(lambda: panel.widget.livePreview.output is not None)
-    preview = panel.widget.preview.node
-    assert preview.GetSegmentation().GetNthSegment(0).GetName() == "left lung"
-    assert preview.GetHideFromEditors()
-    assert not preview.GetSaveWithScene()
+    panel.waitForPreview()
+    assert segmentNames(panel.preview) == ["left lung"]  # neither listed nor saved
     assert panel.segmentation is None
     panel.click("dropButton")
-    assert panel.widget.preview.node is None
+    assert panel.preview is None
     assert not panel.ui.keepButton.visible
 
 
 def test_a_kept_preview_becomes_a_segment_on_that_slice_alone(panel, chestCt):
-    from FastTextDiffSegmentLib.engine.SegmentationOutput import maskOf
-
     panel.type("left lung")
-    panel.waitFor(lambda: panel.widget.livePreview.output is not None)
-    shown = maskOf(panel.widget.livePreview.output.findings[0])[0].astype(bool)
-    index = panel.widget.livePreview.request.sliceRange[0]
+    panel.waitForPreview()
+    segmentId = panel.preview.GetSegmentation().GetNthSegmentID(0)
+    shown = panel.slicer.util.arrayFromSegmentBinaryLabelmap(panel.preview, segmentId, chestCt) > 0
+    assert set(np.nonzero(shown)[0]) == {panel.shownIndex}
     panel.click("keepButton")
-    mask = panel.mask("left lung", chestCt)
-    np.testing.assert_array_equal(mask[index], shown)
-    assert not np.delete(mask, index, axis=0).any()
-    assert panel.widget.preview.node is None
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt), shown)
+    assert panel.preview is None
 
 
 def test_ctrl_enter_segments_the_shown_slice_and_ctrl_z_takes_it_back(panel, chestCt):
@@ -112,11 +117,11 @@ def test_only_what_is_not_segmented_yet_is_previewed(panel, chestCt):
     panel.finishRun()
     panel.key(panel.qt.Qt.Key_Return)
     panel.type("right lung")
-    panel.waitFor(lambda: panel.widget.livePreview.output is not None)
-    assert [found.finding for found in panel.widget.livePreview.output.findings] == ["right lung"]
+    panel.waitForPreview()
+    assert segmentNames(panel.preview) == ["right lung"]
     panel.ui.findingsTextEdit.setPlainText("left lung\nright lung\nnuclei")
-    panel.waitFor(lambda: len(panel.widget.livePreview.output.findings) == 2)
-    assert panel.message == "Not found on this slice: nuclei"
+    panel.waitFor(lambda: panel.message == "Not found on this slice: nuclei")
+    assert segmentNames(panel.preview) == ["right lung"]
     panel.click("keepButton")
     assert panel.names == ["left lung", "right lung"]
 
@@ -129,7 +134,7 @@ def test_a_finding_of_the_history_is_added_as_a_line(panel, chestCt):
     box = panel.ui.historyComboBox
     for index in range(box.count):
         box.activated.emit(index)
-    assert panel.widget.findings.lines == ["right lung", "left lung"]
+    assert panel.lines == ["right lung", "left lung"]
 
 
 def test_ctrl_z_in_the_text_box_undoes_typing_only(panel, chestCt):
@@ -171,7 +176,8 @@ def test_a_killed_engine_is_one_line_and_the_next_run_works(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentVolumeButton")
     panel.waitFor(lambda: "/" in panel.ui.progressBar.text)
-    os.kill(panel.widget.logic.session.client._process.pid, signal.SIGKILL)
+    (engine,) = engineProcesses("worker")
+    os.kill(engine, signal.SIGKILL)
     panel.finishRun()
     assert "stopped unexpectedly" in panel.message
     assert "\n" not in panel.message
@@ -183,12 +189,12 @@ def test_a_killed_engine_is_one_line_and_the_next_run_works(panel, chestCt):
 
 
 def test_an_engine_killed_while_idle_costs_the_next_run_only_time(panel, chestCt):
-    process = panel.widget.logic.session.client._process
     panel.ui.livePreviewCheckBox.checked = False
     panel.type("left lung")
-    panel.waitFor(lambda: not panel.widget.logic.runner._jobs)
-    os.kill(process.pid, signal.SIGKILL)
-    panel.waitFor(lambda: process.exitCode is not None)
+    panel.finishJobs()
+    (engine,) = engineProcesses("worker")
+    os.kill(engine, signal.SIGKILL)
+    panel.waitFor(lambda: hasEnded(engine))
     panel.click("segmentSliceButton")
     panel.finishRun()
     assert panel.names == ["left lung"]
@@ -234,7 +240,7 @@ def test_other_segments_and_other_slices_stay_as_they_are(panel, chestCt):
     drawn[:, 40:60, 40:60] = 1
     panel.slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, panel.segmentation, mine, chestCt)
     first = panel.mask("left lung", chestCt)
-    node = panel.widget._parameters.sliceView
+    node = panel.view
     node.SetSliceOffset(node.GetSliceOffset() + 15)
     panel.click("segmentSliceButton")
     panel.finishRun()
@@ -312,15 +318,13 @@ def test_a_finding_the_model_was_not_trained_on_is_marked_before_running(panel, 
 
 
 def test_the_box_completes_from_what_the_model_was_trained_on(panel, chestCt):
-    panel.waitFor(lambda: panel.widget.findings._terms)
     panel.type("ground")
-    popup = panel.widget.findings._completer._popup
-    assert popup.isVisible()
+    popup = panel.qt.QApplication.activePopupWidget()
+    offered = [popup.model().index(row, 0).data() for row in range(popup.model().rowCount())]
     panel.qt.QTest.keyClick(popup, panel.qt.Qt.Key_Down)
     panel.qt.QTest.keyClick(popup, panel.qt.Qt.Key_Return)
-    assert panel.ui.findingsTextEdit.toPlainText().startswith("ground")
-    assert panel.widget.findings.lines[0] in panel.widget.findings._terms
-    assert "\n" not in panel.ui.findingsTextEdit.toPlainText()
+    assert panel.lines[0].startswith("ground")
+    assert panel.lines == offered[:1]
 
 
 def test_a_pasted_report_becomes_a_line_a_sentence_with_negations_unticked(panel):
@@ -328,18 +332,16 @@ def test_a_pasted_report_becomes_a_line_a_sentence_with_negations_unticked(panel
     panel.qt.QApplication.clipboard().setText(report)
     panel.ui.findingsTextEdit.setFocus()
     panel.ui.findingsTextEdit.paste()
-    lines = panel.widget.findings.lines
-    assert any(line.startswith("ground-glass opacity in the left lung") for line in lines)
-    assert any("pleural effusion" in line for line in panel.widget.findings.unticked)
-    assert not any("pleural effusion" in line for line in panel.widget.findings.findings)
+    assert panel.lines == ["Ground-glass opacity in the left lung", "No pleural effusion", "Heart size is normal"]
+    box = panel.widget.findings.box
+    assert not any("pleural effusion" in line for line in box.findings)
     table = panel.ui.findingsTable
     row = next(n for n in range(table.rowCount) if "pleural effusion" in table.item(n, 0).text())
     assert table.item(row, 1).text() == "not segmented"
     table.item(row, 0).setCheckState(panel.qt.Qt.Checked)
-    assert any("pleural effusion" in line for line in panel.widget.findings.findings)
-    panel.waitFor(lambda: not panel.widget.logic.runner._jobs)  # else the engine's check may still add its notes
-    panel.widget.findings.setNotes({})
-    assert not table.visible  # nothing is left to be checked
+    assert any("pleural effusion" in line for line in box.findings)
+    panel.finishJobs()
+    assert not any(table.item(n, 1).text() == "not segmented" for n in range(table.rowCount))
 
 
 def test_a_report_pasted_among_typed_findings_leaves_those_as_they_are(panel):
@@ -347,7 +349,7 @@ def test_a_report_pasted_among_typed_findings_leaves_those_as_they_are(panel):
     panel.qt.QApplication.clipboard().setText("Nodule in the right apex. No pleural effusion.")
     panel.ui.findingsTextEdit.paste()
     expected = ["left lung", "right lung", "Nodule in the right apex", "No pleural effusion"]
-    assert panel.widget.findings.lines == expected
+    assert panel.lines == expected
 
 
 def test_pasting_a_report_is_undone_in_one_step_and_so_is_what_the_history_adds(panel):
@@ -355,19 +357,19 @@ def test_pasting_a_report_is_undone_in_one_step_and_so_is_what_the_history_adds(
     panel.type("nodule\n")
     panel.qt.QApplication.clipboard().setText(report)
     panel.ui.findingsTextEdit.paste()
-    assert panel.widget.findings.lines == ["nodule", "ground-glass opacity in the left lung", "No pleural effusion"]
+    assert panel.lines == ["nodule", "Ground-glass opacity in the left lung", "No pleural effusion"]
     panel.key(panel.qt.Qt.Key_Z, panel.qt.Qt.ControlModifier)
-    assert panel.widget.findings.lines == ["nodule"]
-    panel.widget.findings.add("mass")
-    assert panel.widget.findings.findings == ["nodule", "mass"]
-    assert panel.widget._parameters.findings == panel.widget.findings.text
+    assert panel.lines == ["nodule", ""]
+    panel.widget.findings.box.add("mass")
+    assert panel.lines == ["nodule", "mass"]
+    assert panel.widget.logic.getParameterNode().findings == "nodule\nmass"
     panel.key(panel.qt.Qt.Key_Z, panel.qt.Qt.ControlModifier)
-    assert panel.widget.findings.lines == ["nodule"]
+    assert panel.lines == ["nodule", ""]
 
 
 def test_a_view_across_the_slices_offers_to_be_rotated(panel, chestCt):
     panel.type("left lung")
-    panel.widget._parameters.sliceView = panel.slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow")
+    panel.ui.viewSelector.setCurrentNode(panel.slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow"))
     assert not panel.ui.segmentSliceButton.enabled
     assert "rotate" in panel.ui.segmentSliceButton.toolTip
     panel.click("rotateViewButton")
@@ -379,9 +381,8 @@ def test_a_view_across_the_slices_offers_to_be_rotated(panel, chestCt):
 
 def test_a_non_linear_transform_is_one_line_and_nothing_is_written(panel, chestCt):
     transform = panel.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
-    panel.type("left lung")
     chestCt.SetAndObserveTransformNodeID(transform.GetID())
-    panel.widget._update()
+    panel.type("left lung")
     assert not panel.ui.segmentVolumeButton.enabled
     assert "non-linear" in panel.ui.segmentVolumeButton.toolTip
     chestCt.SetAndObserveTransformNodeID(None)
@@ -410,7 +411,7 @@ def test_a_picture_gets_an_area_and_a_view_of_its_own(panel):
     )
     volume.CreateDefaultDisplayNodes()
     panel.open(volume)
-    assert panel.widget._known["modality"] == "histology"
+    assert panel.kind == "Histology"
     panel.click("oneViewButton")
     panel.type("nuclei")
     panel.click("segmentSliceButton")
@@ -432,8 +433,7 @@ def test_bad_images_are_refused_in_one_line(panel):
         (np.arange(48, dtype=np.int16).reshape(3, 4, 4), "vtkMRMLScalarVolumeNode", "too small"),
     ):
         volume = panel.slicer.util.addVolumeFromArray(array, np.eye(4), "bad", nodeClass)
-        panel.widget.message.tell("")
-        panel.widget._parameters.inputVolume = volume
+        panel.choose(volume)
         if panel.ui.segmentVolumeButton.enabled:
             panel.click("segmentVolumeButton")
             panel.finishRun()
@@ -449,7 +449,7 @@ def test_bad_images_are_refused_in_one_line(panel):
 def test_an_image_without_voxels_or_no_image_is_refused(panel):
     panel.type("left lung")
     assert "Choose an image" in panel.ui.segmentVolumeButton.toolTip
-    panel.widget._parameters.inputVolume = panel.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    panel.choose(panel.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"))
     assert "no voxels" in panel.ui.segmentVolumeButton.toolTip
 
 
@@ -457,7 +457,7 @@ def test_a_segmentation_of_another_image_is_asked_about_and_never_shifted(panel,
     other = panel.slicer.util.addVolumeFromArray(np.ones((4, 20, 20), np.int16), np.diag([3.0, 3, 3, 1]), "other")
     segmentation = panel.widget.logic.newSegmentation(other)
     segmentation.GetSegmentation().AddEmptySegment("theirs", "theirs")
-    panel.widget._parameters.outputSegmentation = segmentation
+    panel.ui.outputSelector.setCurrentNode(segmentation)
     panel.type("left lung")
     panel.answers.yes = False
     panel.click("segmentSliceButton")
@@ -470,7 +470,8 @@ def test_the_history_is_in_the_scene_and_never_in_the_settings(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")
     panel.finishRun()
-    assert list(panel.widget._parameters.history) == ["left lung"]
+    box = panel.ui.historyComboBox
+    assert [box.itemText(row) for row in range(1, box.count)] == ["left lung"]
     settings = panel.qt.QSettings()
     assert not any("lung" in str(settings.value(key)) for key in settings.allKeys())
 
@@ -631,28 +632,30 @@ def test_the_self_test_is_skipped_where_packages_are_missing(panel, brokenTorch)
 
 CLOSED = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[4]]
 import slicerhost
+from module_panel import engineProcesses
 host = slicerhost.start()
 _python, widget = host.loadModule(sys.argv[2])
 host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=90)
-widget._parameters.inputVolume = host.slicer.util.loadVolume(sys.argv[3])
+widget.ui.inputSelector.setCurrentNode(host.slicer.util.loadVolume(sys.argv[3]))
 widget.setupPanel.acceptLicence()
 widget.ui.findingsTextEdit.setPlainText("left lung")
 host.runEventLoop(until=lambda: widget.ui.segmentVolumeButton.enabled, timeout=60)
-widget.onSegmentVolume()
+widget.ui.segmentVolumeButton.click()
 host.runEventLoop(until=lambda: "/" in widget.ui.progressBar.text, timeout=60)
-process, folder = widget.logic.session.client._process, widget.logic.session.folder.path
+before, folder = engineProcesses("worker"), widget.logic.session.folder.path
 host.unloadModule("FastTextDiffSegment")
-print("engine ended", process.exitCode is not None)
+print("engines", len(before), len(engineProcesses("worker")))
 print("folder gone", not folder.exists())
 """
 
 
 def test_closing_slicer_during_a_run_ends_the_engine_and_leaves_no_patient_data(host):
-    command = [sys.executable, "-c", CLOSED, str(ROOT / "Testing" / "host"), str(MODULE), str(CHEST_CT)]
+    folders = [str(ROOT / "Testing" / name) for name in ("host", "module")]
+    command = [sys.executable, "-c", CLOSED, folders[0], str(MODULE), str(CHEST_CT), folders[1]]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "engine ended True" in ended.stdout
+    assert "engines 1 0" in ended.stdout
     assert "folder gone True" in ended.stdout
 
 
@@ -704,7 +707,7 @@ def test_a_failed_installation_says_what_to_do_and_checking_again_tells_nothing_
     panel.waitFor(lambda: panel.widget.setupPanel.missing)
     assert "missing" in panel.ui.setupCollapsibleButton.text
     assert panel.message.startswith("Python packages are missing")
-    monkeypatch.setattr(panel.widget.setupPanel._installer, "_confirm", lambda text, title: True)
+    monkeypatch.setattr(panel.slicer.util, "confirmYesNoDisplay", lambda text, **options: True)
     panel.click("installButton")
     panel.waitFor(lambda: panel.widget.setupPanel.missing)
     for told in (panel.message, panel.ui.setupLabel.text):
@@ -719,7 +722,7 @@ sys.path.insert(0, sys.argv[1])
 import slicerhost
 host = slicerhost.start()
 host.loadModule(sys.argv[2])
-node = host.slicer.modules.FastTextDiffSegmentWidget._parameters.parameterNode.GetID()
+node = host.slicer.modules.FastTextDiffSegmentWidget.logic.getParameterNode().parameterNode.GetID()
 for act, *names in ((host.reloadModule, NAME), (host.closeScene,), (host.unloadModule, NAME)):
     act(*names)
     gc.collect()
@@ -740,17 +743,17 @@ def test_a_reloaded_module_goes_on_with_the_segments_that_are_there(host, panel,
     panel.click("segmentSliceButton")
     panel.finishRun()
     segmentation = panel.segmentation
-    process = panel.widget.logic.session.client._process
+    (before,) = engineProcesses("worker")
     _python, widget = host.reloadModule("FastTextDiffSegment")
-    assert process.exitCode is not None
+    assert before not in engineProcesses("worker")
     assert widget.ui.resultsTable.rowCount == 1
-    assert widget._parameters.outputSegmentation is segmentation
+    assert widget.ui.outputSelector.currentNode() is segmentation
 
 
 def test_a_dicom_series_gives_the_same_mask_through_panel_and_command_line(panel, directly, tmp_path):
     series = chestSeries(tmp_path / "series", range(60, 66))
     volume = panel.open(loadedAsByTheDicomModule(panel.slicer, inSliceOrder(series)))
-    assert panel.widget._known["modality"] == "ct"
+    assert panel.kind == "CT"
     panel.type("left lung")
     panel.click("segmentVolumeButton")
     panel.finishRun()
@@ -769,8 +772,8 @@ def test_an_inverted_x_ray_gives_the_same_mask_through_panel_and_command_line(pa
         tmp_path / "film.dcm", film, Modality="DX", PhotometricInterpretation="MONOCHROME1", **unplaced
     )
     volume = panel.open(loadedAsByTheDicomModule(panel.slicer, [path]))
-    assert panel.widget._known["modality"] == "xray"
-    assert panel.widget._known["planar"]
+    assert panel.kind == "X-ray"
+    assert panel.ui.oneViewButton.visible  # it is planar
     panel.type("right lung")
     panel.click("segmentSliceButton")
     panel.finishRun()
@@ -811,7 +814,7 @@ def test_the_panel_works_without_a_main_window(host, panel, chestCt):
         panel.widget.exit()
         panel.widget.enter()
         panel.ui.findingsTextEdit.setPlainText("left lung")
-        panel.widget.onSegmentSlice()
+        panel.ui.segmentSliceButton.click()
         panel.finishRun()
         assert panel.names == ["left lung"]
         assert not panel.ui.oneViewButton.visible
@@ -840,15 +843,18 @@ def test_everything_that_a_result_needs_is_seen_without_scrolling_on_a_small_scr
     panel.click("segmentSliceButton")
     panel.finishRun()
     panel.ui.findingsTextEdit.append("opacity\nkidney stone")
-    panel.waitFor(lambda: panel.widget.livePreview.output is not None and panel.ui.findingsTable.visible)
-    whole = panel.widget._panel
+    panel.waitFor(lambda: panel.ui.keepButton.visible and panel.ui.findingsTable.visible)
+    whole = panel.ui.setupCollapsibleButton.parentWidget()
     assert whole.minimumSizeHint.width() < 390
     whole.resize(390, whole.minimumSizeHint.height())
-    panel.host.runEventLoop(timeout=0.2)
-    for name in ("segmentSliceButton", "messageLabel", "keepButton", "thresholdSlider", "undoButton", "saveButton"):
-        widget = getattr(panel.ui, name)
-        bottom = widget.mapTo(whole, panel.qt.QPoint(0, widget.height)).y()
-        assert 0 < bottom <= 470, f"{name} ends at {bottom}"
+    names = ("segmentSliceButton", "messageLabel", "keepButton", "thresholdSlider", "undoButton", "saveButton")
+    widgets = {name: getattr(panel.ui, name) for name in names}
+
+    def bottoms():
+        return {name: each.mapTo(whole, panel.qt.QPoint(0, each.height)).y() for name, each in widgets.items()}
+
+    panel.host.runEventLoop(until=lambda: all(0 < bottom <= 470 for bottom in bottoms().values()), timeout=10)
+    assert {name: bottom for name, bottom in bottoms().items() if not 0 < bottom <= 470} == {}
 
 
 def test_grey_buttons_say_why_in_the_message_line_and_ready_means_ready(panel):
@@ -871,8 +877,10 @@ def test_grey_buttons_say_why_in_the_message_line_and_ready_means_ready(panel):
 
 
 def test_what_was_guessed_of_an_image_and_what_an_amount_is_about_are_said(panel, chestCt):
+    from FastTextDiffSegmentLib.scene.Geometry import shownSlice
+
     assert panel.ui.modalityComboBox.itemText(0) == "Automatic: CT"
-    assert panel.ui.sliceLabel.text == f"axial {panel.widget._shownSlice().index + 1} of 112"
+    assert panel.ui.sliceLabel.text == f"axial {shownSlice(chestCt, panel.view).index + 1} of 112"
     panel.type("left lung")
     panel.click("segmentSliceButton")
     panel.finishRun()

@@ -95,7 +95,7 @@ def test_untouched_segments_equal_the_command_lines_and_edited_ones_say_so(panel
 
 
 def test_where_it_cannot_be_one_line_says_why_and_an_older_file_stays(panel, series, chestCt, tmp_path):
-    panel.widget._parameters.inputVolume = series
+    panel.choose(series)
     panel.type("left lung")
     panel.click("segmentVolumeButton")  # the view is at the other image
     panel.finishRun()
@@ -126,6 +126,6 @@ def test_where_it_cannot_be_one_line_says_why_and_an_older_file_stays(panel, ser
     files(tmp_path)[0].unlink()
     refused("1 of 6 DICOM files of 'series' are gone")
     assert panel.answers.offersDicom is False
-    panel.widget._parameters.inputVolume = chestCt
+    panel.choose(chestCt)
     panel.click("saveButton")
     assert "was not loaded from DICOM" in panel.message

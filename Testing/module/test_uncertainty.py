@@ -9,7 +9,7 @@ from scipy.special import entr
 def segmented(panel, chestCt):
     """Four slices, one result."""
     panel.type("left lung\nopacity")
-    panel.widget._startRun(panel.widget._request((40, 44)))
+    panel.widget.runSection.segmentSlices((40, 44))
     panel.finishRun()
     yield chestCt
     panel.ui.uncertaintyCheckBox.checked = False
@@ -28,7 +28,7 @@ def volumes(panel):
 def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, segmented):
     from FastTextDiffSegmentLib.engine.SegmentationOutput import probabilityOf
 
-    slicer, view = panel.slicer, panel.widget.uncertainty
+    slicer, view = panel.slicer, panel.widget.results.uncertainty
     other = slicer.util.addVolumeFromArray(np.ones((2, 8, 8), np.int16), np.eye(4), "theirs")
     composites(panel)[0].SetForegroundVolumeID(other.GetID())
     composites(panel)[0].SetForegroundOpacity(0.25)
@@ -53,7 +53,7 @@ def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, 
     panel.ui.findingsTextEdit.setPlainText("right lung")
     panel.click("segmentSliceButton")
     panel.finishRun()
-    index = panel.widget._shownSlice().index
+    index = panel.shownIndex
     panel.waitFor(lambda: slicer.util.arrayFromVolume(view.node)[index].any())
     assert not slicer.util.arrayFromVolume(view.node)[40:44].any()  # only the last result
     assert view.node.GetID() == first
@@ -80,13 +80,14 @@ def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(pane
     panel.ui.uncertaintyCollapsibleButton.collapsed = False
     panel.click("leastCertainButton")
     panel.waitFor(lambda: panel.message.startswith("Slice"))
-    assert panel.widget._shownSlice().index == expected
+    assert panel.shownIndex == expected
     assert panel.message.startswith(f"Slice {expected + 1} is the least certain one: {bits[expected - 40]:.3f} bits")
-    assert panel.widget.uncertainty.node is None  # it is not shown unless asked for
+    view = panel.widget.results.uncertainty
+    assert view.node is None  # it is not shown unless asked for
     panel.ui.uncertaintyCheckBox.checked = True
-    panel.waitFor(lambda: panel.widget.uncertainty.node is not None)
+    panel.waitFor(lambda: view.node is not None)
     panel.click("undoButton")
-    assert panel.widget.uncertainty.node is None
+    assert view.node is None
     assert not panel.ui.leastCertainButton.enabled
 
 
@@ -95,13 +96,13 @@ def test_the_uncertainty_of_one_finding_alone_can_be_shown(panel, segmented):
 
     from FastTextDiffSegmentLib.engine.SegmentationOutput import probabilityOf
 
-    box, view = panel.ui.uncertaintyFindingComboBox, panel.widget.uncertainty
+    box, view = panel.ui.uncertaintyFindingComboBox, panel.widget.results.uncertainty
     assert [box.itemText(n) for n in range(box.count)] == ["All findings", "left lung", "opacity"]
     panel.ui.uncertaintyCheckBox.checked = True
     panel.waitFor(lambda: view.node is not None)
     for index, found in enumerate(panel.widget.results.lastRun.output.findings, 1):
         box.setCurrentIndex(index)
         box.activated.emit(index)
-        panel.waitFor(lambda: view._known is not None)
+        panel.finishJobs()
         shown = panel.slicer.util.arrayFromVolume(view.node)[40:44]
         np.testing.assert_allclose(shown, entropy(probabilityOf(found), np.log2), atol=1e-5)

@@ -1,8 +1,10 @@
-"""The Batch section: what is to be segmented, how it goes, and what came of it. Knows nothing about the protocol."""
+"""The Batch section: starts and stops a batch, and shows how it goes and what came of it.
+
+What is asked for is read by `BatchForm`. Knows nothing about the protocol.
+"""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +14,25 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.batch.BatchCases import (
     DONE,
     FAILED,
-    BatchCase,
     BatchState,
     folderSteps,
     isInUse,
-    storedRequest,
 )
 from FastTextDiffSegmentLib.batch.BatchRun import BatchRun
 from FastTextDiffSegmentLib.batch.BatchTable import BatchTable
 from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner
 from FastTextDiffSegmentLib.engine.WorkFolder import WorkFolder
 
-from .PathEdit import folderEdit
+from .BatchForm import BatchForm, BatchHooks
 
 _PAUSE = 200
 """Milliseconds between two updates of the table while a batch runs."""
 _REFRESH = 1000
 """Milliseconds between looks at an output folder that another process works on."""
-_TABLES = (".csv", ".json")
-_SEPARATOR = "; "
-
-
-@dataclass(frozen=True)
-class BatchHooks:
-    """What the section needs of the panel around it.
-
-    Attributes:
-        whyNotReady: why the engine cannot be used, in one line; empty if it can.
-        hasConsent: whether the user accepts the weights' licence; may ask.
-        findings: those of the findings list.
-        options: options of the panel that hold for a new batch, as in a request (samples, seed, model, device).
-        ask: a question to be answered with yes or no.
-        openFileName: asks for an input file; empty if the user changed their mind.
-        load: puts a case's image and segmentation into the scene.
-    """
-
-    whyNotReady: Callable[[], str]
-    hasConsent: Callable[[], bool]
-    findings: Callable[[], Sequence[str]]
-    options: Callable[[], dict[str, Any]]
-    ask: Callable[[str], bool]
-    openFileName: Callable[[], str]
-    load: Callable[[BatchCase, Path], None]
 
 
 class BatchPanel:
-    """The widgets named `batch...`.
+    """The widgets named `batch...` that are not the form's.
 
     Args:
         ui: the panel's widgets by name.
@@ -77,9 +52,8 @@ class BatchPanel:
     ):
         self._ui, self._runner, self._hooks = ui, runner, hooks
         self._table = BatchTable(ui.batchTable, self.updateButtons)
-        self._stored: dict[str, Any] = {}
         self._looking: Job | None = None
-        self._isInUse = self._isDryRun = self._wasRunning = self._isThere = False
+        self._isInUse = self._isDryRun = self._wasRunning = False
         self._failed = 0
         self._pause = qt.QTimer()
         self._pause.setSingleShot(True)
@@ -89,34 +63,13 @@ class BatchPanel:
         self._timer = qt.QTimer()
         self._timer.setInterval(_REFRESH)
         self._timer.timeout.connect(guarded(self._look))
-        self._setUp()
+        self._form = BatchForm(ui, hooks, guarded, self._onInput, self._onOutput)
         self._connect(guarded)
         self.update()
-
-    def _setUp(self) -> None:
-        ui = self._ui
-        for edit in (ui.batchInputPathLineEdit, ui.batchOutputPathLineEdit):
-            folderEdit(edit)
-        self._formats = {
-            ".seg.nrrd": ui.batchNrrdCheckBox,
-            ".nii.gz": ui.batchNiftiCheckBox,
-            ".dcm": ui.batchDicomCheckBox,
-            ".png": ui.batchPictureCheckBox,
-            ".html": ui.batchPageCheckBox,
-        }
-        self._inputs = (
-            ui.batchInputPathLineEdit,
-            ui.batchFileButton,
-            ui.batchOutputPathLineEdit,
-            ui.batchFindingsLineEdit,
-            ui.batchWorkersSpinBox,
-        )
-        ui.batchWorkersSpinBox.maximum = os.cpu_count() or 1
 
     def _connect(self, guarded: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
         ui = self._ui
         buttons = {
-            ui.batchFileButton: self._onFile,
             ui.batchCheckButton: self.onCheck,
             ui.batchStartButton: self.onStart,
             ui.batchStopButton: self.run.stop,
@@ -125,11 +78,6 @@ class BatchPanel:
         }
         for button, act in buttons.items():
             button.connect("clicked()", guarded(act))
-        for box in self._formats.values():
-            box.connect("toggled(bool)", self._onInput)
-        ui.batchInputPathLineEdit.connect("currentPathChanged(QString)", guarded(self._onSource))
-        ui.batchOutputPathLineEdit.connect("currentPathChanged(QString)", guarded(self._onOutput))
-        ui.batchFindingsLineEdit.connect("textChanged(QString)", self._onInput)
 
     @property
     def isRunning(self) -> bool:
@@ -139,7 +87,7 @@ class BatchPanel:
     def enter(self) -> None:
         """The panel is shown: look at the output folder from time to time."""
         self._timer.start()
-        self._findSource()
+        self._form.findSource()
         self._look()
         self.updateButtons()
 
@@ -163,103 +111,36 @@ class BatchPanel:
 
     # --- what the user wants --------------------------------------------------------------------------------------
 
-    @property
-    def _source(self) -> str:
-        return self._ui.batchInputPathLineEdit.currentPath.strip()
-
-    @property
-    def _output(self) -> str:
-        return self._ui.batchOutputPathLineEdit.currentPath.strip()
-
-    @property
-    def _findings(self) -> list[str]:
-        text, stored = self._ui.batchFindingsLineEdit.text, self._stored.get("findings")
-        if stored and text == _SEPARATOR.join(stored):
-            return stored  # which may hold semicolons
-        typed = [" ".join(part.split()) for part in text.split(";")]
-        return [finding for finding in typed if finding] or list(self._hooks.findings())
-
-    @property
-    def _wantedFormats(self) -> list[str]:
-        """In the order of the batch in the folder, and with those of its formats that have no box here."""
-        checked = [ending for ending, box in self._formats.items() if box.checked]
-        kept = [each for each in _storedFormats(self._stored) if each in checked or each not in self._formats]
-        return [*kept, *(ending for ending in checked if ending not in kept)]
-
-    def _request(self) -> dict[str, Any]:
-        """What is asked; options that the section does not show are those of the batch in the folder."""
-        options = {key: value for key, value in self._stored.items() if key != "scheduler"} or self._hooks.options()
-        return {
-            **options,
-            "source": str(Path(self._source).absolute()),
-            "output": str(Path(self._output).absolute()) if self._output else "",
-            "findings": self._findings,
-            "formats": self._wantedFormats,
-            "workers": self._ui.batchWorkersSpinBox.value,
-        }
-
     def whyNoCheck(self) -> str:
         """Why cases cannot be listed now, in one line; empty if they can."""
         if self.run.isRunning:
             return _("A batch is running; wait for it or stop it.")
-        reason = self._hooks.whyNotReady()
-        if reason:
-            return reason
-        if not self._source:
-            return _("Choose what to segment: a folder, a job table (.csv, .json) or a DICOMDIR.")
-        if not self._isThere:
-            return _("There is no {path}.").format(path=self._source)
-        if not self._findings and not self._source.lower().endswith(_TABLES):
-            return _("Type a finding, here or in the list above.")
-        return ""
+        return self._hooks.whyNotReady() or self._form.whyNoCases()
 
     def whyNoStart(self) -> str:
         """Why no batch can be started now, in one line; empty if one can."""
         reason = self.whyNoCheck()
         if reason:
             return reason
-        if not self._output:
+        if not self._form.output:
             return _("Choose an output folder; one that holds a batch goes on.")
         if self._isInUse:
             return _("Another process works on this output folder: wait for it to end.")
-        return "" if self._wantedFormats else _("Choose a format.")
+        return "" if self._form.formats else _("Choose a format.")
 
-    def _onFile(self) -> None:
-        name = self._hooks.openFileName()
-        if name:
-            self._ui.batchInputPathLineEdit.currentPath = name
-
-    def _findSource(self) -> None:
-        self._isThere = bool(self._source) and Path(self._source).exists()
-
-    def _onSource(self, _path: str = "") -> None:
-        self._findSource()
-        self._onInput()
-
-    def _onInput(self, _value: Any = None) -> None:
+    def _onInput(self) -> None:
         """Something else is asked: what was wrong before is of no interest any more."""
         if not self.run.isRunning:
             self.run.state.error = self.run.state.ended = ""
         self.updateButtons()
 
-    def _onOutput(self, _path: str = "") -> None:
-        """Another output folder: if it holds a batch, that is shown, and can be gone on with."""
-        self._stored = (storedRequest(Path(self._output)) if self._output else None) or {}
+    def _onOutput(self) -> None:
+        """Another output folder: what came of the one before is of no interest any more."""
         if not self.run.isRunning:
             self.run.state = BatchState()
-        if self._stored:
-            self._showRequest(self._stored)
         self._isInUse, self._looking = False, None
         self._look(isNew=True)
         self.update()
-
-    def _showRequest(self, request: dict[str, Any]) -> None:
-        ui = self._ui
-        ui.batchInputPathLineEdit.currentPath = request.get("source", "")
-        ui.batchFindingsLineEdit.text = _SEPARATOR.join(request.get("findings", ()))
-        ui.batchWorkersSpinBox.value = int(request.get("workers") or 1)
-        for ending, box in self._formats.items():
-            box.checked = ending in _storedFormats(request)
 
     def onCheck(self) -> None:
         """List the cases, and what is skipped with the reasons; nothing is written."""
@@ -277,7 +158,7 @@ class BatchPanel:
         if reason or not (self._isDryRun or self._hooks.hasConsent()):
             self.update()
             return
-        request = self._request()
+        request = self._form.request()
         if self._isDryRun:
             request["output"] = request["output"] or os.devnull  # the command line wants one, and writes nothing
         self.run.start(request, *options)
@@ -285,17 +166,19 @@ class BatchPanel:
     def _onLoad(self) -> None:
         case = self._table.selected
         if case is not None:
-            self._hooks.load(case, Path(self._output) / case.name)
+            self._hooks.load(case, Path(self._form.output) / case.name)
 
     # --- an output folder -----------------------------------------------------------------------------------------
 
     def _look(self, isNew: bool = False) -> None:
         """See how the batch in the output folder stands, while another process works on it and once afterwards."""
-        if self.run.isRunning or self._looking is not None or not self._output:
+        if self.run.isRunning or self._looking is not None or not self._form.output:
             return
-        wasInUse, self._isInUse = self._isInUse, isInUse(Path(self._output))
+        wasInUse, self._isInUse = self._isInUse, isInUse(Path(self._form.output))
         if isNew or wasInUse or self._isInUse:
-            job = Job(folderSteps(Path(self._output), self.run.state, self._isInUse), lambda _: self._onLooked(job))
+            job = Job(
+                folderSteps(Path(self._form.output), self.run.state, self._isInUse), lambda _: self._onLooked(job)
+            )
             self._looking = self._runner.start(job)
 
     def _onLooked(self, job: Job) -> None:
@@ -332,8 +215,7 @@ class BatchPanel:
         for button, reason in ((ui.batchCheckButton, self.whyNoCheck()), (ui.batchStartButton, start)):
             button.enabled = not reason
         ui.batchStopButton.enabled = self.run.isRunning
-        for widget in (*self._inputs, *self._formats.values()):
-            widget.enabled = not self.run.isRunning
+        self._form.setEnabled(not self.run.isRunning)
         ui.batchRetryButton.enabled = not start and self._failed > 0
         selected = self._table.selected
         ui.batchLoadButton.enabled = selected is not None and selected.state == DONE
@@ -361,11 +243,6 @@ class BatchPanel:
         bar.setRange(0, 0 if isUnknown else max(total, 1))
         bar.setValue(ended)
         bar.setFormat(text)
-
-
-def _storedFormats(request: dict[str, Any]) -> list[str]:
-    """Formats of a request, which the command line also takes without the dot."""
-    return [name if name.startswith(".") else f".{name}" for name in request.get("formats", ())]
 
 
 def _pace(state: BatchState) -> str:

@@ -1,0 +1,144 @@
+"""The image: what the engine takes it for, which of its slices is shown, and how to show it as the model sees it.
+
+Owns the kind of image, the slice's label and the buttons about views; knows nothing about findings.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.contract.answers import VolumeOpened
+from FastTextDiffSegmentLib.engine.Jobs import Job
+from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
+from FastTextDiffSegmentLib.Logic import SegmentationRequest
+from FastTextDiffSegmentLib.Parameters import MODALITIES
+from FastTextDiffSegmentLib.scene.Geometry import (
+    SceneError,
+    ShownSlice,
+    requireImage,
+    rotateViewToAcquisition,
+    shownSlice,
+)
+
+from .ButtonReasons import ButtonReasons
+from .ImageTexts import KnownImage, modalityTexts, sliceText, windowText
+from .PanelContext import PanelContext
+
+
+class ImageSection:
+    """What is known about the chosen image.
+
+    Args:
+        context: what all sections use.
+        isEngineReady: whether the engine can be asked.
+        onKnown: called when the engine has told about the image.
+        onChosen: called when the user has said what the image is.
+
+    Attributes:
+        known: what the engine has said about the image.
+    """
+
+    def __init__(
+        self,
+        context: PanelContext,
+        isEngineReady: Callable[[], bool],
+        onKnown: Callable[[], None],
+        onChosen: Callable[[], None],
+    ):
+        self._context, self._isEngineReady = context, isEngineReady
+        self._onKnown, self._onChosen = onKnown, onChosen
+        self._buttons = ButtonReasons()
+        self._key: Any = None
+        self.known = KnownImage()
+        ui, guarded = context.ui, context.guarded
+        ui.modalityComboBox.addItems(modalityTexts())
+        ui.modalityComboBox.connect("activated(int)", self._onModality)
+        ui.windowButton.connect("clicked()", guarded(self._showWindow))
+        ui.rotateViewButton.connect("clicked()", guarded(self._rotateView))
+        ui.oneViewButton.connect("clicked()", guarded(self._showOneView))
+
+    def show(self) -> None:
+        """Show what the parameters say, and hand over the image if it is another one."""
+        self._context.ui.modalityComboBox.setCurrentIndex(MODALITIES.index(self._context.parameters.modality))
+        self.provide()
+
+    def provide(self) -> None:
+        """Hand the image over before it is needed: its kind and window are known then, and the first result is fast."""
+        parameters = self._context.parameters
+        volume = parameters.inputVolume if parameters is not None else None
+        key = None if volume is None else (volume.GetID(), volume.GetMTime(), parameters.modality)
+        if not self._context.isEntered or not self._isEngineReady() or key == self._key:
+            return
+        self._key, self.known = key, KnownImage()
+        self._showKnown(())
+        if volume is None:
+            return
+        request = SegmentationRequest(volume, ("any",), modality=parameters.modality or None)
+        if request.isValid()[0]:
+            steps = self._context.logic.volumeSteps(request)
+            self._context.runner.start(Job(steps, lambda told: self._onTold(key, told), self._context.showError))
+
+    def _onTold(self, key: Any, told: VolumeOpened) -> None:
+        if key != self._key:  # it is about an image that is not chosen any more
+            return
+        self.known = KnownImage(told.modality, told.planar, told.window)
+        self._showKnown(told.notes)
+        self._onKnown()
+
+    def _showKnown(self, notes: Sequence[str]) -> None:
+        self._context.message.note(notes)
+        guessed = None if self._context.parameters.modality else self.known.modality
+        self._context.ui.modalityComboBox.setItemText(0, modalityTexts(guessed)[0])
+
+    def learn(self, volumeNode: Any, output: SegmentationOutput) -> None:
+        """Take over what a result says about the image, if it is about the chosen one."""
+        if volumeNode is self._context.parameters.inputVolume:
+            self.known = replace(self.known, window=output.window, isPlanar=output.volume.planar)
+
+    def forget(self) -> None:
+        """Know nothing, e.g. because the scene is closed."""
+        self._key, self.known = None, KnownImage()
+
+    def shownSlice(self) -> ShownSlice | None:
+        """The slice of the image in the chosen view; None without image or view."""
+        parameters = self._context.parameters
+        if parameters is None or parameters.inputVolume is None or parameters.sliceView is None:
+            return None
+        try:
+            requireImage(parameters.inputVolume)
+            return shownSlice(parameters.inputVolume, parameters.sliceView)
+        except SceneError:
+            return None
+
+    def update(self) -> None:
+        """Bring labels and buttons up to date."""
+        ui, shown, isPlanar = self._context.ui, self.shownSlice(), bool(self.known.isPlanar)
+        self._buttons.show({ui.windowButton: "" if self.known.window else _("No grey-level window is known.")})
+        ui.windowValueLabel.text = windowText(self.known)
+        ui.oneViewButton.visible = isPlanar and slicer.app.layoutManager() is not None
+        ui.rotateViewButton.visible = shown is not None and shown.acrossPlane
+        isOnSlice = shown is not None and shown.index is not None
+        volume = self._context.parameters.inputVolume
+        ui.sliceLabel.text = sliceText(volume, shown.index, isPlanar) if isOnSlice else ""
+
+    def _onModality(self, index: int) -> None:
+        self._context.parameters.modality = MODALITIES[index]
+        self._onChosen()
+
+    def _showWindow(self) -> None:
+        """Show the image as the model sees it."""
+        level, width = self.known.window
+        volume = self._context.parameters.inputVolume
+        volume.CreateDefaultDisplayNodes()
+        display = volume.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(width, level)
+
+    def _rotateView(self) -> None:
+        rotateViewToAcquisition(self._context.parameters.sliceView, self._context.parameters.inputVolume)
+
+    def _showOneView(self) -> None:
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)

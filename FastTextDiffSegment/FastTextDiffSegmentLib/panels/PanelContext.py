@@ -1,0 +1,66 @@
+"""What every section of the panel uses: widgets, logic, the scene's parameters, messages, questions and errors.
+
+Knows no section.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from FastTextDiffSegmentLib.engine.EngineClient import STOPPED, EngineError
+from FastTextDiffSegmentLib.engine.Jobs import JobRunner
+from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic
+
+from .MessageLine import MessageLine
+
+TITLE = "FastTextDiff Segment"
+Guard = Callable[[Callable[..., None]], Callable[..., None]]
+"""Makes a slot whose errors are shown."""
+
+
+class PanelContext:
+    """Shared by all sections.
+
+    Args:
+        ui: the panel's widgets by name.
+        logic: does the work.
+        dialogs: asks the user, see `Dialogs`.
+        onEngineStopped: called when the engine has ended by itself while the panel is shown.
+
+    Attributes:
+        parameters: `FastTextDiffSegmentParameters` of the scene; None while the panel is connected to none.
+        isEntered: whether the panel is shown.
+        message: the panel's message line.
+    """
+
+    def __init__(self, ui: Any, logic: FastTextDiffSegmentLogic, dialogs: Any, onEngineStopped: Callable[[], None]):
+        self.ui, self.logic, self.dialogs = ui, logic, dialogs
+        self._onEngineStopped = onEngineStopped
+        self.message = MessageLine(ui.messageLabel)
+        self.parameters: Any = None
+        self.isEntered = False
+
+    @property
+    def runner(self) -> JobRunner:
+        """Advances jobs."""
+        return self.logic.runner
+
+    def ask(self, question: str) -> bool:
+        """A question to the user, answered with yes or no."""
+        return bool(self.dialogs.confirm(question, TITLE))
+
+    def showError(self, error: Exception) -> None:
+        """Show an error in one line, and start the engine again if the error was its end."""
+        self.message.tellError(error)
+        if isinstance(error, EngineError) and error.kind == STOPPED and self.isEntered:
+            self._onEngineStopped()
+
+    def guarded(self, act: Callable[..., None]) -> Callable[..., None]:
+        """A slot whose errors are shown in one line instead of being lost in the console."""
+
+        def slot(*arguments: Any) -> None:
+            try:
+                act(*arguments)
+            except Exception as error:
+                self.showError(error)
+
+        return slot

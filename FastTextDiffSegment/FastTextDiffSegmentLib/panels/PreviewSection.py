@@ -1,0 +1,127 @@
+"""The live preview: the shown slice as an outline while the user types, to be kept or dropped.
+
+Owns the line with Keep and Drop; knows nothing about runs but whether one is under way.
+"""
+
+from collections.abc import Callable
+
+import slicer
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
+from FastTextDiffSegmentLib.Logic import SegmentationRequest
+from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
+
+from .ImageSection import ImageSection
+from .LivePreview import TYPING_PAUSE, LivePreview
+from .PanelContext import PanelContext
+from .PanelRequests import PanelRequests
+from .ResultSection import ResultSection
+from .SetupPanel import SetupPanel
+from .Timers import singleShot
+
+
+class PreviewSection:
+    """Shows, keeps and drops the preview.
+
+    Args:
+        context: what all sections use.
+        setup: the engine as it is set up.
+        image: the image.
+        requests: what is asked for.
+        results: takes what is kept.
+        onChanged: called when a preview is shown or dropped.
+
+    Attributes:
+        live: keeps the preview in step with what is asked.
+        outline: the preview in the scene.
+    """
+
+    def __init__(
+        self,
+        context: PanelContext,
+        setup: SetupPanel,
+        image: ImageSection,
+        requests: PanelRequests,
+        results: ResultSection,
+        onChanged: Callable[[], None],
+    ):
+        self._context, self._setup, self._image = context, setup, image
+        self._requests, self._results, self._onChanged = requests, results, onChanged
+        self.outline = PreviewSegmentation()
+        self.live = LivePreview(
+            context.logic.segmentationSteps,
+            context.runner,
+            singleShot(lambda: self.live.ask()),
+            self._wanted,
+            self._show,
+            context.showError,
+        )
+        context.ui.keepButton.connect("clicked()", context.guarded(self.keep))
+        context.ui.dropButton.connect("clicked()", context.guarded(self.drop))
+
+    @property
+    def isShown(self) -> bool:
+        """Whether there is a preview."""
+        return self.live.output is not None
+
+    def schedule(self, pause: int = TYPING_PAUSE) -> None:
+        """Bring the preview in step with what is asked after a pause in milliseconds, counted anew with every call."""
+        self.live.schedule(pause)
+
+    def keep(self) -> None:
+        """Write the preview into the segmentation."""
+        request = self.live.request
+        if request is None or not self._results.mayWrite(request):
+            return
+        output = self.live.take()
+        self.outline.drop()
+        self._results.write(output, request)
+
+    def drop(self) -> None:
+        """Forget the preview, and what is asked for it."""
+        self.live.drop()
+
+    def close(self) -> None:
+        """Leave nothing in the scene."""
+        self.outline.drop()
+
+    def redraw(self) -> None:
+        """Bring the outline to the threshold of the slider."""
+        self._show(self.live.output, self.live.request)
+
+    def update(self) -> None:
+        """Show Keep and Drop while there is something to be kept."""
+        ui = self._context.ui
+        for widget in (ui.previewLabel, ui.keepButton, ui.dropButton):
+            widget.visible = self.isShown
+
+    def whyNone(self) -> str:
+        """Why the preview that the user wants is not shown; empty if it is, or nothing could be previewed."""
+        if not self._context.parameters.livePreview or self._setup.isLicenceAccepted:
+            return ""
+        return _("The live preview starts once you accept the licence of the model: in Set-up above, or by Segment.")
+
+    def _wanted(self) -> SegmentationRequest | None:
+        """What should be shown now; None for nothing."""
+        parameters = self._context.parameters
+        if parameters is None or not parameters.livePreview or not self._context.isEntered:
+            return None
+        if self._requests.whyNoSlice() or not self._setup.isLicenceAccepted:
+            return None
+        request, run = self._requests.aboutShownSlice(), self._results.lastRun
+        if run is not None:
+            request = run.unanswered(request)  # what it answered is shown as segments already
+        return request if request.findings else None
+
+    def _show(self, output: SegmentationOutput | None, request: SegmentationRequest | None) -> None:
+        if output is None or not slicer.mrmlScene.IsNodePresent(request.volumeNode):
+            self.outline.drop()
+            self._context.message.tell("")
+        else:
+            outputs = self._context.logic.segmentOutputs(output, request, self._context.parameters.threshold)
+            self.outline.show(request.volumeNode, outputs)
+            self._image.learn(request.volumeNode, output)
+            missing = ", ".join(each.finding for each in outputs if not each.mask.any())
+            self._context.message.tell(_("Not found on this slice: {names}").format(names=missing) if missing else "")
+        self._onChanged()

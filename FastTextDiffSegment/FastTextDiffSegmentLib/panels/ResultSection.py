@@ -1,0 +1,148 @@
+"""The results: the segments that were made here, what can be done with them, and where the model is unsure.
+
+Owns the table of segments and what stands below it; knows nothing about how the engine is asked.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
+from FastTextDiffSegmentLib.Logic import SegmentationRequest
+from FastTextDiffSegmentLib.Parameters import remembered
+
+from .ButtonReasons import ButtonReasons
+from .Consent import hasConsent
+from .ImageSection import ImageSection
+from .PanelContext import PanelContext
+from .ResultActions import ResultActions
+from .ResultControl import ResultControl
+from .Results import LastRun, resultRows
+from .ResultsPanel import ResultsPanel
+from .RunControl import RunControl
+from .SaveControl import SaveControl
+from .SetupPanel import SetupPanel
+from .UncertaintyPanel import UncertaintyPanel
+from .UncertaintyView import UncertaintyView
+
+
+class ResultSection:
+    """Writes results and shows them.
+
+    Args:
+        context: what all sections use.
+        setup: the engine as it is set up.
+        image: the image.
+        run: the user's runs.
+        onChanged: called when what can be done has changed.
+
+    Attributes:
+        control: writes the last result, moves its threshold and takes it back.
+        uncertainty: the layer that shows where the model is unsure.
+    """
+
+    def __init__(
+        self,
+        context: PanelContext,
+        setup: SetupPanel,
+        image: ImageSection,
+        run: RunControl,
+        onChanged: Callable[[], None],
+    ):
+        self._context, self._setup, self._image, self._run = context, setup, image, run
+        self._onChanged = onChanged
+        self._shown: tuple[Any, Any] = (None, None)
+        self._buttons = ButtonReasons()
+        self.control = ResultControl(context.logic, context.ask, self.updateTable)
+        self._table = ResultsPanel(context.ui.resultsTable, onChanged)
+        self._actions = self._makeActions()
+        self.uncertainty = UncertaintyView(context.runner, context.message.tell, context.showError)
+        self._uncertaintyPanel = UncertaintyPanel(
+            context.ui, self.uncertainty, lambda: context.parameters.sliceView, context.guarded
+        )
+        context.ui.undoButton.connect("clicked()", context.guarded(self.undo))
+        context.logic.history.onChanged = onChanged
+        context.logic.archive.onEdited = lambda segmentation, segmentId: self.updateTable()
+
+    def _makeActions(self) -> ResultActions:
+        context = self._context
+        saving = SaveControl(
+            context.logic,
+            self._run,
+            lambda suggestion, offersDicom: context.dialogs.saveFileName(suggestion, offersDicom),
+            lambda: self._setup.dicomSegProblem,
+            context.message.tell,
+            context.showError,
+        )
+        actions = ResultActions(
+            context.ui,
+            self._table,
+            context.logic.archive,
+            saving,
+            lambda: context.parameters,
+            context.ask,
+            self.updateTable,
+        )
+        actions.connect(context.guarded)
+        return actions
+
+    @property
+    def lastRun(self) -> LastRun | None:
+        """The result that threshold and undo are about; None if there is none."""
+        return self.control.lastRun
+
+    def mayWrite(self, request: SegmentationRequest) -> bool:
+        """Ask what has to be asked before a result is written, and remember the findings with the scene."""
+        parameters = self._context.parameters
+        mayReplace = self.control.mayReplace
+        if not hasConsent(self._context, self._setup) or not mayReplace(parameters.outputSegmentation, request):
+            return False
+        parameters.history = remembered(list(parameters.history), list(request.findings))
+        return True
+
+    def write(self, output: SegmentationOutput, request: SegmentationRequest) -> None:
+        """Write a result into the scene, and say what came of it."""
+        self._image.learn(request.volumeNode, output)
+        self._context.message.tell(self.control.write(output, request, self._context.parameters))
+        self._onChanged()
+
+    def undo(self) -> None:
+        """Take back the last result."""
+        if self.control.undo():
+            self._context.message.tell(_("The last result was taken back."))
+            self._onChanged()
+
+    def forget(self) -> None:
+        """Let go of the last result; its segments stay."""
+        self._uncertaintyPanel.follow(None)
+        self.control.forget()
+
+    def show(self) -> None:
+        """Show the segments of the chosen segmentation, if it is another one or about another image."""
+        parameters = self._context.parameters
+        if self._shown != (parameters.outputSegmentation, parameters.inputVolume):
+            self.updateTable()
+
+    def updateTable(self) -> None:
+        """Bring the table of segments up to date; counts voxels, so only when a segment has changed."""
+        parameters = self._context.parameters
+        if parameters is None:
+            return
+        self._shown = (parameters.outputSegmentation, parameters.inputVolume)
+        self._table.show(resultRows(*self._shown, bool(self._image.known.isPlanar)))
+        self._uncertaintyPanel.follow(self.lastRun)
+        self._actions.update()
+        self._onChanged()
+
+    def update(self) -> None:
+        """Bring buttons up to date."""
+        ui, parameters = self._context.ui, self._context.parameters
+        busy = _("A run is under way.") if self._run.isRunning else ""
+        nothing = "" if self._context.logic.history.canUndo else _("There is nothing to take back.")
+        hasLast = self.lastRun is not None and parameters.sliceView is not None
+        reasons = {
+            ui.undoButton: busy or nothing,
+            ui.leastCertainButton: "" if hasLast else _("There is no last result."),
+        }
+        self._buttons.show({**reasons, **self._actions.reasons(busy)})

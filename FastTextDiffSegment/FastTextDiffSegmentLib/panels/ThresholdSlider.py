@@ -1,0 +1,38 @@
+"""The threshold's slider: moves the preview if one is shown, else the last result. Knows no other widget."""
+
+from .PanelContext import PanelContext
+from .PreviewSection import PreviewSection
+from .ResultSection import ResultSection
+from .Timers import singleShot
+
+_PAUSE = 250
+"""Milliseconds of rest after which the threshold is applied to a whole volume."""
+
+
+class ThresholdSlider:
+    """A slice follows at once, a volume after a rest.
+
+    Args:
+        context: what all sections use.
+        preview: the live preview.
+        results: has the last result.
+    """
+
+    def __init__(self, context: PanelContext, preview: PreviewSection, results: ResultSection):
+        self._context, self._preview, self._results = context, preview, results
+        self._timer = singleShot(context.guarded(self._apply))
+        context.ui.thresholdSlider.connect("valueChanged(double)", context.guarded(self._onMoved))
+
+    def _onMoved(self, value: float) -> None:
+        self._context.parameters.threshold = value  # this slot may be called before the parameter node's own
+        run = self._results.lastRun
+        if self._preview.isShown:
+            self._preview.redraw()
+        elif run is not None and run.isOneSlice:
+            self._apply()
+        elif run is not None:
+            self._timer.start(_PAUSE)
+
+    def _apply(self) -> None:
+        if self._context.parameters is not None:
+            self._results.control.applyThreshold(self._context.parameters)
