@@ -32,7 +32,8 @@ from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
 from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive  # noqa: E402
 from FastTextDiffSegmentLib.scene.SceneVolume import volumeSource  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentHistory import EditGuard, SegmentHistory  # noqa: E402
-from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray, segmentVoxels, showIn3D  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentSurfaces import showIn3D  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray, segmentVoxels  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentWriter import (  # noqa: E402
     Masking,
     SegmentWriter,

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
 from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive
-from FastTextDiffSegmentLib.scene.SegmentVoxels import isShownIn3D, showIn3D
+from FastTextDiffSegmentLib.scene.SegmentSurfaces import isShownIn3D, showIn3D
 
 from .ResultsPanel import ResultsPanel
 from .SaveControl import SaveControl

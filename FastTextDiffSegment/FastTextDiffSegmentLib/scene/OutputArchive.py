@@ -14,6 +14,7 @@ from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, S
 
 from .Geometry import sliceShape
 from .SegmentHistory import EditGuard, Observers
+from .SegmentSurfaces import surfacesRebuilt
 from .SegmentVoxels import (
     LABELMAP,
     Index,
@@ -26,7 +27,6 @@ from .SegmentVoxels import (
     readVoxels,
     replaceVoxels,
     segmentGrid,
-    surfacesRebuilt,
 )
 from .SegmentWriter import WrittenSegment, tagOf
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import slicer
 
-from .SegmentVoxels import surfacesRebuilt
+from .SegmentSurfaces import surfacesRebuilt
 
 
 class EditGuard:

@@ -4,8 +4,6 @@ Knows nothing about findings, files or views. A segment that is written to gets 
 that neither the segments it overlapped nor those it shared a layer with can change.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +24,6 @@ from .Geometry import (
 )
 
 LABELMAP = "Binary labelmap"
-SURFACE = "Closed surface"
 _GEOMETRY = "Reference image geometry"
 # Indices may be off by this much of a voxel (rounding in files) and still mean the same voxel.
 _TOLERANCE = 0.05
@@ -370,34 +367,3 @@ def _contains(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> bool:
 def _isInside(start: Index, shape: Index, outerStart: Index, outerShape: Index) -> bool:
     sides = zip(start[::-1], shape, outerStart[::-1], outerShape, strict=True)
     return all(b <= a and a + size <= b + outerSize for a, size, b, outerSize in sides)
-
-
-@contextmanager
-def surfacesRebuilt(segmentationNode) -> Iterator[None]:
-    """Drop the surfaces, which would be made anew with every step of an edit, and make them once after if shown."""
-    isShown = isShownIn3D(segmentationNode)
-    if segmentationNode.GetSegmentation().ContainsRepresentation(SURFACE):
-        segmentationNode.RemoveClosedSurfaceRepresentation()
-    try:
-        yield
-    finally:
-        if isShown:
-            segmentationNode.CreateClosedSurfaceRepresentation()
-
-
-def isShownIn3D(segmentationNode) -> bool:
-    """Whether surfaces have been made and are visible."""
-    display = segmentationNode.GetDisplayNode()
-    isVisible = display is not None and display.GetVisibility() and display.GetVisibility3D()
-    return bool(isVisible and segmentationNode.GetSegmentation().ContainsRepresentation(SURFACE))
-
-
-def showIn3D(segmentationNode, isShown: bool) -> None:
-    """Make surfaces and show them, or take them away; seconds for a large segmentation."""
-    if isShown:
-        segmentationNode.CreateClosedSurfaceRepresentation()
-    else:
-        segmentationNode.RemoveClosedSurfaceRepresentation()
-    display = segmentationNode.GetDisplayNode()
-    if display is not None:
-        display.SetVisibility3D(isShown)

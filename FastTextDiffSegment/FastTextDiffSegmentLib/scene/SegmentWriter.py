@@ -26,6 +26,7 @@ from FastTextDiffSegmentLib.contract.segments import (
 )
 
 from .Geometry import SceneError, arrayShape, requireImage, requireLinear, sliceShape, toMatrix
+from .SegmentSurfaces import surfacesRebuilt
 from .SegmentVoxels import (
     LABELMAP,
     Patch,
@@ -36,7 +37,6 @@ from .SegmentVoxels import (
     patchOfSlices,
     readVoxels,
     replaceVoxels,
-    surfacesRebuilt,
     toImage,
 )
 

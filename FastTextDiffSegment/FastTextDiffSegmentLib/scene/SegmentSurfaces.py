@@ -1,0 +1,37 @@
+"""Surfaces of segments in 3D: made, shown and taken away. Knows segmentation nodes, no voxels."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SURFACE = "Closed surface"
+
+
+@contextmanager
+def surfacesRebuilt(segmentationNode) -> Iterator[None]:
+    """Drop the surfaces, which would be made anew with every step of an edit, and make them once after if shown."""
+    isShown = isShownIn3D(segmentationNode)
+    if segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE):
+        segmentationNode.RemoveClosedSurfaceRepresentation()
+    try:
+        yield
+    finally:
+        if isShown:
+            segmentationNode.CreateClosedSurfaceRepresentation()
+
+
+def isShownIn3D(segmentationNode) -> bool:
+    """Whether surfaces have been made and are visible."""
+    display = segmentationNode.GetDisplayNode()
+    isVisible = display is not None and display.GetVisibility() and display.GetVisibility3D()
+    return bool(isVisible and segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE))
+
+
+def showIn3D(segmentationNode, isShown: bool) -> None:
+    """Make surfaces and show them, or take them away; seconds for a large segmentation."""
+    if isShown:
+        segmentationNode.CreateClosedSurfaceRepresentation()
+    else:
+        segmentationNode.RemoveClosedSurfaceRepresentation()
+    display = segmentationNode.GetDisplayNode()
+    if display is not None:
+        display.SetVisibility3D(isShown)
