@@ -1,16 +1,19 @@
 """The dependency direction: nothing imports upwards, and importing the package loads nothing heavy."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from fasttextdiff.former_names import FORMER
+
 PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up: a room may import only from rooms in the rows below its own.
 LAYERS = (
-    {"version", "errors", "findings", "contract"},
+    {"version", "errors", "findings", "contract", "former_names"},
     {"paths", "utf8_mode", "option_rules"},
     {"image", "environment"},
     {"result"},
@@ -81,3 +84,15 @@ def test_the_worker_starts_with_nothing_but_python_itself():
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     before = set(subprocess.check_output([sys.executable, "-c", "import sys; print(*sys.modules)"], text=True).split())
     assert loaded - before - sys.stdlib_module_names == {"fasttextdiff"}
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_a_module_is_found_under_its_former_name_with_a_warning(former):
+    sys.modules.pop(f"fasttextdiff.{former}", None)
+    with pytest.warns(DeprecationWarning, match=f"fasttextdiff.{former} is now"):
+        module = importlib.import_module(f"fasttextdiff.{former}")
+    now = importlib.import_module(f"fasttextdiff.{FORMER[former]}")
+    names = [name for name in vars(now) if not name.startswith("_")]
+    assert names
+    assert all(getattr(module, name) is getattr(now, name) for name in names)
+    del sys.modules[f"fasttextdiff.{former}"]

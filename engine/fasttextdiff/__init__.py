@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from fasttextdiff.former_names import install as _install_former_names
 from fasttextdiff.version import __version__
 
 _EXPORTS = {
@@ -21,6 +22,8 @@ _EXPORTS = {
 }
 
 __all__ = ["__version__", *_EXPORTS]
+
+_install_former_names()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,68 @@
+"""Modules under the names they had before they got rooms: importing one works, with a warning.
+
+Knows names only; loads nothing until a former name is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_PACKAGE = "fasttextdiff."
+FORMER = {
+    **{name: f"image.{name}" for name in ("volume", "orientation", "preprocessing", "hounsfield")},
+    "terminology": "segments.terminology",
+    "segment_tags": "segments.tags",
+    "reading": "io.read",
+    "dicom_reading": "io.read_dicom",
+    "nifti_reading": "io.read_nifti",
+    **{f"dicom_{name}": f"io.dicom_{name}" for name in ("headers", "pixels", "projection", "stack", "encoding")},
+    "writing": "io.write",
+    "seg_nrrd": "io.write_seg_nrrd",
+    "dicom_seg": "io.write_dicom_seg",
+    "nrrd": "io.nrrd",
+    "output_files": "io.atomic",
+    "file_checks": "io.file_checks",
+    "overwriting": "io.overwriting",
+    **{name: f"model.{name}" for name in ("text_encoder", "denoiser", "fusion", "pipeline", "feature_cache")},
+    **{name: f"model.{name}" for name in ("published", "convert", "allocator")},
+    "model_info": "model.info",
+    "preview": "render.contact_sheet",
+    "preview_tiles": "render.tiles",
+    "captions": "render.captions",
+    "tables": "render.tables",
+    **{name: f"evaluation.{name}" for name in ("datasets", "calibration", "bootstrap")},
+    "evaluation_texts": "evaluation.texts",
+    "control": "evaluation.side_control",
+}
+"""New name of every module by its former one, both within the package."""
+
+
+class FormerNames(MetaPathFinder, Loader):
+    """Finds what nobody else finds: asked last, and only where an import would fail otherwise."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As the import system asks (PEP 451)."""
+        is_former = fullname.startswith(_PACKAGE) and fullname.removeprefix(_PACKAGE) in FORMER
+        return ModuleSpec(fullname, self) if is_former else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let every name be looked up in the module that has it now."""
+        former = module.__name__
+        new = _PACKAGE + FORMER[former.removeprefix(_PACKAGE)]
+        warnings.warn(f"{former} is now {new}", DeprecationWarning, stacklevel=2)
+        module.__dict__["__getattr__"] = partial(getattr, import_module(new))
+
+
+def install() -> None:
+    """Take part in imports, once."""
+    if not any(isinstance(finder, FormerNames) for finder in sys.meta_path):
+        sys.meta_path.append(FormerNames())
