@@ -5,9 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # a suite that runs in the background inherits Ctrl-C as ignored, and would hand that on to the processes it starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# the same cases in every run: a red suite is to mean a change, not another draw
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"

@@ -72,20 +72,6 @@ def test_acquisition_is_the_anatomical_plane_across_k_with_the_volumes_own_slice
     assert (acquired.axes, acquired.flipped, acquired.pixel_spacing) == (same.axes, same.flipped, same.pixel_spacing)
 
 
-@pytest.mark.parametrize("plane", PLANES)
-@pytest.mark.parametrize("channels", [(), (3,)])
-@pytest.mark.parametrize("axes", ALL_AXES, ids=lambda axes: str(axes.tolist()))
-def test_from_display_undoes_to_display_and_neither_copies(axes, plane, channels):
-    voxels = np.arange(np.prod(SHAPE + channels)).reshape(SHAPE + channels)
-    shown = display_plane(volume(axes), plane)
-    displayed = shown.to_display(voxels)
-    assert displayed.shape == shown.display_shape + channels
-    assert shown.n_slices == len(displayed)
-    assert np.shares_memory(displayed, voxels)
-    assert (shown.from_display(displayed) == voxels).all()
-    assert np.shares_memory(shown.from_display(displayed), voxels)
-
-
 def test_pixel_spacing_is_that_of_rows_and_columns():
     image = volume(np.eye(3), spacing=(0.5, 0.7, 3.0))
     assert display_plane(image, "axial").pixel_spacing == pytest.approx((0.7, 0.5))
