@@ -5,7 +5,7 @@ Also the scripting interface; see :meth:`FastTextDiffSegmentLogic.segment`. Know
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,12 @@ from .scene.SegmentHistory import EditGuard, SegmentHistory
 from .scene.SegmentVoxels import segmentIds
 from .scene.SegmentWriter import (
     Masking,
+    SegmentedFinding,
     SegmentOutput,
     SegmentWriter,
-    WrittenSegment,
     geometryMatches,
     tagOf,
 )
-
-_BLOCKED = _("masking or overwriting of the Segment Editor left nothing of '{name}'")
 
 
 @dataclass(frozen=True)
@@ -75,27 +73,6 @@ class SegmentationRequest:
         except SceneError as error:
             return False, str(error)
         return True, ""
-
-
-@dataclass(frozen=True)
-class SegmentedFinding:
-    """One finding as it was written.
-
-    Attributes:
-        finding: the text.
-        segmentId: id of its segment; None where nothing was found and no segment was there.
-        found: whether the model marked anything on the slices asked for.
-        changedVoxels: voxels that were added or removed.
-        presence: highest probability over the slices that the finding is there at all.
-        warnings: one line each, e.g. that the model was not trained on it.
-    """
-
-    finding: str
-    segmentId: str | None
-    found: bool
-    changedVoxels: int
-    presence: float
-    warnings: tuple[str, ...]
 
 
 class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
@@ -273,7 +250,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
                     self.history.forget()
                 raise
             self.archive.record(segmentationNode, written)
-        return [_segmentedFinding(found, segment) for found, segment in zip(output.findings, written, strict=True)]
+        return [replace(each, patch=None) for each in written]  # as large as the image
 
     def segmentOutputs(
         self, output: SegmentationOutput, request: SegmentationRequest, threshold: float | None = None
@@ -318,6 +295,8 @@ def _segmentOutput(
         tags={**tagsOf(found, threshold), **extra},
         mask=maskOf(found, threshold),
         sliceRange=sliceRange,
+        presence=highestPresence(found),
+        warnings=found.warnings,
     )
 
 
@@ -339,17 +318,6 @@ def _requireUnchanged(request: SegmentationRequest, source: VolumeSource) -> Non
         raise SceneError(
             _("The image was changed while it was being segmented; nothing was written. Segment it again.")
         )
-
-
-def _segmentedFinding(found: FoundFinding, segment: WrittenSegment) -> SegmentedFinding:
-    return SegmentedFinding(
-        finding=found.finding,
-        segmentId=segment.segmentId,
-        found=segment.found,
-        changedVoxels=segment.changedVoxels,
-        presence=highestPresence(found),
-        warnings=(*found.warnings, *([_BLOCKED.format(name=found.name)] if segment.blocked else [])),
-    )
 
 
 def amountText(volumeNode: Any, voxels: int, isPlanar: bool) -> str:

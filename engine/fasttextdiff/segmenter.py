@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fasttextdiff.contract.segments import is_there
 from fasttextdiff.errors import Cancelled, UsageError
 from fasttextdiff.findings import distinct, understood_note
 from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
@@ -308,7 +309,7 @@ class Segmenter:
         along_slices = [-1 if axis == image.display.axes[0] else 1 for axis in range(3)]
         findings = []
         for n, (name, text) in enumerate(typed.items()):
-            there = np.nan_to_num(stack.presence[n], nan=0.0) >= info.presence_threshold
+            there = is_there(stack.presence[n], info.presence_threshold)
             said = understood_note(text), info.warning(name, image.volume.modality)
             findings.append(
                 FindingResult(

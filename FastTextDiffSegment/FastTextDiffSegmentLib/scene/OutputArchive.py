@@ -28,7 +28,7 @@ from .SegmentVoxels import (
     replaceVoxels,
     segmentGrid,
 )
-from .SegmentWriter import WrittenSegment, tagOf
+from .SegmentWriter import SegmentedFinding, tagOf
 
 ROLE = "FastTextDiffOutput"
 """Node reference from the user's segmentation to our output."""
@@ -104,7 +104,7 @@ class OutputArchive:
             self._watched.pop(nodeId).clear()
         self._checked = {key: time for key, time in self._checked.items() if key[0] != nodeId}
 
-    def record(self, segmentationNode, written: Sequence[WrittenSegment]) -> None:
+    def record(self, segmentationNode, written: Sequence[SegmentedFinding]) -> None:
         """Store what a write has just left in the segments, in the boxes that were written to."""
         user, stored = segmentationNode.GetSegmentation(), self.prepare(segmentationNode).GetSegmentation()
         for each in written:

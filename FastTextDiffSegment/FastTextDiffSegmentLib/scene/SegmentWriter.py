@@ -5,7 +5,7 @@ Knows nothing about the engine and nothing about who edits what; undo and the st
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ from .SegmentVoxels import (
     toImage,
 )
 
+_BLOCKED = _("masking or overwriting of the Segment Editor left nothing of '{name}'")
+
 
 @dataclass(frozen=True)
 class SegmentOutput:
@@ -53,6 +55,8 @@ class SegmentOutput:
         tags: segment tags, escaped; FastTextDiff.Finding tells which segment is this finding's.
         mask: (n, rows, columns) of some slices, nonzero where the finding is.
         sliceRange: (first, end) of these slices.
+        presence: highest probability over them that the finding is there at all.
+        warnings: one line each.
     """
 
     finding: str
@@ -62,6 +66,8 @@ class SegmentOutput:
     tags: Mapping[str, str]
     mask: np.ndarray
     sliceRange: tuple[int, int]
+    presence: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,22 +82,28 @@ class Masking:
 
 
 @dataclass(frozen=True)
-class WrittenSegment:
-    """What became of one finding.
+class SegmentedFinding:
+    """One finding as it was written.
 
     Attributes:
-        segmentId: None where there was no segment, and nothing was found or masking allowed none of it.
-        created: whether the segment is new.
+        finding: the text.
+        segmentId: id of its segment; None where there was none, and nothing was found or masking allowed none of it.
+        found: whether the model marked anything on the slices asked for.
         changedVoxels: voxels that were added or removed.
-        found: whether the mask had any voxel.
+        presence: highest probability over the slices that the finding is there at all.
+        warnings: one line each, e.g. that the model was not trained on it.
+        created: whether the segment is new.
         blocked: a change was wanted, but masking allowed none of it.
-        patch: the box that was written to, on the segment's grid; None without a segment.
+        patch: the box that was written to, on the segment's grid, for who keeps a copy; None without a segment.
     """
 
+    finding: str
     segmentId: str | None
+    found: bool
+    changedVoxels: int
+    presence: float
+    warnings: tuple[str, ...]
     created: bool = False
-    changedVoxels: int = 0
-    found: bool = True
     blocked: bool = False
     patch: Patch | None = field(default=None, repr=False, compare=False)
 
@@ -151,7 +163,7 @@ class SegmentWriter:
         outputs: Sequence[SegmentOutput],
         masking: Masking | None = None,
         resample: bool = False,
-    ) -> list[WrittenSegment]:
+    ) -> list[SegmentedFinding]:
         """Write findings; everything is checked before anything changes.
 
         Args:
@@ -171,49 +183,47 @@ class SegmentWriter:
         segmentation = segmentationNode.GetSegmentation()
         if segmentation.GetNumberOfSegments() == 0:
             placeOnVolume(segmentationNode, volumeNode)
-        plans = [_plan(segmentationNode, volumeNode, output, resample) for output in outputs]
+        ids = [findingSegment(segmentationNode, output.tags) for output in outputs]
+        patches = [
+            _patch(segmentationNode, segmentId, volumeNode, output, resample)
+            for segmentId, output in zip(ids, outputs, strict=True)
+        ]
         brush = _Brush(segmentationNode, volumeNode, masking.editorNode if masking else None)
         with surfacesRebuilt(segmentationNode), brush:
-            written = [_written(segmentation, brush, plan) for plan in plans]
-            for plan, each in zip(plans, written, strict=True):
+            written = [
+                _written(segmentation, brush, output, segmentId, patch)
+                for output, segmentId, patch in zip(outputs, ids, patches, strict=True)
+            ]
+            for output, each in zip(outputs, written, strict=True):
                 if each.segmentId and not each.blocked:
-                    _tag(segmentation.GetSegment(each.segmentId), plan.output, sliceShape(volumeNode)[0])
+                    _tag(segmentation.GetSegment(each.segmentId), output, sliceShape(volumeNode)[0])
         if any(each.blocked for each in written) and not any(each.changedVoxels for each in written):
             raise SceneError(_("The Segment Editor's masking or overwriting allowed no change. Untick it or relax it."))
         return written
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """One finding, the segment it goes to (None: a new one), and the voxels there."""
-
-    output: SegmentOutput
-    segmentId: str | None
-    patch: Patch
-
-
-def _plan(segmentationNode, volumeNode, output: SegmentOutput, resample: bool) -> _Plan:
-    segmentId = findingSegment(segmentationNode, output.tags)
+def _patch(segmentationNode, segmentId: str | None, volumeNode, output: SegmentOutput, resample: bool) -> Patch:
+    """Where a finding goes, on the grid of its segment."""
     mask = output.mask if output.mask.dtype == bool else output.mask != 0
-    return _Plan(
-        output,
-        segmentId,
-        patchOfSlices(segmentationNode, segmentId, volumeNode, mask, output.sliceRange[0], resample),
-    )
+    return patchOfSlices(segmentationNode, segmentId, volumeNode, mask, output.sliceRange[0], resample)
 
 
-def _written(segmentation, brush: "_Brush", plan: _Plan) -> WrittenSegment:
-    isFound = bool(plan.patch.mask.any())
-    if plan.segmentId is None and not isFound:
-        return WrittenSegment(None, found=False)
-    isNew = plan.segmentId is None
-    segmentId = _newSegment(segmentation, plan) if isNew else plan.segmentId
-    changed, isWanted = brush.apply(segmentId, plan.patch)
-    isBlocked = isWanted and not changed
-    if isNew and isBlocked:
+def _written(
+    segmentation, brush: "_Brush", output: SegmentOutput, segmentId: str | None, patch: Patch
+) -> SegmentedFinding:
+    isFound, isNew = bool(patch.mask.any()), segmentId is None
+    nothing = SegmentedFinding(output.finding, None, isFound, 0, output.presence, output.warnings)
+    if isNew and not isFound:
+        return nothing
+    segmentId = _newSegment(segmentation, output, patch) if isNew else segmentId
+    changed, isWanted = brush.apply(segmentId, patch)
+    if not isWanted or changed:
+        return replace(nothing, segmentId=segmentId, changedVoxels=changed, created=isNew, patch=patch)
+    blocked = replace(nothing, blocked=True, warnings=(*output.warnings, _BLOCKED.format(name=output.name)))
+    if isNew:
         segmentation.RemoveSegment(segmentId)
-        return WrittenSegment(None, found=isFound, blocked=True)
-    return WrittenSegment(segmentId, isNew, changed, isFound, isBlocked, plan.patch)
+        return blocked
+    return replace(blocked, segmentId=segmentId, patch=patch)
 
 
 class _Brush:
@@ -320,16 +330,16 @@ def _placeBeside(segmentationNode, volumeNode) -> None:
     hierarchy.SetItemParent(item, parent)
 
 
-def _newSegment(segmentation, plan: _Plan) -> str:
+def _newSegment(segmentation, output: SegmentOutput, patch: Patch) -> str:
     """Add an empty segment with a labelmap of its own; its tags come with the first successful write."""
     segment = slicer.vtkSegment()
-    segment.SetName(free_name(plan.output.name, _names(segmentation)))
+    segment.SetName(free_name(output.name, _names(segmentation)))
     segment.SetNameAutoGenerated(False)
-    segment.SetColor([part / 255.0 for part in distinct_color(_colors(segmentation), plan.output.color)])
+    segment.SetColor([part / 255.0 for part in distinct_color(_colors(segmentation), output.color)])
     segment.SetColorAutoGenerated(False)
-    segment.SetTerminology(validTerminology(plan.output.terminology))
+    segment.SetTerminology(validTerminology(output.terminology))
     image = slicer.vtkOrientedImageData()
-    image.SetImageToWorldMatrix(toMatrix(plan.patch.grid))
+    image.SetImageToWorldMatrix(toMatrix(patch.grid))
     segment.AddRepresentation(LABELMAP, image)
     segmentId = segmentation.GenerateUniqueSegmentID("Segment")
     segmentation.AddSegment(segment, segmentId)
