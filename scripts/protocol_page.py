@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from fasttextdiff.contract import answers, messages
+from fasttextdiff.contract import answers, batch, messages
 from fasttextdiff.contract.requests import JOBS, REQUESTS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "protocol.md"
@@ -36,6 +36,10 @@ def protocol_page() -> str:
         *(_section(kind, f'"{name}"') for name, kind in messages.EVENTS.items()),
         "## Kinds of errors",
         "\n".join(f"* `{kind}`: {meaning}" for kind, meaning in messages.ERROR_KINDS.items()),
+        "## Events of `fasttextdiff batch --json`",
+        "One JSON object a line; the keys `event` and, for a case, `state` say what it is. The module reads them too.",
+        *(_section(kind, _event_title(*key)) for key, kind in batch.EVENTS.items()),
+        *(_section(kind) for kind in (batch.PlannedCase, batch.SkippedImage, batch.Seconds, batch.CaseFinding)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -43,6 +47,10 @@ def protocol_page() -> str:
 def _request(op: str, kind: Any) -> str:
     when = "A job: done after those asked before it" if kind in JOBS else "Answered at once"
     return _section(kind, f'"{op}"') + f"\n\n{when}. Answer: `{kind.answer.__name__}`."
+
+
+def _event_title(name: str, state: str) -> str:
+    return f'"{name}"' + (f', state "{state}"' if state else "")
 
 
 def _classes(module: Any) -> Iterator[type]:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from contract_messages import KINDS, messages_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttextdiff.contract import colors, images, messages, requests, segments
+from fasttextdiff.cli import app
+from fasttextdiff.contract import batch, colors, images, messages, requests, segments
 from fasttextdiff.contract.fields import ContractError, from_fields, to_fields
 from fasttextdiff.result import Provenance
 from fasttextdiff.segments.terminology import CodedFinding, assign_colors
@@ -155,6 +157,42 @@ def test_values_that_json_has_and_the_contract_has_not(change, words):
     content = {"op": "segment", "volume": "v", "findings": ["lung"], "output": "/tmp", **change}
     with pytest.raises(ContractError, match=re.escape(f"segment: {words}")):
         messages.request_of(content)
+
+
+@pytest.mark.parametrize("kind", batch.EVENTS.values(), ids=lambda kind: kind.__name__)
+@FEW
+@given(st.data())
+def test_events_of_a_batch_travel_whole(kind, data):
+    event = data.draw(messages_of(kind))
+    assert batch.event_of(through_json(batch.event_fields(event))) == event
+
+
+def test_what_is_no_event_of_a_batch_is_refused_in_one_line():
+    for content in ({}, {"event": "case", "case": "a"}, {"event": "looking", "done": 1}, {"event": ["case"]}):
+        with pytest.raises(ContractError, match="of a batch"):
+            batch.event_of(content)
+
+
+DEFAULT = batch.BatchOptions(Path("/in"), Path("/out"), ("left lung",))
+OTHER = batch.BatchOptions(
+    *(Path("/studies"), Path("/results"), ("left lung", "opacity; any"), (".png", ".dcm"), True, "ct", "chest", True),
+    *("axial", 3, 7, 0.25, "folder", "cpu", "float32", 2, "tls://host:1", "ca.pem", "cert.pem", "key.pem", True),
+)
+
+
+@pytest.mark.parametrize("options", [DEFAULT, OTHER], ids=["default", "other"])
+def test_the_command_line_of_a_batch_means_its_options_and_has_no_others(options):
+    command = typer.main.get_command(app).commands["batch"]
+    parsed = command.make_context("batch", list(batch.command_line(options))).params
+    parsed["findings"] = parsed.pop("finding")
+    for option in fields(options):
+        value = parsed.pop(option.name)
+        assert (tuple(value) if isinstance(value, list) else value) == getattr(options, option.name), option.name
+    assert set(parsed) == {"dry_run", "shard", "retry_failed", "json_lines", "until_eof", "verbose"}  # of a single run
+
+
+def test_the_other_options_are_all_unlike_the_default():
+    assert all(getattr(OTHER, option.name) != getattr(DEFAULT, option.name) for option in fields(OTHER))
 
 
 def test_messages_are_in_one_casing_and_leave_room_for_the_envelope():

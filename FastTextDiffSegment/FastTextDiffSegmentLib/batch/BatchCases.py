@@ -12,14 +12,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from FastTextDiffSegmentLib.contract.batch import (
+    DONE,
+    FAILED,
+    NAMES_FILE,
+    REQUEST_FILE,
+    WAITING,
+    BatchEnd,
+    BatchError,
+    BatchOptions,
+    BatchProgress,
+    CaseDone,
+    CaseFailed,
+    CaseStarted,
+    Looking,
+    Planned,
+    command_line,
+    event_of,
+)
+from FastTextDiffSegmentLib.contract.fields import from_fields
 from FastTextDiffSegmentLib.engine.Jobs import Steps
 
-WAITING, RUNNING, DONE, FAILED, SKIPPED = "waiting", "running", "done", "failed", "skipped"
-REQUEST, NAMES = "request.local.json", "names.local.csv"
+RUNNING, SKIPPED = "running", "skipped"
+"""States beside the contract's."""
 _AT_ONCE = 100
 """Cases looked at in one step: about a millisecond on a local disk."""
-_OPTIONS = ("series", "modality", "plane", "samples", "seed", "threshold", "model", "device", "dtype", "workers")
-_FLAGS = (("fractional", "--fractional"), ("largest_series", "--largest-series"), ("nan_as_air", "--nan-as-air"))
+_CLUSTER = ("scheduler", "tls_ca_file", "tls_cert", "tls_key")
+"""Options of runs on other machines: here, a batch runs on this one."""
 
 
 @dataclass
@@ -30,7 +49,7 @@ class BatchCase:
         name: of the case; empty for what is skipped.
         path: the file, or the folder that the files of the series lie in. May name a patient.
         seriesUid: DICOM Series Instance UID; empty where there is none.
-        state: one of the five above.
+        state: one of the contract's, or of the two above.
         reason: why it failed or is skipped.
     """
 
@@ -63,36 +82,39 @@ class BatchState:
     ended: str = ""
     error: str = ""
 
-    def take(self, event: Mapping[str, Any]) -> None:
-        """Take in one line that the process has written."""
-        kind = event.get("event")
-        if kind == "looking":
-            self.looked = int(event["done"]), int(event["total"])
-        elif kind == "plan":
-            self._plan(event)
-        elif kind == "case" and event["case"] in self.cases:
-            case = self.cases[event["case"]]
-            case.state = RUNNING if event["state"] == "started" else event["state"]
-            case.reason = event.get("message", "")
-        elif kind == "progress":
-            self.perHour, self.secondsLeft = event["per_hour"], event["seconds_left"]
-        elif kind == "end":
-            self.ended = event["state"]
-        elif kind == "error":
-            self.error = event["message"]
+    def take(self, content: Mapping[str, Any]) -> None:
+        """Take in one line that the process has written.
 
-    def _plan(self, event: Mapping[str, Any]) -> None:
+        Raises:
+            ContractError: it is no line of a batch.
+        """
+        event = event_of(content)
+        if isinstance(event, (CaseStarted, CaseDone, CaseFailed)):
+            self._case(event)
+        elif isinstance(event, Looking):
+            self.looked = event.done, event.total
+        elif isinstance(event, Planned):
+            self._plan(event)
+        elif isinstance(event, BatchProgress):
+            self.perHour, self.secondsLeft = event.per_hour, event.seconds_left
+        elif isinstance(event, BatchEnd):
+            self.ended = event.state
+        elif isinstance(event, BatchError):
+            self.error = event.message
+
+    def _case(self, event: CaseStarted | CaseDone | CaseFailed) -> None:
+        if event.case in self.cases:
+            case = self.cases[event.case]
+            case.state = {CaseStarted: RUNNING, CaseDone: DONE, CaseFailed: FAILED}[type(event)]
+            case.reason = event.message if isinstance(event, CaseFailed) else ""
+
+    def _plan(self, event: Planned) -> None:
         known, self.looked = self.cases, None
-        self.cases = {
-            told["case"]: BatchCase(told["case"], told["path"], told["series_uid"], told["state"])
-            for told in event["cases"]
-        }
+        self.cases = {told.case: BatchCase(told.case, told.path, told.series_uid, told.state) for told in event.cases}
         for name, case in self.cases.items():
             if case.state == FAILED and name in known:
                 case.reason = known[name].reason
-        self.skipped = [
-            BatchCase("", told["path"], told["series_uid"], SKIPPED, told["reason"]) for told in event["skipped"]
-        ]
+        self.skipped = [BatchCase("", told.path, told.series_uid, SKIPPED, told.reason) for told in event.skipped]
 
     def stopped(self) -> None:
         """The process is gone: what it had begun is begun anew the next time."""
@@ -122,7 +144,7 @@ def folderSteps(folder: Path, state: BatchState, isWorkedOn: bool) -> Steps:
 
 def _readNames(folder: Path, state: BatchState) -> Steps:
     try:
-        with (folder / NAMES).open(encoding="utf-8", newline="") as file:
+        with (folder / NAMES_FILE).open(encoding="utf-8", newline="") as file:
             for number, row in enumerate(csv.DictReader(file), start=1):
                 case = BatchCase(row["case"], row["path"], row["series_uid"])
                 if case.name:
@@ -180,23 +202,17 @@ def _canLock(descriptor: int) -> bool:
 def storedRequest(folder: Path) -> dict[str, Any] | None:
     """The options of the batch in an output folder; None if there is none."""
     try:
-        content = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+        content = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
 
 def arguments(request: Mapping[str, Any]) -> Iterator[str]:
-    """The command line of a request, after `batch`; the names are those in an output folder's request."""
-    yield request["source"]
-    if request.get("output"):
-        yield from ("--output", request["output"])
-    for option, flag in (("findings", "--finding"), ("formats", "--format")):
-        for value in request.get(option) or ():
-            yield from (flag, value)
-    for option in _OPTIONS:
-        if request.get(option) is not None:
-            yield from (f"--{option}", str(request[option]))
-    for option, flag in _FLAGS:
-        if request.get(option):
-            yield flag
+    """The command line of a request, after `batch`; the names are those in an output folder's request.
+
+    Raises:
+        ContractError: it has an option that this version does not know.
+    """
+    here = {name: value for name, value in request.items() if name not in _CLUSTER}
+    return command_line(from_fields(BatchOptions, here))

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.batch.plan import Case, Plan
+from fasttextdiff.contract import batch as contract
+from fasttextdiff.contract.fields import from_fields
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.version import DISCLAIMER
 
@@ -135,22 +137,7 @@ class Listener:
 
 
 class JsonLines(Listener):
-    """Tells another process, as one JSON object a line with these keys. Paths in it may name patients.
-
-    event       other keys
-    ----------  --------------------------------------------------------------------------------------------------------
-    looking     done, total: files of the input looked at; told at every hundredth part
-    plan        cases: list of {case, state ("waiting", "done", "failed"), path, series_uid, modality, images,
-                description, findings}; skipped: list of {path, series_uid, reason}
-    case        case, state "started"; once more when it is tried again
-    case        case, state "done", seconds: {read, inference, write, wait}, findings: list of {finding, ml, voxels,
-                presence, uncertainty, disagreement, warnings} as in `case.json`, notes: about the image
-    case        case, state "failed", seconds, message
-    progress    total, done, failed, left: cases of this shard, earlier runs counted; per_hour, seconds_left: null until
-                a case of this run has ended
-    end         state "complete" or "stopped", total, done, failed, left, skipped, output, summary_csv, summary_json,
-                use: what results are for; the last line unless there is an
-    error       message, exit_code: nothing was begun, or the run could not continue; the last line
+    """Tells another process, as one JSON object a line, what `contract.batch` lists. Paths in it may name patients.
 
     Args:
         send: writes one object as a line; raises OSError when nobody reads any more.
@@ -162,11 +149,11 @@ class JsonLines(Listener):
         self._is_heard = True
         self._hundredth = -1
 
-    def _send(self, event: str, **content: Any) -> None:
+    def _send(self, event: Any) -> None:
         if not self._is_heard:
             return
         try:
-            self._send_line({"event": event, **content})
+            self._send_line(contract.event_fields(event))
         except OSError:
             self._is_heard = False
             self._gone()
@@ -174,72 +161,77 @@ class JsonLines(Listener):
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
         """Tell an error that ended the run."""
         if isinstance(error, FastTextDiffError):
-            self._send("error", message=str(error), exit_code=error.exit_code)
+            self._send(contract.BatchError(str(error), error.exit_code))
         elif error is not None:
-            self._send("error", message=f"internal error, {type(error).__name__}: {error}", exit_code=1)
+            self._send(contract.BatchError(f"internal error, {type(error).__name__}: {error}", 1))
 
     def looked(self, done: int, total: int) -> None:
         """Tell of the files, at every hundredth part."""
         hundredth = 100 * done // max(total, 1)
         if hundredth != self._hundredth:
             self._hundredth = hundredth
-            self._send("looking", done=done, total=total)
+            self._send(contract.Looking(done, total))
 
     def planned(self, plan: Plan, states: Mapping[str, str]) -> None:
         """Tell the plan."""
-        cases = [_case(case, states.get(case.name, "waiting")) for case in plan.cases]
-        skipped = [{"path": str(s.path), "series_uid": s.series_uid, "reason": s.reason} for s in plan.skipped]
-        self._send("plan", cases=cases, skipped=skipped)
+        cases = [_case(case, states.get(case.name, contract.WAITING)) for case in plan.cases]
+        skipped = [contract.SkippedImage(str(s.path), s.series_uid, s.reason) for s in plan.skipped]
+        self._send(contract.Planned(tuple(cases), tuple(skipped)))
 
     def started(self, name: str) -> None:
         """Tell of a case."""
-        self._send("case", case=name, state="started")
+        self._send(contract.CaseStarted(name))
 
     def ended(self, outcome: Outcome, record: Mapping[str, Any] | None) -> None:
         """Tell what came of a case."""
-        seconds = {what: round(getattr(outcome.timing, what), 3) for what in ("read", "inference", "write", "wait")}
+        timing = outcome.timing
+        seconds = contract.Seconds(
+            *(round(part, 3) for part in (timing.read, timing.inference, timing.write, timing.wait))
+        )
         if record is None:
-            self._send("case", case=outcome.name, state="failed", seconds=seconds, message=outcome.message)
+            self._send(contract.CaseFailed(outcome.name, seconds, outcome.message))
             return
-        told = {key: record[key] for key in ("findings", "notes")}
-        self._send("case", case=outcome.name, state="done", seconds=seconds, **told)
+        findings = tuple(from_fields(contract.CaseFinding, finding) for finding in record["findings"])
+        self._send(contract.CaseDone(outcome.name, seconds, findings, tuple(record["notes"])))
 
     def progressed(self, tally: Tally) -> None:
         """Tell the count and the pace."""
-        pace = {"per_hour": _rounded(tally.per_hour), "seconds_left": _rounded(tally.seconds_left)}
-        self._send("progress", **_counts(tally), **pace)
+        pace = _rounded(tally.per_hour), _rounded(tally.seconds_left)
+        self._send(contract.BatchProgress(*_counts(tally), *pace))
 
     def finished(self, tally: Tally, plan: Plan, folder: Path, failures: Sequence[tuple[str, str]]) -> None:
         """Tell how it ended, and where the summary is."""
+        state = contract.COMPLETE if tally.ended == tally.total else contract.STOPPED
         self._send(
-            "end",
-            state="complete" if tally.ended == tally.total else "stopped",
-            **_counts(tally),
-            skipped=len(plan.skipped),
-            output=str(folder),
-            summary_csv=str(folder / "summary.csv"),
-            summary_json=str(folder / "summary.json"),
-            use=DISCLAIMER,
+            contract.BatchEnd(
+                state,
+                *_counts(tally),
+                skipped=len(plan.skipped),
+                output=str(folder),
+                summary_csv=str(folder / "summary.csv"),
+                summary_json=str(folder / "summary.json"),
+                use=DISCLAIMER,
+            )
         )
 
 
-def _case(case: Case, state: str) -> dict[str, Any]:
+def _case(case: Case, state: str) -> contract.PlannedCase:
     kind = case.options.modality or case.modality
-    return {
-        "case": case.name,
-        "state": state,
-        "path": str(case.path),
-        "series_uid": case.series_uid,
-        "modality": kind.value if kind else None,
-        "images": case.images,
-        "description": case.description,
-        "findings": list(case.findings),
-    }
+    return contract.PlannedCase(
+        case=case.name,
+        state=state,
+        path=str(case.path),
+        series_uid=case.series_uid,
+        modality=kind.value if kind else None,
+        images=case.images,
+        description=case.description,
+        findings=tuple(case.findings),
+    )
 
 
-def _counts(tally: Tally) -> dict[str, int]:
-    done = tally.earlier + tally.done
-    return {"total": tally.total, "done": done, "failed": tally.failed, "left": tally.total - tally.ended}
+def _counts(tally: Tally) -> tuple[int, int, int, int]:
+    """Total, done, failed and left."""
+    return tally.total, tally.earlier + tally.done, tally.failed, tally.total - tally.ended
 
 
 def _rounded(value: float | None) -> float | None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fasttextdiff.batch.cases import find_cases
 from fasttextdiff.batch.events import Listener, Tally
 from fasttextdiff.batch.plan import CaseOptions, Plan
 from fasttextdiff.batch.stopping import Stop
+from fasttextdiff.contract.batch import DONE, FAILED, REQUEST_FILE, BatchOptions
+from fasttextdiff.contract.fields import to_fields
 from fasttextdiff.errors import UsageError
 from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.option_rules import check_options
@@ -24,58 +26,10 @@ if TYPE_CHECKING:
     from fasttextdiff.batch.folder import BatchFolder, Run
     from fasttextdiff.batch.runner import Workers
 
-REQUEST = "request.local.json"
-
 
 @dataclass(frozen=True)
-class BatchRequest:
-    """The options of a batch, with the names and meanings that they have on the command line.
-
-    Attributes:
-        source: folder tree, job table, DICOMDIR or image.
-        output: folder for all results.
-        findings: what to look for; may be empty where a job table says it.
-        formats: of the outputs.
-        fractional: probabilities in DICOM SEG.
-        modality: take this kind only.
-        series: take DICOM series only that this regular expression is found in.
-        largest_series: take the largest series of a study only.
-        plane: see `CaseOptions`; so are samples, seed and threshold.
-        samples: noise samples.
-        seed: of the noise.
-        threshold: of the probability.
-        model: folder or hub id; the bundled one if None.
-        device: e.g. "auto".
-        dtype: e.g. "auto".
-        workers: processes on this machine.
-        scheduler: address of a Dask scheduler, which replaces them.
-        tls_ca_file: certificate of the authority that all parts of the cluster trust, for a `tls://` scheduler.
-        tls_cert: our certificate.
-        tls_key: its private key.
-        nan_as_air: as for `read_volume`.
-    """
-
-    source: Path
-    output: Path
-    findings: tuple[str, ...]
-    formats: tuple[str, ...]
-    fractional: bool = False
-    modality: str | None = None
-    series: str | None = None
-    largest_series: bool = False
-    plane: str = "acquisition"
-    samples: int = 1
-    seed: int = 0
-    threshold: float | None = None
-    model: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    workers: int = 1
-    scheduler: str | None = None
-    tls_ca_file: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    nan_as_air: bool = False
+class BatchRequest(BatchOptions):
+    """The options of a batch, and what is made of them."""
 
     def __post_init__(self) -> None:
         """Take the paths as the user gives them, and refuse more workers than any machine has."""
@@ -133,9 +87,9 @@ class BatchRequest:
 
     def write(self) -> None:
         """Store it as `request.local.json` in the output folder; it names the input and may so name patients."""
-        content: dict[str, Any] = asdict(self)
+        content = to_fields(self)
         content |= {"source": str(self.source.absolute()), "output": str(self.output.absolute())}
-        with whole_files(self.output / REQUEST) as (temporary,):
+        with whole_files(self.output / REQUEST_FILE) as (temporary,):
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -206,6 +160,6 @@ def _states(plan: Plan, folder: BatchFolder) -> Iterator[tuple[str, str]]:
 
     for case in plan.cases:
         if folder.record(case.name, request_of(case)) is not None:
-            yield case.name, "done"
+            yield case.name, DONE
         elif folder.failure(case.name) is not None:
-            yield case.name, "failed"
+            yield case.name, FAILED
