@@ -1,16 +1,14 @@
 """Findings as typed or pasted: lines, completion, sentences of a report and what they deny. Plain text in and out.
 
-How a finding is understood is the engine's rule (`fasttextdiff/findings.py`). Knows nothing about Qt, Slicer, images or
-the model.
+How a finding is understood is the contract's rule. Knows nothing about Qt, Slicer, images or the model.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .engine.EnginePath import engineModule
+from .contract.findings import distinct, understood, understood_note
 
-_engine = engineModule("findings")
 _MOST_COMPLETIONS = 8
 
 
@@ -21,14 +19,12 @@ def findingLines(text: str) -> list[str]:
 
 def typedFindings(text: str) -> dict[str, str]:
     """:func:`findingLines`, and the line that each was first typed as."""
-    found: dict[str, str] = _engine.distinct(line for line in text.splitlines() if line.strip())
-    return found
+    return distinct(line for line in text.splitlines() if line.strip())
 
 
 def understoodNote(typed: str) -> str:
     """What to tell of a line that was not taken as typed; empty if it was."""
-    note: str = _engine.understood_note(typed)
-    return note
+    return understood_note(typed)
 
 
 def completions(prefix: str, terms: Iterable[str]) -> list[str]:
@@ -183,7 +179,7 @@ def isNegated(sentence: str) -> bool:
 
     A rule of thumb for English reports: what it marks is left unticked, for the user to see and decide.
     """
-    words = _LABEL.sub("", _engine.understood(sentence)).lower()
+    words = _LABEL.sub("", understood(sentence)).lower()
     contrast = _CONTRAST.search(words)
     if contrast:
         return _denies(words[: contrast.start()]) and _denies(contrast["rest"])

@@ -13,7 +13,7 @@ from fasttextdiff.former_names import FORMER
 PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up: a room may import only from rooms in the rows below its own.
 LAYERS = (
-    {"version", "errors", "findings", "contract", "former_names"},
+    {"version", "errors", "contract", "former_names"},
     {"paths", "utf8_mode", "option_rules"},
     {"image", "environment"},
     {"result"},

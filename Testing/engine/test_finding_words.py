@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from spellings import PAIRS
 
+from fasttextdiff.contract.findings import distinct, doubtful, same_key, understood, understood_note, unreadable
 from fasttextdiff.errors import UsageError
-from fasttextdiff.findings import distinct, doubtful, same_key, understood, understood_note, unreadable
 from fasttextdiff.model.info import require_words
 
 
@@ -99,7 +99,7 @@ def test_findings_are_compared_as_understood_whatever_the_capitals():
 
 
 def test_it_is_loaded_without_anything_but_python():
-    code = "import sys; import fasttextdiff.findings; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys; import fasttextdiff.contract.findings; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not loaded & {"torch", "numpy", "typer", "transformers"}
 

@@ -91,7 +91,7 @@ def test_the_modules_import_each_other_in_no_circle():
 def test_the_imports_are_really_read():
     assert {"engine.EngineProcess", "engine.EnginePath", "scene.Geometry", "Findings"} <= GRAPH["Logic"]
     assert "panels.ResultsPanel" in GRAPH["panels.Results"]
-    assert "engine.EnginePath" in GRAPH["Findings"]
+    assert "contract" in GRAPH["Findings"]
 
 
 def test_the_room_of_the_engine_knows_neither_scene_nor_windows():

@@ -17,6 +17,7 @@ from types import ModuleType
 _PACKAGE = "fasttextdiff."
 FORMER = {
     **{name: f"image.{name}" for name in ("volume", "orientation", "preprocessing", "hounsfield")},
+    "findings": "contract.findings",
     "terminology": "segments.terminology",
     "segment_tags": "segments.tags",
     "reading": "io.read",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.contract import images
-from fasttextdiff.findings import same_key
+from fasttextdiff.contract.findings import same_key
 from fasttextdiff.image.volume import Volume
 
 

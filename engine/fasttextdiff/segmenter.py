@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fasttextdiff.contract.findings import distinct, understood_note
 from fasttextdiff.contract.segments import is_there
 from fasttextdiff.errors import Cancelled, UsageError
-from fasttextdiff.findings import distinct, understood_note
 from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage, View, prepare
@@ -110,8 +110,8 @@ class Segmenter:
 
         Args:
             volume: the image; never changed.
-            findings: what to look for, see :func:`fasttextdiff.findings.understood`; those that are understood as the
-                same are answered once.
+            findings: what to look for, see :func:`fasttextdiff.contract.findings.understood`; those that are
+                understood as the same are answered once.
             slices: (first, last + 1) along the plane's slice axis, from 0; all if None.
             plane: "acquisition", "axial", "coronal" or "sagittal".
             samples: noise samples to average; more than one also gives their disagreement.

@@ -1,11 +1,9 @@
 """Where the engine lies and how to start it. Knows nothing about what is said to it."""
 
-import importlib.util
 import os
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2]
 
@@ -23,23 +21,6 @@ def engineFolder() -> Path:
         f"The engine 'fasttextdiff' is not beside {MODULE_FOLDER}: install the extension again, or add the module's "
         "folder from a complete checkout."
     )
-
-
-def engineModule(name: str) -> ModuleType:
-    """A module of the engine that needs the standard library only, e.g. "image/slice_axis": rules of both processes.
-
-    Loaded from its file: another version of the package, installed in Slicer's Python, is not taken for it.
-
-    Raises:
-        FileNotFoundError: the installation is incomplete.
-    """
-    path = engineFolder() / "fasttextdiff" / f"{name}.py"
-    specification = importlib.util.spec_from_file_location(f"{__package__}._engine_{name.replace('/', '_')}", path)
-    if specification is None or specification.loader is None or not path.is_file():
-        raise FileNotFoundError(f"The engine's {path} is missing: install the extension again.")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def engineCommand(*arguments: str) -> list[str]:

@@ -13,8 +13,8 @@ from fasttextdiff.batch.plan import CaseOptions
 from fasttextdiff.batch.selection import Choice
 from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.contract.fields import ContractError, from_fields
+from fasttextdiff.contract.findings import distinct
 from fasttextdiff.errors import UsageError
-from fasttextdiff.findings import distinct
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.model.info import require_findings, require_words

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fasttextdiff.contract.findings import doubtful, understood, unreadable
 from fasttextdiff.errors import ModelError, UsageError, one_line
-from fasttextdiff.findings import doubtful, understood, unreadable
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.paths import PathText, as_path
@@ -91,7 +91,7 @@ def require_words(finding: str) -> None:
     """Refuse what no model can read.
 
     Raises:
-        UsageError: see :func:`fasttextdiff.findings.unreadable`.
+        UsageError: see :func:`fasttextdiff.contract.findings.unreadable`.
     """
     if problem := unreadable(finding):
         raise UsageError(problem)

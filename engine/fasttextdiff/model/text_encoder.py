@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fasttextdiff.contract.findings import shortened, understood
 from fasttextdiff.errors import ModelError, UsageError, one_line
-from fasttextdiff.findings import shortened, understood
 from fasttextdiff.model.info import require_words
 from fasttextdiff.paths import PathText, as_name
 

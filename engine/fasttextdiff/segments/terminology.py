@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fasttextdiff.contract.colors import BLUISH_GREEN, SKY_BLUE, VERMILION, YELLOW, Rgb, next_color
-from fasttextdiff.findings import understood
+from fasttextdiff.contract.findings import understood
 
 # The names of the term lists that come with Slicer's Terminologies module.
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.findings import shortened
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.evaluation.datasets import Row, load_image, mask_of, read_split
-from fasttextdiff.findings import shortened
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.model.info import require_words

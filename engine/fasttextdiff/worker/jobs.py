@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from fasttextdiff.contract.answers import ArrayFile, Done, FoundFinding, Opened, Segmented, VolumeOpened
+from fasttextdiff.contract.findings import distinct
 from fasttextdiff.contract.requests import CloseVolume, ListSeries, Open, OpenVolume, Request, SaveDicomSeg, Segment
 from fasttextdiff.contract.segments import TERMINOLOGY_TAG
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
-from fasttextdiff.findings import distinct
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import decoded_from_memory, volume_from

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fasttextdiff.contract.answers import CheckedFinding, CheckedFindings, ModelDescription
+from fasttextdiff.contract.findings import understood, unreadable
 from fasttextdiff.contract.requests import CheckFindings, DescribeModel
-from fasttextdiff.findings import understood, unreadable
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.info import read_info, require_findings
 from fasttextdiff.worker.values import model_folder_of

@@ -1,7 +1,6 @@
 """How a typed or pasted finding is understood: one spelling for all that mean the same, and what cannot be read.
 
-Standard library only and no import from the package, so that Slicer's own process can load it. Knows nothing about
-images, models or reports. Sides are the patient's.
+Knows nothing about images, models or reports. Sides are the patient's.
 """
 
 from __future__ import annotations
