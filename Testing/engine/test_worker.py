@@ -563,6 +563,24 @@ def test_ctrl_c_in_slicers_terminal_does_not_end_the_worker():
     assert process.close() == 0
 
 
+def test_the_number_of_a_job_is_free_before_its_answer_is_sent():
+    idle = (
+        "from fasttextdiff.worker import server\n"
+        "class Jobs:\n"
+        "    def do(self, request, progress): return server.Done()\n"
+        "class Running(dict):\n"
+        "    def pop(self, number): self.channel.send(number, server.messages.Progress(1, 1)); dict.pop(self, number)\n"
+        "class Worker(server.Worker):\n"
+        "    def __init__(self, channel): super().__init__(channel); self._cancelled = Running()\n"
+        "    def _prepared(self): self._cancelled.channel = self._channel; return Jobs()\n"
+        "server.Worker = Worker; server.main()"
+    )
+    process = Process("-c", idle)
+    process.send("close_volume", volume="v")
+    assert [process.next()["event"] for _ in range(2)] == ["progress", "done"]
+    assert process.close() == 0
+
+
 def test_what_libraries_print_does_not_reach_the_stream():
     noisy = (
         "import os; from fasttextdiff.worker import questions, server\n"

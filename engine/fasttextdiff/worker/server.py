@@ -104,8 +104,9 @@ class Worker:
         while True:
             self._look_ahead()
             number, request = self._queue.get()
-            self._answer(number, partial(self._do_job, number, request))
-            self._cancelled.pop(number)
+            event = self._outcome(partial(self._do_job, number, request))
+            self._cancelled.pop(number)  # before the answer, after which its number may be used again
+            self._channel.send(number, event)
 
     def _look_ahead(self) -> None:
         """Work for nobody in particular, until something is asked for; what goes wrong in it concerns nobody."""
@@ -155,17 +156,19 @@ class Worker:
             self._answer(number, partial(_ask, request))
 
     def _answer(self, number: int, work: Callable[[], Any]) -> None:
-        """Send what came of a request; whatever happens, exactly one line."""
+        """Send what came of a request: exactly one line."""
+        self._channel.send(number, self._outcome(work))
+
+    def _outcome(self, work: Callable[[], Any]) -> Any:
+        """The answer to a request, or the event that it ends with; whatever happens, one of them."""
         try:
-            self._channel.send(number, work())
-            return
+            return work()
         except Cancelled:
-            event: Any = messages.Cancelled()
+            return messages.Cancelled()
         except Exception as error:
             if error.__cause__ or not isinstance(error, FastTextDiffError):
                 traceback.print_exc()  # a library's error, or a defect of ours: for the engine's log
-            event = _error(*_kind_and_message(error))
-        self._channel.send(number, event)
+            return _error(*_kind_and_message(error))
 
     def _cancel(self, request: Cancel) -> Done:
         job = self._cancelled.get(request.target)
