@@ -15,11 +15,13 @@ _QUOTES = str.maketrans(
         **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4`\u02bc\uff07", "'"),
     }
 )
+_RINGED = re.compile("[\u2460-\u2473\u24f5-\u24fe\u2776-\u2793]")
+"""Numbers of a list in a ring."""
 _DASHES = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
-_EDGES = " .,;:!?\u2026-/\\|~=+#&<>"
+_EDGES = " .,;:!?\u2026-/\\|~=+#&<>\u2190\u2192\u21d2"
 """What may stand before or behind a finding without being part of it."""
 _LIST_MARK = re.compile(
-    r"^\s*(?:[-+\u2022\u2023\u25aa\u25cf\u25e6\u00b7*]+\s+|\(?\d{1,2}[.):]+(?:\s+|(?=[A-Za-z\"'(]))|#\d{1,2}\s+"
+    r"^\s*(?:[-+\u2022\u2023\u25aa\u25cf\u25e6\u00b7*]+\s+|\(?\d{1,2}[.):]+(?:\s+|(?=[A-Za-z\"'(]))|\d{1,2}\s+-\s+(?=[A-Za-z])|#\d{1,2}\s+"
     r"|\(?[a-hA-H]\)\s*(?=[\w(])|[a-h]\.\s+|\(?[ivx]{1,4}[.)]\s+)"
 )
 # What an organ or a place of the chest may begin with: behind a side, it tells that "l", "r" and "RT" are sides.
@@ -30,7 +32,7 @@ _PLACE = (
 _NO_SIDE_BEFORE = r"(?<![\w./'-])(?<!\d )(?<!dr )(?<!dr\. )"
 # a full stop behind it, or a hyphen before "lung", goes; "L-spine", "L 5" and "R/O" are no sides
 _END = (
-    r"(?:\.(?=\s|[a-z]|$)|-(?=lung)|(?![\w./'])(?!-(?!sided?\b)))"
+    r"(?:\.(?=\s|[a-z]|-side|$)|-(?=lung)|(?![\w./'])(?!-(?!sided?\b)))"
     r"(?!\s+(?:\d|spine\b|vertebra\w*\b))"
 )
 _INITIAL = r"(?!\.\s*[A-Z])"  # "R. Smith"
@@ -42,7 +44,7 @@ def _side_rules() -> list[tuple[re.Pattern[str], str]]:
     rules = []
     for letter, side in (("l", "left"), ("r", "right")):
         big = letter.upper()
-        abbreviation = rf"(?:[{letter}{big}]t|{big}T(?=\.?\s+{_PLACE}\b))"
+        abbreviation = rf"(?:[{letter}{big}]t|{big}T(?=\.?\s+(?i:{_PLACE})\b))"
         lone = rf"(?:{big}|{letter}(?=\.?\s+{_PLACE}\b)|(?<=lung ){letter}(?=$)|(?<=lungs ){letter}(?=$))"
         rules += [
             (re.compile(rf"[(\[]\s*(?:[{letter}{big}][tT]?\.?)\s*[)\]]"), f"({side})"),
@@ -55,10 +57,12 @@ def _side_rules() -> list[tuple[re.Pattern[str], str]]:
     return rules
 
 
+# "left lung/R lung" is two places; "L/R" is one word, a pair.
+_SLASH_BETWEEN = re.compile(r"(?<=[a-z]{3})/(?=[LlRr](?:[tT]\.?)?\s+[A-Za-z])")
 _ZONES = {"u": "upper", "m": "middle", "l": "lower"}
 _SIDES = {"l": "left", "r": "right"}
 # The model was taught zones of a lung ("upper right lung"), never lobes.
-_LOBE = re.compile(r"\b(?:(left|right)\s+(upper|middle|lower)|(upper|middle|lower)\s+(left|right))\s+lobe\b", re.I)
+_LOBE = re.compile(r"\b(?:(left|right)\s+(upper|middle|lower)|(upper|middle|lower)\s+(left|right))[\s-]+lobe\b", re.I)
 _LOBE_LETTERS = re.compile(r"\b(?:(r)([uml])l|(l)([ul])l)\b", re.I)
 _WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bb\s?/\s?l\b|\bbilat\b\.?|\bbi-lateral\b", re.I), "bilateral"),
@@ -168,6 +172,7 @@ def _pass(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Plain characters: one kind of quote, dash and space, nothing that cannot be seen."""
+    text = _RINGED.sub(lambda ringed: f"{unicodedata.numeric(ringed[0]):g}. ", text)  # NFKC glues it to the word
     text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_QUOTES)
     text = _DASHES.sub("-", text)
     text = "".join(map(_visible, text)).replace("_", " ").replace("[", "(").replace("]", ")")
@@ -220,6 +225,7 @@ _SIDE_RULES = _side_rules()
 
 def _written_out(text: str) -> str:
     """Abbreviations as words, and a side that is named last put first."""
+    text = _SLASH_BETWEEN.sub(" / ", text)
     text = _PAIR.sub(lambda m: "left and right" if m[0][0] in "lL" else "right and left", text)
     text = _LOBE_LETTERS.sub(_zone_of_letters, text)
     for pattern, word in (*_SIDE_RULES, *_WORDS):
