@@ -80,6 +80,13 @@ def test_windows_are_refused_whatever_the_header_states(stored, is_stated):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("is_stated", [False, True])
+@pytest.mark.parametrize("stored", [-chest(), chest() - 1024], ids=["turned_round", "too_low"])
+def test_a_ct_turned_round_or_lowered_twice_is_refused_whatever_the_header_states(stored, is_stated):
+    with pytest.raises(FastTextDiffError, match=r"^a: .*export the CT again"):
+        in_hounsfield("a", stored, is_stated=is_stated)
+
+
 def test_what_no_histogram_tells_is_refused_unless_the_header_states_it():
     masked = np.zeros((2, 40, 40), np.int16)
     masked[:, 10:30, 10:30] = np.random.default_rng(1).normal(900, 300, (2, 20, 20)).clip(300)

@@ -52,10 +52,15 @@ def in_hounsfield(path: str, array: NDArray[Any], *, is_stated: bool) -> tuple[N
         FastTextDiffError: they are none, and what they are is not known (a window of 8 bits, 0 to 1, ...).
     """
     offset = hounsfield_offset(array)
+    if _is_upside_down(_sampled(array)):
+        raise FastTextDiffError(
+            f"{path}: the voxels are Hounsfield units turned round (air is at +1000); export the CT again, or "
+            "give another modality"
+        )
     if offset:
         note = f"the voxels are Hounsfield units + {offset} by their histogram: {offset} was subtracted"
         return _minus(array, offset), [note + (" (were it 1000, all were 24 too low)" if offset == 1024 else "")]
-    if offset == 0 or (is_stated and not _is_windowed(array)):
+    if offset == 0 or (is_stated and not _is_windowed(array) and not _is_too_low(_sampled(array))):
         return array, []
     raise FastTextDiffError(
         f"{path}: the voxels ({_said(array.min())} to {_said(array.max())}) are no Hounsfield units (air -1000, water "
@@ -104,6 +109,19 @@ def _is_tissue_alone(values: NDArray[np.float64]) -> bool:
     """A crop inside the body: mostly soft tissue, both sides of water, with the spread that noise and fat give it."""
     low, high = np.percentile(values, (2, 98))
     return _share(values, -200, 200) >= 0.6 and low < -5 and high > 5 and high - low >= 20
+
+
+def _is_too_low(sample: NDArray[np.float64]) -> bool:
+    """Whether 1024 has been taken off twice, as where a program leaves the intercept in the header it wrote."""
+    above_padding = sample[sample > sample.min()] + 1024
+    return above_padding.size > 0 and _is_air_and_tissue(above_padding)
+
+
+def _is_upside_down(sample: NDArray[np.float64]) -> bool:
+    """Whether air is at +1000: many values there, none above, as bone has, and no air where it belongs."""
+    if _share(sample, 850, 1150) < 0.05 or sample.max() > 1150 or _share(sample, _LOWEST, -850) > 0.001:
+        return False
+    return _is_air_and_tissue(-sample)
 
 
 def _air_is_at_zero(sample: NDArray[np.float64]) -> bool:
