@@ -44,6 +44,15 @@ def test_a_series_with_an_unreadable_file_beside_it_is_left_out_with_the_reason(
     assert any("the series is not whole: 1 of its files" in reason for reason in reasons)
 
 
+def test_a_series_with_a_link_to_nothing_is_left_out_with_the_reason(tmp_path):
+    last = write_series(tmp_path) / "i5.dcm"
+    last.unlink()
+    last.symlink_to("annex/objects/i5.dcm")
+    images, reasons = chosen(tmp_path)
+    assert images == []
+    assert any("the series is not whole: 1 of its files" in reason for reason in reasons)
+
+
 def test_other_files_beside_a_series_are_no_lost_slices(tmp_path):
     write_series(tmp_path)
     (tmp_path / "notes.txt").write_text("")

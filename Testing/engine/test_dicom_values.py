@@ -64,6 +64,22 @@ def test_monochrome1_never_turns_hounsfield_units_round(tmp_path, kind):
     assert np.abs(read_volume(folder).array.astype(int) - HU).max() <= 1 + (HU.min() < -1024) * 24
 
 
+def test_a_slice_without_the_rescale_of_the_others_is_refused(tmp_path):
+    folder = write_chest(
+        tmp_path,
+        (HU + 1024).clip(0).astype(np.uint16),
+        RescaleSlope=lambda n: None if n == 3 else 1,
+        RescaleIntercept=lambda n: None if n == 3 else -1024,
+    )
+    assert "slice i3.dcm differs from the others in having a Rescale Slope" in refusal(folder)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize(("tag", "kind"), [("ct", "ct"), ("mr", "mr"), ("RG", "xray")])
+def test_a_modality_is_known_whatever_its_letters(tmp_path, tag, kind):
+    assert read_volume(write_slice(tmp_path / "a", HU[0], Modality=tag)).modality.value == kind
+
+
 @pytest.mark.parametrize("value", [b"1,5 ", b"abc ", b"nan ", b"inf ", b"0.00"])
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_a_rescale_that_is_no_usable_number_is_refused(tmp_path, value, modality):
@@ -95,6 +111,12 @@ def test_bits_that_decoders_scramble_are_refused(tmp_path):
     ids=str,
 )
 def test_pixels_that_a_file_cannot_hold_are_refused_before_memory_is_taken(tmp_path, announced):
+    path = write_slice(tmp_path / "a.dcm", HU[0], **announced)
+    assert "cannot hold" in refusal(path)
+
+
+@pytest.mark.parametrize("announced", [{"Rows": 65}, {"Columns": 65}, {"NumberOfFrames": 2}, {"Rows": 4096}], ids=str)
+def test_pixels_that_a_file_lacks_are_not_filled_up_in_silence(tmp_path, announced):
     path = write_slice(tmp_path / "a.dcm", HU[0], **announced)
     assert "cannot hold" in refusal(path)
 
@@ -190,6 +212,13 @@ def test_a_file_among_the_slices_that_is_no_dicom_is_named(tmp_path, content, en
     notes = read_volume(tmp_path).source.notes
     assert len(notes) == 1
     assert f"1 files beside the images cannot be read as DICOM (i5{ending})" in notes[0]
+
+
+def test_a_slice_whose_link_leads_nowhere_is_named(tmp_path):
+    last = write_chest(tmp_path) / "i5.dcm"
+    last.unlink()
+    last.symlink_to("annex/objects/i5.dcm")
+    assert "(i5.dcm): slices may be missing" in read_volume(tmp_path).source.notes[0]
 
 
 def test_a_series_with_less_images_than_it_announces_says_so(tmp_path):

@@ -57,12 +57,13 @@ def contents_of(place: Path, progress: Progress | None) -> Contents:
     if is_folder(place):
         seen = [_without_labels(one, place) for one in seen]
     dicom, left_out = _with_lost_slices(
-        [one for one in seen if isinstance(one, DicomFile)], [one for one in seen if isinstance(one, Skipped)]
+        [one for one in seen if isinstance(one, DicomFile)],
+        [*skipped, *(one for one in seen if isinstance(one, Skipped))],
     )
     return Contents(
         dicom=(*dicom, *missing),
         others=tuple(one for one in seen if isinstance(one, ImageFile)),
-        skipped=(*skipped, *_without_crowds(left_out)),
+        skipped=tuple(_without_crowds(left_out)),
     )
 
 

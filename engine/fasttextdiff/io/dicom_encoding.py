@@ -30,11 +30,16 @@ class Encoding:
     is_compressed: bool = False
 
 
-def require_possible_size(dataset: Any, file_size: int) -> None:
+def require_possible_size(dataset: Any, file_size: int, behind: int) -> None:
     """Refuse pixels that the file cannot hold, before memory is taken for them.
 
     Uncompressed pixels take what PS3.5 8.1.1 says. Compressed frames take at least an item each (PS3.5 A.4), and no
     picture of a patient is compressed a hundredfold, but for small ones.
+
+    Args:
+        dataset: the header.
+        file_size: bytes.
+        behind: bytes of the file behind the header; a decoder fills up with black what uncompressed pixels lack.
 
     Raises:
         FastTextDiffError: they cannot be there.
@@ -45,8 +50,9 @@ def require_possible_size(dataset: Any, file_size: int) -> None:
     announced = frames * int(dataset.Rows) * int(dataset.Columns) * samples * bits // 8
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     is_packed = syntax is not None and (not syntax.is_transfer_syntax or syntax.is_compressed or syntax.is_deflated)
-    # a sample less than announced is cut short, and told so by the decoder; YBR_FULL_422 stores two of three samples
-    possible = max(100 * file_size, _ALWAYS_POSSIBLE) if is_packed else max(2 * file_size, _ALWAYS_POSSIBLE)
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":  # stores two of three samples
+        announced = announced * 2 // 3
+    possible = max(100 * file_size, _ALWAYS_POSSIBLE) if is_packed or not behind else behind
     if frames < 1 or announced > possible or 8 * (frames - 1) > file_size:
         raise FastTextDiffError(
             f"{frames} frames of {dataset.Columns} x {dataset.Rows} pixels are announced, which a file of "

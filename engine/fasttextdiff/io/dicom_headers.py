@@ -6,6 +6,7 @@ Knows nothing about pixels themselves, and nothing about what makes up a stack.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ _MODALITIES = {
     "CT": Modality.CT,
     "MR": Modality.MR,
     "SM": Modality.HISTOLOGY,
-    **dict.fromkeys(("CR", "DX", "MG", "RF", "XA", "PX", "IO"), Modality.XRAY),
+    **dict.fromkeys(("CR", "DX", "MG", "RF", "RG", "XA", "PX", "IO"), Modality.XRAY),
 }
 # Objects with pixels that are no picture of a patient, by the name of their SOP class; anonymisers drop modalities.
 _NOT_IMAGES = ("Segmentation", "Dose")
@@ -153,6 +154,7 @@ def looks_like_dicom(path: Path) -> bool:
 
 def modality_of(tag: str) -> Modality | None:
     """The modality for a DICOM Modality (0008,0060); None where it says nothing about the kind of image."""
+    tag = tag.strip().upper()  # some writers use small letters
     return None if tag in ("", "OT") else _MODALITIES.get(tag, Modality.OTHER)
 
 
@@ -165,8 +167,12 @@ def series_files(path: Path) -> tuple[list[Path], list[str]]:
         return [path] if looks_like_dicom(path) else [], []
     dicom: list[Path] = []
     others: list[Path] = []
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        (dicom if looks_like_dicom(file) else others).append(file)
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            (dicom if looks_like_dicom(file) else others).append(file)
+        elif not file.exists() or (file.is_dir() and not os.access(file, os.R_OK | os.X_OK)):
+            # a link to nothing, or a folder that rglob passes over because it may not be opened
+            others.append(file)
     lost = lost_slices(dicom, others)
     if not lost:
         return dicom, []
@@ -216,8 +222,10 @@ def _read_header(path: Path) -> Header:
 
     try:
         require_possible_deflated(path)
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
-        header = _parse_header(path, dataset)
+        with path.open("rb") as file:
+            dataset = pydicom.dcmread(file, stop_before_pixels=True)
+            behind = path.stat().st_size - file.tell()
+        header = _parse_header(path, dataset, behind)
     except FastTextDiffError as problem:
         raise FastTextDiffError(f"{path}: {problem}") from problem
     except Exception as problem:  # pydicom raises whatever its parsers raise
@@ -227,13 +235,13 @@ def _read_header(path: Path) -> Header:
     return header
 
 
-def _parse_header(path: Path, dataset: Any) -> Header:
+def _parse_header(path: Path, dataset: Any, behind: int) -> Header:
     sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
     modality = str(dataset.get("Modality") or "")
     has_pixels = bool(dataset.get("Rows") and dataset.get("Columns"))
     kind = sop_class.name if sop_class else modality
     if has_pixels and shows_a_patient(kind):
-        require_possible_size(dataset, path.stat().st_size)
+        require_possible_size(dataset, path.stat().st_size, behind)
     orientation = dataset.get("PatientOrientation") or ()
     return Header(
         path=path,
@@ -301,7 +309,10 @@ def _parse_plane(path: Path, frame: int, name: str, dataset: Any, place: Any) ->
 
 
 def _acquired(place: Any, dataset: Any) -> tuple[tuple[str, str], ...]:
-    words = [*_ACQUISITIONS, *(_ACQUISITIONS_OF_CT if dataset.get("Modality") == "CT" else ())]
+    words = [
+        *_ACQUISITIONS,
+        *(_ACQUISITIONS_OF_CT if modality_of(str(dataset.get("Modality") or "")) is Modality.CT else ()),
+    ]
     return tuple((word, str(value)) for word in words if (value := _either(place, dataset, word)))
 
 

@@ -120,6 +120,8 @@ def _layout_difference(plane: Plane, usual: Plane) -> str:
         return "orientation"
     if not np.allclose(plane.spacing or (1, 1), usual.spacing or (1, 1), rtol=1e-3, atol=0):
         return "pixel spacing"
+    if (plane.rescale is None) != (usual.rescale is None):
+        return "having a Rescale Slope and Intercept"
     return ""
 
 
