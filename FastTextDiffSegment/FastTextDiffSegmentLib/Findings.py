@@ -23,7 +23,7 @@ def typedFindings(text: str) -> dict[str, str]:
 
 
 def understoodNote(typed: str) -> str:
-    """What to tell of a line that was not taken as typed; empty if it was."""
+    """What to say about a line that was not taken as typed; empty if it was."""
     return understood_note(typed)
 
 
@@ -143,7 +143,7 @@ def _tidied(sentence: str) -> str:
 _LABEL = re.compile(r"^[A-Za-z][\w /&-]{1,30}:\s+")
 _MILD = r"(?:significant|interval|appreciable|substantial|major|definite|obvious|relevant|marked|short-term|further)"
 _SEEN = r"(?:seen|visible|visuali[sz]ed|present|identified|evident|appreciated|demonstrated|detected|noted)"
-# what stays the same, goes on, is new, or is only doubted is there
+# what is unchanged, persists, is new, or is only doubted is there
 _STILL_THERE = re.compile(
     r"\b(?:not|cannot|can't|n't)(?: yet)?(?: be)?(?: \w+ly)?(?: been)? (?:excluded|ruled out|included)\b"
     rf"|\bno (?:{_MILD} )*(?:changes?\b|(?:increase|decrease|improvement|progression|worsening|resolution) (?:in|of)\b)"

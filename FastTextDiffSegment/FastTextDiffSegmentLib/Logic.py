@@ -47,7 +47,7 @@ class SegmentationRequest:
         volumeNode: scalar or vector volume.
         findings: texts, one segment each.
         sliceRange: (first, end) of the slices as acquired; None for all.
-        modality: what the image is, None to let the engine tell.
+        modality: what the image is, None to let the engine decide.
         samples: noise samples averaged.
         seed: of the noise.
         threshold: probability above which a pixel belongs to a segment; None for the model's own.
@@ -153,7 +153,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             One entry for each finding.
 
         Raises:
-            SceneError: something in the scene stands in the way.
+            SceneError: something in the scene prevents it.
             EngineError: the engine refused or failed.
             JobCancelled: `progress` returned False; nothing was changed.
         """
@@ -237,7 +237,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             masking: see :meth:`segment`.
             threshold: another threshold than the engine's.
             resample: bring the masks onto the segmentation's own grid where it differs from the volume's.
-            isNewStep: False goes on with the last step, as the threshold slider does: undo takes back both.
+            isNewStep: False continues the last step, as the threshold slider does: undo takes back both.
         """
         outputs = self.segmentOutputs(output, request, threshold)
         with self.history.ownEdit():

@@ -6,7 +6,7 @@ import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 MODALITIES = ("", "ct", "mr", "xray", "histology", "other")
-"""What the user can say the image is; empty lets the engine tell."""
+"""What the user can say the image is; empty lets the engine decide."""
 _HISTORY_LENGTH = 30
 
 

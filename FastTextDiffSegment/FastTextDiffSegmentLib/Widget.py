@@ -1,6 +1,6 @@
 """The module's panel as Slicer knows it: built, shown, hidden, reloaded and taken down, with the scene behind it.
 
-Each section of the panel has a class of its own in `panels`; this one makes them and tells them about each other's
+Each section of the panel has a class of its own in `panels`; this one makes them and informs them about each other's
 changes. It knows neither the engine's protocol nor how a segment is written.
 """
 
@@ -179,7 +179,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._update()
         self.preview.schedule()
 
-    # --- what sections tell ---------------------------------------------------------------------------------------
+    # --- what sections report -------------------------------------------------------------------------------------
 
     def _onAsked(self) -> None:
         """The user has changed the findings."""

@@ -109,7 +109,7 @@ def awkward(archive):
     del archive.expected[other[0].parent]
     twice = archive.study("twice", "done")[0].parent
     shutil.copytree(twice, archive.folder / "DOE^JANE copy")
-    archive.expected[archive.folder / "DOE^JANE copy"] = "a copy of images that lie elsewhere too"
+    archive.expected[archive.folder / "DOE^JANE copy"] = "a copy of images that are elsewhere too"
     (twice / "loop").symlink_to(archive.folder, target_is_directory=True)
     unicode = archive.study("unicode", "done")[0].parent
     moved = archive.folder / "Müller 肺 🫁" / unicode.name

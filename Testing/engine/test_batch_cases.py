@@ -192,7 +192,7 @@ def test_the_same_series_twice_is_segmented_once(tmp_path):
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     plan = plan_of(tmp_path)
     assert [(case.path, case.images) for case in plan.cases] == [(tmp_path / "a", 3)]
-    assert reasons(plan, tmp_path) == {"b": "a copy of images that lie elsewhere too (3 files)"}
+    assert reasons(plan, tmp_path) == {"b": "a copy of images that are elsewhere too (3 files)"}
 
 
 def test_series_are_chosen_by_description_uid_and_size(tmp_path):

@@ -211,7 +211,7 @@ def test_a_file_among_the_slices_that_is_no_dicom_is_named(tmp_path, content, en
     (tmp_path / "notes.txt").write_text("not a slice")
     notes = read_volume(tmp_path).source.notes
     assert len(notes) == 1
-    assert f"1 files beside the images cannot be read as DICOM (i5{ending})" in notes[0]
+    assert f"1 files in the folder cannot be read as DICOM (i5{ending})" in notes[0]
 
 
 def test_a_slice_whose_link_leads_nowhere_is_named(tmp_path):

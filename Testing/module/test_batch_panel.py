@@ -203,14 +203,14 @@ def test_closing_slicer_or_the_scene_asks_and_stops_a_batch_cleanly(batch, panel
     batch.waitFor(lambda: "done" in batch.states())
     panel.answers.yes = False
     assert not host.window.close()
-    assert panel.answers.asked == ["A batch is running: stop it? Finished cases are kept; Start goes on with it."]
+    assert panel.answers.asked == ["A batch is running: stop it? Finished cases are kept; Start resumes it."]
     assert host.window.visible
     assert batch.section.isRunning
     panel.answers.yes = True
     host.closeScene()
     assert batch.processes() == []
     batch.finish()
-    assert batch.line == "Stopped; Start goes on with it."
+    assert batch.line == "Stopped; Start resumes it."
     folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     assert folders
     assert all((case / "case.json").exists() or (case / "failed.log").exists() for case in folders)

@@ -106,7 +106,7 @@ class BatchRun:
         if exitCode and not (self.state.ended or self.state.error or exitCode == _STOPPED):
             words = self._process.lastWords() if self._process is not None else ""
             logging.error("The batch stopped unexpectedly: exit code %d. %s", exitCode, words)
-            message = _("The batch stopped unexpectedly{cause}; Start goes on with it.")
+            message = _("The batch stopped unexpectedly{cause}; Start resumes it.")
             self.state.error = message.format(cause=likelyCause(exitCode, words))
         if self._folder is not None:
             remove(self._folder)

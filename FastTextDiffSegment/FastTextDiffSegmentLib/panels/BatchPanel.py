@@ -92,7 +92,7 @@ class BatchPanel:
         self.updateButtons()
 
     def exit(self) -> None:
-        """Another panel is shown; a batch goes on."""
+        """Another panel is shown; a batch keeps running."""
         self._timer.stop()
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class BatchPanel:
     def mayStop(self) -> bool:
         """Ask before a batch is stopped, and stop it; True if none runs any more."""
         if self.isRunning:
-            if not self._hooks.ask(_("A batch is running: stop it? Finished cases are kept; Start goes on with it.")):
+            if not self._hooks.ask(_("A batch is running: stop it? Finished cases are kept; Start resumes it.")):
                 return False
             self.run.close()
         return True
@@ -123,7 +123,7 @@ class BatchPanel:
         if reason:
             return reason
         if not self._form.output:
-            return _("Choose an output folder; one that holds a batch goes on.")
+            return _("Choose an output folder; a batch in it is resumed.")
         if self._isInUse:
             return _("Another process works on this output folder: wait for it to end.")
         return "" if self._form.formats else _("Choose a format.")
@@ -147,7 +147,7 @@ class BatchPanel:
         self._start(self.whyNoCheck(), "--dry-run")
 
     def onStart(self) -> None:
-        """Begin the batch, or go on with it."""
+        """Start the batch, or resume it."""
         self._start(self.whyNoStart())
 
     def _onRetry(self) -> None:
@@ -187,7 +187,7 @@ class BatchPanel:
             self.update()
 
     def _onRun(self) -> None:
-        """The batch has told something: shown soon, and at once when it begins or ends."""
+        """The batch has sent an event: shown soon, and at once when it begins or ends."""
         if self._wasRunning == self.run.isRunning:
             if not self._pause.active:
                 self._pause.start()
@@ -225,7 +225,7 @@ class BatchPanel:
         state = self.run.state
         if self.run.isRunning:
             return ""
-        return state.error or (_("Stopped; Start goes on with it.") if state.ended == "stopped" else whyNoStart)
+        return state.error or (_("Stopped; Start resumes it.") if state.ended == "stopped" else whyNoStart)
 
     def _showProgress(self) -> None:
         state, bar = self.run.state, self._ui.batchProgressBar

@@ -7,7 +7,7 @@ from .SetupPanel import SetupPanel
 
 
 def hasConsent(context: PanelContext, setup: SetupPanel) -> bool:
-    """Whether the user accepts the licence of the weights; asks unless they did, and tells what to do after a No."""
+    """Whether the user accepts the licence of the weights; asks unless they did, and says what to do after a No."""
     if not setup.isLicenceAccepted:
         question = _(
             "The weights of the model {name} may be used under the licence {licence}. They are for research, "

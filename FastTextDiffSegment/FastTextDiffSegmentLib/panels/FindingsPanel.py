@@ -206,7 +206,7 @@ def _qtLength(text: str) -> int:
 
 
 class _Completer:
-    """A list of terms under the cursor; Enter or Tab takes one, Escape closes it, typing goes on underneath."""
+    """A list of terms under the cursor; Enter or Tab takes one, Escape closes it, typing continues underneath."""
 
     def __init__(self, textEdit, onAccepted: Callable[[str], None]):
         self._textEdit, self._onAccepted = textEdit, onAccepted

@@ -34,7 +34,7 @@ class ImageSection:
     Args:
         context: what all sections use.
         isEngineReady: whether the engine can be asked.
-        onKnown: called when the engine has told about the image.
+        onKnown: called when the engine has described the image.
         onChosen: called when the user has said what the image is.
 
     Attributes:

@@ -37,7 +37,7 @@ class MessageLine:
         self.tell(message.format(kind=type(error).__name__, text=error))
 
     def hint(self, text: str) -> None:
-        """Why the user cannot go on; empty if they can."""
+        """Why the user cannot continue; empty if they can."""
         self._hint = text
         self._show()
 

@@ -50,6 +50,6 @@ def _keepInPython(parameterNode: Any) -> None:
     """Keep a reference to the node for as long as Slicer runs, also over a reload of this module.
 
     Up to Slicer 5.10, disconnectGui leaves an observer on the node. Once nothing in Python refers to the node, Python's
-    garbage collection empties that observer's function, which VTK goes on to call: Slicer crashes.
+    garbage collection empties that observer's function, which VTK still calls: Slicer crashes.
     """
     setattr(slicer.modules, _KEPT, parameterNode)

@@ -1,6 +1,6 @@
-"""Path lines that can be emptied and that tell when typing has ended. Knows nothing about what the paths are for.
+"""Path lines that can be emptied and that signal when typing has ended. Knows nothing about what the paths are for.
 
-A ctkPathLineEdit tells of every typed letter, and of nothing at all once it is empty: its validator wants a character.
+A ctkPathLineEdit signals every typed letter, and nothing once it is empty: its validator wants a character.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import slicer
 
 
 def folderEdit(edit: Any) -> Any:
-    """Have a ctkPathLineEdit ask for folders, and tell of an empty text as of any other; gives its text line."""
+    """Have a ctkPathLineEdit ask for folders, and signal an empty text as any other; returns its text line."""
     edit.filters = ctk.ctkPathLineEdit.Dirs
     line = slicer.util.findChildren(edit, className="QLineEdit")[0]
     line.setValidator(None)
@@ -19,7 +19,7 @@ def folderEdit(edit: Any) -> Any:
 
 
 class FinishedPath:
-    """Tells of a folder once it is meant: chosen, set, or typed to its end. Half a path is nobody's folder.
+    """Signals a folder once it is complete: chosen, set, or typed to its end. Half a path is no folder.
 
     Args:
         edit: ctkPathLineEdit.

@@ -81,7 +81,7 @@ class ResultActions:
         editor.setCurrentSegmentID(segmentId)
 
     def _revert(self) -> None:
-        """Bring the chosen segment back to the model's own output, which is kept beside the user's."""
+        """Bring the chosen segment back to the model's own output, which is kept next to the user's."""
         row = self._table.selected
         question = _("Replace your edits of {name} by the model's own output?")
         if self._ask(question.format(name=row.name)):

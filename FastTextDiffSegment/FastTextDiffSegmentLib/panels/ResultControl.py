@@ -54,7 +54,7 @@ class ResultControl:
             What came of it, in one line.
 
         Raises:
-            SceneError: something in the scene stands in the way; nothing was written.
+            SceneError: something in the scene prevents it; nothing was written.
         """
         self.forget()
         run = LastRun(output, request)

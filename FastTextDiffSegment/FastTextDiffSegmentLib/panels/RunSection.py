@@ -1,4 +1,4 @@
-"""The run: segments the shown slice or all slices, and says what stands in the way.
+"""The run: segments the shown slice or all slices, and says what prevents it.
 
 Owns the buttons that start and cancel a run; knows nothing about how a result is written.
 """

@@ -207,7 +207,7 @@ class SetupPanel:
         return lines
 
     def _engineLines(self) -> list[str]:
-        """The device is told here, since the user may have asked for another."""
+        """The device is shown here, since the user may have asked for another."""
         if not self._session.isOpen or self._opened is None:
             return [self.stage]
         ready = _("✓ Engine ready ({device})").format(device=self._opened.device)

@@ -38,7 +38,7 @@ def find_cases(
 ) -> Plan:
     """List the images to be segmented.
 
-    DICOM files are grouped into series wherever they lie. Localizers, dose reports, secondary captures, reformatted
+    DICOM files are grouped into series wherever they are. Localizers, dose reports, secondary captures, reformatted
     views, copies, and series of which a file is damaged are left out; a DICOM file named itself is taken as it is.
 
     Args:

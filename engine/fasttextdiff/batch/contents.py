@@ -23,7 +23,7 @@ _MISSING = "the DICOMDIR names it, but it is not there"
 
 @dataclass(frozen=True)
 class Contents:
-    """What lies at a place, in the order of the paths.
+    """What is at a place, in the order of the paths.
 
     Attributes:
         dicom: all DICOM files whose series may matter, unusable ones included.
@@ -68,7 +68,7 @@ def contents_of(place: Path, progress: Progress | None) -> Contents:
 
 
 def _with_lost_slices(dicom: list[DicomFile], skipped: list[Skipped]) -> tuple[list[DicomFile], list[Skipped]]:
-    """Count files that do not tell their series to all series of their folder: each may lack a slice now."""
+    """Count files without a known series to all series of their folder: each may lack a slice now."""
     nameless = [file for file in dicom if file.problem and not file.series_uid]
     whole = [file for file in dicom if file not in nameless]
     unread = set(lost_slices([file.path for file in dicom], [one.path for one in skipped]))
@@ -86,7 +86,7 @@ def _with_lost_slices(dicom: list[DicomFile], skipped: list[Skipped]) -> tuple[l
 
 
 def report(progress: Progress | None, done: int, total: int) -> None:
-    """Tell how far it is.
+    """Report the progress.
 
     Raises:
         Cancelled: the answer was False.

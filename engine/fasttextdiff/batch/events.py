@@ -1,4 +1,4 @@
-"""What is told while a batch runs, and by whom it can be heard: nobody, a terminal, or another process.
+"""The events of a running batch, and their listeners: nobody, a terminal, or another process.
 
 Knows cases and counts; knows nothing about files, workers or models. Standard output as JSON lines is `JsonLines`.
 """
@@ -20,7 +20,7 @@ from fasttextdiff.version import DISCLAIMER
 
 @dataclass(frozen=True)
 class Started:
-    """A worker has begun to read a case; told again when a failed case is tried again."""
+    """A worker has begun to read a case; sent again when a failed case is tried again."""
 
     name: str
 
@@ -137,7 +137,7 @@ class Listener:
 
 
 class JsonLines(Listener):
-    """Tells another process, as one JSON object a line, what `contract.batch` lists. Paths in it may name patients.
+    """Sends another process, as one JSON object a line, what `contract.batch` lists. Paths in it may name patients.
 
     Args:
         send: writes one object as a line; raises OSError when nobody reads any more.
@@ -159,31 +159,31 @@ class JsonLines(Listener):
             self._gone()
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
-        """Tell an error that ended the run."""
+        """Send an error that ended the run."""
         if isinstance(error, FastTextDiffError):
             self._send(contract.BatchError(str(error), error.exit_code))
         elif error is not None:
             self._send(contract.BatchError(f"internal error, {type(error).__name__}: {error}", 1))
 
     def looked(self, done: int, total: int) -> None:
-        """Tell of the files, at every hundredth part."""
+        """Send the number of files, at every hundredth part."""
         hundredth = 100 * done // max(total, 1)
         if hundredth != self._hundredth:
             self._hundredth = hundredth
             self._send(contract.Looking(done, total))
 
     def planned(self, plan: Plan, states: Mapping[str, str]) -> None:
-        """Tell the plan."""
+        """Send the plan."""
         cases = [_case(case, states.get(case.name, contract.WAITING)) for case in plan.cases]
         skipped = [contract.SkippedImage(str(s.path), s.series_uid, s.reason) for s in plan.skipped]
         self._send(contract.Planned(tuple(cases), tuple(skipped)))
 
     def started(self, name: str) -> None:
-        """Tell of a case."""
+        """Send that a case has begun."""
         self._send(contract.CaseStarted(name))
 
     def ended(self, outcome: Outcome, record: Mapping[str, Any] | None) -> None:
-        """Tell what came of a case."""
+        """Send the outcome of a case."""
         timing = outcome.timing
         seconds = contract.Seconds(
             *(round(part, 3) for part in (timing.read, timing.inference, timing.write, timing.wait))
@@ -195,12 +195,12 @@ class JsonLines(Listener):
         self._send(contract.CaseDone(outcome.name, seconds, findings, tuple(record["notes"])))
 
     def progressed(self, tally: Tally) -> None:
-        """Tell the count and the pace."""
+        """Send the count and the pace."""
         pace = _rounded(tally.per_hour), _rounded(tally.seconds_left)
         self._send(contract.BatchProgress(*_counts(tally), *pace))
 
     def finished(self, tally: Tally, plan: Plan, folder: Path, failures: Sequence[tuple[str, str]]) -> None:
-        """Tell how it ended, and where the summary is."""
+        """Send how it ended, and where the summary is."""
         state = contract.COMPLETE if tally.ended == tally.total else contract.STOPPED
         self._send(
             contract.BatchEnd(

@@ -104,7 +104,7 @@ class BatchFolder:
             yield
 
     def case_folder(self, name: str) -> Path:
-        """Where a case's outputs lie."""
+        """Where a case's outputs are."""
         return self.path / name
 
     def record(self, name: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -161,7 +161,7 @@ class BatchFolder:
 
 @contextmanager
 def told_of(folder: Path) -> Iterator[None]:
-    """Tell what the system refuses within an output folder in one line, with what to do.
+    """Say in one line what the system refused within an output folder, and what to do.
 
     Raises:
         UsageError: it may not be written to.

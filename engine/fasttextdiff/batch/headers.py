@@ -85,7 +85,7 @@ class DicomFile:
         is_color: more than one sample a pixel.
         is_placed: whether the file itself has an Image Position (0020,0032).
         place: Image Position (0020,0032), Instance Number (0020,0013) and Acquisition Number (0020,0012) as text: what
-            tells images with one UID from copies.
+            distinguishes images with one UID from copies.
         problem: why the file cannot be used; empty if it can.
     """
 
@@ -130,7 +130,7 @@ class ImageFile:
 
 
 def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
-    """Read a file's header; a file that cannot be read is told, never raised.
+    """Read a file's header; a file that cannot be read is reported, never raised.
 
     The libraries may warn; the caller keeps them quiet, once for many files.
     """
@@ -173,7 +173,7 @@ def _read_dicom(path: Path, file: BinaryIO) -> DicomFile:
 
 
 def _pixel_bytes(file: BinaryIO, dataset: Any) -> int | None:
-    """How much of the file lies behind the header; None where that tells nothing: deflated, or a private syntax."""
+    """How much of the file follows the header; None where that says nothing: deflated, or a private syntax."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is not None and (not syntax.is_transfer_syntax or syntax.is_deflated):
         return None

@@ -51,8 +51,8 @@ class Case:
     """One image and what is asked about it.
 
     Attributes:
-        name: unique in the plan and equal from run to run; made of hashes, so that it tells nothing about a patient.
-        path: the file, or the folder that all files of the series lie in. May name a patient.
+        name: unique in the plan and equal from run to run; made of hashes, so that it reveals nothing about a patient.
+        path: the file, or the folder of all files of the series. May name a patient.
         series_uid: DICOM Series Instance UID (0020,000E); empty where there is none.
         findings: what to look for, at least one.
         options: how.
@@ -90,7 +90,7 @@ class Case:
 
 
 def without_names(text: str, case: Case) -> str:
-    """Text with the names of a case's files, which may tell who the patient is, replaced.
+    """Text with the names of a case's files, which may identify the patient, replaced.
 
     Its path becomes the case's name, and its n-th file in the order of paths "file n of" that name.
     """
@@ -108,7 +108,7 @@ class Skipped:
     """Something that was found and is no case.
 
     Attributes:
-        path: the file, or the folder that several such files lie in. May name a patient.
+        path: the file, or the folder of several such files. May name a patient.
         series_uid: DICOM Series Instance UID, if known.
         reason: why, in one line that names neither files nor patients.
     """
@@ -144,5 +144,5 @@ def _merge(group: list[Skipped]) -> Skipped:
 
 
 def common_folder(files: list[Path]) -> Path:
-    """The deepest folder that all files lie in."""
+    """The deepest folder that holds all files."""
     return Path(commonpath([file.parent for file in files]))

@@ -69,7 +69,7 @@ class LocalWorkers:
         self._workers: list[_Worker] = []
 
     def outcomes(self, cases: Sequence[Case]) -> Iterator[Started | Outcome]:
-        """Work on all cases, and tell of each when it is begun, and when it is done or has failed for good.
+        """Work on all cases, and report each when it begins, and when it is done or has failed for good.
 
         Ends early when `stop` is set. Closing the iterator early, too, kills the workers and takes away what they were
         at; it is begun anew the next time.
@@ -131,7 +131,7 @@ class LocalWorkers:
         return [] if self.stop.is_set() else [worker for worker in self._workers if worker.pipe in heard]
 
     def _receive(self, worker: _Worker) -> Started | tuple[Case, Outcome] | None:
-        """What a worker has to say of one of its cases; None if it is dead and nobody can tell which case did it."""
+        """What a worker has to say of one of its cases; None if it is dead and the case at fault is unknown."""
         try:
             told: Started | Outcome | str = worker.pipe.recv()
         except (EOFError, OSError):
@@ -145,7 +145,7 @@ class LocalWorkers:
         return case, told
 
     def _bury(self, worker: _Worker) -> tuple[Case, Outcome] | None:
-        """Give a dead worker up; if it held a single case, that one is to blame. None if nobody can tell."""
+        """Give a dead worker up; if it held a single case, that one is to blame. None if that is unknown."""
         worker.process.join()
         self._workers.remove(worker)
         if len(worker.cases) != 1:
@@ -196,7 +196,7 @@ class _Job:
 
 
 def failure(case: Case, error: BaseException) -> Outcome:
-    """The outcome of a case that an exception ended, without the names of its files, which may tell who it is."""
+    """The outcome of a case that an exception ended, without the names of its files, which may identify the patient."""
     known = isinstance(error, FastTextDiffError)
     message = str(error) if known else f"internal error, {_line(error)}"
     details = "\n".join(_part(one) for one in _chain(error))

@@ -1,4 +1,4 @@
-"""All that a user asks of a batch, as it is stored beside the results, and the run from the request to the summary.
+"""All that a user asks of a batch, as it is stored with the results, and the run from the request to the summary.
 
 Knows the order of the steps; what they do is elsewhere.
 """
@@ -44,13 +44,13 @@ class BatchRequest(BatchOptions):
         """The cases.
 
         Raises:
-            UsageError: as `find_cases`; or the images lie where the results are to go.
+            UsageError: as `find_cases`; or the images are where the results are to go.
             Cancelled: it was wished to stop.
         """
         if self.output.is_file():
             raise UsageError(f"cannot write {self.output}: it is a file; choose another folder")
         if self.source.is_file() and self.output.resolve() in self.source.resolve().parents:
-            raise UsageError(f"{self.source} lies in the output folder {self.output}: choose another output folder")
+            raise UsageError(f"{self.source} is in the output folder {self.output}: choose another output folder")
 
         def looked(done: int, total: int) -> bool:
             listener.looked(done, total)
@@ -94,7 +94,7 @@ class BatchRequest(BatchOptions):
 
 
 def _require_outside(plan: Plan, output: Path) -> None:
-    """Refuse images that lie where results go: a case's folder is emptied before it is written.
+    """Refuse images that are where results go: a case's folder is emptied before it is written.
 
     Raises:
         UsageError: there is one.
@@ -103,11 +103,11 @@ def _require_outside(plan: Plan, output: Path) -> None:
     for case in plan.cases:
         for file in case.files or (case.path,):
             if place == file.resolve() or place in file.resolve().parents:
-                raise UsageError(f"{file} is to be segmented and lies in the output folder: choose another folder")
+                raise UsageError(f"{file} is to be segmented and is in the output folder: choose another folder")
 
 
 def show_dry_run(request: BatchRequest, listener: Listener, stop: Stop) -> None:
-    """Tell what would be done, and write nothing."""
+    """Show what would be done, and write nothing."""
     listener.planned(request.find(listener, stop), {})
 
 

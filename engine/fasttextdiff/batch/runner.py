@@ -50,7 +50,7 @@ class Workers(Protocol):
     """Whoever works on cases: processes of this machine, or a cluster."""
 
     def outcomes(self, cases: Sequence[Case]) -> Iterator[Started | Outcome]:
-        """Work on all cases and tell of each when it is begun and has ended; closing the iterator stops the work."""
+        """Work on all cases and report each when it begins and ends; closing the iterator stops the work."""
 
 
 def shard_of(cases: Sequence[Case], shard: tuple[int, int]) -> list[Case]:
@@ -81,7 +81,7 @@ def run_batch(
         listener: hears of every case, and the count at first and after each.
 
     Returns:
-        the count; cases are left if the workers were told to stop.
+        the count; cases are left if the workers were stopped.
 
     Raises:
         UsageError: a case was done with other findings or options.
@@ -97,7 +97,7 @@ def run_batch(
     timings = folder.path / f"timings-{shard[0]}-of-{shard[1]}.csv"
     begun: float | None = None
     for told in workers.outcomes(todo):
-        if begun is None:  # a cluster may tell of an end before it tells of the beginning
+        if begun is None:  # a cluster may report an end before the beginning
             begun = time.monotonic() - (told.timing.total if isinstance(told, Outcome) else 0.0)
         if isinstance(told, Started):
             listener.started(told.name)

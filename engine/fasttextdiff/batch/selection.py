@@ -18,7 +18,7 @@ from fasttextdiff.io.dicom_headers import shows_a_patient
 # Values of Image Type (0008,0008); those of PS3.3 C.7.6.1.1.2 and C.8.16.1, and those that scanners add.
 _SCREENS = {"SCREEN SAVE", "DOSE_INFO"}
 _REFORMATTED = {"REFORMATTED", "MPR", "CPR", "MIP", "MINIP", "PROJECTION IMAGE", "MAXIMUM", "MINIMUM", "VRT"}
-_COPY = "a copy of images that lie elsewhere too"
+_COPY = "a copy of images that are elsewhere too"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ class Stop:
     """Set once and for all.
 
     Attributes:
-        connection: ready to be read, for `multiprocessing.connection.wait`, as soon as the wish is there.
+        connection: ready to be read, for `multiprocessing.connection.wait`, as soon as the signal is set.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Stop:
         self.connection, self._other_end = Pipe(duplex=False)
 
     def set(self) -> None:
-        """Wish it; once more does no harm."""
+        """Set the signal; setting it twice is harmless."""
         self._event.set()
         self._other_end.close()
 
@@ -38,7 +38,7 @@ class Stop:
         threading.Thread(target=wait, daemon=True).start()
 
     def at_end_of(self, descriptor: int) -> None:
-        """Wish it when this file has been read to its end: for a pipe, when nobody holds its other end any more."""
+        """Set the signal when this file has been read to its end: for a pipe, when its other end is closed."""
 
         def read() -> None:
             # Not through a buffered file: a thread that waits in one makes Python abort when it ends.

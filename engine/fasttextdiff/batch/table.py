@@ -93,7 +93,7 @@ def read_table(path: Path, findings: Sequence[str], options: CaseOptions, choice
             and the header is row 1; in JSON they are a list, and the first object is row 1.
         findings: of rows that have none.
         options: of rows that do not say otherwise; so is `choice`.
-        choice: see there.
+        choice: as for `find_cases`.
 
     Raises:
         UsageError: the table cannot be read, or a row is wrong; the message names the row.

@@ -37,7 +37,7 @@ def load_segmenter(run: Run) -> Segmenter:
 
 
 def request_of(case: Case) -> dict[str, Any]:
-    """What was asked for, as it stands in the record."""
+    """What was asked for, as recorded."""
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(case.options).items()}
     options["nan_as_air"] = options["nan_as_air"] or None  # as in records from before there was such an option
     return {"series_uid": case.series_uid, "images": case.images, "findings": list(case.findings), **options}

@@ -77,7 +77,7 @@ def batch(
 ) -> None:
     """Segment many studies unattended; rerun the same command to resume an interrupted batch.
 
-    Names of outputs come from series UIDs or hashes; which is which stands in names.local.csv alone.
+    Names of outputs come from series UIDs or hashes; the mapping is in names.local.csv alone.
     Exit code 0: all is done, 1: some cases failed, 2: wrong use, 130: stopped early.
     """
     from fasttextdiff.batch.request import BatchRequest, perform, show_dry_run

@@ -138,7 +138,7 @@ def _make_report(load: Callable[[], Segmenter], folder: Path, dataset: Path, spl
 
     command = shlex.join(["fasttextdiff", *sys.argv[1:]])
     make_report(load, ReportRequest(dataset, split, command, **options), folder, progress_bar)
-    say(f"wrote {folder / 'report.html'}, with report.md and report.json beside it")
+    say(f"wrote {folder / 'report.html'}, with report.md and report.json")
 
 
 def _show_scores(report: dict[str, Any], texts: dict[str, dict[str, float]]) -> None:

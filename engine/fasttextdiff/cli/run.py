@@ -33,7 +33,7 @@ def run(app: typer.Typer) -> NoReturn:
     _speak_any_encoding()
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()  # a full disk is to be told here, not while Python ends
+        sys.stdout.flush()  # a full disk is reported here, not while Python ends
         if code == Cancelled.exit_code:  # newer releases of typer turn Ctrl-C into this exit code, without a word
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
@@ -62,7 +62,7 @@ def _fail(error: BaseException, message: str, code: int) -> NoReturn:
         import traceback
 
         traceback.print_exception(error)
-    with suppress(OSError):  # a full standard error cannot be told of
+    with suppress(OSError):  # a full standard error cannot be reported
         typer.echo(f"error: {' '.join(message.split())}", err=True)
     try:
         sys.stdout.flush()

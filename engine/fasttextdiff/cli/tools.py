@@ -1,4 +1,4 @@
-"""What is there beside segmenting: about a model, speed, conversion, the worker of 3D Slicer."""
+"""Everything else: about a model, conversion, the worker of 3D Slicer."""
 
 from __future__ import annotations
 

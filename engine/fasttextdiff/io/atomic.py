@@ -33,7 +33,7 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; add a file name")
     try:
-        # Permission bits do not tell about read-only file systems and network shares; a nameless file does.
+        # Permission bits do not show read-only file systems and network shares; a nameless file does.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -42,7 +42,7 @@ def check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_files(*paths: Path) -> Iterator[list[Path]]:
-    """Give temporary names beside `paths` to write to, and rename them when the block ends.
+    """Give temporary names next to `paths` to write to, and rename them when the block ends.
 
     Whatever ends the block early, Ctrl-C and a full disk included, leaves nothing behind and earlier files of these
     names untouched. If the last of several files cannot be renamed, those already in place are removed with it.
@@ -71,7 +71,7 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Refuse a place for a folder of results that is taken: what lies there is never mixed with new files.
+    """Refuse a place for a folder of results that is taken: what is there is never mixed with new files.
 
     Raises:
         UsageError: a file is there, or a folder that is not empty.
@@ -86,7 +86,7 @@ def check_new_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `folder` to write to, and rename it when the block ends.
+    """Give a temporary folder next to `folder` to write to, and rename it when the block ends.
 
     Whatever ends the block early leaves nothing behind, so that a half-written folder is never taken for a whole one.
 

@@ -20,7 +20,7 @@ _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _META = 1 << 12
 _JPEG, _JPEG_2000 = b"\xff\xd8\xff", b"\xff\x4f\xff\x51"
 _NO_FRAME_HEADER = {0xC4, 0xC8, 0xCC}
-"""DHT, JPG and DAC lie among the markers of frame headers (C0 to CF)."""
+"""DHT, JPG and DAC are among the markers of frame headers (C0 to CF)."""
 _JPEG_LS_FRAME = 0xF7
 _IN_A_BOX = 1 << 12
 """Bytes of a JP2 file in which its code stream begins; DICOM has bare code streams."""

@@ -1,4 +1,4 @@
-"""Reads DICOM headers: which images there are, how they are stored and where they lie in the patient.
+"""Reads DICOM headers: which images there are, how they are stored and their position in the patient.
 
 Knows nothing about pixels themselves, and nothing about what makes up a stack.
 """
@@ -64,7 +64,7 @@ class Plane:
         thickness: Spacing Between Slices (0018,0088), else Slice Thickness (0018,0050), in mm; None if not given.
         rescale: Rescale Slope (0028,1053) and Intercept (0028,1052); None unless both are given.
         unit: Rescale Type (0028,1054).
-        acquired: what tells acquisitions of one series apart, by keyword, as text.
+        acquired: what distinguishes acquisitions of one series, by keyword, as text.
     """
 
     name: str
@@ -177,11 +177,11 @@ def series_files(path: Path) -> tuple[list[Path], list[str]]:
     if not lost:
         return dicom, []
     names = ", ".join(file.name for file in lost[:5]) + (", ..." if len(lost) > 5 else "")
-    return dicom, [f"{len(lost)} files beside the images cannot be read as DICOM ({names}): slices may be missing"]
+    return dicom, [f"{len(lost)} files in the folder cannot be read as DICOM ({names}): slices may be missing"]
 
 
 def lost_slices(dicom: Sequence[Path], others: Sequence[Path]) -> list[Path]:
-    """Files that are not DICOM, but lie in a folder of DICOM files and are named like them: cut short or damaged."""
+    """Files that are not DICOM, but are in a folder of DICOM files and are named like them: cut short or damaged."""
     named = {(file.parent, _kind_of_name(file)) for file in dicom}
     folders = {file.parent for file in dicom}
     return [

@@ -1,4 +1,4 @@
-"""Decodes DICOM pixels to the values that they stand for. Knows nothing about series and where slices lie."""
+"""Decodes DICOM pixels to the values that they stand for. Knows nothing about series and positions of slices."""
 
 from __future__ import annotations
 

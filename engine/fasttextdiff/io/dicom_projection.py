@@ -54,7 +54,7 @@ def projection_notes(header: Header) -> list[str]:
     if header.view in _LATERAL_VIEWS:
         view = "a lateral film"
     if view:
-        notes.append(f"{view} by its header: the model was trained on frontal ones, and it does not tell the sides")
+        notes.append(f"{view} by its header: the model was trained on frontal ones, and it does not show the sides")
     return notes
 
 
@@ -62,12 +62,12 @@ def _turning_notes(found: tuple[str, str], orientation: Sequence[str]) -> list[s
     said = ", ".join(orientation)
     notes = []
     if any(letter in "RHA" for letter in found) or found[0] == "F" or (found[0] == "P" and found[1] == "L"):
-        notes.append(f"turned for the model as its Patient Orientation ({said}) says; the result lies on it as stored")
+        notes.append(f"turned for the model as its Patient Orientation ({said}) says; the result fits it as stored")
     if any(len(value.strip()) > 1 for value in orientation):
         notes.append(f"oblique by its Patient Orientation ({said}): taken along its nearest axes")
     return notes
 
 
 def _missing_axis(found: tuple[str, str] | None) -> str:
-    """The axis that the rays run along, if it is told."""
+    """The axis that the rays run along, if the header gives it."""
     return "" if found is None else next(axis for axis in _AXES if axis not in {_axis(letter) for letter in found})

@@ -71,14 +71,14 @@ def _incomplete(headers: Sequence[Header]) -> list[str]:
 
 
 def _require_one_acquisition(path: Path, stack: Sequence[Plane], normal: NDArray[np.float64]) -> None:
-    """Refuse acquisitions that lie in one another (breathing phases, kernels, energies): no volume of one moment."""
+    """Refuse interleaved acquisitions (breathing phases, kernels, energies): no volume of one moment."""
     heights = [float(np.dot(plane.position or (), normal)) for plane in stack]
     for word in dict.fromkeys(word for plane in stack for word, _ in plane.acquired):
         values = [dict(plane.acquired).get(word, "") for plane in stack]
         if _interleave(values, heights):
             found = ", ".join(list(dict.fromkeys(values))[:4])
             raise FastTextDiffError(
-                f"{path}: slices of {len(set(values))} acquisitions lie in one another ({word} {found}); export each "
+                f"{path}: slices of {len(set(values))} acquisitions are interleaved ({word} {found}); export each "
                 f"as a series of its own"
             )
 
@@ -181,7 +181,7 @@ def _regular_step(path: Path, stack: list[Plane], normal: NDArray[np.float64], n
     step: NDArray[np.float64] = (positions[-1] - positions[0]) / (len(stack) - 1)
     tilt = float(np.degrees(np.arccos(min(1.0, np.dot(step, normal) / np.linalg.norm(step)))))
     if tilt > 85:
-        raise FastTextDiffError(f"{path}: the slices lie side by side, not behind one another; give one of them")
+        raise FastTextDiffError(f"{path}: the slices are side by side, not behind one another; give one of them")
     if tilt > 0.1:
         notes.append(f"the stack is sheared by {tilt:.1f} degrees (gantry tilt); kept as it is")
     return step

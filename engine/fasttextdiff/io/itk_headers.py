@@ -169,7 +169,7 @@ def _require_unpackable(
 
 
 def _data_files(path: Path) -> list[Path]:
-    """The files of detached voxels; none if they lie in the header's file.
+    """The files of detached voxels; none if they are in the header's file.
 
     Raises:
         FastTextDiffError: one is not there, or is no file (a device would never end).
@@ -177,12 +177,12 @@ def _data_files(path: Path) -> list[Path]:
     files = data_files(path)
     for file in files:
         if not file.is_file():
-            raise FastTextDiffError(f"{path}: its voxels should lie in {file.name}, which is not there: copy it, too")
+            raise FastTextDiffError(f"{path}: its voxels should be in {file.name}, which is not there: copy it, too")
     return files
 
 
 def _require_independent(path: Path, what: str, rows: Sequence[Sequence[float]]) -> None:
-    """Refuse directions of axes of which one is zero or lies in the plane of the others."""
+    """Refuse directions of axes of which one is zero or in the plane of the others."""
     lengths = [math.hypot(*row) for row in rows]
     is_flat = any(length == 0 for length in lengths) or len({len(row) for row in rows}) > 1
     if rows and not is_flat:

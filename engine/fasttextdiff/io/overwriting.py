@@ -72,7 +72,7 @@ def require_own_folder(output: Path, inputs: Iterable[Path | str | None], result
 
 
 def files_of(image: Path) -> list[Path]:
-    """The files that an image consists of, and those beside it that carry its name.
+    """The files that an image consists of, and those next to it with its name.
 
     Args:
         image: a file; of a folder, whose DICOM files are known once they are read, there are none.
@@ -85,7 +85,7 @@ def files_of(image: Path) -> list[Path]:
 
 
 def data_files(header: Path) -> list[Path]:
-    """The files that hold the voxels of a NRRD or MetaImage header; empty where they lie in the header's own file."""
+    """The files that hold the voxels of a NRRD or MetaImage header; empty where they are in the header's own file."""
     name = header.name.lower()
     key = {".nhdr": "datafile:", ".nrrd": "datafile:", ".mhd": "elementdatafile=", ".mha": "elementdatafile="}.get(
         name[-5:] if name.endswith((".nhdr", ".nrrd")) else name[-4:]

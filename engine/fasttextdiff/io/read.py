@@ -51,7 +51,7 @@ def read_volume(
     """Read one image.
 
     Formats: a DICOM folder or file, NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), and pictures
-    (PNG, JPEG, TIFF). Geometry agrees with what 3D Slicer shows, so that results lie on the image there. Colour
+    (PNG, JPEG, TIFF). Geometry agrees with what 3D Slicer shows, so that results coincide with the image there. Colour
     with equal channels becomes grey; what was assumed or repaired is noted in `source.notes`.
 
     Args:

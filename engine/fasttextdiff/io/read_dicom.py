@@ -34,7 +34,7 @@ class Decoded:
         is_hounsfield: whether a header gives the way to Hounsfield units, which has been gone.
         padding: voxels that are none of the patient's, on the array's grid; None if none are.
         patient_orientation: of planar images, where rows and columns run to, if known.
-        has_slice_order: whether slices are known to lie along k, as in DICOM; other formats do not say it.
+        has_slice_order: whether slices are known to be along k, as in DICOM; other formats do not say it.
     """
 
     array: NDArray[Any]
@@ -59,7 +59,7 @@ def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None 
     Args:
         path: a folder, searched with all folders below it, or one file.
         series_uid: Series Instance UID (0020,000E); needed where the folder holds more than one series.
-        files: DICOM files to read in place of all that lie in the folder.
+        files: DICOM files to read instead of all files in the folder.
 
     Raises:
         UsageError: no or several series fit.
@@ -93,7 +93,7 @@ def _decoded_stack(path: Path, headers: list[Header]) -> Decoded:
 def _unit_notes(headers: Sequence[Header]) -> list[str]:
     if not headers[0].is_ct or all(header.states_hounsfield for header in headers):
         return []
-    return ["no Rescale Slope and Intercept to Hounsfield units: what the voxels are is told by their histogram"]
+    return ["no Rescale Slope and Intercept to Hounsfield units: the voxels were identified by their histogram"]
 
 
 def _source(path: Path, first: Header, planes: Sequence[Plane], notes: Sequence[str]) -> Source:

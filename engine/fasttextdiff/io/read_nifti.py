@@ -37,7 +37,7 @@ def decode_nifti(path: Path) -> Decoded:
     """Read one volume.
 
     The place in the patient is what ITK makes of sform and qform (NIfTI-1, "3D image (volume) orientation and location
-    in space"), so that results lie on the image in 3D Slicer; where ITK refuses the file, it is the sform.
+    in space"), so that results coincide with the image in 3D Slicer; where ITK refuses the file, it is the sform.
 
     Raises:
         UsageError: there are several volumes.
@@ -74,7 +74,7 @@ def nifti_header(path: Path) -> Any:
     """The header alone, by nibabel, whose images refuse quaternions that single precision has made a little too long.
 
     Raises:
-        FastTextDiffError: the voxels lie in another file.
+        FastTextDiffError: the voxels are in another file.
         Exception: whatever the libraries raise over a damaged file; the caller says so in one line.
     """
     import nibabel
@@ -88,7 +88,7 @@ def nifti_header(path: Path) -> Any:
         file.seek(0)
         header = getattr(nibabel, kind).from_fileobj(file)
     if bytes(header["magic"])[:2] != b"n+":
-        raise FastTextDiffError(f"{path}: the voxels lie in another file (.img): save the image as one .nii file")
+        raise FastTextDiffError(f"{path}: the voxels are in another file (.img): save the image as one .nii file")
     return header
 
 
@@ -207,7 +207,7 @@ def _without_itk(path: Path, header: Any, unit: float) -> NDArray[np.float64]:
     matrix = _forms(header, unit).get("sform")
     if matrix is None or abs(np.linalg.det(matrix)) < 1e-12:
         raise FastTextDiffError(
-            f"{path}: the header does not say where the image lies (neither sform nor qform is usable), and 3D Slicer "
+            f"{path}: the header does not give the image's position (neither sform nor qform is usable), and 3D Slicer "
             "cannot open it either: save the image anew"
         )
     return matrix

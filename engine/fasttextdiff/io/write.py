@@ -29,7 +29,7 @@ from fasttextdiff.version import DISCLAIMER
 
 SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 NIFTI_DESCRIPTION = b"FastTextDiff, research use only"
-"""The `descrip` of every NIfTI file written here, by which it is told from an image."""
+"""The `descrip` of every NIfTI file written here, so that it is not taken for an image to be segmented."""
 UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
 # NIfTI-1 stores the number of voxels along an axis in 16 bits (dim, nifti.nimh.nih.gov/nifti-1).
 _NIFTI_AXIS = 32767
@@ -96,7 +96,7 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
 
     `.seg.nrrd` is a Slicer segmentation whose segments carry names, codes and provenance as tags. `.nii.gz` and `.nii`
     are label maps, finding n as value n, or, where findings overlap, 4D with one 0/1 volume a finding; a `.json` of the
-    same name beside them says what is what. `.dcm` is a DICOM Segmentation that refers to the DICOM images it was made
+    same name says what is what. `.dcm` is a DICOM Segmentation that refers to the DICOM images it was made
     from. Files appear whole or not at all.
 
     Args:
@@ -134,7 +134,7 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
 
 
 def segmentation_notes(result: SegmentationResult, path: PathText) -> list[str]:
-    """What a user should be told about a segmentation file, one line each; also in the `.json` of NIfTI files."""
+    """What a user should know about a segmentation file, one line each; also in the `.json` of NIfTI files."""
     path = as_path(path)
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
     if extension == ".seg.nrrd":

@@ -1,7 +1,7 @@
 """Write findings as a DICOM Segmentation (PS3.3 A.51) that refers to the images they were found in.
 
-The frames lie where the source images lie, in their frame of reference. Nothing in the object is random and no clock is
-read: the same segments give the same bytes. Knows nothing about how the file comes to be on disk.
+The frames are at the positions of the source images, in their frame of reference. Nothing in the object is random and no
+clock is read: the same segments give the same bytes. Knows nothing about how the file comes to be on disk.
 """
 
 from __future__ import annotations
@@ -171,12 +171,12 @@ def _segmentation(volume: Volume, segments: Sequence[DicomSegment], images: Sequ
     """The Segmentation object (a pydicom dataset)."""
     from highdicom.seg import Segmentation
 
-    logging.getLogger("highdicom").setLevel(logging.ERROR)  # here, too, it tells the patient's name
+    logging.getLogger("highdicom").setLevel(logging.ERROR)  # it would log the patient's name
     created, uid = _created(segments), _uids(volume, segments)
     stored = _stored_frames(volume, segments)
     segmentation = Segmentation(
         source_images=images,
-        # Tells which frames there are; the pixels come later, so that there is never a second copy of all masks.
+        # Says which frames there are; the pixels come later, so that there is never a second copy of all masks.
         pixel_array=np.broadcast_to(stored[:, None, None, :], (*volume.shape, len(segments))),
         segmentation_type="FRACTIONAL" if segments[0].is_fractional else "BINARY",
         max_fractional_value=_FULL,

@@ -26,7 +26,7 @@ class LayeredLabels:
     """Masks packed into as few label maps as their overlaps allow.
 
     Attributes:
-        layers: label maps (k, j, i); value n + 1 is finding n, in whichever layer it lies.
+        layers: label maps (k, j, i); value n + 1 is finding n, in whichever layer it is.
         layer_of: for each finding the index of its layer.
     """
 
@@ -61,7 +61,7 @@ def label_type(count: int) -> type[np.uint8] | type[np.uint16]:
 def write_seg_nrrd(result: SegmentationResult, path: Path) -> None:
     """Write all findings as one Slicer segmentation on the grid of the volume.
 
-    Findings that overlap lie in layers of their own; the others share one.
+    Overlapping findings have a layer each; the others share one.
 
     Args:
         result: at least one finding.
@@ -83,7 +83,7 @@ def write_seg_nrrd(result: SegmentationResult, path: Path) -> None:
 
 
 def _reference_geometry(result: SegmentationResult) -> str:
-    """Tells Slicer the grid of the volume, so that painting later is not confined to what was segmented.
+    """Gives Slicer the grid of the volume, so that painting later is not confined to what was segmented.
 
     Rows of the IJK-to-RAS matrix, then the extent, as Slicer serialises its parameter "Reference image geometry".
     """

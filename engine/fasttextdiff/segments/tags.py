@@ -46,7 +46,7 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
     """Tags of one segment: terminology, DICOM algorithm identification, and `FastTextDiff.*` for everything else.
 
     Args:
-        finding: the outcome; its text goes in whole, and beside it as `FastTextDiff.Typed` how that was typed if it
+        finding: the outcome; its text goes in whole, and additionally as `FastTextDiff.Typed` how that was typed if it
             was understood as something else.
         provenance: how the run was made, one tag a field, e.g. `FastTextDiff.WeightsSha256`.
 

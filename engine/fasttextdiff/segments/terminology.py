@@ -60,7 +60,7 @@ class CodedFinding:
         category: Segmented Property Category (0062,0003).
         type: Segmented Property Type (0062,000F).
         modifier: Segmented Property Type Modifier (0062,0011), the side of a paired organ; None if there is none.
-        region: Anatomic Region (0008,2218) that an abnormality lies in; None if it is not named, or for anatomy itself.
+        region: Anatomic Region (0008,2218) of an abnormality; None if it is not named, or for anatomy itself.
         region_modifier: Anatomic Region Modifier (0008,2220), the side of the region; None if there is none.
     """
 
@@ -147,7 +147,7 @@ def _side(words: str) -> Code | None:
     return LEFT if left else RIGHT if right else None
 
 
-# What lies side by side in the chest is as different as can be: sky blue and yellow lungs, a vermilion heart.
+# Neighbours in the chest are as different as possible: sky blue and yellow lungs, a vermilion heart.
 _PREFERRED: dict[tuple[Code, Code | None], Rgb] = {
     (LUNG, None): SKY_BLUE,
     (LUNG, BILATERAL): SKY_BLUE,
