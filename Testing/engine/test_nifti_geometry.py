@@ -75,7 +75,7 @@ def test_a_sheared_sform_gives_way_to_the_qform_as_in_itk_and_stands_where_it_is
 def test_a_sform_of_zeros_gives_way_to_the_qform(tmp_path):
     path = patch(write(tmp_path / "v.nii", PLACE, (1, 1)), SROW, np.zeros(12))
     assert read_volume(path).ijk_to_ras == pytest.approx(PLACE, abs=1e-4)
-    with pytest.raises(FastTextDiffError, match="does not say where the image lies"):
+    with pytest.raises(FastTextDiffError, match="does not give the image's position"):
         read_volume(patch(write(path, PLACE, (0, 1)), SROW, np.zeros(12)))
 
 

@@ -451,7 +451,7 @@ def test_complex_and_flat_geometry_are_refused(tmp_path):
     flat = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4))
     flat.set_sform(np.diag([1, 1, 0, 1]), 1)
     nibabel.save(flat, tmp_path / "v.nii")
-    assert "does not say where the image lies" in error_of(tmp_path / "v.nii")
+    assert "does not give the image's position" in error_of(tmp_path / "v.nii")
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
