@@ -1,7 +1,7 @@
 """Write findings as a DICOM Segmentation (PS3.3 A.51) that refers to the images they were found in.
 
-The frames are at the positions of the source images, in their frame of reference. Nothing in the object is random and no
-clock is read: the same segments give the same bytes. Knows nothing about how the file comes to be on disk.
+The frames are at the positions of the source images, in their frame of reference. Nothing in the object is random and
+no clock is read: the same segments give the same bytes. Knows nothing about how the file comes to be on disk.
 """
 
 from __future__ import annotations
