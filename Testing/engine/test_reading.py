@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import nibabel
@@ -580,6 +581,17 @@ def test_compressed_voxels_with_a_damaged_place_are_refused_not_read_as_others(t
     assert np.array_equal(read_volume(path).array, voxels)
     path.write_bytes(whole[: len(whole) // 2] + bytes(32) + whole[len(whole) // 2 + 32 :])
     assert "damaged" in error_of(path)
+
+
+def test_a_device_or_pipe_is_not_waited_for(tmp_path):
+    (tmp_path / "v.nii.gz").symlink_to(os.devnull)
+    assert "a device or pipe, not a file" in error_of(tmp_path / "v.nii.gz")
+
+
+def test_a_list_of_files_is_a_list_of_files_that_are_there(tmp_path):
+    for files, said in (("a.dcm", "files are a list"), ([tmp_path / "gone.dcm"], "gone.dcm: no such file")):
+        with pytest.raises(UsageError, match=said):
+            read_volume(tmp_path, files=files)
 
 
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz", "v.nrrd", "v.mha", "p.png", "p.jpg", "p.tif"])

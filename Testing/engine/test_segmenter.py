@@ -256,6 +256,13 @@ def test_impossible_requests_are_refused_in_one_line(segmenter, request_, words)
     one_line(caught, *words)
 
 
+@pytest.mark.parametrize("findings", ["heart", "left lung", [None], [b"heart"]], ids=repr)
+def test_findings_that_are_no_list_of_texts_are_refused_not_read_by_letters(segmenter, findings):
+    with pytest.raises(UsageError) as caught:
+        segmenter.segment(ct(), findings)
+    one_line(caught, "a list of texts")
+
+
 def test_images_without_content_are_refused(segmenter):
     for voxels, word in ((np.full((1, 40, 40), 7, np.int16), "all voxels are 7"), (np.arange(1), "too small")):
         volume = Volume(

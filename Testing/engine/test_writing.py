@@ -431,6 +431,9 @@ def test_an_unusable_place_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="does not exist"):
         check_writable(tmp_path / "file" / "a.nii.gz")
+    (tmp_path / "link.nii.gz").symlink_to(os.devnull)
+    with pytest.raises(UsageError, match="a device or pipe"):
+        check_writable(tmp_path / "link.nii.gz")
     if Path("/proc").exists():
         with pytest.raises(UsageError, match=r"cannot write /proc/a\.nii\.gz"):
             check_writable(Path("/proc/a.nii.gz"))

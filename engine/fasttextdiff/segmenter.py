@@ -19,13 +19,13 @@ from torch import Tensor
 
 from fasttextdiff.contract.findings import distinct, understood_note
 from fasttextdiff.contract.segments import is_there
-from fasttextdiff.errors import Cancelled, UsageError
+from fasttextdiff.errors import Cancelled
 from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage, View, prepare
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.model.feature_cache import FeatureCache
-from fasttextdiff.model.info import require_words
+from fasttextdiff.model.info import require_findings, require_words
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.model.runtime import TorchRuntime, batched
 from fasttextdiff.model.text_encoder import TextStates
@@ -226,11 +226,10 @@ class Segmenter:
             DeviceMemoryError: the device's memory is too small.
         """
         check_options(threshold=threshold)
+        require_findings(findings)
         typed = distinct(findings)
         for finding in filter(str.strip, typed.values()):
             require_words(finding)
-        if not typed:
-            raise UsageError("no finding was given: type what to look for, for example 'left lung'")
         stack = self._decoded(image, list(typed), progress)
         if image.volume.padding is not None:
             stack.clear(image.volume.padding[image.requested()])
@@ -253,6 +252,7 @@ class Segmenter:
         Raises:
             UsageError: as :meth:`TextEncoder.check` says.
         """
+        require_findings(findings)
         for finding in findings:
             self.pipeline.text_encoder.check(finding)
 

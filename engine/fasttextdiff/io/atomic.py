@@ -32,6 +32,10 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: the folder {folder} does not exist; create it or choose another")
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; add a file name")
+    if path.exists() and not path.is_file():
+        raise UsageError(
+            f"cannot write {path}: it is a device or pipe, which a file would replace; choose another name"
+        )
     try:
         # Permission bits do not show read-only file systems and network shares; a nameless file does.
         with tempfile.TemporaryFile(dir=folder):

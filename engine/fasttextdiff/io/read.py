@@ -74,8 +74,18 @@ def read_volume(
         raise UsageError(f"{path.name[:40]}...: no file has a name as long as this")
     modality = Modality.named(modality)
     with quiet():
-        decoded = _decode(path, series_uid, None if files is None else [as_path(file) for file in files])
+        decoded = _decode(path, series_uid, None if files is None else _listed(files))
     return volume_from(decoded, modality, nan_as_air=nan_as_air)
+
+
+def _listed(files: Sequence[PathText]) -> list[Path]:
+    if isinstance(files, str | bytes | os.PathLike):  # a text is a sequence, too, of letters
+        raise UsageError(f"files are a list of paths, not one ({files!r:.100})")
+    paths = [as_path(file) for file in files]
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise UsageError(f"{missing}: no such file")
+    return paths
 
 
 @contextmanager
@@ -99,6 +109,8 @@ def _decode(path: Path, series_uid: str | None, files: Sequence[Path] | None) ->
     try:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")
+        if not path.is_file() and not path.is_dir():  # reading a pipe may wait for ever
+            raise UsageError(f"{path}: a device or pipe, not a file; give the name of a file")
         if files is not None or path.is_dir() or looks_like_dicom(path):
             return read_dicom(path, series_uid, files)
         decoder = _decoder(path)
@@ -110,7 +122,7 @@ def _decode(path: Path, series_uid: str | None, files: Sequence[Path] | None) ->
     except MemoryError as problem:
         raise FastTextDiffError(f"{path}: the image does not fit into memory; crop it or close programs") from problem
     except PermissionError as problem:
-        raise FastTextDiffError(f"{path}: no permission to read it") from problem
+        raise FastTextDiffError(f"{problem.filename or path}: no permission to read it") from problem
     except Exception as problem:  # the libraries raise whatever their parsers raise
         raise FastTextDiffError(f"{path}: the file is damaged, cut short or not what its name says") from problem
 

@@ -78,11 +78,13 @@ def normalise(finding: str) -> str:
 
 
 def require_findings(findings: Sequence[str]) -> None:
-    """Refuse an empty list.
+    """Refuse what is no list of texts, or an empty one; a text alone would be taken letter by letter.
 
     Raises:
-        UsageError: there are no findings.
+        UsageError: there are no findings, or they are no texts.
     """
+    if isinstance(findings, str) or not all(isinstance(finding, str) for finding in findings):
+        raise UsageError(f"findings are a list of texts, for example ['left lung'], not {findings!r:.60}")
     if not findings:
         raise UsageError("no finding was given: type what to look for, for example 'left lung'")
 
