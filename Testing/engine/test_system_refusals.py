@@ -16,6 +16,7 @@ from fasttextdiff import cli as commands
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.read import read_volume
+from fasttextdiff_lab import commands as laboratory
 
 
 def cli(
@@ -95,6 +96,15 @@ PRINTING = {
 """What prints in each command; distil-text and convert end as those before them, and a program speaks to worker."""
 
 
+RUN_BY = {
+    one.name or one.callback.__name__: main
+    for app, main in ((laboratory.app, laboratory.main), (commands.app, commands.main))
+    for one in app.registered_commands
+    if not one.hidden
+}
+"""Every command with what runs it; the product's where both have one of a name."""
+
+
 @pytest.fixture
 def printable(picture, model, monkeypatch):
     """What the commands need, in the current folder."""
@@ -110,14 +120,14 @@ def printable(picture, model, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
-@pytest.mark.parametrize("command", [one.name or one.callback.__name__ for one in commands.app.registered_commands])
+@pytest.mark.parametrize("command", RUN_BY)
 def test_so_it_is_of_every_command(printable, command, monkeypatch, capsys):
     for arguments in ((command, "--help"), PRINTING.get(command, (command, "--help"))):
         monkeypatch.setattr(sys, "argv", ["fasttextdiff", *arguments])
         with Path("/dev/full").open("w") as full:
             monkeypatch.setattr(sys, "stdout", full)
             with pytest.raises(SystemExit) as stopped:
-                commands.main()
+                RUN_BY[command]()
         said = capsys.readouterr().err.splitlines()
         assert (stopped.value.code, said[-1]) == (1, "error: cannot use the standard output: no space left on device")
         assert [line for line in said[:-1] if line.startswith("error")] == []
