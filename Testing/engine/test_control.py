@@ -38,7 +38,7 @@ class Answers:
     def __init__(self, answer):
         self.answer, self.asked = answer, []
 
-    def describe(self, volume):
+    def prepare(self, volume):
         return volume
 
     def decode(self, _, findings, *, threshold):

@@ -31,7 +31,7 @@ class FakeSegmenter:
     def __init__(self):
         self.volumes, self.asked = [], []
 
-    def describe(self, volume):
+    def prepare(self, volume):
         self.volumes.append(volume)
         return volume
 

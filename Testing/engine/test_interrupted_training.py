@@ -177,7 +177,7 @@ def test_curves_of_losses_dice_and_learning_rates_can_be_opened_with_tensorboard
 def test_a_loss_that_is_no_number_stops_with_the_names_of_the_images_and_keeps_the_checkpoint(folder):
     steps = []
     with pytest.raises(FastTextDiffError) as caught:
-        train(configured(folder, "lost", rate=1e36), lambda step, _: steps.append(step))
+        train(replace(configured(folder, "lost"), learning_rate=1e36), lambda step, _: steps.append(step))
     one_line(caught, f"step {len(steps) + 1}", "not a finite number", "case")
     assert not (folder / "lost" / "model").exists()
     if len(steps) >= 2:

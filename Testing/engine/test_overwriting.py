@@ -15,6 +15,8 @@ from own_folders import picture_folder
 from PIL import Image
 
 from fasttextdiff import FastTextDiffPipeline
+from fasttextdiff.contract.answers import ArrayFile
+from fasttextdiff.contract.requests import SaveDicomSeg, SavedSegment
 from fasttextdiff.errors import UsageError
 from fasttextdiff.io.overwriting import data_files, files_of, require_apart, require_own_record
 from fasttextdiff.worker.dicom import save_dicom_seg
@@ -170,10 +172,10 @@ def test_no_dicom_segmentation_replaces_a_slice_of_its_series(refused, series, n
 def test_nor_does_one_that_3d_slicer_asks_for(series, tmp_path, name):
     pytest.importorskip("highdicom")
     np.zeros((3, 8, 9), bool).tofile(mask := tmp_path / "mask.raw")
-    victim, files = SLICES[name](series), [str(path) for path in series.parent.rglob("*") if path.is_file()]
+    victim, files = SLICES[name](series), [path for path in series.parent.rglob("*") if path.is_file()]
     before = everything(tmp_path)
-    segment = {"name": "lung", "tags": {}, "file": str(mask), "dtype": "bool", "shape": [3, 8, 9]}
-    request = {"output": str(victim), "files": files, "name": "series", "segments": [segment], "ijkToRas": [0.0] * 16}
+    segment = SavedSegment("lung", (255, 0, 0), "", {}, ArrayFile(mask, "bool", (3, 8, 9)))
+    request = SaveDicomSeg(victim, tuple(files), "series", (0.0,) * 16, (segment,))
     with pytest.raises(UsageError, match="choose another name"):
         save_dicom_seg(request, lambda done, total: True)
     assert everything(tmp_path) == before
