@@ -75,7 +75,11 @@ def check() -> int:
 
 def test(arguments: list[str]) -> int:
     """All tests, or those that `arguments` name to pytest."""
-    parallel = [] if "-n" in arguments else ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
+    parallel = (
+        []
+        if "-n" in arguments
+        else ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
+    )
     return run(["pytest", *parallel, *arguments])
 
 

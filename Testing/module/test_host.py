@@ -329,6 +329,7 @@ def test_a_segmentation_is_saved_and_loaded_as_a_file(host, scene, volume, tmp_p
 def test_a_screenshot_shows_the_panel_and_the_views_of_the_layout(host, echo, volume, tmp_path):
     slicer = host.slicer
     layout = slicer.vtkMRMLLayoutNode
+    slicer.app.layoutManager().setLayout(layout.SlicerLayoutFourUpView)
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     image = host.screenshot(tmp_path / "window.png", (1366, 768))
     assert (image.width(), image.height()) == (1366, 768)
