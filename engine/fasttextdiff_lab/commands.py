@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, Verbose, checked, command
+from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, Verbose, checked, command, new_app
 from fasttextdiff.cli.common import check_numbers, load_segmenter, read_image, say, write_json
 from fasttextdiff.cli.run import run as run_app
 from fasttextdiff.cli.train import check_encoder_folder, pretraining_bar
@@ -25,14 +25,7 @@ if TYPE_CHECKING:
     from fasttextdiff.training.config import TrainingConfig
     from fasttextdiff_lab.benchmarks.measuring import Figure
 
-app = typer.Typer(
-    name="fasttextdiff-lab",
-    help="Make, measure and compare the bundled model.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app("fasttextdiff-lab", "Make, measure and compare the bundled model.")
 Config = Annotated[Path, typer.Argument(help="YAML file, see fasttextdiff_lab/configs.")]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run, in place of the configured one.")]
 

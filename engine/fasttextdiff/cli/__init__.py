@@ -12,12 +12,6 @@ from fasttextdiff.cli.run import main
 
 __all__ = ["app", "main", "state"]
 
-for _group in (
-    "segment",
-    "batch",
-    "train",
-    "evaluate",
-    "tools",
-    "moved",
-):  # they register their commands, in the help's order
+# they register their commands, in the order of the help
+for _group in ("segment", "batch", "train", "evaluate", "tools", "moved"):
     import_module(f"{__name__}.{_group}")

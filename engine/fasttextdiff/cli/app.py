@@ -11,14 +11,20 @@ import typer
 
 from fasttextdiff.paths import as_path
 
-app = typer.Typer(
-    name="fasttextdiff",
-    help="Segment medical images from a typed finding.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+def new_app(name: str, help_text: str) -> typer.Typer:
+    """An application without commands; errors are left to :func:`fasttextdiff.cli.run.run`."""
+    return typer.Typer(
+        name=name,
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+app = new_app("fasttextdiff", "Segment medical images from a typed finding.")
 
 
 def command(

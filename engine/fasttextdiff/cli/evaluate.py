@@ -30,7 +30,7 @@ def evaluate(
     threshold: ThresholdOption = None,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder for the predicted masks, as PNG.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Score only every so manieth target.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Score only every N-th target.")] = 1,
     report: Annotated[
         Path | None,
         typer.Option(help="New folder for a page on every text, both protocols, intervals and calibration."),
@@ -102,7 +102,7 @@ def evaluate_control(
     split: Annotated[str, typer.Option(help="Name of the split, e.g. val.")] = "val",
     model: ModelOption = None,
     threshold: ThresholdOption = None,
-    every: Annotated[int, typer.Option(min=1, help="Ask of only every so manieth image.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Ask of only every N-th image.")] = 1,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",

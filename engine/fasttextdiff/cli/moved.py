@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import typer
 
@@ -11,6 +12,7 @@ from fasttextdiff.cli.app import app
 from fasttextdiff.cli.common import note
 from fasttextdiff.errors import UsageError
 
+_LABORATORY = "fasttextdiff_lab"
 _MOVED = ("benchmark", "distil-text", "verify-golden")
 _ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -18,10 +20,9 @@ _ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 def _moved(context: typer.Context) -> None:
     name = context.info_name or ""
     note(f"`fasttextdiff {name}` is now `fasttextdiff-lab {name}`")
-    laboratory = [sys.executable, "-m", "fasttextdiff_lab"]
-    if subprocess.run([*laboratory, "--help"], capture_output=True, check=False).returncode:
+    if find_spec(_LABORATORY) is None:
         raise UsageError(f"'{name}' needs the package fasttextdiff_lab, which is not part of 3D Slicer's installation")
-    raise typer.Exit(subprocess.run([*laboratory, name, *context.args], check=False).returncode)
+    raise typer.Exit(subprocess.run([sys.executable, "-m", _LABORATORY, name, *context.args], check=False).returncode)
 
 
 for _name in _MOVED:

@@ -48,7 +48,7 @@ class ReportRequest:
         dataset: a labelled folder, see :func:`datasets.load_targets`.
         split: its split.
         command: the command line, for the page.
-        every: only every so manieth target is asked for.
+        every: only every N-th target is asked for.
         samples: noise samples for uncertainties, 2 or more.
         threshold: of the probability; the model's own if None.
         pictures: whether cases are shown as pictures.

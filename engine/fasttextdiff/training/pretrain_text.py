@@ -26,7 +26,7 @@ from fasttextdiff.training.tokenizer import learned_tokenizer, read_texts
 MASKED = 0.3
 """Share of the tokens that are hidden and predicted."""
 HELD_OUT_EVERY = 50
-"""Every so manieth text is kept for measuring and never trained on."""
+"""Every N-th text is held out for measuring and never trained on."""
 HELD_OUT_BATCHES = 16
 NEIGHBOURS = 16
 """Batches are drawn from this many batches of texts of about the same length, so that little is padding."""
