@@ -136,10 +136,16 @@ def test_attention_is_the_softmax_of_the_paper(batch, pixels, tokens, heads, hea
 @given(st.integers(1, 2), st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=3), SIDES, SIDES, st.integers(0, 999))
 def test_scales_convolved_apart_are_the_convolution_of_all_upsampled_scales(batch, shapes, height, width, seed):
     torch.manual_seed(seed)
-    maps = [torch.randn(batch, 3 + n, *shape) for n, shape in enumerate(shapes)]
+    maps = [torch.randn(batch, 3 + n, *shape, requires_grad=True) for n, shape in enumerate(shapes)]
     convolution = nn.Conv2d(sum(m.shape[1] for m in maps), 4, 3, padding=1)
-    expected = convolve_upsampled_reference(convolution, maps, (height, width))
-    assert torch.allclose(convolve_upsampled(convolution, maps, (height, width)), expected, atol=1e-5)
+    weight = torch.randn(batch, 4, height, width)  # so that every pixel has a gradient of its own
+    with torch.enable_grad():
+        fast, slow = (
+            form(convolution, maps, (height, width)) for form in (convolve_upsampled, convolve_upsampled_reference)
+        )
+        gradients = [torch.autograd.grad((r * weight).sum(), [*maps, *convolution.parameters()]) for r in (fast, slow)]
+    assert torch.allclose(fast, slow, atol=1e-5)
+    assert all(torch.allclose(ours, theirs, atol=1e-4) for ours, theirs in zip(*gradients, strict=True))
 
 
 @few

@@ -6,9 +6,11 @@ Knows shapes only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn import functional
 
 
@@ -42,12 +44,12 @@ def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tup
             in_order = weight.contiguous(memory_format=torch.channels_last)  # or the map would be brought out of it
             result += functional.conv2d(small, in_order, padding=1).permute(0, 2, 3, 1)
         else:
-            _add_convolved(result, small, weight)
+            result = _add_convolved(result, small, weight)
     return result.permute(0, 3, 1, 2)
 
 
-def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> None:
-    """Add to `result` (B, H, W, out) the 3x3 convolution of a map (B, C, h, w) that is upsampled first.
+def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> Tensor:
+    """Add to `result` (B, H, W, out) in place the 3x3 convolution of a map (B, C, h, w) that is upsampled first.
 
     Write the kernel as three rows w_-1, w_0, w_1. Upsampling along y and convolving along x commute, so that
     conv(up(m)) = sum_r shift_r(up_y(w_r * up_x(m))): the three row convolutions run at the map's own height.
@@ -58,8 +60,37 @@ def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> None:
         kernel = weight[:, :, row : row + 1].contiguous(memory_format=torch.channels_last)
         convolved = functional.conv2d(wide, kernel, padding=(0, 1))
         tall = functional.interpolate(convolved, (height, width), mode="bilinear", align_corners=False)
-        seen = slice(max(0, row - 1), height + min(0, row - 1))  # zero padding
-        result[:, max(0, 1 - row) : height + min(0, 1 - row)] += tall.permute(0, 2, 3, 1)[:, seen]
+        result = _AddShifted.apply(result, tall.permute(0, 2, 3, 1), row - 1)
+    return result
+
+
+class _AddShifted(Function):
+    """Add to a map, in place, another one shifted up by some rows.
+
+    The same as an assignment to a slice, whose backward pass would copy the whole gradient twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, added: Tensor, up: int) -> Tensor:
+        """`added` and `result` (B, H, W, C); rows that leave the map are lost, as zero padding has it."""
+        ctx.mark_dirty(result)
+        ctx.up = up
+        to, of = _shifted_rows(result.shape[1], up)
+        result[:, to] += added[:, of]
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """The sum's gradient goes to both, shifted back for the one."""
+        to, of = _shifted_rows(gradient.shape[1], ctx.up)
+        back = torch.zeros_like(gradient)
+        back[:, of] = gradient[:, to]
+        return gradient, back, None
+
+
+def _shifted_rows(height: int, up: int) -> tuple[slice, slice]:
+    """Rows of a map that a shift up fills, and the rows that it fills them with."""
+    return slice(max(0, -up), height - max(0, up)), slice(max(0, up), height - max(0, -up))
 
 
 def convolve_to_few(convolution: nn.Conv2d, image: Tensor) -> Tensor:
