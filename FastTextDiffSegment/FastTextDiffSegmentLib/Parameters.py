@@ -5,7 +5,9 @@ from typing import Annotated, Union
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-MODALITIES = ("", "ct", "mr", "xray", "histology", "other")
+from FastTextDiffSegmentLib.contract import images
+
+MODALITIES = ("", *images.MODALITIES)
 """What the user can say the image is; empty lets the engine decide."""
 _HISTORY_LENGTH = 30
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from fasttextdiff.cli import app
 from fasttextdiff.contract import batch, colors, images, messages, requests, segments
 from fasttextdiff.contract.fields import ContractError, from_fields, to_fields
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.result import Provenance
-from fasttextdiff.segments.terminology import CodedFinding, assign_colors
+from fasttextdiff.segments.terminology import Code, CodedFinding, assign_colors, coded_entry
 from protocol_page import PAGE, protocol_page
 
 CONTRACT = Path(colors.__file__).parent
@@ -35,7 +36,32 @@ def test_importing_the_contract_loads_nothing_but_python_itself():
     assert loaded - before - sys.stdlib_module_names == {"fasttextdiff"}
 
 
+def test_the_kinds_of_image_are_the_same_on_both_sides():
+    assert tuple(modality.value for modality in Modality) == images.MODALITIES
+
+
 # --- segments --------------------------------------------------------------------------------------------------------
+
+
+CATEGORY, KIND = Code("1", "SCT", "Category"), Code("2", "SCT", "Type")
+
+
+@pytest.mark.parametrize(
+    ("category", "kind", "modifier", "expected"),
+    [
+        (f"{CATEGORY}", f"{KIND}", "^^", CodedFinding(CATEGORY, KIND)),
+        (f"{CATEGORY}", f"SCT^2^{'x' * 70}", "^^", CodedFinding(CATEGORY, Code("2", "SCT", "x" * 64))),
+        (f"{CATEGORY}", f"{KIND}", f"SCT^{'3' * 17}^Side", CodedFinding(CATEGORY, KIND)),
+        (f"{CATEGORY}", f"SCT^{'2' * 17}^Type", "^^", None),
+        (f"{CATEGORY}", "SCT^2", "^^", None),
+        ("^^", f"{KIND}", "^^", None),
+    ],
+)
+def test_a_terminology_entry_is_read_as_dicom_can_hold_it(category, kind, modifier, expected):
+    entry = "~".join(["context", category, kind, modifier, "regions", "^^", "^^"])
+    assert coded_entry(entry) == expected
+    assert (segments.entry_codes(entry) is None) == (expected is None)
+    assert segments.entry_codes(f"{entry}~") is None
 
 
 def test_a_finding_is_there_at_the_threshold_and_not_where_it_was_not_asked_for():

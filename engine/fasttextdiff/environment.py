@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fasttextdiff.contract.answers import Device
 from fasttextdiff.errors import MissingPackagesError, one_line
 
 
@@ -73,25 +74,6 @@ class Package:
     requirement: Requirement
     installed: str | None
     problem: str
-
-
-@dataclass(frozen=True)
-class Device:
-    """Something that can compute.
-
-    Attributes:
-        id: as `Segmenter` takes it: "cpu", "cuda:0", "mps".
-        name: for the user.
-        memory_total: bytes; None if the system does not say.
-        memory_free: bytes that can be used now; None likewise.
-        problem: why it cannot be used, in one line; empty if it can.
-    """
-
-    id: str
-    name: str
-    memory_total: int | None
-    memory_free: int | None
-    problem: str = ""
 
 
 # --- packages --------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from FastTextDiffSegmentLib.contract.segments import (
     LESION_ENTRY,
     SEMIAUTOMATIC,
     SLICES_TAG,
+    entry_codes,
     free_name,
 )
 
@@ -138,9 +139,7 @@ def tagOf(segment, name: str) -> str:
 
 def validTerminology(entry: str) -> str:
     """The entry if Slicer can read it, else one that is true of any finding."""
-    parts = entry.split("~")
-    codes = [parts[index].split("^") for index in (1, 2)] if len(parts) == 7 else []
-    return entry if codes and all(len(code) == 3 and all(code) for code in codes) else LESION_ENTRY
+    return entry if entry_codes(entry) else LESION_ENTRY
 
 
 class SegmentWriter:

@@ -46,7 +46,7 @@ class Device:
     """A device to compute on.
 
     Attributes:
-        id: as `open` takes it, e.g. "cuda:0".
+        id: as `open` and `Segmenter` take it: "cpu", "cuda:0", "mps".
         name: for the user.
         memory_total: bytes; null if the system does not say.
         memory_free: bytes that can be used now; null likewise.
@@ -57,7 +57,7 @@ class Device:
     name: str
     memory_total: int | None
     memory_free: int | None
-    problem: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import Any, BinaryIO
 
+MODALITIES = ("ct", "mr", "xray", "histology", "other")
+"""The kinds of image that a model can be prepared for; "other" is any that no model was trained on."""
+
 THICKER = 1.1
 """Slices are told by their distance when it is this many times the distance of the pixels in them."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 # --- tags ------------------------------------------------------------------------------------------------------------
@@ -51,6 +51,42 @@ LESION_ENTRY = (
     "~SCT^52988006^Lesion~^^~Anatomic codes - DICOM master list~^^~^^"
 )
 """The terminology entry that is true of any finding."""
+
+CodeParts = tuple[str, str, str]
+"""Scheme, value and meaning of a coded concept (DICOM PS3.3 section 8.8)."""
+
+
+class EntryCodes(NamedTuple):
+    """The codes of a terminology entry; None where the entry has none."""
+
+    category: CodeParts
+    type: CodeParts
+    modifier: CodeParts | None
+    region: CodeParts | None
+    region_modifier: CodeParts | None
+
+
+def entry_codes(entry: str) -> EntryCodes | None:
+    """Read a terminology entry as Slicer writes it.
+
+    A value and a scheme have at most 16 characters (DICOM PS3.3 section 8.1); a code with a missing or longer part is
+    None.
+
+    Returns:
+        None where Slicer and DICOM could not read the entry: it has other than seven fields, or no category or type.
+    """
+    fields = entry.split("~")
+    if len(fields) != 7:
+        return None
+    category, kind, *others = (_code_parts(fields[index]) for index in (1, 2, 3, 5, 6))
+    return EntryCodes(category, kind, *others) if category and kind else None
+
+
+def _code_parts(text: str) -> CodeParts | None:
+    parts = text.split("^")
+    if len(parts) != 3 or not all(parts) or max(len(parts[0]), len(parts[1])) > 16:
+        return None
+    return parts[0], parts[1], parts[2]
 
 
 def escape_tag(text: str, special: str = "|") -> str:

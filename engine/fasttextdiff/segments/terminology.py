@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fasttextdiff.contract.colors import BLUISH_GREEN, SKY_BLUE, VERMILION, YELLOW, Rgb, next_color
 from fasttextdiff.contract.findings import understood
+from fasttextdiff.contract.segments import CodeParts, entry_codes
 
 # The names of the term lists that come with Slicer's Terminologies module.
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
@@ -79,23 +80,18 @@ class CodedFinding:
 
 
 def coded_entry(entry: str) -> CodedFinding | None:
-    """What :attr:`CodedFinding.slicer_entry` gave, or the user chose in Slicer; None if it cannot be read.
-
-    Codes as they may stand in DICOM (PS3.3 section 8.1): a value and a scheme of at most 16, a meaning of at most 64
-    characters.
-    """
-    parts = entry.split("~")
-    codes = [_code(parts[index]) for index in (1, 2, 3, 5, 6)] if len(parts) == 7 else [None] * 5
-    category, kind, modifier, region, region_modifier = codes
-    if category is None or kind is None:
+    """Read what :attr:`CodedFinding.slicer_entry` wrote or the user chose in Slicer; None if it cannot be read."""
+    codes = entry_codes(entry)
+    if codes is None:
         return None
-    return CodedFinding(category, kind, modifier, region, region_modifier if region else None)
+    region, modifier = (None if parts is None else _code(parts) for parts in (codes.region, codes.modifier))
+    region_modifier = _code(codes.region_modifier) if region and codes.region_modifier else None
+    return CodedFinding(_code(codes.category), _code(codes.type), modifier, region, region_modifier)
 
 
-def _code(text: str) -> Code | None:
-    scheme, value, meaning = (*text.split("^"), "", "", "")[:3]
-    is_valid = 0 < len(value) <= 16 and 0 < len(scheme) <= 16 and meaning
-    return Code(value, scheme, meaning[:64]) if is_valid else None
+def _code(parts: CodeParts) -> Code:
+    """A code with its meaning cut to the 64 characters that DICOM allows (PS3.5 section 6.2, LO)."""
+    return Code(parts[1], parts[0], parts[2][:64])
 
 
 # A structure is coded as anatomy only when the whole text names it: "mass in the heart" is not a heart.

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fasttextdiff.contract import messages
-from fasttextdiff.contract.answers import Device, Done, Environment, Package
+from fasttextdiff.contract.answers import Done, Environment, Package
 from fasttextdiff.contract.fields import ContractError
 from fasttextdiff.contract.requests import JOBS, Cancel, CheckEnvironment, Request
 from fasttextdiff.errors import (
@@ -226,7 +226,7 @@ def _environment() -> Environment:
     return Environment(
         packages=tuple(map(_package, check_packages())),
         dicom_seg=_package(check_package(HIGHDICOM)),
-        devices=tuple(Device(d.id, d.name, d.memory_total, d.memory_free, d.problem) for d in find_devices()),
+        devices=tuple(find_devices()),
     )
 
 
