@@ -15,7 +15,7 @@ from .engine.Installer import Installer
 from .Logic import FastTextDiffSegmentLogic
 from .ModuleSettings import ModuleSettings
 from .panels.BatchLink import BatchLink
-from .panels.BatchPanel import BatchPanel
+from .panels.BatchSection import BatchSection
 from .panels.CloseGuard import CloseGuard
 from .panels.Dialogs import Dialogs
 from .panels.FindingsSection import FindingsSection
@@ -27,7 +27,7 @@ from .panels.ResultSection import ResultSection
 from .panels.RunControl import RunControl
 from .panels.RunSection import RunSection
 from .panels.SceneLink import SceneLink
-from .panels.SetupPanel import SetupPanel
+from .panels.SetupSection import SetupSection
 from .panels.Shortcuts import Shortcuts
 from .panels.ThresholdSlider import ThresholdSlider
 
@@ -75,9 +75,9 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.logic.runner.timer = self._timer
         self._timer.timeout.connect(self.logic.runner.tick)
         dialogs = Dialogs()
-        self.context = PanelContext(self.ui, self.logic, dialogs, lambda: self.setupPanel.check())
+        self.context = PanelContext(self.ui, self.logic, dialogs, lambda: self.setupSection.check())
         self.settings = ModuleSettings()
-        self.setupPanel = SetupPanel(
+        self.setupSection = SetupSection(
             self.ui,
             self.logic.session,
             self.logic.runner,
@@ -90,7 +90,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._link = SceneLink(self.context, self._onParameters, self._onImageModified, self._onViewModified)
 
     def _makeSections(self) -> None:
-        context, setup, run = self.context, self.setupPanel, self.run
+        context, setup, run = self.context, self.setupSection, self.run
         self.image = ImageSection(context, lambda: setup.isReady, self._onImageKnown, lambda: self.preview.schedule())
         self.findings = FindingsSection(context, setup, self._onAsked)
         self.results = ResultSection(context, setup, self.image, run, self._update)
@@ -99,7 +99,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.runSection = RunSection(context, setup, requests, run, self.preview, self.results)
         self._threshold = ThresholdSlider(context, self.preview, self.results)
         hooks = BatchLink(context, setup, self.settings, self.findings, run).hooks()
-        self.batch = BatchPanel(self.ui, self.logic.runner, self.logic.session.folder, hooks, context.guarded)
+        self.batch = BatchSection(self.ui, self.logic.runner, self.logic.session.folder, hooks, context.guarded)
 
     def enter(self) -> None:
         """Slicer's hook: the panel is shown. Warm up the engine, and take the keys."""
@@ -111,7 +111,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._shortcuts.take()
         self.batch.enter()
         if not self.logic.session.isOpen:
-            self.setupPanel.check()
+            self.setupSection.check()
         self.image.provide()
 
     def exit(self) -> None:

@@ -70,7 +70,7 @@ def throughModule(finding):
     volume = host.slicer.util.loadVolume(str(VOLUME))
     widget.ui.inputSelector.setCurrentNode(volume)
     widget.ui.livePreviewCheckBox.checked = False
-    widget.setupPanel.acceptLicence()
+    widget.setupSection.acceptLicence()
     widget.ui.findingsTextEdit.setPlainText(finding)
     host.runEventLoop(until=lambda: widget.image.known.modality, timeout=60)
     pulse, writes, write = Pulse(host.qt), [], widget.results.control.write

@@ -56,7 +56,7 @@ def panel(host, module, scene):
     assert host.runEventLoop(until=lambda: host.window.isActiveWindow)
     panel = Panel(host, widget)
     panel.waitFor(lambda: widget.logic.session.isOpen)
-    widget.setupPanel.acceptLicence()
+    widget.setupSection.acceptLicence()
     yield panel
     if panel.widget.run.isRunning:
         panel.widget.run.cancel()

@@ -23,7 +23,7 @@ def main(path):
     slicer, qt = host.slicer, host.qt
     _python, widget = host.loadModule(str(ROOT / "FastTextDiffSegment" / "FastTextDiffSegment.py"))
     host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=120)
-    widget.setupPanel.acceptLicence()
+    widget.setupSection.acceptLicence()
     volume = slicer.util.loadVolume(str(ROOT / "Resources" / "samples" / "chest_ct" / "chest_ct_cropped.nii.gz"))
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     widget.ui.inputSelector.setCurrentNode(volume)

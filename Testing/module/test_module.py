@@ -543,7 +543,7 @@ def test_save_writes_files_that_slicer_reads(panel, chestCt, tmp_path):
 def test_the_licence_has_to_be_accepted_once(panel, chestCt):
     panel.type("left lung")
     panel.ui.licenceCheckBox.click()
-    assert not panel.widget.setupPanel.isLicenceAccepted
+    assert not panel.widget.setupSection.isLicenceAccepted
     panel.answers.yes = False
     panel.click("segmentSliceButton")
     assert "licence" in panel.message
@@ -639,7 +639,7 @@ host = slicerhost.start()
 _python, widget = host.loadModule(sys.argv[2])
 host.runEventLoop(until=lambda: widget.logic.session.isOpen, timeout=90)
 widget.ui.inputSelector.setCurrentNode(host.slicer.util.loadVolume(sys.argv[3]))
-widget.setupPanel.acceptLicence()
+widget.setupSection.acceptLicence()
 widget.ui.findingsTextEdit.setPlainText("left lung")
 host.runEventLoop(until=lambda: widget.ui.segmentVolumeButton.enabled, timeout=60)
 widget.ui.segmentVolumeButton.click()
@@ -673,15 +673,15 @@ def brokenTorch(panel, monkeypatch, tmp_path):
         return {**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])}
 
     monkeypatch.setattr(Logic, "engineEnvironment", broken)
-    panel.widget.setupPanel.checkAgain()
+    panel.widget.setupSection.checkAgain()
     yield
     monkeypatch.undo()
-    panel.widget.setupPanel.checkAgain()
+    panel.widget.setupSection.checkAgain()
     panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
 
 def test_a_half_installed_torch_is_named_and_installed_only_with_consent(host, panel, brokenTorch):
-    panel.waitFor(lambda: panel.widget.setupPanel.missing)
+    panel.waitFor(lambda: panel.widget.setupSection.missing)
     assert not panel.ui.setupCollapsibleButton.collapsed
     assert "torch" in panel.ui.setupLabel.text
     panel.type("left lung")
@@ -701,15 +701,15 @@ def test_a_half_installed_torch_is_named_and_installed_only_with_consent(host, p
 
 
 def test_a_failed_installation_says_what_to_do_and_checking_again_tells_nothing_false(panel, brokenTorch, monkeypatch):
-    panel.waitFor(lambda: panel.widget.setupPanel.missing)
+    panel.waitFor(lambda: panel.widget.setupSection.missing)
     panel.click("checkSetupButton")
     assert panel.message == "The engine is starting..."
-    panel.waitFor(lambda: panel.widget.setupPanel.missing)
+    panel.waitFor(lambda: panel.widget.setupSection.missing)
     assert "missing" in panel.ui.setupCollapsibleButton.text
     assert panel.message.startswith("Python packages are missing")
     monkeypatch.setattr(panel.slicer.util, "confirmYesNoDisplay", lambda text, **options: True)
     panel.click("installButton")
-    panel.waitFor(lambda: panel.widget.setupPanel.missing)
+    panel.waitFor(lambda: panel.widget.setupSection.missing)
     for told in (panel.message, panel.ui.setupLabel.text):
         assert "Extensions Manager" in told
         assert "Internal error" not in told
@@ -868,7 +868,7 @@ def test_grey_buttons_say_why_in_the_message_line_and_ready_means_ready(panel):
     assert "live preview starts once you accept the licence" in panel.message
     panel.ui.licenceCheckBox.click()
     assert "licence" not in panel.message
-    panel.widget.setupPanel.checkAgain()
+    panel.widget.setupSection.checkAgain()
     assert panel.message == "The engine is starting..."
     assert panel.ui.progressBar.text != "Ready"
     assert "Ready" not in panel.ui.setupCollapsibleButton.text

@@ -90,7 +90,7 @@ def test_the_modules_import_each_other_in_no_circle():
 
 def test_the_imports_are_really_read():
     assert {"engine.EngineProcess", "engine.EnginePath", "scene.Geometry", "Findings"} <= GRAPH["Logic"]
-    assert "panels.ResultsPanel" in GRAPH["panels.Results"]
+    assert "panels.ResultTable" in GRAPH["panels.ResultRows"]
     assert "contract" in GRAPH["Findings"]
 
 

@@ -108,7 +108,7 @@ def test_where_it_cannot_be_one_line_says_why_and_an_older_file_stays(panel, ser
         assert "\n" not in panel.message
         assert path.read_bytes() == b"older"
 
-    setup = panel.widget.setupPanel
+    setup = panel.widget.setupSection
     whole = setup._environment
     setup._environment = replace(whole, dicom_seg=replace(whole.dicom_seg, problem="not installed"))
     setup._show()

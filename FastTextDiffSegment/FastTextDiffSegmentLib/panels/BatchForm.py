@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.batch.BatchCases import BatchCase, storedRequest
 
-from .PathEdit import folderEdit
+from .FolderEdit import askForFolders
 
 _TABLES = (".csv", ".json")
 _SEPARATOR = "; "
@@ -65,7 +65,7 @@ class BatchForm:
         self._stored: dict[str, Any] = {}
         self._isThere = False
         for edit in (ui.batchInputPathLineEdit, ui.batchOutputPathLineEdit):
-            folderEdit(edit)
+            askForFolders(edit)
         self._formats = {
             ".seg.nrrd": ui.batchNrrdCheckBox,
             ".nii.gz": ui.batchNiftiCheckBox,

@@ -18,7 +18,7 @@ from .Consent import hasConsent
 from .FindingsSection import FindingsSection
 from .PanelContext import PanelContext
 from .RunControl import RunControl
-from .SetupPanel import SetupPanel
+from .SetupSection import SetupSection
 
 
 class BatchLink:
@@ -35,7 +35,7 @@ class BatchLink:
     def __init__(
         self,
         context: PanelContext,
-        setup: SetupPanel,
+        setup: SetupSection,
         settings: ModuleSettings,
         findings: FindingsSection,
         run: RunControl,

@@ -3,10 +3,10 @@
 from slicer.i18n import tr as _
 
 from .PanelContext import PanelContext
-from .SetupPanel import SetupPanel
+from .SetupSection import SetupSection
 
 
-def hasConsent(context: PanelContext, setup: SetupPanel) -> bool:
+def hasConsent(context: PanelContext, setup: SetupSection) -> bool:
     """Whether the user accepts the licence of the weights; asks unless they did, and says what to do after a No."""
     if not setup.isLicenceAccepted:
         question = _(

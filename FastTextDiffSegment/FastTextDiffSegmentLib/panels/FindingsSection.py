@@ -11,9 +11,9 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.contract.requests import CheckFindings
 from FastTextDiffSegmentLib.engine.Jobs import Job, Steps
 
-from .FindingsPanel import FindingsPanel
+from .FindingsBox import FindingsBox
 from .PanelContext import PanelContext
-from .SetupPanel import SetupPanel
+from .SetupSection import SetupSection
 
 
 class FindingsSection:
@@ -28,11 +28,11 @@ class FindingsSection:
         box: the text box with its list.
     """
 
-    def __init__(self, context: PanelContext, setup: SetupPanel, onChanged: Callable[[], None]):
+    def __init__(self, context: PanelContext, setup: SetupSection, onChanged: Callable[[], None]):
         self._context, self._setup, self._onChanged = context, setup, onChanged
         self._checked: tuple[list[str], str | None] = ([], None)
         ui = context.ui
-        self.box = FindingsPanel(ui.findingsTextEdit, ui.findingsTable, ui.findingsCheckLabel, self._onBox)
+        self.box = FindingsBox(ui.findingsTextEdit, ui.findingsTable, ui.findingsCheckLabel, self._onBox)
         ui.historyComboBox.connect("activated(int)", self._onHistory)
 
     def show(self) -> None:

@@ -8,7 +8,7 @@ from .FindingsSection import FindingsSection
 from .ImageSection import ImageSection
 from .PanelContext import PanelContext
 from .RunControl import RunControl
-from .SetupPanel import SetupPanel
+from .SetupSection import SetupSection
 
 
 class PanelRequests:
@@ -25,7 +25,7 @@ class PanelRequests:
     def __init__(
         self,
         context: PanelContext,
-        setup: SetupPanel,
+        setup: SetupSection,
         image: ImageSection,
         findings: FindingsSection,
         run: RunControl,

@@ -17,7 +17,7 @@ from .LivePreview import TYPING_PAUSE, LivePreview
 from .PanelContext import PanelContext
 from .PanelRequests import PanelRequests
 from .ResultSection import ResultSection
-from .SetupPanel import SetupPanel
+from .SetupSection import SetupSection
 from .Timers import singleShot
 
 
@@ -40,7 +40,7 @@ class PreviewSection:
     def __init__(
         self,
         context: PanelContext,
-        setup: SetupPanel,
+        setup: SetupSection,
         image: ImageSection,
         requests: PanelRequests,
         results: ResultSection,

@@ -10,7 +10,7 @@ from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
 from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive
 from FastTextDiffSegmentLib.scene.SegmentSurfaces import isShownIn3D, showIn3D
 
-from .ResultsPanel import ResultsPanel
+from .ResultTable import ResultTable
 from .SaveControl import SaveControl
 
 
@@ -30,7 +30,7 @@ class ResultActions:
     def __init__(
         self,
         ui: Any,
-        table: ResultsPanel,
+        table: ResultTable,
         archive: OutputArchive,
         saving: SaveControl,
         parameters: Callable[[], FastTextDiffSegmentParameters],

@@ -14,7 +14,7 @@ from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic, SegmentationR
 from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
 from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, geometryMatches
 
-from .Results import LastRun
+from .LastRun import LastRun
 
 
 class ResultControl:

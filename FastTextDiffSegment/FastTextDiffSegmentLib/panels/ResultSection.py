@@ -15,16 +15,17 @@ from FastTextDiffSegmentLib.Parameters import remembered
 from .ButtonReasons import ButtonReasons
 from .Consent import hasConsent
 from .ImageSection import ImageSection
+from .LastRun import LastRun
 from .PanelContext import PanelContext
 from .ResultActions import ResultActions
 from .ResultControl import ResultControl
-from .Results import LastRun, resultRows
-from .ResultsPanel import ResultsPanel
+from .ResultRows import resultRows
+from .ResultTable import ResultTable
 from .RunControl import RunControl
 from .SaveControl import SaveControl
-from .SetupPanel import SetupPanel
-from .UncertaintyPanel import UncertaintyPanel
-from .UncertaintyView import UncertaintyView
+from .SetupSection import SetupSection
+from .UncertaintyLayer import UncertaintyLayer
+from .UncertaintySection import UncertaintySection
 
 
 class ResultSection:
@@ -45,7 +46,7 @@ class ResultSection:
     def __init__(
         self,
         context: PanelContext,
-        setup: SetupPanel,
+        setup: SetupSection,
         image: ImageSection,
         run: RunControl,
         onChanged: Callable[[], None],
@@ -55,10 +56,10 @@ class ResultSection:
         self._shown: tuple[Any, Any] = (None, None)
         self._buttons = ButtonReasons()
         self.control = ResultControl(context.logic, context.ask, self.updateTable)
-        self._table = ResultsPanel(context.ui.resultsTable, onChanged)
+        self._table = ResultTable(context.ui.resultsTable, onChanged)
         self._actions = self._makeActions()
-        self.uncertainty = UncertaintyView(context.runner, context.message.tell, context.showError)
-        self._uncertaintyPanel = UncertaintyPanel(
+        self.uncertainty = UncertaintyLayer(context.runner, context.message.tell, context.showError)
+        self._uncertaintySection = UncertaintySection(
             context.ui, self.uncertainty, lambda: context.parameters.sliceView, context.guarded
         )
         context.ui.undoButton.connect("clicked()", context.guarded(self.undo))
@@ -115,7 +116,7 @@ class ResultSection:
 
     def forget(self) -> None:
         """Let go of the last result; its segments stay."""
-        self._uncertaintyPanel.follow(None)
+        self._uncertaintySection.follow(None)
         self.control.forget()
 
     def show(self) -> None:
@@ -131,7 +132,7 @@ class ResultSection:
             return
         self._shown = (parameters.outputSegmentation, parameters.inputVolume)
         self._table.show(resultRows(*self._shown, bool(self._image.known.isPlanar)))
-        self._uncertaintyPanel.follow(self.lastRun)
+        self._uncertaintySection.follow(self.lastRun)
         self._actions.update()
         self._onChanged()
 

@@ -13,7 +13,7 @@ from .PanelRequests import PanelRequests
 from .PreviewSection import PreviewSection
 from .ResultSection import ResultSection
 from .RunControl import RunControl
-from .SetupPanel import SetupPanel
+from .SetupSection import SetupSection
 
 
 class RunSection:
@@ -31,7 +31,7 @@ class RunSection:
     def __init__(
         self,
         context: PanelContext,
-        setup: SetupPanel,
+        setup: SetupSection,
         requests: PanelRequests,
         run: RunControl,
         preview: PreviewSection,

@@ -19,7 +19,7 @@ from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner, Steps
 from FastTextDiffSegmentLib.engine.SegmentationOutput import maskOf, probabilityOf
 from FastTextDiffSegmentLib.scene.Geometry import arrayShape, ijkToRas, inSliceOrder, jumpToSlice, toMatrix
 
-from .Results import LastRun
+from .LastRun import LastRun
 
 _AT_ONCE = 1 << 19
 """Voxels worked on in one step: some milliseconds."""
@@ -86,7 +86,7 @@ def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
     return Uncertainty(run, image, means, findings)
 
 
-class UncertaintyView:
+class UncertaintyLayer:
     """The layer, switched on and off.
 
     Args:

@@ -31,7 +31,7 @@ _REFRESH = 1000
 """Milliseconds between looks at an output folder that another process works on."""
 
 
-class BatchPanel:
+class BatchSection:
     """The widgets named `batch...` that are not the form's.
 
     Args:

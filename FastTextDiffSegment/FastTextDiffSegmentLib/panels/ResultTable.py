@@ -33,7 +33,7 @@ class ResultRow:
     tip: str
 
 
-class ResultsPanel:
+class ResultTable:
     """Shows rows; one can be chosen.
 
     Args:

@@ -22,7 +22,7 @@ _ROW, _MOST_ROWS = 20, 3
 """Height of a row in pixels, and how many are seen without scrolling."""
 
 
-class FindingsPanel:
+class FindingsBox:
     """A text box with one finding a line, and below it a list of the lines that need a look, hidden if none does.
 
     A line needs a look if it is not going to be segmented, as a report denies it, or if the model does not know it.

@@ -10,7 +10,7 @@ import ctk
 import slicer
 
 
-def folderEdit(edit: Any) -> Any:
+def askForFolders(edit: Any) -> Any:
     """Have a ctkPathLineEdit ask for folders, and signal an empty text as any other; returns its text line."""
     edit.filters = ctk.ctkPathLineEdit.Dirs
     line = slicer.util.findChildren(edit, className="QLineEdit")[0]
@@ -18,7 +18,7 @@ def folderEdit(edit: Any) -> Any:
     return line
 
 
-class FinishedPath:
+class FolderEdit:
     """Signals a folder once it is complete: chosen, set, or typed to its end. Half a path is no folder.
 
     Args:
@@ -28,7 +28,7 @@ class FinishedPath:
 
     def __init__(self, edit: Any, onFinished: Callable[[str], None]):
         self._edit, self._onFinished = edit, onFinished
-        self._line = folderEdit(edit)
+        self._line = askForFolders(edit)
         self._told = edit.currentPath.strip()
         edit.connect("currentPathChanged(QString)", self._onChanged)
         self._line.connect("editingFinished()", self._tell)

@@ -1,7 +1,6 @@
-"""The last run with what can still be done to it, and rows that describe segments. Knows the scene, no widget."""
+"""Describes segments as rows of the result table. Knows the scene, no widget."""
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -15,13 +14,12 @@ from FastTextDiffSegmentLib.contract.segments import (
     SLICES_TAG,
     unescape_tag,
 )
-from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
-from FastTextDiffSegmentLib.Logic import SegmentationRequest, SegmentedFinding, amountText
+from FastTextDiffSegmentLib.Logic import amountText
 from FastTextDiffSegmentLib.scene.Geometry import sliceShape
 from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentIds, segmentVoxels
 from FastTextDiffSegmentLib.scene.SegmentWriter import tagOf
 
-from .ResultsPanel import ResultRow
+from .ResultTable import ResultRow
 
 _TIP_TAGS = (
     "Finding",
@@ -35,49 +33,6 @@ _TIP_TAGS = (
     "Seed",
     "Device",
 )
-
-
-@dataclass
-class LastRun:
-    """What the engine found, kept so that the threshold can be moved without asking again.
-
-    Attributes:
-        output: the engine's.
-        request: what was asked.
-        segmentation: where it was written.
-        written: what came of it.
-        threshold: the one last applied.
-        mayReplaceEdits: the user's answer to whether the slider may replace edits; None while not asked.
-    """
-
-    output: SegmentationOutput
-    request: SegmentationRequest
-    segmentation: Any = None
-    written: list[SegmentedFinding] = field(default_factory=list)
-    threshold: float | None = None
-    mayReplaceEdits: bool | None = None
-
-    @property
-    def isOneSlice(self) -> bool:
-        """Whether it is about a single slice."""
-        first, end = self.output.sliceRange
-        return end - first == 1
-
-    def unanswered(self, request: SegmentationRequest) -> SegmentationRequest:
-        """What is left of a request about one slice when the findings are taken away that this run answered."""
-        mine, first, end = self.request, *self.output.sliceRange
-        isSame = (mine.volumeNode is request.volumeNode) and (mine.modality, mine.samples, mine.seed) == (
-            request.modality,
-            request.samples,
-            request.seed,
-        )
-        if not isSame or not first <= request.sliceRange[0] < end:
-            return request
-        return replace(request, findings=tuple(each for each in request.findings if each not in mine.findings))
-
-    def release(self) -> None:
-        """Let go of the engine's arrays."""
-        self.output.release()
 
 
 def resultRows(segmentationNode: Any, volumeNode: Any, isPlanar: bool) -> list[ResultRow]:

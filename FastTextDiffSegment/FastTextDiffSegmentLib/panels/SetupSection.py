@@ -15,12 +15,12 @@ from FastTextDiffSegmentLib.engine.Installer import InstallError
 from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner, Steps
 from FastTextDiffSegmentLib.ModuleSettings import ModuleSettings
 
-from .PathEdit import FinishedPath
+from .FolderEdit import FolderEdit
 
 _GIB = 1 << 30
 
 
-class SetupPanel:
+class SetupSection:
     """The folding panel on top.
 
     Args:
@@ -53,7 +53,7 @@ class SetupPanel:
         self._problem = self._installProblem = ""
         self._applySettings()
         ui.modelPathLineEdit.currentPath = settings.modelFolder
-        self._modelPath = FinishedPath(ui.modelPathLineEdit, self._onModelFolder)
+        self._modelPath = FolderEdit(ui.modelPathLineEdit, self._onModelFolder)
         ui.deviceComboBox.addItem(_("Automatic"), "auto")
         ui.installButton.clicked.connect(self._onInstall)
         ui.checkSetupButton.clicked.connect(self.checkAgain)

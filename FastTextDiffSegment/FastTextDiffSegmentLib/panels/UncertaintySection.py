@@ -6,11 +6,11 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .Results import LastRun
-from .UncertaintyView import COLORS, UncertaintyView
+from .LastRun import LastRun
+from .UncertaintyLayer import COLORS, UncertaintyLayer
 
 
-class UncertaintyPanel:
+class UncertaintySection:
     """Connects the section's widgets with the layer in the slice views.
 
     Args:
@@ -23,7 +23,7 @@ class UncertaintyPanel:
     def __init__(
         self,
         ui: Any,
-        view: UncertaintyView,
+        view: UncertaintyLayer,
         sliceView: Callable[[], Any],
         guarded: Callable[[Callable[..., None]], Callable[..., None]],
     ):
