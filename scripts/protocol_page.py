@@ -1,6 +1,6 @@
-"""Writes docs/protocol.md from the contract, so that the page cannot be out of date: python scripts/protocol_page.py.
+"""Writes docs/protocol.md from the contract, so that it is always up to date: python scripts/protocol_page.py.
 
-Knows dataclasses and their docstrings; knows nothing about what the messages mean.
+Knows dataclasses and their docstrings; knows nothing about the meaning of messages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def protocol_page() -> str:
         "# Protocol between the Slicer module and the engine's worker",
         f"Version {messages.PROTOCOL}. Written by `scripts/protocol_page.py` from `engine/fasttextdiff/contract`.",
         intro,
-        "Unknown, missing and mistyped fields are refused. Fields that have a default may be left out. Text is UTF-8.",
+        "Unknown and missing fields and wrong types are refused. Fields with a default may be omitted. Text is UTF-8.",
         "## Requests",
         *(_request(op, kind) for op, kind in REQUESTS.items()),
         "## Answers",
@@ -37,7 +37,7 @@ def protocol_page() -> str:
         "## Kinds of errors",
         "\n".join(f"* `{kind}`: {meaning}" for kind, meaning in messages.ERROR_KINDS.items()),
         "## Events of `fasttextdiff batch --json`",
-        "One JSON object a line; the keys `event` and, for a case, `state` say what it is. The module reads them too.",
+        "One JSON object per line; the keys `event` and, for a case, `state` give its type. The module reads them too.",
         *(_section(kind, _event_title(*key)) for key, kind in batch.EVENTS.items()),
         *(_section(kind) for kind in (batch.PlannedCase, batch.SkippedImage, batch.Seconds, batch.CaseFinding)),
     ]
@@ -45,7 +45,7 @@ def protocol_page() -> str:
 
 
 def _request(op: str, kind: Any) -> str:
-    when = "A job: done after those asked before it" if kind in JOBS else "Answered at once"
+    when = "A job: carried out after earlier jobs" if kind in JOBS else "Answered immediately"
     return _section(kind, f'"{op}"') + f"\n\n{when}. Answer: `{kind.answer.__name__}`."
 
 
@@ -81,7 +81,7 @@ def _type_text(kind: Any) -> str:
         length = "" if parts[-1] is Ellipsis else f"{len(parts)} "
         return f"list of {length}{_type_text(parts[0])}"
     if origin is not None:
-        return f"object of {_type_text(parts[1])} by text"
+        return f"object (text to {_type_text(parts[1])})"
     return _NAMES.get(kind) or f"`{kind.__name__}`"
 
 

@@ -443,7 +443,7 @@ def test_what_cannot_be_saved_from_slicer_is_one_line_and_an_older_file_stays(sa
     drawn = tuple(replace(segment, tags={}) for segment in request.segments)
     no_uids = tuple(sorted((samples / "abdominal_ct_dicom").iterdir()))
     for change, words in (
-        ({"ijk_to_ras": tuple(moved.tolist())}, "not on the grid of its DICOM files"),
+        ({"ijk_to_ras": tuple(moved.tolist())}, "no longer on the grid of its DICOM files"),
         ({"files": (*request.files, tmp_path / "gone")}, "1 of 6 DICOM files of 'CT' are gone"),
         ({"files": no_uids}, "lack UIDs"),
         ({"segments": drawn}, "made none of these"),

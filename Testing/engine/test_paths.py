@@ -82,7 +82,7 @@ def test_a_path_is_declared_as_users_may_give_it_and_anything_else_is_one_line(f
         if other.default is inspect.Parameter.empty and other.kind is not inspect.Parameter.VAR_KEYWORD
     }
     given = [value] if "Sequence" in parameter.annotation else value
-    with pytest.raises(UsageError, match=r"^a path is [^\n]*$"):
+    with pytest.raises(UsageError, match=r"^a path (is|holds|must be) [^\n]*$"):
         function(**{**others, parameter.name: given})
 
 

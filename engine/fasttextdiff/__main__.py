@@ -7,7 +7,7 @@ from fasttextdiff.utf8_mode import require_utf8
 if __name__ == "__main__":
     require_utf8()
     if sys.argv[1:] == ["worker"]:
-        # before the command line, whose packages may be missing in 3D Slicer: the worker says which
+        # not through the command line: its packages may be missing in 3D Slicer, and the worker reports which
         from fasttextdiff.worker.server import main
     else:
         from fasttextdiff.cli import main

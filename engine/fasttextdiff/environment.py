@@ -1,6 +1,6 @@
-"""What the engine needs of this computer and what it finds: Python packages, devices, memory.
+"""Checks this computer: Python packages, devices, memory.
 
-Needs nothing but Python itself and never installs anything; knows nothing about models or images.
+Standard library only; installs nothing. Knows nothing about models or images.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Requirement:
     """A package that the engine needs.
 
     Attributes:
-        name: on the package index.
-        minimum: oldest version that will do.
-        module: what is imported.
+        name: on PyPI.
+        minimum: oldest version that works.
+        module: name to import.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Requirement:
     module: str
 
     def __str__(self) -> str:
-        """As pip takes it, e.g. "torch>=2.4"."""
+        """The requirement for pip, e.g. "torch>=2.4"."""
         return f"{self.name}>={self.minimum}"
 
 
-# The dependencies of pyproject.toml: an installed extension has no metadata of its own to read them from.
+# The dependencies of pyproject.toml, repeated because an installed extension has no package metadata.
 REQUIREMENTS = (
     Requirement("torch", "2.4", "torch"),
     Requirement("diffusers", "0.34", "diffusers"),
@@ -57,18 +57,18 @@ REQUIREMENTS = (
     Requirement("rich", "13.0", "rich"),
 )
 
-# Also in the extra `dicom` of pyproject.toml; 3D Slicer 5.12 brings 0.27.
+# Also in the extra `dicom` of pyproject.toml; 3D Slicer 5.12 ships 0.27.
 HIGHDICOM = Requirement("highdicom", "0.27", "highdicom")
 
 
 @dataclass(frozen=True)
 class Package:
-    """A requirement and what is installed.
+    """A requirement and the installed version.
 
     Attributes:
         requirement: what is needed.
-        installed: the version that is there, None if there is none.
-        problem: what is wrong with it, in one line; empty if nothing is.
+        installed: installed version, None if there is none.
+        problem: what is wrong with it, in one line; empty if it is usable.
     """
 
     requirement: Requirement
@@ -80,27 +80,27 @@ class Package:
 
 
 def check_packages() -> list[Package]:
-    """Every requirement and what is installed; torch is tried out too, since a half-installed one looks complete."""
+    """Check every requirement; torch also runs a small computation, since a partial installation looks complete."""
     importlib.invalidate_caches()  # something may have been installed since the process started
     packages = [check_package(requirement) for requirement in REQUIREMENTS]
     return [_tried(package) if package.requirement.name == "torch" else package for package in packages]
 
 
 def require_packages() -> None:
-    """Refuse to start without what the engine needs.
+    """Refuse to start if a required package is missing.
 
     Raises:
         MissingPackagesError: names every package with a problem, and how to install it.
     """
     wrong = [package for package in check_packages() if package.problem]
     if wrong:
-        told = "; ".join(f"{package.requirement.name}: {package.problem}" for package in wrong)
+        problems = "; ".join(f"{package.requirement.name}: {package.problem}" for package in wrong)
         needed = " ".join(f'"{package.requirement}"' for package in wrong)
-        raise MissingPackagesError(f"{told}. Install {needed} with the module's set-up panel or with pip")
+        raise MissingPackagesError(f"{problems}. Install {needed} with the module's set-up panel or with pip")
 
 
 def check_package(requirement: Requirement) -> Package:
-    """One requirement and what is installed."""
+    """Compare one requirement with what is installed."""
     installed = _installed_version(requirement)
     if installed is None:
         return Package(requirement, None, "not installed")
@@ -112,7 +112,7 @@ def check_package(requirement: Requirement) -> Package:
 
 
 def _installed_version(requirement: Requirement) -> str | None:
-    """The version from the metadata; from the module where it came without any, as parts of 3D Slicer do."""
+    """The version from the metadata, or from the module if it has no metadata, as in parts of 3D Slicer."""
     with suppress(importlib.metadata.PackageNotFoundError, KeyError):
         # a damaged installation has metadata without a version
         return str(importlib.metadata.version(requirement.name) or "") or None
@@ -120,16 +120,16 @@ def _installed_version(requirement: Requirement) -> str | None:
         return None
     try:
         return str(importlib.import_module(requirement.module).__version__)
-    except Exception:  # whatever a damaged package raises while it is imported
+    except Exception:  # a damaged package may raise anything on import
         return None
 
 
 def _is_there(module: str) -> bool:
     try:
         found = importlib.util.find_spec(module)
-    except ValueError:  # imported already, by something that gave it no specification
+    except ValueError:  # already imported, without a module specification
         return True
-    # a folder that an uninstaller left behind is a namespace package: no file to run
+    # a folder left behind by an uninstaller is a namespace package: it has no file to run
     return found is not None and found.origin is not None
 
 
@@ -155,14 +155,14 @@ def _tried(torch_package: Package) -> Package:
         return torch_package
     try:
         _try_device("cpu")
-    except Exception as error:  # an incomplete torch raises whatever is missing first
+    except Exception as error:  # an incomplete torch may raise anything
         problem = f"installed but not usable ({type(error).__name__}: {one_line(error)}): install it again"
         return Package(torch_package.requirement, torch_package.installed, problem)
     return torch_package
 
 
 def _try_device(device: str) -> None:
-    """One tiny sum on a device, brought back to numpy: what the engine does all the time."""
+    """Add two numbers on the device and copy the sum back to numpy, as the engine does all the time."""
     import torch
 
     if float(torch.ones(2, device=device).sum().cpu().numpy()) != 2.0:
@@ -173,9 +173,9 @@ def _try_device(device: str) -> None:
 
 
 def find_devices() -> list[Device]:
-    """What can compute here: GPUs in torch's order, then the CPU; only the CPU where torch does not work."""
+    """The devices of this computer: GPUs in torch's order, then the CPU; only the CPU if torch does not work."""
     gpus: list[Device] = []
-    with suppress(Exception):  # a torch that cannot say which GPUs it sees, has none
+    with suppress(Exception):  # if torch cannot list its GPUs, there is none to use
         import torch
 
         if torch.cuda.is_available():
@@ -197,12 +197,12 @@ def _cuda_device(torch: Any, index: int) -> Device:
 
 
 def cpu_name() -> str:
-    """The processor, for the user."""
+    """The processor's name, for the user."""
     return f"{os.cpu_count() or 1} cores"
 
 
 def _memory() -> tuple[int | None, int | None]:
-    """Bytes of main memory, in all and available; None where the system does not say."""
+    """Bytes of main memory, total and available; None if the system does not say."""
     if sys.platform == "win32":
         return _windows_memory()
     return _posix_memory()
@@ -212,7 +212,7 @@ def _posix_memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, in
     with suppress(OSError, ValueError, KeyError):
         kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in meminfo.read_text().splitlines()}
         return kilobytes["MemTotal"] * 1024, kilobytes["MemAvailable"] * 1024
-    with suppress(OSError, ValueError):  # macOS tells only the whole in this way
+    with suppress(OSError, ValueError):  # macOS gives only the total here
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
     return None, None
 

@@ -1,11 +1,10 @@
-"""The exceptions that users see, and a library's error in one line. Knows nothing about where they are shown."""
+"""Exceptions that users see, and one-line texts for errors of libraries. Knows nothing about where they are shown."""
 
 
 class FastTextDiffError(Exception):
     """A problem the user can act on, in one line: what was wrong, where, and what to do.
 
-    The command line prints the message alone and exits with :attr:`exit_code`; every other exception is a defect of
-    ours.
+    The command line prints only the message and exits with :attr:`exit_code`; any other exception is a bug.
     """
 
     exit_code = 1
@@ -22,11 +21,11 @@ class ModelError(FastTextDiffError):
 
 
 class DeviceMemoryError(FastTextDiffError):
-    """The device has too little memory even for a single slice; another one may have enough."""
+    """The device has too little memory even for a single slice; another device may have enough."""
 
 
 class MissingPackagesError(FastTextDiffError):
-    """Python packages that the engine needs are not there, too old or damaged."""
+    """Required Python packages are missing, too old or damaged."""
 
 
 class Cancelled(FastTextDiffError):
@@ -36,10 +35,10 @@ class Cancelled(FastTextDiffError):
 
 
 def one_line(error: BaseException) -> str:
-    """What a library's exception says, as one line: the first two lines of its text, which hold the reason.
+    """The text of a library's exception on one line: its first two lines, which hold the reason.
 
     Returns:
-        At most 300 characters; the name of the exception's type if it says nothing.
+        At most 300 characters; the name of the exception's type if it has no text.
     """
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300] or type(error).__name__

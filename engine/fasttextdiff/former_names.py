@@ -1,6 +1,6 @@
-"""Modules under the names they had before they got rooms: importing one works, with a warning.
+"""Modules can still be imported by their names from before the engine was split into packages, with a warning.
 
-Knows names only; loads nothing until a former name is imported.
+Knows names only; loads nothing until an old name is imported.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ FORMER = {
     "evaluation_texts": "evaluation.texts",
     "control": "evaluation.side_control",
 }
-"""New name of every module by its former one, both within the package."""
+"""Old module name to new one, both within the package."""
 
 
 class FormerNames(MetaPathFinder, Loader):
-    """Finds what nobody else finds: asked last, and only where an import would fail otherwise."""
+    """Finds modules by their old names; asked last, when the import would otherwise fail."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """As the import system asks (PEP 451)."""
+        """Return the specification of a module with an old name (PEP 451), else None."""
         is_former = fullname.startswith(_PACKAGE) and fullname.removeprefix(_PACKAGE) in FORMER
         return ModuleSpec(fullname, self) if is_former else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let every name be looked up in the module that has it now."""
+        """Look up every name in the module's new place."""
         former = module.__name__
         new = _PACKAGE + FORMER[former.removeprefix(_PACKAGE)]
         warnings.warn(f"{former} is now {new}", DeprecationWarning, stacklevel=2)
@@ -64,6 +64,6 @@ class FormerNames(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Take part in imports, once."""
+    """Register the finder, once."""
     if not any(isinstance(finder, FormerNames) for finder in sys.meta_path):
         sys.meta_path.append(FormerNames())

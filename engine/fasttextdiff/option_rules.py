@@ -1,4 +1,4 @@
-"""Which values the options of a segmentation take, and the numbers of a training: one rule for all ways to give them.
+"""Valid values of segmentation options and training settings: one rule each, for the CLI, library, batch and worker.
 
 Knows neither images nor models.
 """
@@ -15,7 +15,7 @@ from fasttextdiff.errors import UsageError
 PLANES = ("acquisition", "axial", "coronal", "sagittal")
 
 _LARGEST_SEED = 2**63 - 1
-"""What torch's generators take; so do the records of a result."""
+"""The largest seed of torch's generators and of a result's provenance."""
 _COUNTS = {
     "samples": (1, 1000),
     "workers": (1, 256),
@@ -27,20 +27,20 @@ _COUNTS = {
     "presence_batches": (0, 100_000),
     "calibration_batches": (0, 100_000),
 }
-"""Least and most: with more, a slip of the finger would seem to hang, or fill the memory."""
+"""Minimum and maximum. A typing error above the maximum would seem to hang, or fill the memory."""
 _SMALLEST, _LARGEST = 1e-37, 3e38
-"""What float32 holds, in which a window is applied."""
+"""Range of float32, in which a window is applied."""
 
 
 def check_options(**options: Any) -> None:
-    """Refuse values that no image can be segmented with, before any work.
+    """Refuse invalid option values before any work is done.
 
     Args:
         **options: slices, plane, samples, seed, threshold and window as for :meth:`Segmenter.segment`, and the counts
-            that batches, trainings and benchmarks take; None where one is not given.
+            of batches, trainings and benchmarks; None if not given.
 
     Raises:
-        UsageError: a value is out of its range, of another type, or not a finite number.
+        UsageError: a value is out of range, of the wrong type, or not finite.
     """
     for name, value in options.items():
         is_right, rule = _RULES[name]
@@ -57,7 +57,7 @@ def _is_whole(value: object, least: int, most: float = float("inf")) -> bool:
 
 
 def _whole(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
-    """The rule for a whole number in a range, and the rule in words."""
+    """Check for a whole number in a range, and the rule in words."""
     return lambda value: _is_whole(value, least, most), f"a whole number from {least} to {most}"
 
 
@@ -88,14 +88,14 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_training(run: Any, where: str) -> None:
-    """Refuse a training whose numbers nothing can be learned with: days later there would be NaN, or what there was.
+    """Refuse training settings that cannot work, before days are spent on NaN or unchanged weights.
 
     Args:
         run: a :class:`~fasttextdiff.training.config.TrainingConfig`.
-        where: its file, for the message.
+        where: the configuration file, for the message.
 
     Raises:
-        UsageError: a number is not finite, out of its range or of another type.
+        UsageError: a number is not finite, out of range or of the wrong type.
     """
     for name, value, is_right, rule in _training_numbers(run):
         if not is_right(value):
@@ -103,7 +103,7 @@ def check_training(run: Any, where: str) -> None:
 
 
 def _training_numbers(run: Any) -> Iterator[tuple[str, Any, Callable[[Any], bool], str]]:
-    """(name, value, rule, the rule in words) of every number."""
+    """(name, value, check, rule in words) of every number."""
     yield "learning_rate", run.learning_rate, lambda rate: _is_number(rate) and 0 < rate <= 1, "above 0 and at most 1"
     yield "ema", run.ema, lambda decay: _is_number(decay) and 0 <= decay < 1, "0 or more and below 1"
     for name in ("text_learning_rate", "weight_decay", "cooldown"):

@@ -1,4 +1,4 @@
-"""Takes the paths that users give, in one way everywhere: text or `os.PathLike`, with their home folder as `~`."""
+"""Handles the paths that users give in one way: `str` or `os.PathLike`, with `~` for the home folder."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ PathText = str | os.PathLike[str]
 
 
 def as_path(path: PathText) -> Path:
-    """A path as a user gives it, on the command line, in a table or to a function.
+    """A path given on the command line, in a table or to a function.
 
-    `~` and `~/...` are in the user's home folder, as a shell has it; where a shell did not see them
-    (`--output=~/out`), they are taken here.
+    `~` and `~/...` stand for the user's home folder. A shell does not expand them in `--output=~/out`, so they are
+    expanded here.
 
     Raises:
-        UsageError: it is no text, empty, not in UTF-8, holds what no file's name can, or begins with `~` where a
-            folder of this very name is here.
+        UsageError: it is not a text, empty, not UTF-8, holds a null character, or begins with `~` while the current
+        folder holds a folder of that name.
     """
     try:
         text = os.fspath(path)
     except TypeError:
-        raise UsageError(f"a path is a text or a pathlib.Path, not {type(path).__name__}") from None
+        raise UsageError(f"a path must be a text or a pathlib.Path, not {type(path).__name__}") from None
     if not isinstance(text, str):
-        raise UsageError(f"a path is a text or a pathlib.Path, not {type(text).__name__}: use os.fsdecode")
+        raise UsageError(f"a path must be a text or a pathlib.Path, not {type(text).__name__}: use os.fsdecode")
     if not text or "\0" in text:
-        raise UsageError(f"a path is {'empty' if not text else 'not one: it holds a null character'}")
+        raise UsageError(f"a path {'is empty' if not text else 'holds a null character'}")
     try:
         text.encode("utf-8"), os.fsencode(text)
-    except UnicodeError:  # libraries in C++ end the whole process at such a name
+    except UnicodeError:  # C++ libraries abort the process on such a name
         way = "run Python with -X utf8" if sys.getfilesystemencoding() == "ascii" else "rename it"
-        raise UsageError(f"a path is to be in UTF-8, {text!a} is not: {way}") from None
-    # a pathlib.Path does not tell "./~/x" from "~/x"
+        raise UsageError(f"a path must be in UTF-8, {text!a} is not: {way}") from None
+    # pathlib turns "./~/x" into "~/x"
     is_at_home = text == "~" or text[:2] in ("~/", f"~{os.sep}")
     if is_at_home and os.path.lexists("~"):
         raise UsageError(f"'{text}' may be in your home folder or in the folder '~' here: give the whole path")
@@ -42,7 +42,7 @@ def as_path(path: PathText) -> Path:
 
 
 def as_name(name_or_path: PathText) -> str:
-    """The text of a path, or of a name on a hub ("owner/name"), which stays as it is typed, also on Windows.
+    """The text of a path, or of a name on a hub ("owner/name"), unchanged on Windows too.
 
     Raises:
         UsageError: as :func:`as_path`.

@@ -1,4 +1,4 @@
-"""What a segmentation run gives back: masks and probabilities on the volume's own grid, and how they were made.
+"""The result of a segmentation: masks and probabilities on the volume's grid, and how they were made.
 
 Knows nothing about models or files.
 """
@@ -29,8 +29,7 @@ class Provenance:
         timesteps: diffusion timesteps whose features were used.
         plane: "acquisition", "axial", "coronal" or "sagittal".
         slices: (first, last + 1) along the plane's slice axis.
-        window: (level, width) applied to the voxels, in their own units; None where the image's own range was used
-            (colour).
+        window: (level, width) applied to the voxels, in their units; None if the image's full range was used (colour).
         threshold: probability above which a pixel belongs to the mask.
         device: e.g. "cpu", "cuda:0".
         dtype: e.g. "float32", "bfloat16".
@@ -54,17 +53,17 @@ class Provenance:
 
 @dataclass(frozen=True)
 class FindingResult:
-    """One finding's outcome on the grid of the volume.
+    """The result for one finding, on the grid of the volume.
 
     Attributes:
-        finding: the text as understood.
+        finding: the text as it was read.
         probability: (k, j, i) float32 in [0, 1]; 0 outside the requested slices.
         mask: (k, j, i) bool.
         disagreement: (k, j, i) float32, standard deviation of the probability over noise samples; None for one sample.
-        presence: (slices of the plane,) float32, probability that the finding is there at all, slice by slice; NaN
-            where not asked.
+        presence: (slices of the plane,) float32, probability for each slice that the finding is there at all; NaN for
+            slices outside the request.
         warnings: one line each, e.g. that the model was not trained on this finding.
-        typed: the text as typed, where that is not `finding` itself.
+        typed: the text as typed; empty if the same as `finding`.
     """
 
     finding: str
@@ -77,13 +76,13 @@ class FindingResult:
 
 
 def entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Uncertainty of each pixel's probability in bits, any shape: :func:`fasttextdiff.contract.images.entropy`."""
+    """Uncertainty of each probability in bits, any shape; see :func:`fasttextdiff.contract.images.entropy`."""
     bits: NDArray[np.float32] = images.entropy(probability, np.log2)
     return bits
 
 
 def overlapping(masks: Sequence[NDArray[np.bool_]]) -> bool:
-    """Whether any voxel belongs to two of the masks, at least one, all of one shape."""
+    """Whether any voxel belongs to two masks; takes one or more masks of equal shape."""
     seen = np.zeros(masks[0].shape, bool)
     for mask in masks:
         if (seen & mask).any():
@@ -94,7 +93,7 @@ def overlapping(masks: Sequence[NDArray[np.bool_]]) -> bool:
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """All findings of one run; iterate over `findings` in the order they were typed."""
+    """All findings of one run, in the order they were typed."""
 
     volume: Volume
     findings: tuple[FindingResult, ...]
@@ -106,10 +105,10 @@ class SegmentationResult:
         return overlapping([finding.mask for finding in self.findings])
 
     def of(self, text: str) -> FindingResult:
-        """The result for a text, however that finding is spelled.
+        """The result for a finding, in any spelling of it.
 
         Raises:
-            KeyError: it was not asked for.
+            KeyError: it was not requested.
         """
         return {same_key(finding.finding): finding for finding in self.findings}[same_key(text)]
 
@@ -130,5 +129,5 @@ class SegmentationResult:
 
     @property
     def presence(self) -> dict[str, NDArray[np.float32]]:
-        """Probability, slice by slice, that the finding is there at all, by finding."""
+        """Probability for each slice that the finding is there at all, by finding."""
         return {f.finding: f.presence for f in self.findings}

@@ -1,7 +1,7 @@
 """Segments volumes and pictures from typed findings, slice by slice, in two phases: encode the image, decode findings.
 
-Phase one does not depend on the words: its maps are cached, and any number of findings is decoded from them. Knows
-volumes, findings and the cache; the networks are run by `model.runtime`.
+Phase one does not depend on the words: its maps are cached, and any number of findings can be decoded from them.
+Knows volumes, findings and the cache; `model.runtime` runs the networks.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ DEFAULT_CACHE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class SliceResults:
-    """What was found on the requested slices of a volume, and on no others.
+    """Results on the requested slices of a volume only.
 
     Attributes:
-        findings: as in a :class:`SegmentationResult`, but with arrays whose slice axis holds the requested slices
-            alone; for slices along k (last - first, j, i). `presence` has one entry for each of them.
-        provenance: how they were made; `provenance.slices` says which slices these are.
+        findings: as in a :class:`SegmentationResult`, but the slice axis of the arrays holds only the requested slices:
+            (n, j, i) for n slices along k. `presence` has n entries.
+        provenance: how they were made; `provenance.slices` gives the slices.
     """
 
     findings: tuple[FindingResult, ...]
@@ -61,10 +61,10 @@ class Segmenter:
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (bfloat16 on GPUs that have it, float16 on others, float32 on the CPU), or a name.
         cache_bytes: budget of the feature cache.
-        runtime: what runs the model, instead of one made from the arguments above.
+        runtime: runs the model; by default made from the arguments above.
 
     Raises:
-        UsageError: the device is not there, or the dtype is unknown.
+        UsageError: the device is not available, or the dtype is unknown.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Segmenter:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that the model runs on."""
         return self.runtime.device
 
     @property
@@ -109,19 +109,19 @@ class Segmenter:
         """Segment typed findings.
 
         Args:
-            volume: the image; never changed.
-            findings: what to look for, see :func:`fasttextdiff.contract.findings.understood`; those that are
-                understood as the same are answered once.
+            volume: the image; not changed.
+            findings: what to look for, see :func:`fasttextdiff.contract.findings.understood`; different spellings of
+                one finding give one result.
             slices: (first, last + 1) along the plane's slice axis, from 0; all if None.
             plane: "acquisition", "axial", "coronal" or "sagittal".
             samples: noise samples to average; more than one also gives their disagreement.
             seed: of the noise; equal seeds give equal bits.
             threshold: probability above which a voxel belongs to the mask; the model's own if None.
             window: (level, width) instead of the one the model was trained with.
-            progress: asked after every slice.
+            progress: called after every slice.
 
         Raises:
-            UsageError: an option or finding cannot be served.
+            UsageError: an option or a finding is not valid.
             FastTextDiffError: the image cannot be segmented.
             Cancelled: `progress` returned False.
         """
@@ -140,18 +140,18 @@ class Segmenter:
         seed: int = 0,
         window: Window | None = None,
     ) -> PreparedImage:
-        """Check a request against the volume and settle the window; nothing is computed yet.
+        """Check a request against the volume and choose the window; nothing is computed yet.
 
         Args:
             volume: the image.
-            slices: as for :meth:`segment`, and so are the other arguments.
+            slices: as for :meth:`segment`, like the other arguments.
             plane: "acquisition", "axial", "coronal" or "sagittal".
             samples: noise samples.
             seed: of the noise.
             window: (level, width) instead of the one the model was trained with.
 
         Raises:
-            UsageError: an option cannot be served.
+            UsageError: an option is not valid.
             FastTextDiffError: the image cannot be segmented.
         """
         check_options(slices=slices, samples=samples, seed=seed)
@@ -164,7 +164,7 @@ class Segmenter:
 
         Args:
             image: from :meth:`prepare`.
-            progress: asked after every slice.
+            progress: called after every slice.
 
         Raises:
             Cancelled: `progress` returned False.
@@ -185,18 +185,18 @@ class Segmenter:
         threshold: float | None = None,
         progress: Progress | None = None,
     ) -> SegmentationResult:
-        """Phase two: findings to probabilities and masks on the volume's whole grid.
+        """Phase two: probabilities and masks of findings, on the volume's whole grid.
 
-        Maps come from the cache where it has them; others are computed.
+        Maps that are not in the cache are computed.
 
         Args:
             image: from :meth:`prepare`.
-            findings: as for :meth:`segment`; the empty text asks for the text-free result and is for evaluation only.
+            findings: as for :meth:`segment`; the empty text gives the text-free result, for evaluation only.
             threshold: as for :meth:`segment`.
-            progress: asked after every slice.
+            progress: called after every slice.
 
         Raises:
-            UsageError: no finding, or one that cannot be read.
+            UsageError: there is no finding, or one cannot be read.
             Cancelled: `progress` returned False.
             DeviceMemoryError: the device's memory is too small.
         """
@@ -212,16 +212,16 @@ class Segmenter:
         threshold: float | None = None,
         progress: Progress | None = None,
     ) -> SliceResults:
-        """:meth:`decode` at the cost of the requested slices only, however large the volume is.
+        """Like :meth:`decode`, but with memory for the requested slices only, however large the volume is.
 
         Args:
             image: from :meth:`prepare`.
             findings: as for :meth:`decode`.
             threshold: as for :meth:`segment`.
-            progress: asked after every slice.
+            progress: called after every slice.
 
         Raises:
-            UsageError: no finding, or one that cannot be read.
+            UsageError: there is no finding, or one cannot be read.
             Cancelled: `progress` returned False.
             DeviceMemoryError: the device's memory is too small.
         """
@@ -257,7 +257,7 @@ class Segmenter:
             self.pipeline.text_encoder.check(finding)
 
     def _groups(self, image: PreparedImage) -> Iterator[range]:
-        """Slices that are worked on together: as many as make up one batch."""
+        """Groups of slices that fill one batch."""
         together = max(1, self.runtime.batch // len(image.tiles))
         yield from (image.slices[start : start + together] for start in range(0, len(image.slices), together))
 
@@ -290,7 +290,7 @@ class Segmenter:
         return [blend.answer() for blend in blends]
 
     def _maps(self, image: PreparedImage, views: Sequence[View], seed: int) -> list[list[Tensor]]:
-        """Maps (1, width, h, w) of each view, from the cache or computed in one batch; rounded either way."""
+        """Maps (1, width, h, w) of each view, from the cache or computed in one batch; rounded in both cases."""
         keys = [(view.key(), image.fit, seed, self.pipeline.info.weights_sha256) for view in views]
         found = {n: entry for n, key in enumerate(keys) if (entry := self.cache.get(key)) is not None}
         missing = [n for n in range(len(views)) if n not in found]
@@ -304,7 +304,7 @@ class Segmenter:
     def _findings(
         self, image: PreparedImage, typed: Mapping[str, str], stack: SliceStack, threshold: float
     ) -> tuple[FindingResult, ...]:
-        """Masks where the probability is above the threshold and the finding is there at all, with what to warn of."""
+        """Masks of voxels above the threshold on slices where the finding is present, with warnings."""
         info = self.pipeline.info
         along_slices = [-1 if axis == image.display.axes[0] else 1 for axis in range(3)]
         findings = []
@@ -344,7 +344,7 @@ class Segmenter:
 
 
 def _on_whole_grid(found: FindingResult, image: PreparedImage) -> FindingResult:
-    """A finding of some slices on the grid of the whole volume: nothing is found on the others."""
+    """Put a result on the grid of the whole volume; slices outside the request are empty."""
     slices = image.slices
     if len(slices) == image.display.n_slices:
         return found

@@ -1,7 +1,7 @@
-"""Has the process speak UTF-8 where the locale knows nothing but ASCII. Standard library only.
+"""Makes the process use UTF-8 if the locale supports only ASCII. Standard library only.
 
-Under `LC_ALL=C` Python does so by itself, unless that is switched off (`PYTHONUTF8=0`): then a name with an umlaut
-comes in as something that libraries written in C++ end the whole process at.
+Python does this itself under `LC_ALL=C`, unless `PYTHONUTF8=0`. Without it, C++ libraries abort the process on a file
+name with an umlaut.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 
 def require_utf8() -> None:
-    """Start the same command again in Python's UTF-8 mode (PEP 540), if need be; the process keeps its number."""
+    """Restart the same command in Python's UTF-8 mode (PEP 540) if needed; the process id stays the same."""
     if sys.getfilesystemencoding() != "ascii" or sys.flags.utf8_mode:
         return
     os.environ["PYTHONUTF8"] = "1"  # for the processes of a batch too

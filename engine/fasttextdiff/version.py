@@ -1,6 +1,6 @@
-"""What the engine says of itself: its version and what its results are for.
+"""The engine's version and the intended use of its results.
 
-The version is a plain attribute, because an installed Slicer extension has no package metadata.
+The version is a plain attribute because an installed Slicer extension has no package metadata.
 """
 
 __version__ = "0.1.0"

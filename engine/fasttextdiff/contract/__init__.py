@@ -1,5 +1,6 @@
-"""What the engine and the Slicer module agree on: every rule, name and message that both processes need, written once.
+"""The rules, names and messages that the engine and the Slicer module share, written once.
 
-Standard library only, and no import of another package: the module imports these files from the engine beside it, since
-another version of the engine may be installed in Slicer's Python. Knows nothing about Qt, Slicer, arrays or models.
+Standard library only, and no imports from other packages of the engine: the module imports these files from its own
+extension, because Slicer's Python may have another version of the engine. Knows nothing about Qt, Slicer, arrays or
+models.
 """

@@ -1,4 +1,4 @@
-"""What the engine's worker answers, one class an answer. Knows nothing about how an answer travels."""
+"""The worker's answers, one class each. Knows nothing about how they are sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array in a file of its own, in C order and the machine's byte order, without a header.
+    """An array in its own file, in C order and native byte order, without a header.
 
     Attributes:
         file: absolute path.
@@ -23,17 +23,17 @@ class ArrayFile:
 
 @dataclass(frozen=True)
 class Done:
-    """The request was carried out; there is nothing to say about it."""
+    """The request was carried out; there is nothing to return."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A Python package that is needed.
+    """A required Python package.
 
     Attributes:
-        name: on the package index.
-        requirement: what pip takes, e.g. "torch>=2.4".
-        problem: what is wrong with it, in one line; empty if nothing is.
+        name: on PyPI.
+        requirement: for pip, e.g. "torch>=2.4".
+        problem: what is wrong with it, in one line; empty if it is usable.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Device:
     """A device to compute on.
 
     Attributes:
-        id: as `open` and `Segmenter` take it: "cpu", "cuda:0", "mps".
+        id: for `open` and `Segmenter`: "cpu", "cuda:0", "mps".
         name: for the user.
         memory_total: bytes; null if the system does not say.
-        memory_free: bytes that can be used now; null likewise.
+        memory_free: bytes available now; null if the system does not say.
         problem: why it cannot be used, in one line; empty if it can.
     """
 
@@ -62,11 +62,11 @@ class Device:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the worker has to work with.
+    """The packages and devices of this computer.
 
     Attributes:
-        packages: needed for everything.
-        dicom_seg: needed to save DICOM Segmentations only.
+        packages: always needed.
+        dicom_seg: needed only to save DICOM Segmentations.
         devices: the CPU and every GPU.
     """
 
@@ -77,12 +77,12 @@ class Environment:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What a model says about itself.
+    """A model's name, licence and taught terms.
 
     Attributes:
         name: short name.
         licence: SPDX identifier of the weights; empty if not stated.
-        taught: finding terms that it was trained on, by modality.
+        taught: terms that it was trained on, by modality.
     """
 
     name: str
@@ -92,11 +92,11 @@ class ModelDescription:
 
 @dataclass(frozen=True)
 class CheckedFinding:
-    """What is known about a finding before an image is segmented.
+    """Whether the model can be relied on for a finding.
 
     Attributes:
-        finding: as it is understood.
-        warning: why an answer cannot be relied on, in one line; empty if nothing speaks against it.
+        finding: the text as it was read.
+        warning: why the result cannot be relied on, in one line; empty if there is no reason.
     """
 
     finding: str
@@ -105,7 +105,7 @@ class CheckedFinding:
 
 @dataclass(frozen=True)
 class CheckedFindings:
-    """One entry for each finding asked about, in their order."""
+    """One entry for each finding of the request, in that order."""
 
     findings: tuple[CheckedFinding, ...]
 
@@ -115,8 +115,8 @@ class Opened:
     """The model is loaded.
 
     Attributes:
-        device: that it computes on, e.g. "cpu".
-        notes: what the user should know, one line each.
+        device: where it runs, e.g. "cpu".
+        notes: for the user, one line each.
     """
 
     device: str
@@ -125,14 +125,14 @@ class Opened:
 
 @dataclass(frozen=True)
 class VolumeOpened:
-    """What the engine takes a volume for.
+    """How the engine reads a volume.
 
     Attributes:
-        volume: as later requests name it.
+        volume: its name in later requests.
         modality: "ct", "mr", "xray", "histology" or "other".
-        planar: a picture without a position in the patient: areas, no millilitres.
-        window: (level, width) in which the model sees it; null for colour.
-        notes: what the user should know, one line each.
+        planar: without a position in the patient; sizes are areas, not millilitres.
+        window: (level, width) used by the model; null for colour.
+        notes: for the user, one line each.
     """
 
     volume: str
@@ -144,18 +144,18 @@ class VolumeOpened:
 
 @dataclass(frozen=True)
 class FoundFinding:
-    """One finding on the slices asked for.
+    """The result for one finding on the requested slices.
 
     Attributes:
-        finding: the text as understood.
-        name: of its segment, at most 64 bytes.
+        finding: the text as it was read.
+        name: segment name, at most 64 bytes.
         color: (red, green, blue), 0 to 255.
         terminology: Slicer's terminology entry.
-        tags: segment tags, escaped, terminology apart.
+        tags: segment tags, escaped, without the terminology.
         probability: (n, j, i) float32.
         mask: (n, j, i) uint8, at `threshold`.
-        presence: probability, slice by slice, that the finding is there at all; null where not asked.
-        presence_threshold: slices below it are empty.
+        presence: probability for each slice that the finding is there at all; null if not computed.
+        presence_threshold: slices with a lower presence are empty.
         threshold: probability above which a voxel is in the mask.
         warnings: one line each.
     """
@@ -175,13 +175,13 @@ class FoundFinding:
 
 @dataclass(frozen=True)
 class Segmented:
-    """What was found.
+    """The results of a segmentation.
 
     Attributes:
         slices: (first, end) along the volume's first axis.
-        window: (level, width) the model saw the image in; null for colour.
-        findings: in the order asked, each once.
-        notes: what the user should know, one line each.
+        window: (level, width) used by the model; null for colour.
+        findings: in the order of the request, each once.
+        notes: for the user, one line each.
     """
 
     slices: tuple[int, int]
@@ -192,10 +192,10 @@ class Segmented:
 
 @dataclass(frozen=True)
 class SeriesFiles:
-    """A DICOM series.
+    """The files of a DICOM series.
 
     Attributes:
-        files: in the order of its slices.
+        files: in slice order.
         instance_uids: SOP Instance UIDs, in the same order.
     """
 
@@ -205,6 +205,6 @@ class SeriesFiles:
 
 @dataclass(frozen=True)
 class DicomSegSaved:
-    """The file is written; notes are what the user should know about it, one line each."""
+    """The file is written; notes are for the user, one line each."""
 
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A batch as another process asks for it and hears of it: its options, once for all, and the events of `batch --json`.
+"""A batch as seen by another process: its options and the events of `batch --json`.
 
 Knows names and types; knows nothing about files, models or processes.
 """
@@ -13,41 +13,41 @@ from typing import Any
 from .fields import ContractError, from_fields, to_fields
 
 REQUEST_FILE, NAMES_FILE = "request.local.json", "names.local.csv"
-"""The options, and which case is which file, in an output folder. Both may name patients."""
+"""Files in an output folder: the options, and the file of each case. Both may name patients."""
 WAITING, STARTED, DONE, FAILED = "waiting", "started", "done", "failed"
 """States of a case."""
 COMPLETE, STOPPED = "complete", "stopped"
-"""How a run ends."""
+"""Final states of a run."""
 _ONE_EACH = {"findings": "--finding", "formats": "--format"}
-"""Options that are given once for each value."""
+"""Options that are repeated for each value."""
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """The options of a batch, with the names, defaults and meanings that they have on the command line.
+    """The options of a batch, with the names, defaults and meanings of the command line.
 
     Attributes:
         source: folder tree, job table, DICOMDIR or image.
         output: folder for all results.
-        findings: what to look for; may be empty where a job table says it.
-        formats: of the outputs.
+        findings: what to look for; may be empty if the job table lists findings.
+        formats: output formats.
         fractional: probabilities in DICOM SEG.
-        modality: take this kind only.
-        series: take DICOM series only that this regular expression is found in.
-        largest_series: take the largest series of a study only.
+        modality: only images of this modality.
+        series: only DICOM series that match this regular expression.
+        largest_series: only the largest series of each study.
         plane: "acquisition", "axial", "coronal" or "sagittal".
         samples: noise samples.
         seed: of the noise.
-        threshold: of the probability; the model's own if None.
+        threshold: probability above which a voxel belongs to the mask; the model's own if None.
         model: folder or hub id; the bundled one if None.
         device: e.g. "auto".
         dtype: e.g. "auto".
         workers: processes on this machine.
-        scheduler: address of a Dask scheduler, which replaces them.
-        tls_ca_file: certificate of the authority that all parts of the cluster trust, for a `tls://` scheduler.
+        scheduler: address of a Dask scheduler, used instead of local processes.
+        tls_ca_file: certificate of the cluster's certificate authority, for a `tls://` scheduler.
         tls_cert: our certificate.
         tls_key: its private key.
-        nan_as_air: take voxels that are NaN as air around the patient.
+        nan_as_air: treat NaN voxels as air around the patient.
     """
 
     source: Path
@@ -74,12 +74,12 @@ class BatchOptions:
 
 
 def option_name(name: str) -> str:
-    """An option as the command line has it: "--largest-series" for `largest_series`."""
+    """The name of an option on the command line: "--largest-series" for `largest_series`."""
     return _ONE_EACH.get(name) or "--" + name.replace("_", "-")
 
 
 def command_line(options: BatchOptions) -> Iterator[str]:
-    """The command line after `batch`; what is as by default is left out."""
+    """The arguments after `batch`; options at their default are left out."""
     yield str(options.source)
     for each in fields(options)[1:]:
         value, name = getattr(options, each.name), option_name(each.name)
@@ -97,7 +97,7 @@ def command_line(options: BatchOptions) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Looking:
-    """So many files of the input have been looked at; told at every hundredth part."""
+    """How many input files have been scanned; sent at every hundredth part."""
 
     done: int
     total: int
@@ -108,14 +108,14 @@ class PlannedCase:
     """One image of a batch.
 
     Attributes:
-        case: its name.
+        case: name.
         state: `WAITING`, or `DONE` or `FAILED` in an earlier run.
-        path: the file, or the folder that the files of the series lie in. May name a patient.
+        path: the file, or the folder of the series. May name a patient.
         series_uid: Series Instance UID; empty where there is none.
-        modality: null where it is not known before the image is read.
-        images: files or frames.
-        description: of the series.
-        findings: what is looked for.
+        modality: null if it is not known before the image is read.
+        images: number of files or frames.
+        description: Series Description.
+        findings: what to look for.
     """
 
     case: str
@@ -130,7 +130,7 @@ class PlannedCase:
 
 @dataclass(frozen=True)
 class SkippedImage:
-    """What is no case, and why."""
+    """An input that is not a case, and why."""
 
     path: str
     series_uid: str
@@ -139,7 +139,7 @@ class SkippedImage:
 
 @dataclass(frozen=True)
 class Planned:
-    """The cases are known."""
+    """The list of cases."""
 
     cases: tuple[PlannedCase, ...]
     skipped: tuple[SkippedImage, ...]
@@ -147,14 +147,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class CaseStarted:
-    """A case was begun; told once more when it is tried again."""
+    """A case was started; sent again for a second try."""
 
     case: str
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """What a case took; `wait` is between the other three, while other cases held what it needed next."""
+    """Time spent on a case; `wait` is the time between the other three steps."""
 
     read: float
     inference: float
@@ -167,12 +167,12 @@ class CaseFinding:
     """One finding of a case, as in its `case.json`.
 
     Attributes:
-        finding: the text as understood.
-        voxels: of its mask.
-        ml: its volume; null for a picture.
-        presence: highest probability that it is there at all; null where not asked.
-        uncertainty: mean entropy in bits within the mask; null where that is empty.
-        disagreement: mean standard deviation over noise samples within the mask; null without samples or mask.
+        finding: the text as it was read.
+        voxels: number of voxels in the mask.
+        ml: volume of the mask; null for a picture.
+        presence: highest probability that it is there at all; null if not computed.
+        uncertainty: mean entropy in bits within the mask; null if the mask is empty.
+        disagreement: mean standard deviation over noise samples within the mask; null for one sample or an empty mask.
         warnings: one line each.
     """
 
@@ -187,7 +187,7 @@ class CaseFinding:
 
 @dataclass(frozen=True)
 class CaseDone:
-    """A case is done; notes are about its image."""
+    """A case is done; `notes` are about its image."""
 
     case: str
     seconds: Seconds
@@ -197,7 +197,7 @@ class CaseDone:
 
 @dataclass(frozen=True)
 class CaseFailed:
-    """A case has failed for good; the message says why, in one line."""
+    """A case has finally failed; the message gives the reason in one line."""
 
     case: str
     seconds: Seconds
@@ -206,15 +206,15 @@ class CaseFailed:
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """The count, earlier runs included.
+    """Counts of cases, including earlier runs.
 
     Attributes:
         total: cases of this shard.
-        done: of them.
-        failed: of them.
-        left: of them.
-        per_hour: cases of this run that end in an hour; null until one has ended.
-        seconds_left: at that rate; null likewise.
+        done: cases that are done.
+        failed: cases that have failed.
+        left: cases still to do.
+        per_hour: cases per hour in this run; null until the first has ended.
+        seconds_left: estimated from that rate; null until the first has ended.
     """
 
     total: int
@@ -227,19 +227,19 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class BatchEnd:
-    """The last line, unless there is an error.
+    """The last line, unless the run ends with an error.
 
     Attributes:
         state: `COMPLETE` or `STOPPED`.
         total: cases of this shard.
-        done: of them.
-        failed: of them.
-        left: of them.
-        skipped: what is no case.
+        done: cases that are done.
+        failed: cases that have failed.
+        left: cases still to do.
+        skipped: number of inputs that are not cases.
         output: folder.
-        summary_csv: one row a case and finding.
-        summary_json: the same, and the time it took.
-        use: what results are for.
+        summary_csv: table with one row for each finding of each case.
+        summary_json: the same content and the timings.
+        use: intended use of the results.
     """
 
     state: str
@@ -256,7 +256,7 @@ class BatchEnd:
 
 @dataclass(frozen=True)
 class BatchError:
-    """Nothing was begun, or the run could not continue; the last line. The exit code is the process's."""
+    """The run could not start or continue; the last line. `exit_code` is the exit code of the process."""
 
     message: str
     exit_code: int
@@ -272,20 +272,20 @@ EVENTS: dict[tuple[str, str], type] = {
     ("end", ""): BatchEnd,
     ("error", ""): BatchError,
 }
-"""Events by the key "event", and for a case by "state" too."""
+"""Event classes by the key "event", for cases by "event" and "state"."""
 
 
 def event_fields(event: Any) -> dict[str, Any]:
-    """An event as it travels."""
+    """An event as JSON fields."""
     [(name, state)] = [key for key, kind in EVENTS.items() if isinstance(event, kind)]
     return {"event": name, **({"state": state} if state else {}), **to_fields(event)}
 
 
 def event_of(content: Mapping[str, Any]) -> Any:
-    """The event in what :func:`event_fields` gave.
+    """The event in fields made by :func:`event_fields`.
 
     Raises:
-        ContractError: there is no such event, or its fields are not as they should be.
+        ContractError: the event is unknown, or its fields are wrong.
     """
     name = content.get("event")
     key = (str(name), str(content.get("state")) if name == "case" else "")

@@ -1,4 +1,4 @@
-"""The colours of segments, and which of them are easily confused. Knows numbers, no findings."""
+"""Colours of segments, and how to tell whether two are easily confused. Knows nothing about findings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 Rgb = tuple[int, int, int]
 """(red, green, blue), 0 to 255 each."""
 
-# Okabe and Ito's palette for colour-blind readers (jfly.uni-koeln.de/color, 2008) without its black, lightened where it
-# would be dark on a grey image, and five more; the order keeps neighbours far apart.
+# The palette of Okabe and Ito for colour-blind readers (jfly.uni-koeln.de/color, 2008) without black, with dark
+# colours lightened to show on a grey image, and five more. The order keeps neighbours far apart.
 ORANGE, SKY_BLUE, BLUISH_GREEN, YELLOW, VERMILION = (
     (230, 159, 0),
     (86, 180, 233),
@@ -29,11 +29,11 @@ PALETTE: tuple[Rgb, ...] = (
     (255, 90, 140),  # rose
 )
 ALIKE = 160.0
-"""Colours that differ less are easily confused: sky blue and blue differ by 130."""
+"""Colours closer than this are easily confused; sky blue and blue differ by 130."""
 
 
 def color_distance(first: Sequence[float], second: Sequence[float]) -> float:
-    """How different two colours look, 0 to about 765: a weighted distance that follows the eye better than plain RGB.
+    """How different two colours look, 0 to about 765: a weighted RGB distance, closer to perception than the plain one.
 
     Source: Riemersma, "Colour metric", compuphase.com/cmetric.htm.
     """
@@ -43,7 +43,7 @@ def color_distance(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def distinct_color(taken: Collection[Rgb], wanted: Rgb) -> Rgb:
-    """The wanted colour if it is unlike all that are taken, else the palette's most different one."""
+    """The wanted colour if it is distinct from all taken ones, else the most distinct colour of the palette."""
 
     def distance(candidate: Rgb) -> float:
         return min((color_distance(candidate, each) for each in taken), default=ALIKE)
@@ -52,7 +52,7 @@ def distinct_color(taken: Collection[Rgb], wanted: Rgb) -> Rgb:
 
 
 def next_color(taken: Collection[Rgb]) -> Rgb:
-    """The palette's first colour that is not taken; after the last, hues a golden ratio apart, which do not repeat."""
+    """The first free colour of the palette; after the last, hues a golden ratio apart, which do not repeat."""
     for color in PALETTE:
         if color not in taken:
             return color

@@ -1,6 +1,6 @@
-"""Typed messages to JSON fields and back; whatever does not belong there is refused in one line.
+"""Converts typed messages to JSON fields and back; refuses wrong fields with a one-line error.
 
-Knows dataclasses and JSON; knows nothing about what the messages mean.
+Knows dataclasses and JSON; knows nothing about the meaning of messages.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Message = TypeVar("Message")
 _LARGEST = 2**63 - 1
-"""Of a whole number: what everything that takes one can hold."""
+"""Largest whole number in a message: every field that takes one can hold it."""
 
 
 class ContractError(ValueError):
-    """A field is missing, unknown or of another type; the message is one line that names it."""
+    """A field is missing, unknown or of the wrong type; the one-line message names it."""
 
 
 def to_fields(message: Any) -> dict[str, Any]:
-    """A message's fields as JSON takes them."""
+    """A message as JSON fields."""
     return {field.name: _plain(getattr(message, field.name)) for field in fields(message)}
 
 
@@ -39,15 +39,15 @@ def _plain(value: Any) -> Any:
 
 
 def from_fields(kind: type[Message], content: object) -> Message:
-    """A message from what :func:`to_fields` gave, or another process wrote.
+    """A message from JSON fields, made by :func:`to_fields` or by another process.
 
     Args:
-        kind: a dataclass of texts, numbers, paths, tuples, mappings, dataclasses, and unions with None. What has a
-            default may be left out.
-        content: what JSON gave.
+        kind: a dataclass of texts, numbers, paths, tuples, mappings, dataclasses, and unions with None. Fields with a
+            default may be missing.
+        content: parsed JSON.
 
     Raises:
-        ContractError: a field is missing, unknown or of another type.
+        ContractError: a field is missing, unknown or of the wrong type.
     """
     return _message(kind, content, "")
 
@@ -113,7 +113,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """JSON as Python reads it has NaN and Infinity; whole numbers will do."""
+    """Whole numbers are accepted; NaN and Infinity, which Python's JSON parser reads, are not."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and abs(value) <= sys.float_info.max and math.isfinite(value)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Which names are one file, and which `.json` was written here: asked before anything is replaced."""
+"""Checks before a file is replaced: do two names mean the same file, and did we write this `.json`?"""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OWN_RECORDS = (
     {"dataset", "answers"},
     {"machine", "results"},
 )
-"""Keys of the `.json` beside a label map, the engine's and the module's, and of files of numbers."""
+"""Keys of our `.json` files: next to a label map (engine, module), and files of numbers."""
 
 
 def identities(path: Path) -> set[object]:
-    """What two names of one file share: the place, and where it exists the file system's own number for it.
+    """Identities of a file: its path and, if it exists, its inode. Two names of one file share at least one.
 
-    Links, other spellings of a path, and names that differ in capital letters or Unicode form alone are the same file.
+    Links, other spellings of a path, and names that differ only in case or Unicode form are the same file.
     """
     found: set[object] = {unicodedata.normalize("NFC", os.path.realpath(path)).casefold()}
     with suppress(OSError, ValueError):
@@ -32,9 +32,9 @@ def identities(path: Path) -> set[object]:
 
 
 def is_own_record(path: Path) -> bool:
-    """Whether a file is a `.json` that was written here, and not e.g. the sidecar of an image in BIDS."""
+    """Whether we wrote this `.json` file; a BIDS sidecar of an image, for example, is not ours."""
     content: Any = None
     with suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
-        if file.peek(1)[:1] == b"{":  # else it may be gigabytes of an image
+        if file.peek(1)[:1] == b"{":  # else it may be an image of several gigabytes
             content = json.loads(file.read())
     return isinstance(content, dict) and any(keys <= set(content) for keys in _OWN_RECORDS)

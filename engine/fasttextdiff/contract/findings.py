@@ -1,4 +1,4 @@
-"""How a typed or pasted finding is understood: one spelling for all that mean the same, and what cannot be read.
+"""Normalises typed or pasted findings, and says which cannot be read.
 
 Knows nothing about images, models or reports. Sides are the patient's.
 """
@@ -16,21 +16,21 @@ _QUOTES = str.maketrans(
     }
 )
 _RINGED = re.compile("[\u2460-\u2473\u24f5-\u24fe\u2776-\u2793]")
-"""Numbers of a list in a ring."""
+"""Circled list numbers."""
 _DASHES = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
 _EDGES = " .,;:!?\u2026-/\\|~=+#&<>\u2190\u2192\u21d2"
-"""What may stand before or behind a finding without being part of it."""
+"""Characters stripped from both ends of a finding."""
 _LIST_MARK = re.compile(
     r"^\s*(?:[-+\u2022\u2023\u25aa\u25cf\u25e6\u00b7*]+\s+|\(?\d{1,2}[.):]+(?:\s+|(?=[A-Za-z\"'(]))|\d{1,2}\s+-\s+(?=[A-Za-z])|#\d{1,2}\s+"
     r"|\(?[a-hA-H]\)\s*(?=[\w(])|[a-h]\.\s+|\(?[ivx]{1,4}[.)]\s+)"
 )
-# What an organ or a place of the chest may begin with: behind a side, it tells that "l", "r" and "RT" are sides.
+# First words of anatomy in the chest: "l", "r" or "RT" before one of them is a side.
 _PLACE = (
     r"(?:lungs?|upper|lower|mid|middle|hemi\w+|chest|thorax|side|base|basal|basilar|apex|apical|hil\w+|pulmonary|pleura\w*"
     r"|zones?|lobes?|fields?|perihilar|cp|costophrenic|hemidiaphragm|retrocardiac)"
 )
 _NO_SIDE_BEFORE = r"(?<![\w./'-])(?<!\d )(?<!dr )(?<!dr\. )"
-# a full stop behind it, or a hyphen before "lung", goes; "L-spine", "L 5" and "R/O" are no sides
+# a full stop after it, or a hyphen before "lung", is removed; "L-spine", "L 5" and "R/O" are not sides
 _END = (
     r"(?:\.(?=\s|[a-z]|-side|$)|-(?=lung)|(?![\w./'])(?!-(?!sided?\b)))"
     r"(?!\s+(?:\d|spine\b|vertebra\w*\b))"
@@ -57,7 +57,7 @@ def _side_rules() -> list[tuple[re.Pattern[str], str]]:
     return rules
 
 
-# "left lung/R lung" is two places; "L/R" is one word, a pair.
+# "left lung/R lung" names two places; "L/R" is a pair.
 _SLASH_BETWEEN = re.compile(r"(?<=[a-z]{3})/(?=[LlRr](?:[tT]\.?)?\s+[A-Za-z])")
 _ZONES = {"u": "upper", "m": "middle", "l": "lower"}
 _SIDES = {"l": "left", "r": "right"}
@@ -82,17 +82,17 @@ _MOST_PASSES = 8
 
 
 def understood(text: str) -> str:
-    """A finding as the engine reads, compares and shows it; what is understood stays as it is.
+    """A finding as the engine reads, compares and shows it. Normalising it again changes nothing.
 
-    Quotes, list marks, brackets and punctuation around it go, white space and dashes become plain, characters take
-    their compatible form (Unicode NFKC), and the usual abbreviations of sides and lobes are written out ("Lt lung" is
-    "left lung", "RUL" is "upper right lung", as zones were taught). Capital letters stay: see :func:`same_key`.
+    Removes surrounding quotes, list marks, brackets and punctuation; makes white space and dashes plain; applies
+    Unicode NFKC; writes out the usual abbreviations of sides and lobes ("Lt lung" is "left lung", "RUL" is "upper
+    right lung", as zones were taught). Keeps capital letters: see :func:`same_key`.
 
     Args:
-        text: as typed or pasted, without limit of characters.
+        text: as typed or pasted, of any length.
 
     Returns:
-        one line; empty if nothing is left.
+        One line; empty if nothing is left.
     """
     for _ in range(_MOST_PASSES):
         before, text = text, _pass(text)
@@ -102,18 +102,18 @@ def understood(text: str) -> str:
 
 
 def same_key(text: str) -> str:
-    """What two findings have in common that ask for the same: the understood text, whatever its capital letters."""
+    """Equal for two spellings of the same finding: the normalised text without regard to case."""
     return understood(text).casefold()
 
 
 def distinct(texts: Iterable[str]) -> dict[str, str]:
-    """Findings in their order, each once whatever the spelling, and how each was first typed.
+    """Findings in order, each once whatever its spelling, with the text as first typed.
 
     Args:
         texts: as typed.
 
     Returns:
-        understood finding to typed text; one of which nothing would be left stands as it is, for a message about it.
+        Normalised finding to typed text; a finding that would be empty is kept as typed, for a message about it.
     """
     first: dict[str, tuple[str, str]] = {}
     for text in texts:
@@ -123,9 +123,9 @@ def distinct(texts: Iterable[str]) -> dict[str, str]:
 
 
 def understood_note(text: str) -> str:
-    """What to tell of a finding not taken as typed, e.g. "understood as: right lung".
+    """A note if a finding is read differently from how it was typed, e.g. "understood as: right lung".
 
-    Capital letters and white space do not count: two findings that differ in these alone are the same one.
+    Differences in case and white space do not count.
     """
     finding = understood(text)
     return f"understood as: {finding}" if finding and finding.casefold() != " ".join(text.split()).casefold() else ""
@@ -150,7 +150,7 @@ def unreadable(text: str) -> str:
 
 
 def doubtful(text: str) -> str:
-    """Which abbreviation was not taken for a side though it might be one, in one line; empty if there is none."""
+    """Warns of an abbreviation that may be a side but was not read as one, in one line; empty if there is none."""
     finding = understood(text)
     found = re.search(r"(?<![\w/'-])(?:l|r|lt|rt)(?![\w/'-])", finding, re.I)
     if found is None or _SIDE_WORD.search(finding):
@@ -159,7 +159,7 @@ def doubtful(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """A finding for use in a message: one line of at most 40 characters."""
+    """A finding for a message: one line of at most 40 characters."""
     line = " ".join(text.split())
     return line if len(line) <= 40 else line[:37] + "..."
 
@@ -171,12 +171,12 @@ def _pass(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Plain characters: one kind of quote, dash and space, nothing that cannot be seen."""
-    text = _RINGED.sub(lambda ringed: f"{unicodedata.numeric(ringed[0]):g}. ", text)  # NFKC glues it to the word
+    """Plain characters: one kind of quote, dash and space, no invisible ones."""
+    text = _RINGED.sub(lambda ringed: f"{unicodedata.numeric(ringed[0]):g}. ", text)  # NFKC joins it to the word
     text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_QUOTES)
     text = _DASHES.sub("-", text)
     text = "".join(map(_visible, text)).replace("_", " ").replace("[", "(").replace("]", ")")
-    # an apostrophe within a word stays ("patient's"), any other single quote goes
+    # keep an apostrophe within a word ("patient's"), remove any other single quote
     text = re.sub(r"(?<!\w)'|'(?!\w)", " ", text.replace("{", "(").replace("}", ")"))
     return " ".join(text.split())
 
@@ -185,19 +185,19 @@ def _visible(char: str) -> str:
     category = unicodedata.category(char)
     if category == "Cf" or "\ufe00" <= char <= "\ufe0f":
         return ""
-    # a bullet is a list mark, which is looked for later
+    # bullets are list marks, handled later
     return " " if category in ("Cc", "Cs", "Co", "Cn", "So", "Sk", "Zl", "Zp") and char != "\u25cf" else char
 
 
 def _unmarked(text: str) -> str:
-    """Without the dash, bullet or number of a list."""
+    """Remove the dash, bullet or number of a list."""
     while found := _LIST_MARK.match(text):
         text = text[found.end() :]
     return text.strip(" \u2022\u2023\u25aa\u25cf\u25e6\u00b7")
 
 
 def _unwrapped(text: str) -> str:
-    """Without brackets around the whole, empty ones, and those that lack their other half."""
+    """Remove brackets around the whole text, empty ones and unmatched ones."""
     text = re.sub(r"\(\s*\)", " ", text).strip(_EDGES)
     while _wraps(text):
         text = text[1:-1].strip(_EDGES)
@@ -212,7 +212,7 @@ def _wraps(text: str) -> bool:
 
 
 def _depths(text: str) -> list[int]:
-    """How many brackets are open behind each character."""
+    """How many brackets are open after each character."""
     depths, depth = [], 0
     for char in text:
         depth += (char == "(") - (char == ")")
@@ -224,7 +224,7 @@ _SIDE_RULES = _side_rules()
 
 
 def _written_out(text: str) -> str:
-    """Abbreviations as words, and a side that is named last put first."""
+    """Write out abbreviations, and move a side at the end to the front."""
     text = _SLASH_BETWEEN.sub(" / ", text)
     text = _PAIR.sub(lambda m: "left and right" if m[0][0] in "lL" else "right and left", text)
     text = _LOBE_LETTERS.sub(_zone_of_letters, text)
@@ -250,7 +250,7 @@ def _zone_of_lobe(match: re.Match[str]) -> str:
 
 
 def _is_foreign(word: str) -> bool:
-    """Whether a word has letters that are not Latin; a Greek letter on its own is a usual name ("beta")."""
+    """Whether a word has letters that are not Latin; a single Greek letter is a common name and allowed."""
     letters = [char for char in word if char.isalpha()]
     other = [char for char in letters if "LATIN" not in unicodedata.name(char, "")]
     return bool(other) and not (len(letters) == 1 and "GREEK" in unicodedata.name(other[0], ""))

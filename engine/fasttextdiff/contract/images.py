@@ -1,6 +1,6 @@
-"""Rules about images: which axis the slices lie along, what a DICOM file begins with, how unsure a probability is.
+"""Rules about images: the slice axis, the start of a DICOM file, the entropy of a probability.
 
-Knows matrices, sizes and numbers; knows nothing about nodes or display.
+Knows matrices, sizes and numbers; knows nothing about Slicer's nodes or display.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from itertools import permutations
 from typing import Any, BinaryIO
 
 MODALITIES = ("ct", "mr", "xray", "histology", "other")
-"""The kinds of image that a model can be prepared for; "other" is any that no model was trained on."""
+"""The modalities that a model can be trained for; "other" is everything else."""
 
 THICKER = 1.1
-"""Slices are told by their distance when it is this many times the distance of the pixels in them."""
+"""An axis is taken as the slice axis if its spacing is at least this many times the pixel spacing."""
 
 PLANE_ACROSS = ("sagittal", "coronal", "axial")
-"""The plane of slices by the RAS axis across them: 0 right, 1 anterior, 2 superior."""
+"""Plane by the RAS axis perpendicular to it: 0 right, 1 anterior, 2 superior."""
 _SUPERIOR = 2
 
 
 def nearest_ras_axes(ijk_to_ras: Sequence[Sequence[float]]) -> tuple[int, int, int]:
-    """The RAS axis (0 right, 1 anterior, 2 superior) that each array axis (k, j, i) runs along; all three differ.
+    """The nearest RAS axis (0 right, 1 anterior, 2 superior) of each array axis (k, j, i); all three differ.
 
     Args:
         ijk_to_ras: 4x4 or 3x3, rows; voxel index (i, j, k) to millimetres.
@@ -30,7 +30,7 @@ def nearest_ras_axes(ijk_to_ras: Sequence[Sequence[float]]) -> tuple[int, int, i
     cosines = [[abs(ijk_to_ras[ras][axis]) / _length(ijk_to_ras, axis) for ras in range(3)] for axis in (2, 1, 0)]
 
     def closeness(axes: Sequence[int]) -> float:
-        # the first best wins, and rounding hides differences of the last digit: the same choice on every machine
+        # rounding hides differences in the last digit, and the first of equals wins: the same choice on every machine
         return round(sum(cosines[array_axis][ras] for array_axis, ras in enumerate(axes)), 6)
 
     k, j, i = max(permutations(range(3)), key=closeness)
@@ -40,8 +40,8 @@ def nearest_ras_axes(ijk_to_ras: Sequence[Sequence[float]]) -> tuple[int, int, i
 def slice_axis(ijk_to_ras: Sequence[Sequence[float]], shape: Sequence[int]) -> int:
     """The array axis (0 = k, 1 = j, 2 = i) along which a volume without DICOM headers was most likely acquired.
 
-    NIfTI, NRRD and MetaImage do not say it, and their axes come in any order. One axis of length 1 is that of a single
-    slice; else slices are further apart than the pixels in them; else, with equal distances, they are axial.
+    NIfTI, NRRD and MetaImage do not record it, and their axes come in any order. The slice axis is the only axis of
+    length 1; else the axis with clearly larger spacing than the others; else the axis of axial slices.
 
     Args:
         ijk_to_ras: 4x4 or 3x3, rows; voxel index (i, j, k) to millimetres.
@@ -58,7 +58,7 @@ def slice_axis(ijk_to_ras: Sequence[Sequence[float]], shape: Sequence[int]) -> i
 
 
 def starts_like_dicom(file: BinaryIO) -> bool:
-    """Whether an open file has "DICM" after a preamble of 128 bytes (PS3.10 section 7.1); it is left at its beginning.
+    """Whether an open file has "DICM" after a preamble of 128 bytes (PS3.10 section 7.1); rewinds the file.
 
     Raises:
         OSError: it cannot be read.
@@ -69,14 +69,14 @@ def starts_like_dicom(file: BinaryIO) -> bool:
 
 
 def entropy(probability: Any, log2: Callable[[Any], Any]) -> Any:
-    """Binary entropy in bits: 0 where the probability is 0 or 1, and 1 where it is a half.
+    """Binary entropy in bits: 0 at probability 0 or 1, and 1 at 0.5.
 
     Args:
-        probability: a number, or an array of any shape; the result is of the same kind.
-        log2: the logarithm for this kind, `math.log2` or `numpy.log2`.
+        probability: a number, or an array of any shape; the result has the same type.
+        log2: the logarithm for this type, `math.log2` or `numpy.log2`.
     """
     absent = 1 - probability
-    # where one of the two is 0, the logarithm is that of 1
+    # log2(1) replaces log2(0)
     bits = probability * log2(probability + (probability == 0)) + absent * log2(absent + (absent == 0))
     return 0 - bits
 

@@ -1,10 +1,10 @@
-"""The messages between the Slicer module and the engine's worker: one JSON object a line, arrays in files.
+"""The messages between the Slicer module and the engine's worker: one JSON object per line, arrays in files.
 
-The module writes requests, `{"id": 7, "op": "segment", ...}`. The worker greets with "hello", then answers each request
-under its id: any number of "progress" events, then exactly one of "done", "error" and "cancelled". A line that is no
-request is answered by an "error" whose id is null. The end of the module's stream ends the worker.
+The module sends requests, `{"id": 7, "op": "segment", ...}`. The worker first sends "hello". It answers each request
+under its id with any number of "progress" events, then exactly one "done", "error" or "cancelled". A line that is not
+a request is answered by an "error" whose id is null. The worker exits at the end of its standard input.
 
-Knows how messages travel; knows nothing about streams and processes.
+Knows the form of messages; knows nothing about streams and processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .fields import ContractError, from_fields, to_fields
 from .requests import REQUESTS, Request
 
 PROTOCOL = 2
-"""Raised whenever a message changes; a worker and a module of different protocols do not work together."""
+"""Incremented whenever a message changes; a worker and a module with different protocols do not work together."""
 
 USAGE, IMAGE, MODEL, MISSING, MEMORY, INTERNAL = "usage", "image", "model", "missing", "memory", "internal"
 ERROR_KINDS = {
@@ -26,17 +26,17 @@ ERROR_KINDS = {
     MODEL: "the model folder cannot be used",
     MISSING: "Python packages are missing, damaged or too old",
     MEMORY: "there is too little memory",
-    INTERNAL: "a defect, or the system refused",
+    INTERNAL: "a bug, or an error of the operating system",
 }
 
 
 @dataclass(frozen=True)
 class Hello:
-    """The worker runs; its first line.
+    """The worker's first line: it is running.
 
     Attributes:
-        protocol: that it speaks.
-        version: of the engine.
+        protocol: protocol version.
+        version: engine version.
     """
 
     protocol: int
@@ -45,7 +45,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: `done` of `total` slices or steps."""
+    """Progress of a job: `done` of `total` slices or steps."""
 
     done: int
     total: int
@@ -53,7 +53,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Error:
-    """A request was refused or failed, or a line is no request.
+    """A request was refused or failed, or a line is not a request.
 
     Attributes:
         kind: one of `ERROR_KINDS`.
@@ -66,20 +66,20 @@ class Error:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """The job was stopped; it left nothing behind."""
+    """The job was stopped; it left no files."""
 
 
 DONE = "done"
-"""The event whose fields are the request's answer."""
+"""Name of the event whose fields are the answer to the request."""
 EVENTS: dict[str, type] = {"hello": Hello, "progress": Progress, "error": Error, "cancelled": Cancelled}
-"""All other events by their names."""
+"""All other events by name."""
 
 
 def require_hello(content: Mapping[str, Any]) -> None:
     """Check the first line of a worker.
 
     Raises:
-        ContractError: it is no greeting, or the worker speaks another protocol.
+        ContractError: it is not a hello, or the worker has another protocol.
     """
     protocol = content.get("protocol") if content.get("event") == "hello" else None
     if protocol != PROTOCOL:
@@ -90,15 +90,15 @@ def require_hello(content: Mapping[str, Any]) -> None:
 
 
 def request_fields(number: int, request: Request) -> dict[str, Any]:
-    """A request as it travels."""
+    """A request as JSON fields."""
     return {"id": number, "op": request.op, **to_fields(request)}
 
 
 def request_of(content: Mapping[str, Any]) -> Request:
-    """The request in what :func:`request_fields` gave.
+    """The request in fields made by :func:`request_fields`.
 
     Raises:
-        ContractError: there is no such operation, or its fields are not as they should be.
+        ContractError: the operation is unknown, or its fields are wrong.
     """
     op = content.get("op")
     if not isinstance(op, str) or op not in REQUESTS:
@@ -110,25 +110,25 @@ def request_of(content: Mapping[str, Any]) -> Request:
 
 
 def event_fields(number: int | None, event: Any) -> dict[str, Any]:
-    """An event, or an answer, as it travels.
+    """An event or an answer as JSON fields.
 
     Args:
-        number: of the request; None for what belongs to none.
-        event: an instance of one of `EVENTS`, or of an answer.
+        number: id of the request; None if the event belongs to no request.
+        event: an instance of one of `EVENTS`, or an answer.
     """
     name = next((name for name, kind in EVENTS.items() if isinstance(event, kind)), DONE)
     return {"id": number, "event": name, **to_fields(event)}
 
 
 def event_of(content: Mapping[str, Any], request: Request) -> Any:
-    """The event or answer in what :func:`event_fields` gave.
+    """The event or answer in fields made by :func:`event_fields`.
 
     Args:
-        content: the line.
-        request: that it belongs to.
+        content: the parsed line.
+        request: the request that it belongs to.
 
     Raises:
-        ContractError: there is no such event, or its fields are not as they should be.
+        ContractError: the event is unknown, or its fields are wrong.
     """
     name = content.get("event")
     kind = request.answer if name == DONE else EVENTS.get(str(name))

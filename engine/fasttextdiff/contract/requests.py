@@ -1,4 +1,4 @@
-"""What the Slicer module can ask of the engine's worker, one class a request. Knows nothing about how they travel."""
+"""The Slicer module's requests to the worker, one class each. Knows nothing about how they are sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .answers import (
 
 @dataclass(frozen=True)
 class CheckEnvironment:
-    """Which packages and devices are there?"""
+    """Which packages and devices are available?"""
 
     op: ClassVar[str] = "check_environment"
     answer: ClassVar[type] = Environment
@@ -30,7 +30,7 @@ class CheckEnvironment:
 
 @dataclass(frozen=True)
 class DescribeModel:
-    """What does a model say about itself? It is not loaded.
+    """What are a model's name, licence and taught terms? The model is not loaded.
 
     Attributes:
         model: its folder; null for the bundled one.
@@ -43,12 +43,12 @@ class DescribeModel:
 
 @dataclass(frozen=True)
 class CheckFindings:
-    """Does a model know these findings?
+    """Can a model be relied on for these findings?
 
     Attributes:
         model: its folder; null for the bundled one.
         findings: at least one.
-        modality: of the image; null if it is not known yet.
+        modality: modality of the image; null if not known yet.
     """
 
     op: ClassVar[str] = "check_findings"
@@ -60,7 +60,7 @@ class CheckFindings:
 
 @dataclass(frozen=True)
 class Open:
-    """Load a model in place of the one that is loaded, and warm it up.
+    """Load a model, replacing the current one, and warm it up.
 
     Attributes:
         model: its folder; null for the bundled one.
@@ -75,16 +75,16 @@ class Open:
 
 @dataclass(frozen=True)
 class OpenVolume:
-    """Take in a volume; its file is mapped, never written to. The last few volumes are kept.
+    """Open a volume; its file is memory-mapped, never written to. The worker keeps the last few volumes.
 
     Attributes:
-        volume: a name for later requests.
-        voxels: of the volume.
+        volume: its name in later requests.
+        voxels: the array.
         ijk_to_ras: 4x4 in mm, row by row, from (column, row, slice).
-        name: for messages.
-        path: the file it was loaded from, whose header says what the image is; null if there is none.
+        name: name in messages.
+        path: the file it was loaded from, whose header may give the modality; null if there is none.
         dicom_modality: Modality (0008,0060); null if not known.
-        modality: what the user says the image is; null to let the engine tell.
+        modality: the user's choice; null to let the engine determine it.
     """
 
     op: ClassVar[str] = "open_volume"
@@ -100,7 +100,7 @@ class OpenVolume:
 
 @dataclass(frozen=True)
 class CloseVolume:
-    """Forget a volume, so that its file can be removed; one that is not known needs no forgetting."""
+    """Close a volume, so that its file can be removed; an unknown volume is not an error."""
 
     op: ClassVar[str] = "close_volume"
     answer: ClassVar[type] = Done
@@ -112,7 +112,7 @@ class Segment:
     """Segment findings, and write the arrays of the answer into a folder.
 
     Attributes:
-        volume: as it was handed over.
+        volume: name given in `open_volume`.
         findings: at least one.
         output: an existing folder.
         slices: (first, end) along the volume's first axis; null for all.
@@ -134,11 +134,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class ListSeries:
-    """Which files does a DICOM series consist of?
+    """Which files belong to a DICOM series?
 
     Attributes:
-        path: the folder or one file of it.
-        series: Series Instance UID; null where there is only one.
+        path: the folder, or one file of it.
+        series: Series Instance UID; null if there is only one series.
     """
 
     op: ClassVar[str] = "list_series"
@@ -149,10 +149,10 @@ class ListSeries:
 
 @dataclass(frozen=True)
 class SavedSegment:
-    """A segment to be saved, as it now is.
+    """A segment to save, in its current state.
 
     Attributes:
-        name: in the scene.
+        name: name in the scene.
         color: (red, green, blue), 0 to 255.
         terminology: Slicer's terminology entry; empty if there is none.
         tags: segment tags, escaped.
@@ -168,12 +168,12 @@ class SavedSegment:
 
 @dataclass(frozen=True)
 class SaveDicomSeg:
-    """Write segments as a DICOM Segmentation that refers to the images they were made on.
+    """Write segments as a DICOM Segmentation that refers to its source images.
 
     Attributes:
-        output: file; one of that name is replaced, by a whole one or not at all.
-        files: of the series.
-        name: of the image, for messages.
+        output: file; an existing one is replaced only by a complete one.
+        files: files of the series.
+        name: name of the image in messages.
         ijk_to_ras: the image's 4x4 in mm, row by row.
         segments: at least one.
     """
@@ -189,10 +189,10 @@ class SaveDicomSeg:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Ask a job to stop; one that has ended, or never was, needs no stopping. The job itself answers "cancelled".
+    """Stop a job, which then answers "cancelled"; a job that has ended or never existed is not an error.
 
     Attributes:
-        target: the job's id.
+        target: id of the job.
     """
 
     op: ClassVar[str] = "cancel"
@@ -201,9 +201,9 @@ class Cancel:
 
 
 QUESTIONS = (CheckEnvironment, DescribeModel, CheckFindings, Cancel)
-"""Answered at once."""
+"""Requests answered immediately."""
 JOBS = (Open, OpenVolume, CloseVolume, Segment, ListSeries, SaveDicomSeg)
-"""Done one after the other, in the order asked."""
+"""Requests carried out one after the other, in order."""
 Request: TypeAlias = (
     CheckEnvironment
     | DescribeModel

@@ -1,6 +1,6 @@
-"""Rules about segments: what they are named and tagged with, when a finding is there, how masks lie in a file.
+"""Rules about segments: names, tags, when a finding is present, and how masks are stored in NIfTI.
 
-Knows texts and numbers; knows nothing about findings, models or how a file is written.
+Knows texts and numbers; knows nothing about findings, models or file writing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AUTOMATIC, SEMIAUTOMATIC, MANUAL = "AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"
 ALGORITHM_TYPES = (AUTOMATIC, SEMIAUTOMATIC, MANUAL)
 FINDING_TAG = PREFIX + "Finding"
 TYPED_TAG = PREFIX + "Typed"
-"""How the finding was typed, if it was understood as something else."""
+"""The finding as typed, if it was read differently."""
 PRESENCE_TAG = PREFIX + "Presence"
 SEQUENCE_ITEM_TAG = PREFIX + "SequenceItem"
 SLICES_TAG = PREFIX + "Slices"
@@ -31,11 +31,11 @@ PROVENANCE_FIELDS = (
     *("slices", "plane", "window", "threshold", "model", "weights_sha256", "software"),
     *("seed", "samples", "timesteps", "device", "dtype", "created"),
 )
-"""What is known about how a segment was made, one tag each: see :func:`provenance_tag`."""
+"""The fields of the provenance, one tag each: see :func:`provenance_tag`."""
 
 
 def provenance_tag(field: str) -> str:
-    """The tag of a field of the provenance: "weights_sha256" is in `FastTextDiff.WeightsSha256`."""
+    """The tag of a provenance field: `FastTextDiff.WeightsSha256` for "weights_sha256"."""
     return PREFIX + field.title().replace("_", "")
 
 
@@ -44,20 +44,20 @@ TAG_NAMES = (
     *(FINDING_TAG, TYPED_TAG, PRESENCE_TAG, SEQUENCE_ITEM_TAG),
     *map(provenance_tag, PROVENANCE_FIELDS),
 )
-"""Every tag that a segment of ours may have."""
+"""Every tag that we may write."""
 
 LESION_ENTRY = (
     "Segmentation category and type - DICOM master list~SCT^49755003^Morphologically Altered Structure"
     "~SCT^52988006^Lesion~^^~Anatomic codes - DICOM master list~^^~^^"
 )
-"""The terminology entry that is true of any finding."""
+"""A terminology entry that fits any finding."""
 
 CodeParts = tuple[str, str, str]
 """Scheme, value and meaning of a coded concept (DICOM PS3.3 section 8.8)."""
 
 
 class EntryCodes(NamedTuple):
-    """The codes of a terminology entry; None where the entry has none."""
+    """The codes of a terminology entry; None for codes that it does not have."""
 
     category: CodeParts
     type: CodeParts
@@ -73,7 +73,7 @@ def entry_codes(entry: str) -> EntryCodes | None:
     None.
 
     Returns:
-        None where Slicer and DICOM could not read the entry: it has other than seven fields, or no category or type.
+        None if Slicer or DICOM could not read the entry: it does not have seven fields, or lacks a category or type.
     """
     fields = entry.split("~")
     if len(fields) != 7:
@@ -90,10 +90,10 @@ def _code_parts(text: str) -> CodeParts | None:
 
 
 def escape_tag(text: str, special: str = "|") -> str:
-    """Make text safe as a tag: Slicer's `.seg.nrrd` ends a tag at `|`, whatever stands around it.
+    """Make text safe as a tag: Slicer's `.seg.nrrd` ends a tag at every `|`.
 
-    Percent-encodes the special characters, `%`, line breaks and other control characters, and nothing else, so that
-    tags stay readable.
+    Percent-encodes only the special characters, `%`, line breaks and other control characters, so that tags stay
+    readable.
     """
     safe = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be written to any file
     return re.sub(rf"[{re.escape(special)}%\x00-\x1f\x7f\x85\u2028\u2029]", lambda match: _percent(match.group()), safe)
@@ -105,25 +105,25 @@ def _percent(char: str) -> str:
 
 
 def unescape_tag(text: str) -> str:
-    """Give back what :func:`escape_tag` was given."""
+    """Undo :func:`escape_tag`."""
     return unquote(text)
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
-# Segment Label (0062,0005) is an LO: 64 characters and no backslash (DICOM PS3.5 section 6.2). Counted in bytes of
+# Segment Label (0062,0005) is an LO: at most 64 characters, no backslash (DICOM PS3.5 section 6.2). We count bytes of
 # UTF-8, as validators (dciodvfy) and older readers do.
 NAME_LENGTH = 64
 
 
 def plain_line(text: str) -> str:
-    """Text without line breaks, control characters and backslashes, which names in DICOM cannot have."""
+    """Text without line breaks, control characters and backslashes, which DICOM does not allow in names."""
     printable = "".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
     return " ".join(printable.replace("\\", "/").split())
 
 
 def shorten(text: str, length: int = NAME_LENGTH) -> str:
-    """The text, cut with an ellipsis where it takes up more bytes of UTF-8 than allowed."""
+    """The text, cut with an ellipsis if it is longer than `length` bytes of UTF-8."""
     encoded, ellipsis = text.encode("utf-8", "replace"), "…"
     if len(encoded) <= length:
         return text
@@ -131,7 +131,7 @@ def shorten(text: str, length: int = NAME_LENGTH) -> str:
 
 
 def free_name(text: str, taken: Collection[str]) -> str:
-    """A segment's name from a text: one line of at most 64 bytes, numbered where that name is taken: "lung (2)"."""
+    """A segment name from a text: one line of at most 64 bytes, numbered if the name is taken, e.g. "lung (2)"."""
     line = plain_line(text) or "finding"
     name, count = shorten(line), 1
     while name in taken:
@@ -145,24 +145,24 @@ def free_name(text: str, taken: Collection[str]) -> str:
 
 
 def is_there(presence: Any, threshold: float) -> Any:
-    """Whether a finding is on a slice at all; where it is not, its mask is empty.
+    """Whether a finding is present on a slice; if not, its mask there is empty.
 
     Args:
-        presence: probability that it is there, a number or an array; NaN where not asked, and then it is not there.
-        threshold: the model's; a presence equal to it will do.
+        presence: probability that it is there, a number or an array; NaN (not computed) counts as absent.
+        threshold: the model's presence threshold; an equal presence counts as present.
     """
     return presence >= threshold
 
 
-# --- masks in NIfTI, which has no place for overlaps -----------------------------------------------------------------
+# --- masks in NIfTI, where labels cannot overlap ---------------------------------------------------------------------
 
 LABEL_MAP = "label map"
-"""Segment n has the value n: where no two segments overlap."""
+"""Segment n has the value n; used if no two segments overlap."""
 VOLUME_EACH = "one volume per finding"
-"""4D, volume n - 1 holds segment n as 0 and 1: where two overlap, as no segment may hide part of another."""
+"""4D, volume n - 1 holds segment n as 0 and 1; used if two overlap, so that no segment hides part of another."""
 _BYTE_LABELS = 255
 
 
 def label_bits(count: int) -> int:
-    """Bits of the smallest unsigned type for labels 1 to count: 8 or 16."""
+    """Bits of the smallest unsigned type for labels 1 to `count`: 8 or 16."""
     return 8 if count <= _BYTE_LABELS else 16

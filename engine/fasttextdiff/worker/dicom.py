@@ -1,4 +1,4 @@
-"""DICOM for 3D Slicer: which files a series consists of, and the scene's segments as a DICOM Segmentation.
+"""DICOM for 3D Slicer: lists the files of a series, and saves segments as a DICOM Segmentation.
 
 Knows the contract's messages; knows nothing about models, threads and streams.
 """
@@ -36,11 +36,11 @@ from fasttextdiff.segments.terminology import code_finding, coded_entry
 from fasttextdiff.worker.values import mapped_array, matrix_of
 
 _SAME_PLACE_MM = 0.05
-"""Slicer keeps positions as text in some of its files."""
+"""Tolerance of positions, which Slicer keeps as text in some of its files."""
 
 
 def list_series(request: ListSeries) -> SeriesFiles:
-    """The files of a series in the order of its slices, as they make up the volume that was segmented.
+    """The files of a series in slice order, as read for segmentation.
 
     Raises:
         FastTextDiffError: as `read_volume`.
@@ -54,14 +54,14 @@ def save_dicom_seg(request: SaveDicomSeg, progress: Callable[[int, int], bool]) 
     """Write the segments on the grid of the DICOM images that the volume in Slicer was loaded from.
 
     Args:
-        request: segments, files and place.
-        progress: asked with (done, total) steps; False cancels, and no file is changed.
+        request: segments, files and geometry.
+        progress: called with (done, total) steps; False cancels, and no file is changed.
 
     Raises:
         Cancelled: `progress` returned False.
-        UsageError: the request cannot be served, or the images cannot be referred to.
-        MissingPackagesError: highdicom is not there.
-        FastTextDiffError: the images are gone, or the volume is not on their grid any more.
+        UsageError: the request is not valid, or the images cannot be referenced.
+        MissingPackagesError: highdicom is not installed.
+        FastTextDiffError: the images are gone, or the volume is no longer on their grid.
     """
     path = as_path(request.output)
     check_segmentation_path(path)
@@ -91,17 +91,17 @@ def _source(files: Sequence[Path], name: str) -> Volume:
 
 
 def _require_same_grid(volume: Volume, segments: Sequence[DicomSegment], ijk_to_ras: NDArray[np.float64]) -> None:
-    """Refuse to put masks where they do not belong; a projection has no place, only a size."""
+    """Refuse masks that do not match the images; for a projection only the size can be compared."""
     is_same = all(segment.frames.shape == volume.shape for segment in segments)
     if is_same and not volume.is_planar:
         k, j, i = volume.shape
         corners = np.array([(x, y, z, 1) for x in (0, i - 1) for y in (0, j - 1) for z in (0, k - 1)], float)
         moved = corners @ (volume.ijk_to_ras - ijk_to_ras).T
-        # one slice has no next one: how thick it is, is a guess that may differ
+        # the thickness of a single slice is a guess and may differ
         is_same = bool(np.abs(moved).max() < _SAME_PLACE_MM)
     if not is_same:
         raise FastTextDiffError(
-            "the image is not on the grid of its DICOM files any more (cropped, resampled or straightened): load the "
+            "the image is no longer on the grid of its DICOM files (cropped, resampled or straightened): load the "
             "series again, or save as .seg.nrrd or .nii.gz"
         )
 

@@ -1,4 +1,4 @@
-"""What a worker does with a model in memory: load it, take in volumes, segment slices into files.
+"""The worker's jobs: load a model, open volumes, segment slices and write the arrays to files.
 
 Knows the contract's messages; knows nothing about threads and streams.
 """
@@ -38,13 +38,13 @@ from fasttextdiff.worker.dicom import list_series, save_dicom_seg
 from fasttextdiff.worker.values import mapped_array, matrix_of, model_folder_of
 
 VOLUMES_KEPT = 4
-"""Volumes known at a time; the one that was not asked about for the longest time is forgotten."""
+"""Volumes kept at a time; the least recently used one is dropped."""
 TOO_SMALL_GPU = "GPU memory was too small: computed on the CPU"
 
 
 @dataclass
 class _Known:
-    """A volume that was handed over, and its description for the model in use; None until that is asked for."""
+    """An open volume, and how it is prepared for the current model; None until needed."""
 
     volume: Volume
     image: PreparedImage | None = None
@@ -64,7 +64,7 @@ class Jobs:
 
         Args:
             request: one of the contract's `JOBS`.
-            progress: asked after every slice of a segmentation, and before a file is put in its place.
+            progress: called after every slice of a segmentation, and before a file is moved into place.
 
         Returns:
             The request's answer.
@@ -85,19 +85,19 @@ class Jobs:
         """Load a model, move it to a device and warm it up.
 
         Raises:
-            UsageError: no such device.
-            ModelError: the folder is not there or cannot be used.
+            UsageError: the device does not exist.
+            ModelError: the folder does not exist or cannot be used.
         """
-        choose_device(request.device)  # before a model is loaded for nothing
+        choose_device(request.device)  # fail before the model is loaded
         folder = model_folder_of(request.model)
-        read_info(folder)  # a folder that is obviously broken does not cost the user the model that is in use
+        read_info(folder)  # keep the current model if the new folder is obviously broken
         self._forget_model()
         pipeline = FastTextDiffPipeline.from_pretrained(folder)
         self._segmenter, notes = _on_device(pipeline, request.device)
         return Opened(str(self._segmenter.device), tuple(notes))
 
     def _forget_model(self) -> None:
-        """Make room before another model comes; descriptions of volumes are of use with their own model only."""
+        """Free memory before another model is loaded; prepared images are valid for one model only."""
         self._segmenter = None
         self._ahead.forget()
         for known in self._volumes.values():
@@ -111,10 +111,10 @@ class Jobs:
     # --- volumes -----------------------------------------------------------------------------------------------------
 
     def open_volume(self, request: OpenVolume) -> VolumeOpened:
-        """Take in a volume; its file is mapped, never written to, and let go by :meth:`close_volume`.
+        """Open a volume; its file is memory-mapped, never written to, and released by :meth:`close_volume`.
 
         Raises:
-            FastTextDiffError: there is nothing in it that could be segmented.
+            FastTextDiffError: the volume cannot be segmented.
         """
         decoded = decoded_from_memory(
             mapped_array(request.voxels),
@@ -134,7 +134,7 @@ class Jobs:
         return VolumeOpened(request.volume, volume.modality.value, volume.is_planar, window, tuple(volume.source.notes))
 
     def close_volume(self, request: CloseVolume) -> Done:
-        """Forget a volume, so that its file can be removed; one that is not known needs no forgetting."""
+        """Close a volume, so that its file can be removed; an unknown volume is not an error."""
         self._volumes.pop(request.volume, None)
         self._ahead.forget()
         return Done()
@@ -151,11 +151,11 @@ class Jobs:
     # --- segmentation ------------------------------------------------------------------------------------------------
 
     def segment(self, request: Segment, progress: Progress) -> Segmented:
-        """Segment findings on some slices, and write the arrays as files into the folder given.
+        """Segment findings on some slices, and write the arrays as files to the given folder.
 
         Raises:
-            UsageError: the request cannot be served.
-            Cancelled: `progress` returned False; no file stays.
+            UsageError: the request is not valid.
+            Cancelled: `progress` returned False; no file is left.
         """
         check_options(threshold=request.threshold)
         image, findings, folder = self._asked(request)
@@ -170,7 +170,7 @@ class Jobs:
         return Segmented(results.provenance.slices, _pair(image.window), found, tuple(notes))
 
     def _asked(self, request: Segment) -> tuple[PreparedImage, list[str], Path]:
-        """What is to be segmented, what to look for, and where the answer goes."""
+        """The prepared image, the findings and the output folder."""
         segmenter, described = self._opened(), self._described(request.volume)
         require_findings(request.findings)
         findings = list(distinct(request.findings).values())
@@ -184,27 +184,27 @@ class Jobs:
     def _decoded(
         self, image: PreparedImage, findings: Sequence[str], threshold: float | None, progress: Progress
     ) -> tuple[SliceResults, list[str]]:
-        """The results, and notes; where the GPU's memory is too small, from the CPU, which stays in use then."""
+        """The results, and notes. If the GPU's memory is too small, switch to the CPU for good."""
         segmenter = self._opened()
         try:
             return segmenter.decode_slices(image, findings, threshold=threshold, progress=progress), []
         except DeviceMemoryError:
             if segmenter.device.type == "cpu":
                 raise
-        # outside of the handler: the error holds on to the GPU's tensors
+        # outside the handler, because the error keeps the GPU's tensors alive
         self._segmenter = Segmenter(segmenter.pipeline, "cpu")
         torch.cuda.empty_cache()
         results = self._segmenter.decode_slices(image, findings, threshold=threshold, progress=progress)
         return results, [TOO_SMALL_GPU]
 
     def look_ahead(self, go_on: Callable[[], bool]) -> bool:
-        """Encode one slice beside the one that was segmented last, for a user who scrolls.
+        """Encode a neighbour of the last segmented slice in advance, for a user who scrolls.
 
         Args:
-            go_on: asked again and again; once it returns False, the work is dropped at once.
+            go_on: polled; as soon as it returns False, the work is dropped.
 
         Returns:
-            whether there is more of it.
+            Whether another slice may be left to encode.
         """
         image = self._ahead.next()
         if image is None or self._segmenter is None:
@@ -226,7 +226,7 @@ class Jobs:
                 finding=found.finding,
                 name=name,
                 color=color,
-                terminology=tags.pop(TERMINOLOGY_TAG),  # apart from the tags, as the user may choose another
+                terminology=tags.pop(TERMINOLOGY_TAG),  # separate, because the user may choose another
                 tags=tags,
                 probability=files.write(f"{n}-probability.raw", found.probability),
                 mask=files.write(f"{n}-mask.raw", found.mask.view(np.uint8)),
@@ -238,25 +238,25 @@ class Jobs:
 
 
 class _Ahead:
-    """Which slices a user who looks at one slice after the other may want to see next."""
+    """Predicts the slices that a scrolling user sees next."""
 
     def __init__(self) -> None:
         self._last: PreparedImage | None = None
         self._next: list[PreparedImage] = []
 
     def forget(self) -> None:
-        """Hold on to no volume."""
+        """Release the volume."""
         self._last, self._next = None, []
 
     def shown(self, image: PreparedImage) -> None:
-        """Take note of what was segmented: from a single slice the user may go on, or back."""
+        """Record what was segmented; after a single slice, the next is one of its two neighbours."""
         last, self._last = self._last, image
         self._next = []
         if len(image.slices) != 1:
             return
         here = image.slices.start
         step = -1 if last is not None and last.volume is image.volume and last.slices.start > here else 1
-        for index in (here - step, here + step):  # the last one comes first
+        for index in (here - step, here + step):  # the last one is taken first
             if 0 <= index < image.display.n_slices:
                 one = (index, index + 1)
                 self._next.append(image.with_request(slices=one, samples=image.samples, seed=image.seed))
@@ -267,10 +267,10 @@ class _Ahead:
 
 
 class _Files:
-    """The raw arrays of one answer: all of them or none.
+    """The raw arrays of one answer; on an error all are removed.
 
     Args:
-        folder: where they go.
+        folder: where they are written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -278,14 +278,14 @@ class _Files:
         self._written: list[Path] = []
 
     def write(self, name: str, array: NDArray[Any]) -> ArrayFile:
-        """Write an array in C order; returns how to map it."""
+        """Write an array in C order; return its description."""
         path = self._folder / name
         self._written.append(path)
         array.tofile(path)
         return ArrayFile(path, array.dtype.name, array.shape)
 
     def remove(self) -> None:
-        """Take back what was written."""
+        """Remove all files written."""
         for path in self._written:
             path.unlink(missing_ok=True)
 
@@ -294,14 +294,14 @@ class _Files:
 
 
 def _on_device(pipeline: FastTextDiffPipeline, device: str) -> tuple[Segmenter, list[str]]:
-    """A warm segmenter, and what the user should know; a GPU that was not asked for by name may fail."""
+    """A warm segmenter, and notes. If a GPU chosen by "auto" does not work, use the CPU."""
     try:
         return _warm(Segmenter(pipeline, device)), []
     except (torch.OutOfMemoryError, DeviceMemoryError):
         if choose_device(device).type == "cpu":
             raise
         note = TOO_SMALL_GPU
-    except RuntimeError as error:  # e.g. a GPU that this build of torch has no code for
+    except RuntimeError as error:  # e.g. a GPU that this build of torch does not support
         if device != "auto" or choose_device(device).type == "cpu":
             raise
         note = f"the GPU does not work with this torch ({one_line(error)}): computed on the CPU"
@@ -310,7 +310,7 @@ def _on_device(pipeline: FastTextDiffPipeline, device: str) -> tuple[Segmenter, 
 
 
 def _warm(segmenter: Segmenter) -> Segmenter:
-    """Segment a little noise, so that the first real request does not pay for what libraries set up on first use."""
+    """Segment a little noise, so that one-time set-up of libraries does not slow down the first real request."""
     voxels = np.random.default_rng(0).integers(-1000, 1000, (2, 64, 64)).astype(np.int16)
     segmenter.segment(Volume(voxels, np.eye(4), Modality.CT), ["lung"])
     segmenter.cache.clear()

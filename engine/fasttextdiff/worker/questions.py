@@ -1,4 +1,4 @@
-"""What a worker answers at once, without a model in memory: what a model was taught, what is known about findings.
+"""Requests that the worker answers immediately, without loading a model: model descriptions, checks of findings.
 
 Knows nothing about threads and streams.
 """

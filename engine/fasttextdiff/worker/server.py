@@ -1,7 +1,7 @@
-"""The engine as a child process of 3D Slicer: JSON lines in and out, arrays in files, one job after the other.
+"""The engine as a child process of 3D Slicer: JSON lines in and out, arrays in files, one job at a time.
 
-Knows threads and the stream; what is said is in `contract.messages`, what the jobs do in `worker.jobs`. Imports only
-Python's own library until it is asked for something, so that it starts where packages are missing, and can say which.
+Knows threads and the stream; messages are in `contract.messages`, jobs in `worker.jobs`. Imports only the standard
+library until the first request, so that it starts even if packages are missing, and can report which.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 
 class Channel:
-    """The stream to the parent; nothing else in the process can write to it.
+    """The stream to the parent process, which nothing else in this process can write to.
 
-    Made by :meth:`take_over_stdout`; any thread may send.
+    Created by :meth:`take_over_stdout`. Thread-safe.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -52,7 +52,7 @@ class Channel:
 
     @classmethod
     def take_over_stdout(cls) -> Channel:
-        """Keep standard output for the protocol, and let what libraries print there go to standard error."""
+        """Reserve standard output for the protocol, and redirect prints of libraries to standard error."""
         descriptor = os.dup(1)
         try:
             os.dup2(2, 1)
@@ -66,7 +66,7 @@ class Channel:
         return cls(descriptor)
 
     def send(self, number: int | None, event: Any) -> None:
-        """Write an event or an answer as one line; without a parent that reads it, the process ends."""
+        """Write an event or an answer as one line; exit the process if the parent no longer reads."""
         try:
             self.write(messages.event_fields(number, event))
         except OSError:
@@ -76,7 +76,7 @@ class Channel:
         """Write one line.
 
         Raises:
-            OSError: nobody reads it.
+            OSError: the parent no longer reads.
         """
         data = json.dumps(message, allow_nan=False).encode("utf-8") + b"\n"
         with self._lock:
@@ -85,10 +85,10 @@ class Channel:
 
 
 class Worker:
-    """Answers requests: simple questions in the reading thread, jobs in the main thread.
+    """Answers requests: simple ones in the reader thread, jobs in the main thread.
 
-    Jobs have one thread for the life of the process, because CUDA libraries keep their plans by thread, and it is the
-    main one, because some libraries want to be imported there.
+    All jobs run in one thread, because CUDA libraries cache their plans per thread. It is the main thread, because some
+    libraries must be imported there.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -105,11 +105,11 @@ class Worker:
             self._look_ahead()
             number, request = self._queue.get()
             event = self._outcome(partial(self._do_job, number, request))
-            self._cancelled.pop(number)  # before the answer, after which its number may be used again
+            self._cancelled.pop(number)  # before the answer is sent: afterwards the id may be reused
             self._channel.send(number, event)
 
     def _look_ahead(self) -> None:
-        """Work for nobody in particular, until something is asked for; what goes wrong in it concerns nobody."""
+        """Encode slices in advance until a request arrives; errors are only logged."""
         if self._jobs is None:
             return
         try:
@@ -119,9 +119,9 @@ class Worker:
             traceback.print_exc()
 
     def _read(self) -> None:
-        """Take in requests; the end of the input means that Slicer is gone.
+        """Read requests until the end of the input, which means that Slicer has exited.
 
-        The process then ends at once, even in the middle of a job: nothing in it is of any use to anybody else.
+        The process then exits immediately, even during a job: nobody needs its result.
         """
         with suppress(OSError):
             for line in sys.stdin.buffer:
@@ -135,9 +135,9 @@ class Worker:
             content = parse_json(line)
             number = _number_of(content)
             if number in self._cancelled:
-                raise ContractError(f"there is a job {number} already")
+                raise ContractError(f"there is already a job {number}")
             request = messages.request_of(content)
-        except ValueError as error:  # no JSON, or a message that the contract does not have
+        except ValueError as error:  # not JSON, or not a message of the contract
             text = str(error) if isinstance(error, ContractError) else _NO_REQUEST
             self._channel.send(None if number in self._cancelled else number, _error(messages.USAGE, text))
         else:
@@ -148,7 +148,7 @@ class Worker:
             self._cancelled[number] = threading.Event()
             self._queue.put((number, request))
         elif isinstance(request, CheckEnvironment):
-            # importing torch takes seconds, in which a cancel must not wait
+            # importing torch takes seconds; a cancel must not wait for it
             threading.Thread(target=self._answer, args=(number, _environment), name=request.op, daemon=True).start()
         elif isinstance(request, Cancel):
             self._answer(number, partial(self._cancel, request))
@@ -156,18 +156,18 @@ class Worker:
             self._answer(number, partial(_ask, request))
 
     def _answer(self, number: int, work: Callable[[], Any]) -> None:
-        """Send what came of a request: exactly one line."""
+        """Send the outcome of a request: exactly one line."""
         self._channel.send(number, self._outcome(work))
 
     def _outcome(self, work: Callable[[], Any]) -> Any:
-        """The answer to a request, or the event that it ends with; whatever happens, one of them."""
+        """The answer to a request, or a cancelled or error event."""
         try:
             return work()
         except Cancelled:
             return messages.Cancelled()
         except Exception as error:
             if error.__cause__ or not isinstance(error, FastTextDiffError):
-                traceback.print_exc()  # a library's error, or a defect of ours: for the engine's log
+                traceback.print_exc()  # a library's error or a bug: for the engine's log
             return _error(*_kind_and_message(error))
 
     def _cancel(self, request: Cancel) -> Done:
@@ -188,14 +188,14 @@ class Worker:
         return self._prepared().do(request, progress)
 
     def _prepared(self) -> Jobs:
-        """The jobs, with everything they need imported."""
+        """The jobs, imported on first use."""
         if self._jobs is None:
             from fasttextdiff.environment import require_packages
 
             require_packages()
             try:
                 from fasttextdiff.worker.jobs import Jobs
-            except Exception as error:  # packages that are all there, and do not go together
+            except Exception as error:  # all packages are there, but their versions are not compatible
                 raise MissingPackagesError(
                     f"the installed Python packages do not work together ({type(error).__name__}: {one_line(error)}): "
                     f"install torch, transformers and diffusers again"
@@ -239,7 +239,7 @@ def _error(kind: str, message: str) -> messages.Error:
 
 
 def _kind_and_message(error: Exception) -> tuple[str, str]:
-    """The protocol's kind of an error, and what to tell the user, in one line."""
+    """The kind of an error in the protocol, and a one-line message for the user."""
     for kind_of_error, kind in _KINDS.items():
         if isinstance(error, kind_of_error):
             return kind, str(error)
@@ -255,8 +255,8 @@ def _kind_and_message(error: Exception) -> tuple[str, str]:
     )
 
 
-_NO_REQUEST = "a request is one line of JSON with an integer 'id' and an 'op'"
-# The first that fits; every other error of ours is about the image.
+_NO_REQUEST = "a request must be one line of JSON with an integer 'id' and an 'op'"
+# The first match counts; all other errors of ours are about the image.
 _KINDS: dict[type[Exception], str] = {
     UsageError: messages.USAGE,
     ModelError: messages.MODEL,
@@ -264,13 +264,13 @@ _KINDS: dict[type[Exception], str] = {
     DeviceMemoryError: messages.MEMORY,
     FastTextDiffError: messages.IMAGE,
 }
-# torch raises a plain RuntimeError where the main memory is too small: on Linux and macOS, and on Windows
+# torch raises a plain RuntimeError if main memory is too small; the texts are those of Linux and macOS, and of Windows
 _ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")
 
 
 def main() -> NoReturn:
-    """Serve the process that started this one, over standard input and output."""
-    # Ctrl-C in the terminal that Slicer was started from reaches its whole process group; Slicer decides what it means
+    """Serve the parent process over standard input and output."""
+    # Ctrl-C in Slicer's terminal reaches its whole process group; leave the decision to Slicer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
     Worker(Channel.take_over_stdout()).run()

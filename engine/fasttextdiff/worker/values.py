@@ -1,4 +1,4 @@
-"""Checks what the types of a worker's requests leave open: model folders, arrays in files, matrices.
+"""Checks values of requests beyond their types: model folders, arrays in files, matrices.
 
 Knows nothing about threads, streams and models in memory.
 """
@@ -20,10 +20,10 @@ from fasttextdiff.paths import as_path
 
 
 def model_folder_of(name: str | None) -> Path:
-    """The model's folder; never the network, which a name of no folder might reach for.
+    """The model's folder. A name that is not a folder is refused, so that nothing is downloaded.
 
     Raises:
-        ModelError: there is no such folder.
+        ModelError: the folder does not exist.
     """
     try:
         return local_folder(name)
@@ -32,10 +32,10 @@ def model_folder_of(name: str | None) -> Path:
 
 
 def mapped_array(array: ArrayFile) -> NDArray[Any]:
-    """The voxels in a file, read-only.
+    """The voxels of a file, memory-mapped and read-only.
 
     Raises:
-        UsageError: there is no such file, or it does not hold what the request says.
+        UsageError: the file does not exist, or does not hold what the request says.
         FastTextDiffError: the volume is empty.
     """
     path, shape = as_path(array.file), array.shape
