@@ -240,7 +240,7 @@ def deadly(pipe, folder, run, threads):
 
 def full_disk(pipe, folder, run, threads):
     while True:
-        pipe.send(Outcome(pipe.recv().name, "cannot write: no space left on device", hopeless=True))
+        pipe.send(Outcome(pipe.recv().name, "cannot write: no space left on device", fatal=True))
 
 
 def test_a_case_that_kills_its_worker_is_found_out_and_the_others_are_done(studies, tmp_path):
@@ -332,7 +332,7 @@ def test_a_cluster_with_certificates_serves_those_it_trusts_and_nobody_else(
             ((None, None, None), "needs --tls-ca-file"),
             ((ca, None, None), "go together"),
             ((ca, cert, "gone.pem"), "no such file"),
-            ((cert, cert, key), "does not trust us"),
+            ((cert, cert, key), "rejects our certificate"),
         ):
             with pytest.raises(UsageError, match=words):
                 ClusterWorkers(*arguments, certificates)

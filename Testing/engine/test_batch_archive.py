@@ -109,7 +109,7 @@ def awkward(archive):
     del archive.expected[other[0].parent]
     twice = archive.study("twice", "done")[0].parent
     shutil.copytree(twice, archive.folder / "DOE^JANE copy")
-    archive.expected[archive.folder / "DOE^JANE copy"] = "a copy of images that are elsewhere too"
+    archive.expected[archive.folder / "DOE^JANE copy"] = "a copy of images in another place"
     (twice / "loop").symlink_to(archive.folder, target_is_directory=True)
     unicode = archive.study("unicode", "done")[0].parent
     moved = archive.folder / "Müller 肺 🫁" / unicode.name
@@ -125,17 +125,17 @@ def awkward(archive):
 
 def broken(archive):
     """One broken file in a series, or a series broken as a whole."""
-    cut = archive.study("cut", "the series is not whole")[2]
+    cut = archive.study("cut", "the series is incomplete")[2]
     cut.write_bytes(cut.read_bytes()[:-100])
-    header = archive.study("cut in the header", "the series is not whole")[4]
+    header = archive.study("cut in the header", "the series is incomplete")[4]
     header.write_bytes(header.read_bytes()[:700])
-    empty = archive.study("empty file", "the series is not whole")[2]
+    empty = archive.study("empty file", "the series is incomplete")[2]
     empty.write_bytes(b"")
-    zeros = archive.study("zeros", "the series is not whole")[1]
+    zeros = archive.study("zeros", "the series is incomplete")[1]
     zeros.write_bytes(bytes(zeros.stat().st_size))
-    text = archive.study("text", "the series is not whole")[0].with_name("JANE readme.dcm")
+    text = archive.study("text", "the series is incomplete")[0].with_name("JANE readme.dcm")
     text.write_text("this is no DICOM of DOE")
-    nonsense = archive.study("nonsense", "the series is not whole")[0].with_name("JANE nonsense")
+    nonsense = archive.study("nonsense", "the series is incomplete")[0].with_name("JANE nonsense")
     nonsense.write_bytes(b"\0" * 128 + b"DICM" + b"DOE nonsense" * 9)
     lost = archive.study("a slice of no place", "having a position in the patient")[3]
     slice_dataset(archive.pixels(), **{**header_of(lost), "ImagePositionPatient": None}).save_as(lost)

@@ -72,7 +72,7 @@ def test_the_bundled_samples_are_listed_and_read(samples):
         ("4d14a3629b6af6de.png", 1),
     ]
     assert [case.read().shape[0] for case in plan.cases] == [case.images for case in plan.cases]
-    assert reasons(plan, samples) == {"ATTRIBUTION.md": "neither DICOM nor an image by its name"}
+    assert reasons(plan, samples) == {"ATTRIBUTION.md": "not DICOM, and not named like an image"}
 
 
 def test_series_are_put_together_from_all_folders_and_kept_apart_within_one(tmp_path):
@@ -148,8 +148,8 @@ def test_objects_without_an_image_are_skipped_by_their_kind(tmp_path):
     write_segmentation(tmp_path / "seg")
     write_report(tmp_path / "dose")
     assert reasons(plan_of(tmp_path), tmp_path) == {
-        "seg": "no image: Segmentation Storage",
-        "dose": "no image: X-Ray Radiation Dose SR Storage",
+        "seg": "not an image: Segmentation Storage",
+        "dose": "not an image: X-Ray Radiation Dose SR Storage",
     }
 
 
@@ -162,7 +162,7 @@ def test_secondary_captures_are_taken_where_they_are_the_image_asked_for(tmp_pat
     write_slice(tmp_path / "photo", np.zeros((3, 4, 3), np.uint8), Modality="OT", SeriesInstanceUID="1.4", **capture)
     taken = {kind: [c.path.name for c in plan_of(tmp_path, modality=kind).cases] for kind in ("xray", "other")}
     assert taken == {"xray": ["film"], "other": ["photo"]}
-    with pytest.raises(UsageError, match="no image to be segmented here; skipped: a secondary capture"):
+    with pytest.raises(UsageError, match="no image to segment here; skipped: a secondary capture"):
         plan_of(tmp_path)
 
 
@@ -192,7 +192,7 @@ def test_the_same_series_twice_is_segmented_once(tmp_path):
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     plan = plan_of(tmp_path)
     assert [(case.path, case.images) for case in plan.cases] == [(tmp_path / "a", 3)]
-    assert reasons(plan, tmp_path) == {"b": "a copy of images that are elsewhere too (3 files)"}
+    assert reasons(plan, tmp_path) == {"b": "a copy of images in another place (3 files)"}
 
 
 def test_series_are_chosen_by_description_uid_and_size(tmp_path):
@@ -205,7 +205,7 @@ def test_series_are_chosen_by_description_uid_and_size(tmp_path):
     assert uids(series=r"^1\.2$") == ["1.2"]
     assert uids(largest_series=True) == ["1.2", "1.3", ""]
     skipped = reasons(plan_of(tmp_path, series="bone", largest_series=True), tmp_path)
-    assert skipped == {"lung": "not the series asked for (3 files)", "v.nii": "no DICOM, so not the series asked for"}
+    assert skipped == {"lung": "not the requested series (3 files)", "v.nii": "not DICOM, so not the requested series"}
     smaller = reasons(plan_of(tmp_path, largest_series=True), tmp_path)
     assert smaller == {"lung": "not the largest series of its study (3 images, not 5) (3 files)"}
 
@@ -232,7 +232,7 @@ def test_broken_files_of_every_kind_are_listed_and_stop_nothing(tmp_path, capfd)
     write_nifti(tmp_path / "time.nii", (2, 2, 2, 3))
     plan = plan_of(tmp_path)
     assert [case.series_uid for case in plan.cases] == ["1.1"]
-    damaged = "the file is damaged or not what its name says"
+    damaged = "the file is damaged, or its format does not match its name"
     assert reasons(plan, tmp_path) == {
         "cut.dcm": "the file is cut short; copy or export it again",
         "head.dcm": "the file is cut short; copy or export it again",
@@ -262,7 +262,7 @@ def test_a_series_with_a_damaged_file_is_left_out_unless_a_whole_copy_is_there(t
     (tmp_path / "a" / "IM2").write_bytes(content[:-3])
     plan = plan_of(tmp_path)
     assert [case.series_uid for case in plan.cases] == ["1.1"]
-    whole = "the series is not whole: 1 of its files damaged or missing (3 files)"
+    whole = "the series is incomplete: 1 of its files damaged or missing (3 files)"
     assert reasons(plan, tmp_path) == {".": whole, "a/IM2": "the file is cut short; copy or export it again"}
     (tmp_path / "b" / "copy").write_bytes(content)
     plan = plan_of(tmp_path, series=SERIES + "$")
@@ -282,7 +282,7 @@ def test_links_lead_to_every_file_once_and_never_in_circles(tmp_path):
     (root / "gone.nii").symlink_to(root / "nowhere")
     plan = plan_of(root)
     assert [case.path.relative_to(root).as_posix() for case in plan.cases] == ["b/v.nii", "out/w.nii"]
-    assert reasons(plan, root) == {"gone.nii": "a link to nothing"}
+    assert reasons(plan, root) == {"gone.nii": "a link without a target"}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -353,7 +353,7 @@ def test_hidden_files_and_our_own_results_are_no_input(tmp_path):
     plan = plan_of(tmp_path)
     assert [case.path.name for case in plan.cases] == ["x.nii", "v.nii"]
     result = "a segmentation or a result of FastTextDiff, not an image"
-    foreign = "neither DICOM nor an image by its name"
+    foreign = "not DICOM, and not named like an image"
     results = dict.fromkeys(("mask.nii.gz", "s.seg.nrrd", "u.nrrd", "p.png"), result)
     assert reasons(plan, tmp_path) == {**results, "tables/batch.json": foreign}
 
@@ -376,22 +376,22 @@ def test_label_maps_are_left_out_of_a_tree_and_taken_when_named(tmp_path):
     nibabel.save(by_header, tmp_path / "b.nii")
     plan = plan_of(tmp_path)
     assert [case.path.name for case in plan.cases] == ["Segal.nii", "a.nii", "unlabelled masked.nii"]
-    by_name = "a label map or mask by its name, not an image; name the file itself to have it segmented all the same"
+    by_name = "a label map or mask according to its name, not an image; to segment it anyway, give the file itself"
     assert reasons(plan, tmp_path) == {
         **dict.fromkeys((*labels, "film_mask.png"), by_name),
-        "b.nii": "a label map by its header, not an image",
+        "b.nii": "a label map according to its header, not an image",
     }
     assert len(plan_of(tmp_path / "images" / "a_seg.nii").cases) == 1
     assert len(plan_of(tmp_path / "labelsTr").cases) == 1
 
 
 def test_nothing_to_segment_is_one_line_that_says_why(tmp_path):
-    with pytest.raises(UsageError, match="no image to be segmented here: it holds no DICOM"):
+    with pytest.raises(UsageError, match="no image to segment here: it holds no DICOM"):
         plan_of(tmp_path)
     with pytest.raises(UsageError, match="no such file or folder"):
         plan_of(tmp_path / "gone")
     write_report(tmp_path / "dose")
-    with pytest.raises(UsageError, match=r"skipped: no image: X-Ray Radiation Dose SR Storage \(1\)"):
+    with pytest.raises(UsageError, match=r"skipped: not an image: X-Ray Radiation Dose SR Storage \(1\)"):
         plan_of(tmp_path)
 
 
@@ -465,9 +465,9 @@ BAD_TABLES = {
     "comma": ("path,window\nscans/v.nii,-500,1400\n", "row 2: 3 cells under 2 columns"),
     "finding": ("path,findings\nscans/v.nii,肺\n", "row 2: the finding '肺' has no Latin letters"),
     "rows": ("path\n\n", "the table has no rows"),
-    "json": ('{"path": "v.nii"}', "a job table is a list of objects"),
+    "json": ('{"path": "v.nii"}', "a job table must be a list of objects"),
     "type": ('[{"path": "v.nii", "samples": "two"}]', "row 1: 'samples' must be a whole number"),
-    "no json": ("[", "this is not JSON"),
+    "no json": ("[", "not valid JSON"),
 }
 
 
@@ -505,8 +505,8 @@ def test_rows_without_an_image_and_repeated_rows_are_listed_by_number(images):
     assert second.startswith(first + "-")
     assert [one.reason for one in plan.skipped] == [
         "row 2: no such file or directory",
-        "row 5: an earlier row asks the same",
-        "row 6: neither DICOM nor an image by its name",
+        "row 5: same as an earlier row",
+        "row 6: not DICOM, and not named like an image",
         "row 7: file name too long",
     ]
 
@@ -558,8 +558,8 @@ def test_a_dicomdir_is_followed_and_what_it_lacks_is_listed(medium):
     plan = plan_of(medium)
     assert [case.series_uid for case in plan.cases] == [SERIES + ".7"]
     assert {one.path: one.reason for one in plan.skipped} == {
-        gone: "the DICOMDIR names it, but it is not there",
-        gone.parent: "the series is not whole: 1 of its files damaged or missing (2 files)",
+        gone: "listed in the DICOMDIR, but missing",
+        gone.parent: "the series is incomplete: 1 of its files damaged or missing (2 files)",
     }
     assert {case.series_uid for case in plan_of(medium.parent).cases} == {SERIES, SERIES + ".7", ""}
 
@@ -586,5 +586,12 @@ def test_the_list_shows_what_would_be_done_and_why_the_rest_is_not(tmp_path, cap
     plan = plan_of(tmp_path, ["left lung", "heart"])
     show_plan(plan)
     shown = capsys.readouterr().out
-    for words in (plan.cases[0].name, "Lung 1.0", "left lung; heart", "2 to segment", "1 skipped", "no image: X-Ray"):
+    for words in (
+        plan.cases[0].name,
+        "Lung 1.0",
+        "left lung; heart",
+        "2 to segment",
+        "1 skipped",
+        "not an image: X-Ray",
+    ):
         assert words in shown

@@ -41,7 +41,7 @@ def test_a_series_with_an_unreadable_file_beside_it_is_left_out_with_the_reason(
     last.write_bytes(last.read_bytes()[:length])
     images, reasons = chosen(tmp_path)
     assert images == [6]
-    assert any("the series is not whole: 1 of its files" in reason for reason in reasons)
+    assert any("the series is incomplete: 1 of its files" in reason for reason in reasons)
 
 
 def test_a_series_with_a_link_to_nothing_is_left_out_with_the_reason(tmp_path):
@@ -50,7 +50,7 @@ def test_a_series_with_a_link_to_nothing_is_left_out_with_the_reason(tmp_path):
     last.symlink_to("annex/objects/i5.dcm")
     images, reasons = chosen(tmp_path)
     assert images == []
-    assert any("the series is not whole: 1 of its files" in reason for reason in reasons)
+    assert any("the series is incomplete: 1 of its files" in reason for reason in reasons)
 
 
 def test_other_files_beside_a_series_are_no_lost_slices(tmp_path):

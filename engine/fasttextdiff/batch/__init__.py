@@ -1,1 +1,1 @@
-"""Many images unattended: which cases there are, and how they are worked through."""
+"""Segments many images unattended: finds the cases and runs them."""

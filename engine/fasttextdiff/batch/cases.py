@@ -1,6 +1,6 @@
-"""From an input to the list of cases that a batch has, and the list of what was left out with the reasons.
+"""Makes the list of cases from an input, and the list of skipped files with reasons.
 
-Knows folders, tables, headers and which series count; reads no voxels, knows no model and writes nothing.
+Knows folders, tables, headers and which series to use; reads no voxels, knows no model and writes nothing.
 """
 
 from __future__ import annotations
@@ -36,25 +36,26 @@ def find_cases(
     largest_series: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
-    """List the images to be segmented.
+    """List the images to segment.
 
-    DICOM files are grouped into series wherever they are. Localizers, dose reports, secondary captures, reformatted
-    views, copies, and series of which a file is damaged are left out; a DICOM file named itself is taken as it is.
+    DICOM files are grouped into series, whatever their folders. Localizers, dose reports, secondary captures,
+    reformatted views, copies, and series with a damaged file are skipped; a DICOM file given as the input itself is
+    always used.
 
     Args:
         source: a folder tree, a job table (`.csv`, `.json`), a DICOMDIR, or one image.
-        findings: what to look for; of table rows, where they have none of their own.
-        defaults: how; so for table rows.
-        modality: take DICOM series of this kind only, and what does not say its kind as this.
-        series: take DICOM series only, whose description or UID this regular expression is found in.
-        largest_series: take the DICOM series with most images of each study only.
-        progress: asked after every file, or every row of a table.
+        findings: what to look for; in a table, for rows without findings.
+        defaults: options; in a table, for rows that do not set them.
+        modality: only DICOM series of this modality; images without a modality are taken to have it.
+        series: only DICOM series whose description or UID matches this regular expression.
+        largest_series: only the DICOM series with most images of each study.
+        progress: called after every file, or every row of a table.
 
     Returns:
-        Cases sorted by study, series and path; those of a table in the order of its rows.
+        Cases sorted by study, series and path; cases of a table in the order of its rows.
 
     Raises:
-        UsageError: there is nothing to segment, the table is wrong, or a finding or option cannot be served.
+        UsageError: there is nothing to segment, or the table, a finding or an option is not valid.
         Cancelled: `progress` returned False.
     """
     source = as_path(source)
@@ -69,7 +70,7 @@ def find_cases(
         plan = Plan(*_cases_of(request, root, progress))
     plan = replace(plan, cases=tuple(_with_unique_names(plan.cases, root)))
     if not plan.cases:
-        raise UsageError(f"{source}: no image to be segmented here{_reasons(plan.skipped)}")
+        raise UsageError(f"{source}: no image to segment here{_reasons(plan.skipped)}")
     return plan
 
 
@@ -82,14 +83,14 @@ def _plan_of_table(requests: Sequence[Request], root: Path, progress: Progress |
         for case in found:
             asked = (case.path, case.files, case.findings, case.options)
             if asked in cases:
-                skipped.append(Skipped(case.path, case.series_uid, f"{request.where}: an earlier row asks the same"))
+                skipped.append(Skipped(case.path, case.series_uid, f"{request.where}: same as an earlier row"))
             cases.setdefault(asked, case)
         report(progress, n, len(requests))
     return Plan(tuple(cases.values()), tuple(skipped))
 
 
 def _cases_of(request: Request, root: Path, progress: Progress | None) -> tuple[tuple[Case, ...], tuple[Skipped, ...]]:
-    """What one request comes to; `root` is the folder that names of other files than DICOM are derived from."""
+    """The cases of one request; names of files other than DICOM are made from their paths relative to `root`."""
     contents = contents_of(request.path, progress)
     choice = replace(request.choice, any_kind=[file.path for file in contents.dicom] == [request.path])
     series, left_out = choose_series(contents.dicom, choice)
@@ -100,12 +101,12 @@ def _cases_of(request: Request, root: Path, progress: Progress | None) -> tuple[
     if choice.series is None:
         cases += [_file_case(blank, file, root) for file in contents.others]
     else:
-        skipped += [Skipped(file.path, "", "no DICOM, so not the series asked for") for file in contents.others]
+        skipped += [Skipped(file.path, "", "not DICOM, so not the requested series") for file in contents.others]
     return tuple(cases), tuple(skipped)
 
 
 def _series_cases(blank: Case, series: Series, choice: Choice, root: Path) -> Iterator[Case]:
-    """One case; or one for each X-ray, as no two of them make up a volume, and for a file that was named itself."""
+    """One case for a volume; one per file for X-rays, which do not form a volume, and for a file given as the input."""
     first = series.files[0]
     is_projections = first.modality is Modality.XRAY and not any(file.is_placed for file in series.files)
     if not is_projections and not choice.any_kind:
@@ -116,7 +117,7 @@ def _series_cases(blank: Case, series: Series, choice: Choice, root: Path) -> It
 
 
 def _dicom_case(blank: Case, uids: tuple[str, ...], files: tuple[DicomFile, ...], root: Path) -> Case:
-    """A case named after the UIDs; where there are none, after its first file's place."""
+    """A case named after its UIDs or, without UIDs, after the path of its first file."""
     paths = tuple(file.path for file in files)
     first = files[0]
     identity = "\n".join(uids) if uids else _place(first.path, root)
@@ -138,7 +139,7 @@ def _file_case(blank: Case, file: ImageFile, root: Path) -> Case:
 
 
 def _place(path: Path, root: Path) -> str:
-    """A path as it is within the input, so that a moved input gives the same names."""
+    """A path relative to the input, so that a moved input gives the same names."""
     try:
         return Path(os.path.relpath(path, root)).as_posix()
     except ValueError:  # another drive of Windows
@@ -150,7 +151,7 @@ def _hash(text: str, digits: int) -> str:
 
 
 def _with_unique_names(cases: Iterable[Case], root: Path) -> Iterator[Case]:
-    """An image that is asked about twice keeps its name once; the others' get a hash of what is asked."""
+    """Repeated images keep their name once; the others get a hash of their findings and options appended."""
     taken: set[str] = set()
     for case in cases:
         name = case.name
@@ -162,7 +163,7 @@ def _with_unique_names(cases: Iterable[Case], root: Path) -> Iterator[Case]:
 
 
 def _reasons(skipped: Sequence[Skipped]) -> str:
-    """Why there is nothing, the most frequent reasons first."""
+    """Why there are no cases, the most frequent reasons first."""
     if not skipped:
         return ": it holds no DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF file"
     counts = Counter(one.reason for one in skipped).most_common(3)

@@ -1,6 +1,6 @@
-"""Cases on a Dask cluster: every worker loads the model once, and a lost worker's cases are run again by others.
+"""Runs cases on a Dask cluster: every worker loads the model once, and cases of a lost worker are run by others.
 
-Knows Dask; the outputs go to a folder that all workers share, and are those of a local run.
+Knows Dask. The outputs go to a folder that all workers share and are the same as from a local run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fasttextdiff.batch.work import load_segmenter
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 
 GPU = "GPU"
-"""Name of the resource that a worker with a GPU is started with: `dask worker ... --resources GPU=1`."""
+"""Dask resource of a worker with a GPU: `dask worker ... --resources GPU=1`."""
 
 
 Certificates = tuple[str | None, str | None, str | None]
@@ -31,15 +31,15 @@ class ClusterWorkers:
     """Runs cases on the workers of a Dask scheduler.
 
     Args:
-        folder: of the outputs; all workers see it under the same path.
-        run: what all cases have in common.
+        folder: for the outputs, under the same path on all workers.
+        run: settings shared by all cases.
         scheduler: address, e.g. "tcp://host:8786" or "tls://host:8786".
-        stop: ends the work early; a case that a worker is at is finished there all the same.
-        certificates: of the authority, our own, and its key, as PEM files, for `tls://`; without any, what Dask's own
-            configuration says.
+        stop: ends the run early; cases in progress are still finished.
+        certificates: PEM files of the authority's certificate, our certificate and its key, for `tls://`; without any,
+            Dask's own configuration is used.
 
     Raises:
-        UsageError: Dask is not installed, there is no scheduler, or it does not trust the certificates.
+        UsageError: Dask is not installed, there is no scheduler, or it rejects the certificates.
     """
 
     def __init__(self, folder: Path, run: Run, scheduler: str, stop: Stop, certificates: Certificates) -> None:
@@ -52,24 +52,24 @@ class ClusterWorkers:
             self.client: Any = Client(scheduler, timeout=20, security=_security(scheduler, certificates))
         except (OSError, TimeoutError, ValueError) as error:
             raise UsageError(
-                f"there is no Dask scheduler at {scheduler}, or it does not trust us: {one_line(error)}"
+                f"there is no Dask scheduler at {scheduler}, or it rejects our certificate: {one_line(error)}"
             ) from error
 
     def outcomes(self, cases: Sequence[Case]) -> Iterator[Started | Outcome]:
-        """As of any workers. A case whose worker is lost goes to another one; Dask gives it up after four losses.
+        """See `Workers.outcomes`. A case of a lost worker goes to another one; Dask gives it up after four losses.
 
         Raises:
             FastTextDiffError: the scheduler is gone.
         """
-        batch = f"fasttextdiff-{uuid.uuid4().hex}"  # Dask knows a task by its name, and may be at other batches
-        told: SimpleQueue[Any] = SimpleQueue()
-        self.client.subscribe_topic(batch, lambda event: told.put(Started(event[1])))
-        self.stop.then(lambda: told.put(None))
+        batch = f"fasttextdiff-{uuid.uuid4().hex}"  # Dask identifies tasks by name and may be running other batches
+        events: SimpleQueue[Any] = SimpleQueue()
+        self.client.subscribe_topic(batch, lambda event: events.put(Started(event[1])))
+        self.stop.then(lambda: events.put(None))
         futures = {self._submit(case, batch): case for case in cases}
         for future in futures:
-            future.add_done_callback(told.put)
+            future.add_done_callback(events.put)
         try:
-            while futures and (one := told.get()) is not None:
+            while futures and (one := events.get()) is not None:
                 if isinstance(one, Started):
                     yield one
                 else:
@@ -80,8 +80,8 @@ class ClusterWorkers:
 
     def _outcome(self, case: Case, future: Any) -> Outcome:
         if future.status == "finished":
-            told: Outcome = future.result()
-            return told
+            outcome: Outcome = future.result()
+            return outcome
         if future.status == "error":
             return failure(case, future.exception())
         raise FastTextDiffError("the Dask scheduler is gone; start one and rerun the same command to resume")
@@ -101,7 +101,7 @@ class ClusterWorkers:
 
 
 def _security(scheduler: str, certificates: Certificates) -> Any:
-    """What Dask wants to know about certificates; None leaves it to its configuration."""
+    """Certificates for Dask; None leaves them to its configuration."""
     import dask
     from dask.distributed import Security
 
@@ -121,7 +121,7 @@ def _security(scheduler: str, certificates: Certificates) -> Any:
 
 
 def run_case(case: Case, run: Run, folder: str, topic: str) -> Outcome:
-    """One case from file to record, on whatever worker this is; tried as often as a local one. `topic` hears of it."""
+    """Run one case on a worker of the cluster, with as many tries as locally; the start is published on `topic`."""
     from dask.distributed import get_worker
 
     get_worker().log_event(topic, case.name)
@@ -132,7 +132,7 @@ def run_case(case: Case, run: Run, folder: str, topic: str) -> Outcome:
         return failure(case, error)
     for _ in range(ATTEMPTS):
         outcome = in_three_steps(case, run, segmenter, outputs)
-        if not outcome.message or outcome.hopeless:
+        if not outcome.message or outcome.fatal:
             break
     return outcome
 

@@ -1,4 +1,4 @@
-"""Finds everything at a place: a folder tree, a DICOMDIR, or one file. Knows where files are; judges nothing."""
+"""Lists the images in a folder tree, a DICOMDIR or one file. Knows paths; does not select."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Progress = Callable[[int, int], bool]
 """`progress(done, total)` in files or rows; False cancels."""
 
 DICOMDIR = "DICOMDIR"
-_MISSING = "the DICOMDIR names it, but it is not there"
+_MISSING = "listed in the DICOMDIR, but missing"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What is at a place, in the order of the paths.
+    """The files of an input, sorted by path.
 
     Attributes:
-        dicom: all DICOM files whose series may matter, unusable ones included.
+        dicom: all DICOM files whose series may matter, including unusable ones.
         others: images of other formats.
         skipped: everything else.
     """
@@ -37,10 +37,10 @@ class Contents:
 
 
 def contents_of(place: Path, progress: Progress | None) -> Contents:
-    """Look at every file of a folder tree, of those that a DICOMDIR names, or at one file.
+    """Read the header of every file in a folder tree or a DICOMDIR, or of one file.
 
     Raises:
-        UsageError: the DICOMDIR is damaged, or names no files.
+        UsageError: the DICOMDIR is damaged, or lists no files.
         Cancelled: `progress` returned False.
     """
     missing: list[DicomFile] = []
@@ -63,12 +63,12 @@ def contents_of(place: Path, progress: Progress | None) -> Contents:
     return Contents(
         dicom=(*dicom, *missing),
         others=tuple(one for one in seen if isinstance(one, ImageFile)),
-        skipped=tuple(_without_crowds(left_out)),
+        skipped=tuple(_with_foreign_merged(left_out)),
     )
 
 
 def _with_lost_slices(dicom: list[DicomFile], skipped: list[Skipped]) -> tuple[list[DicomFile], list[Skipped]]:
-    """Count files without a known series to all series of their folder: each may lack a slice now."""
+    """Assign unreadable files to all series of their folder, since each of them may lack a slice."""
     nameless = [file for file in dicom if file.problem and not file.series_uid]
     whole = [file for file in dicom if file not in nameless]
     unread = set(lost_slices([file.path for file in dicom], [one.path for one in skipped]))
@@ -89,7 +89,7 @@ def report(progress: Progress | None, done: int, total: int) -> None:
     """Report the progress.
 
     Raises:
-        Cancelled: the answer was False.
+        Cancelled: `progress` returned False.
     """
     if progress is not None and not progress(done, total):
         raise Cancelled("stopped; nothing was written")
@@ -106,8 +106,8 @@ def _without_labels(one: DicomFile | ImageFile | Skipped, root: Path) -> DicomFi
     return Skipped(one.path, "", LABELLED) if is_label else one
 
 
-def _without_crowds(skipped: Sequence[Skipped]) -> list[Skipped]:
-    """Damaged files each by itself; files that never were images as one entry a folder."""
+def _with_foreign_merged(skipped: Sequence[Skipped]) -> list[Skipped]:
+    """One entry for each damaged file; one entry per folder for files that are not images."""
     damaged = [one for one in skipped if one.reason != FOREIGN]
     return damaged + merged(one for one in skipped if one.reason == FOREIGN)
 
@@ -116,7 +116,7 @@ def _without_crowds(skipped: Sequence[Skipped]) -> list[Skipped]:
 
 
 def _files_named_in(dicomdir: Path) -> tuple[list[Path], list[DicomFile]]:
-    """The files that are there, and an unusable one for each that is not."""
+    """The files that exist, and an unusable one for each that is missing."""
     there: list[Path] = []
     missing = []
     for record, study_uid, series_uid in _records(dicomdir):
@@ -128,12 +128,12 @@ def _files_named_in(dicomdir: Path) -> tuple[list[Path], list[DicomFile]]:
             uid = str(record.get("ReferencedSOPInstanceUIDInFile") or "")
             missing.append(DicomFile(path, study_uid, series_uid, uid, images=int(is_image), problem=_MISSING))
     if not there and not missing:
-        raise UsageError(f"{dicomdir}: this DICOMDIR names no files; give the folder instead")
+        raise UsageError(f"{dicomdir}: this DICOMDIR lists no files; give the folder instead")
     return sorted(set(there)), missing
 
 
 def _records(dicomdir: Path) -> list[tuple[Any, str, str]]:
-    """Records that name a file, each with the UIDs of its study and series."""
+    """Records that refer to a file, each with the UIDs of its study and series."""
     import pydicom
 
     try:
@@ -143,12 +143,12 @@ def _records(dicomdir: Path) -> list[tuple[Any, str, str]]:
         return list(_below(records, first, "", ""))
     except OSError as error:
         raise UsageError(f"{dicomdir}: {reason_of(error)}") from error
-    except Exception as problem:  # pydicom raises whatever its parsers raise
+    except Exception as problem:  # pydicom's parsers may raise anything
         raise UsageError(f"{dicomdir}: the DICOMDIR is damaged; give the folder instead") from problem
 
 
 def _below(records: dict[int, Any], first: int, study_uid: str, series_uid: str) -> Iterator[tuple[Any, str, str]]:
-    """Records of a chain and of all chains below it. A record is taken once, so that no loop of offsets holds us."""
+    """Records of a chain and of all chains below it, each once, so that a loop of offsets ends."""
     record = records.pop(first, None)
     while record is not None:
         study = str(record.get("StudyInstanceUID") or study_uid)
@@ -160,14 +160,14 @@ def _below(records: dict[int, Any], first: int, study_uid: str, series_uid: str)
 
 
 def _parts(record: Any) -> list[str]:
-    """The components of a Referenced File ID (0004,1500), none of which may lead upwards."""
+    """The components of a Referenced File ID (0004,1500); none may lead to a parent folder."""
     value = record.ReferencedFileID
     parts = [value] if isinstance(value, str) else list(value)
     return [part for part in parts if part not in ("", ".", "..")]
 
 
 def _find(folder: Path, parts: list[str]) -> Path:
-    """A file by its capital name, or by the small one that some systems show for it."""
+    """A file by its name in capital letters, or in the small letters that some systems show."""
     path = folder.joinpath(*parts)
     lowered = folder.joinpath(*(part.lower() for part in parts))
     return lowered if not is_file(path) and is_file(lowered) else path

@@ -1,6 +1,7 @@
-"""The events of a running batch, and their listeners: nobody, a terminal, or another process.
+"""The events of a batch, and their listeners.
 
-Knows cases and counts; knows nothing about files, workers or models. Standard output as JSON lines is `JsonLines`.
+`Listener` ignores them, `JsonLines` sends them to another process. Knows cases and counts; knows nothing about files,
+workers or models.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from fasttextdiff.version import DISCLAIMER
 
 @dataclass(frozen=True)
 class Started:
-    """A worker has begun to read a case; sent again when a failed case is tried again."""
+    """A worker has started to read a case; sent again when a failed case is tried again."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What a case took.
+    """Time spent on a case.
 
     Attributes:
         read: seconds of reading.
         inference: seconds in the model.
         write: seconds of writing.
-        wait: seconds in between, while other cases held what it needed next.
-        begun: when, in seconds since 1970.
+        wait: seconds between these steps.
+        begun: start time, in seconds since 1970.
         worker: host and process.
     """
 
@@ -47,40 +48,40 @@ class Timing:
 
     @property
     def total(self) -> float:
-        """Seconds from first to last."""
+        """Seconds from start to end."""
         return self.read + self.inference + self.write + self.wait
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case.
+    """The outcome of a case.
 
     Attributes:
-        name: of the case.
+        name: name of the case.
         message: why it failed; empty if it is done.
         details: the traceback.
-        hopeless: whether the next case would fail in the same way, e.g. on a full disk.
-        timing: what it took.
+        fatal: whether the next case would fail in the same way, e.g. on a full disk.
+        timing: time spent.
     """
 
     name: str
     message: str = ""
     details: str = ""
-    hopeless: bool = False
+    fatal: bool = False
     timing: Timing = Timing()
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How a run stands.
+    """Counts of a run.
 
     Attributes:
         total: cases of this shard.
-        earlier: done in earlier runs.
-        done: in this one.
-        failed: for good, in this run or an earlier one.
-        failed_earlier: the part of `failed` that is from an earlier run.
-        seconds: since the first case of this run was begun.
+        earlier: cases done in earlier runs.
+        done: cases done in this run.
+        failed: cases that finally failed, in this run or an earlier one.
+        failed_earlier: those of `failed` that are from an earlier run.
+        seconds: time since the first case of this run was started.
     """
 
     total: int
@@ -97,51 +98,51 @@ class Tally:
 
     @property
     def per_hour(self) -> float | None:
-        """Cases of this run that end in an hour; None while there are none."""
+        """Cases per hour in this run; None until the first has ended."""
         here = self.done + self.failed - self.failed_earlier
         return 3600 * here / self.seconds if here and self.seconds else None
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate so far; None while it is not known."""
+        """Estimated from the rate so far; None while it is unknown."""
         rate = self.per_hour
         return None if rate is None else 3600 * (self.total - self.ended) / rate
 
 
 class Listener:
-    """Hears of a batch; this one keeps silent. Used as a context, that a run's end of any kind closes."""
+    """Receives the events of a batch; this one ignores them. A context manager, left when the run ends in any way."""
 
     def __enter__(self) -> Listener:
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
-        """The run is over, with an error or without one."""
+        """The run is over, with or without an error."""
 
     def looked(self, done: int, total: int) -> None:
-        """So many files of the input have been looked at."""
+        """`done` of `total` files of the input have been read."""
 
     def planned(self, plan: Plan, states: Mapping[str, str]) -> None:
-        """The cases are known. A case that `states` names is "done" or has "failed" in an earlier run."""
+        """The cases are known. `states` holds "done" or "failed" for cases of earlier runs."""
 
     def started(self, name: str) -> None:
-        """A worker has begun a case."""
+        """A worker has started a case."""
 
     def ended(self, outcome: Outcome, record: Mapping[str, Any] | None) -> None:
-        """A case is done, with its record, or has failed for good."""
+        """A case is done, with its record, or has finally failed."""
 
     def progressed(self, tally: Tally) -> None:
-        """The count at first and after every case."""
+        """The counts, at the start and after every case."""
 
     def finished(self, tally: Tally, plan: Plan, folder: Path, failures: Sequence[tuple[str, str]]) -> None:
-        """The summary is written. `failures` are the names of failed cases with the reasons."""
+        """The summary is written. `failures` holds the names of failed cases with reasons."""
 
 
 class JsonLines(Listener):
-    """Sends another process, as one JSON object a line, what `contract.batch` lists. Paths in it may name patients.
+    """Sends the events of `contract.batch` to another process, one JSON object per line. Paths may name patients.
 
     Args:
-        send: writes one object as a line; raises OSError when nobody reads any more.
-        gone: called when that happened; nothing is sent afterwards.
+        send: writes one object as a line; raises OSError if the other process no longer reads.
+        gone: called after such an error; nothing is sent afterwards.
     """
 
     def __init__(self, send: Callable[[dict[str, Any]], None], gone: Callable[[], None]) -> None:
@@ -166,7 +167,7 @@ class JsonLines(Listener):
             self._send(contract.BatchError(f"internal error, {type(error).__name__}: {error}", 1))
 
     def looked(self, done: int, total: int) -> None:
-        """Send the number of files, at every hundredth part."""
+        """Send the number of files at every hundredth part."""
         hundredth = 100 * done // max(total, 1)
         if hundredth != self._hundredth:
             self._hundredth = hundredth
@@ -179,7 +180,7 @@ class JsonLines(Listener):
         self._send(contract.Planned(tuple(cases), tuple(skipped)))
 
     def started(self, name: str) -> None:
-        """Send that a case has begun."""
+        """Send the start of a case."""
         self._send(contract.CaseStarted(name))
 
     def ended(self, outcome: Outcome, record: Mapping[str, Any] | None) -> None:
@@ -195,12 +196,12 @@ class JsonLines(Listener):
         self._send(contract.CaseDone(outcome.name, seconds, findings, tuple(record["notes"])))
 
     def progressed(self, tally: Tally) -> None:
-        """Send the count and the pace."""
+        """Send the counts and the rate."""
         pace = _rounded(tally.per_hour), _rounded(tally.seconds_left)
         self._send(contract.BatchProgress(*_counts(tally), *pace))
 
     def finished(self, tally: Tally, plan: Plan, folder: Path, failures: Sequence[tuple[str, str]]) -> None:
-        """Send how it ended, and where the summary is."""
+        """Send the final state and the paths of the summary."""
         state = contract.COMPLETE if tally.ended == tally.total else contract.STOPPED
         self._send(
             contract.BatchEnd(

@@ -1,7 +1,7 @@
-"""The output folder of a batch: what was asked, what is done, what failed; true however the run ended.
+"""The output folder of a batch: the request, the finished and the failed cases; correct however the run ended.
 
-A case is done when its record is in place. The record is written last and renamed, so whatever ends a run, every case
-is either whole or begun anew. Knows files; knows nothing about images or models.
+A case is done when its record is in place. The record is written last and renamed, so every case of an interrupted run
+is either complete or started again. Knows files; knows nothing about images or models.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ RUN, RECORD, LOG = "batch.json", "case.json", "failed.log"
 
 @dataclass(frozen=True)
 class Run:
-    """What all cases of a batch have in common; stored once, and the same in every run that resumes it.
+    """Settings shared by all cases of a batch; stored once, and the same in every run that resumes it.
 
     Attributes:
         model: folder or hub id as given; empty for the bundled one.
-        weights_sha256: of that model.
-        formats: of the outputs, e.g. (".seg.nrrd", ".png").
+        weights_sha256: hash of that model's weights.
+        formats: output formats, e.g. (".seg.nrrd", ".png").
         device: as given, e.g. "auto".
         dtype: as given.
         fractional: whether DICOM SEG holds probabilities.
-        started: ISO 8601 time in UTC; the time in every output.
+        started: ISO 8601 time in UTC, written into every output.
     """
 
     model: str
@@ -48,28 +48,28 @@ class Run:
 
 
 class BatchFolder:
-    """One batch's outputs: a folder a case, with `case.json` when it is done and `failed.log` when it failed.
+    """The outputs of a batch: one folder per case, with `case.json` if it is done or `failed.log` if it failed.
 
     Args:
-        path: made if needed.
+        path: created if missing.
 
     Raises:
-        UsageError: it cannot be made or written to.
+        UsageError: it cannot be created or written to.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with told_of(path):
+        with system_errors(path):
             path.mkdir(parents=True, exist_ok=True)
 
     def begin(self, run: Run) -> Run:
-        """Store what the batch is, or resume what is stored.
+        """Store the settings of a new batch, or resume the stored one.
 
         Returns:
-            the stored run: `run` with the time of its first start.
+            The stored run: `run` with the time of its first start.
 
         Raises:
-            UsageError: the folder holds a batch that differs, or something else.
+            UsageError: the folder holds a batch with other settings, or other files.
         """
         place = self.path / RUN
         if place.is_file():
@@ -84,19 +84,19 @@ class BatchFolder:
                 )
             return stored
         if any(not child.name.startswith(".") for child in self.path.iterdir()):
-            raise UsageError(f"{self.path} is not empty and holds no batch: choose another output folder")
+            raise UsageError(f"{self.path} is not empty and is not a batch's output: choose another output folder")
         _write_json(place, asdict(run))
         return run
 
     @contextmanager
     def locked(self, shard: tuple[int, int]) -> Iterator[None]:
-        """Keep a second run of the same shard out; the lock goes with the process, however it ends.
+        """Lock the shard against a second run; the system releases the lock when the process ends.
 
         Raises:
-            UsageError: such a run is on.
+            UsageError: the shard is already running.
         """
         number, count = shard
-        with told_of(self.path):
+        with system_errors(self.path):
             file = (self.path / f".lock-{number}-of-{count}").open("a+", encoding="utf-8")
         with file:
             if not _lock(file.fileno()):
@@ -104,14 +104,14 @@ class BatchFolder:
             yield
 
     def case_folder(self, name: str) -> Path:
-        """Where a case's outputs are."""
+        """Folder of a case's outputs."""
         return self.path / name
 
     def record(self, name: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """The record of a case that is done, or None.
 
         Raises:
-            UsageError: something else was asked about the case when it was done; what is there is not thrown away.
+            UsageError: the case was done with another request; its outputs are not overwritten.
         """
         try:
             content = parse_json((self.case_folder(name) / RECORD).read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ class BatchFolder:
         if differing:
             raise UsageError(
                 f"{self.case_folder(name)} was done with other {differing[0]} ({stored.get(differing[0])}): choose "
-                "another output folder, or delete this one to have the case done again"
+                "another output folder, or delete this one to run the case again"
             )
         return content
 
@@ -136,36 +136,36 @@ class BatchFolder:
             return None
 
     def clean(self, name: str) -> Path:
-        """An empty folder for a case; what an interrupted run left there is gone."""
+        """Create an empty folder for a case; remove what an interrupted run left there."""
         folder = self.case_folder(name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
 
     def discard(self, name: str) -> None:
-        """Take away what a case has left that is neither done nor failed; nobody may be at work on it."""
+        """Remove the files of an unfinished case; no worker may be working on it."""
         folder = self.case_folder(name)
         if not (folder / RECORD).exists() and not (folder / LOG).exists():
             shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, name: str, record: Mapping[str, Any]) -> None:
-        """The case is done: its outputs are in place."""
+        """Mark a case as done; its outputs must be in place."""
         _write_json(self.case_folder(name) / RECORD, record)
 
     def fail(self, name: str, message: str, details: str) -> None:
-        """The case failed: nothing but the log stays in its folder."""
+        """Mark a case as failed; only the log stays in its folder."""
         log = self.clean(name) / LOG
         with whole_files(log) as (temporary,):
             temporary.write_text(f"{message}\n\n{details}", encoding="utf-8", errors="replace")
 
 
 @contextmanager
-def told_of(folder: Path) -> Iterator[None]:
-    """Say in one line what the system refused within an output folder, and what to do.
+def system_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the operating system in an output folder into one line that says what to do.
 
     Raises:
-        UsageError: it may not be written to.
-        FastTextDiffError: there is no room.
+        UsageError: the folder cannot be written to.
+        FastTextDiffError: the disk is full.
     """
     try:
         yield
@@ -176,13 +176,13 @@ def told_of(folder: Path) -> Iterator[None]:
         reason = (cause.strerror or str(cause)).lower()
         if cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise FastTextDiffError(
-                f"cannot write {folder}: {reason}; make room there, then rerun the same command to resume"
+                f"cannot write {folder}: {reason}; free some space, then rerun the same command to resume"
             ) from error
         raise UsageError(f"cannot write {folder}: {reason}; choose another folder") from error
 
 
 def start_time() -> str:
-    """Now, or the time in SOURCE_DATE_EPOCH (reproducible-builds.org), for outputs that are to be equal to the bit."""
+    """Now, or the time in SOURCE_DATE_EPOCH (reproducible-builds.org), for bit-identical outputs."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if epoch is not None and not epoch.isdigit():
         raise UsageError(f"SOURCE_DATE_EPOCH must be seconds since 1970, not '{epoch}'")
@@ -195,7 +195,7 @@ def _read_run(place: Path) -> Run:
         values = parse_json(place.read_text(encoding="utf-8"))
         return Run(**{**values, "formats": tuple(values["formats"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FastTextDiffError(f"{place} cannot be read as the definition of a batch: {error}") from error
+        raise FastTextDiffError(f"{place} is not a valid definition of a batch: {error}") from error
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -204,11 +204,11 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text + "\n")
             file.flush()
-            os.fsync(file.fileno())  # the name must not reach the disk before the content
+            os.fsync(file.fileno())  # the content must reach the disk before the name
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether the file could be locked; released by the system with the process."""
+    """Lock the file; False if it is locked already. The system releases the lock when the process ends."""
     try:
         import fcntl
     except ImportError:

@@ -1,6 +1,6 @@
-"""Looks at one file as quickly as its format allows: what image it holds, or why none can be read from it.
+"""Reads the header of one file: what image it holds, or why it cannot be read.
 
-Knows headers; reads no voxels and does not judge whether an image is wanted.
+Knows headers; reads no voxels and does not decide whether an image is wanted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _TAGS = [
 
 # Label index and neuroanatomical label (nifti1.h, NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME).
 _LABEL_INTENTS = (1002, 1003)
-# Words of file names, as users and data sets have them (BIDS: dseg), and names of folders (nnU-Net: labelsTr).
+# Words in file names of label maps, as common in data sets (BIDS: dseg), and folder names (nnU-Net: labelsTr).
 _LABEL_WORDS = {
     "dseg", "gt", "groundtruth", "label", "labelmap", "labels", "mask", "masks", "probseg", "roi", "seg",
     "segmentation", "segmentations",
@@ -61,31 +61,31 @@ _LABEL_WORDS = {
 _LABEL_FOLDERS = {"groundtruth", "labels", "labelstr", "labelsts", "masks", "segmentations"}
 
 CUT_SHORT = "the file is cut short; copy or export it again"
-DAMAGED = "the file is damaged or not what its name says"
-LABEL_MAP = "a label map by its header, not an image"
-LABELLED = "a label map or mask by its name, not an image; name the file itself to have it segmented all the same"
+DAMAGED = "the file is damaged, or its format does not match its name"
+LABEL_MAP = "a label map according to its header, not an image"
+LABELLED = "a label map or mask according to its name, not an image; to segment it anyway, give the file itself"
 RESULT = "a segmentation or a result of FastTextDiff, not an image"
-FOREIGN = "neither DICOM nor an image by its name"
+FOREIGN = "not DICOM, and not named like an image"
 
 
 @dataclass(frozen=True, slots=True)
 class DicomFile:
-    """What the header of a DICOM file says.
+    """The header of a DICOM file.
 
     Attributes:
-        path: of the file.
-        study_uid: Study Instance UID (0020,000D); this and all others are empty where they are not given.
+        path: the file.
+        study_uid: Study Instance UID (0020,000D); this and the following texts are empty if missing.
         series_uid: Series Instance UID (0020,000E).
         instance_uid: SOP Instance UID (0008,0018).
         kind: name of the SOP class (PS3.4 B.5), or the modality.
-        modality: what the Modality (0008,0060) says; None if it says nothing.
+        modality: from Modality (0008,0060); None if unknown.
         image_type: the values of Image Type (0008,0008), in capital letters.
         description: Series Description (0008,103E).
-        images: frames; 0 for reports and other objects without any.
-        is_color: more than one sample a pixel.
-        is_placed: whether the file itself has an Image Position (0020,0032).
-        place: Image Position (0020,0032), Instance Number (0020,0013) and Acquisition Number (0020,0012) as text: what
-            distinguishes images with one UID from copies.
+        images: number of frames; 0 for reports and other objects without images.
+        is_color: more than one sample per pixel.
+        is_placed: whether the file has an Image Position (0020,0032).
+        place: Image Position (0020,0032), Instance Number (0020,0013) and Acquisition Number (0020,0012) as text, to
+            tell different images with the same UID from copies.
         problem: why the file cannot be used; empty if it can.
     """
 
@@ -105,22 +105,22 @@ class DicomFile:
 
     @property
     def image(self) -> tuple[tuple[str, str], str, str]:
-        """What only copies of an image have in common; UIDs alone are not to be relied on after anonymisation."""
+        """Equal only for copies of an image; UIDs alone are unreliable after anonymisation."""
         return self.series, self.instance_uid, self.place
 
     @property
     def series(self) -> tuple[str, str]:
-        """What files of one series have in common: study and series, or the folder where no series is named."""
+        """Equal for files of one series: study and series UID or, without a series UID, the folder."""
         return self.study_uid, self.series_uid or str(self.path.parent)
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file of another format than DICOM, whose header is in order.
+    """An image file that is not DICOM, with a valid header.
 
     Attributes:
-        path: of the file.
-        images: slices.
+        path: the file.
+        images: number of slices.
         size: in bytes.
     """
 
@@ -130,9 +130,9 @@ class ImageFile:
 
 
 def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
-    """Read a file's header; a file that cannot be read is reported, never raised.
+    """Read a file's header; an unreadable file is returned as skipped, never raised.
 
-    The libraries may warn; the caller keeps them quiet, once for many files.
+    The caller silences warnings of the libraries, once for many files.
     """
     try:
         as_path(path)
@@ -145,12 +145,12 @@ def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
         return ImageFile(path, _count_slices(path), path.stat().st_size)
     except FastTextDiffError as error:
         return Skipped(path, "", str(error))
-    except Exception as error:  # the libraries raise whatever their parsers raise, OSError included
+    except Exception as error:  # parsers of the libraries may raise anything, including OSError
         return Skipped(path, "", reason_of(error) if isinstance(error, OSError) and error.errno else DAMAGED)
 
 
 def is_named_like_labels(path: Path, root: Path) -> bool:
-    """Whether a file below `root` is a label map or a mask by its name, or by that of its folder."""
+    """Whether the name of a file below `root`, or of its folder, is that of a label map or mask."""
     words = re.split(r"[^a-z0-9]+", path.name.lower())
     folder = path.parent.name.lower() if path.parent != root else ""
     return not _LABEL_WORDS.isdisjoint(words) or folder in _LABEL_FOLDERS
@@ -166,14 +166,14 @@ def _read_dicom(path: Path, file: BinaryIO) -> DicomFile:
         require_possible_deflated(path)
         dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
         return _parse(path, dataset, _pixel_bytes(file, dataset))
-    except OSError:  # the disk's fault, not the file's
+    except OSError:  # an error of the disk, not of the file
         raise
-    except Exception:  # pydicom raises whatever its parsers raise
+    except Exception:  # pydicom's parsers may raise anything
         return DicomFile(path, problem="the DICOM header is damaged; copy or export the file again")
 
 
 def _pixel_bytes(file: BinaryIO, dataset: Any) -> int | None:
-    """How much of the file follows the header; None where that says nothing: deflated, or a private syntax."""
+    """Bytes after the header; None if they say nothing about completeness: deflated or a private syntax."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is not None and (not syntax.is_transfer_syntax or syntax.is_deflated):
         return None
@@ -206,18 +206,18 @@ def _parse(path: Path, dataset: Any, pixel_bytes: int | None) -> DicomFile:
 
 
 def _text(dataset: Any, keyword: str) -> str:
-    """A text on one line; kept once however many files have it."""
+    """A text on one line, interned because many files share it."""
     return sys.intern(" ".join(str(dataset.get(keyword) or "").split()))
 
 
 def _values(value: Any) -> tuple[str, ...]:
-    """A text of one or several values."""
+    """The values of a text element with one or several values."""
     values = [value] if isinstance(value, str) else value or ()
     return tuple(str(one).strip().upper() for one in values)
 
 
 def _is_cut_short(dataset: Any, is_image: bool, pixel_bytes: int | None) -> bool:
-    """Whether the file ends in its header, or too early for its pixels, if they are not compressed."""
+    """Whether the file ends within its header or, if not compressed, within its pixels."""
     if is_image and not (dataset.get("Rows") and dataset.get("Columns")):
         return True
     if pixel_bytes is None:
@@ -232,10 +232,10 @@ def _is_cut_short(dataset: Any, is_image: bool, pixel_bytes: int | None) -> bool
 
 
 def _announced_bytes(dataset: Any) -> int:
-    """Size of uncompressed pixel data (PS3.5 8.1.1)."""
+    """Size of uncompressed pixel data (PS3.5 section 8.1.1)."""
     samples = int(dataset.get("SamplesPerPixel") or 1)
     if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
-        samples = 2  # two colour samples serve two pixels
+        samples = 2  # two pixels share two colour samples
     pixels = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
     return pixels * samples * int(dataset.get("BitsAllocated") or 1) // 8
 
@@ -244,7 +244,11 @@ def _announced_bytes(dataset: Any) -> int:
 
 
 def _count_slices(path: Path) -> int:
-    """What a header announces; raises FastTextDiffError with the reason if there is no image."""
+    """Number of slices in the header.
+
+    Raises:
+        FastTextDiffError: there is no image; the message gives the reason.
+    """
     if path.stat().st_size == 0:
         raise FastTextDiffError("the file is empty")
     name = path.name.lower()

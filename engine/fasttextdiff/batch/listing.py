@@ -1,7 +1,4 @@
-"""Shows a batch on a terminal: what will be segmented and what not, how it goes, and how it ended.
-
-Knows nothing about running it.
-"""
+"""Shows a batch on a terminal: the plan, the progress and the result. Knows nothing about running it."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from fasttextdiff.version import DISCLAIMER
 
 
 class Terminal(Listener):
-    """Bars on a terminal, and a line for every case elsewhere, on standard error; the table at the end is output.
+    """Shows progress on standard error, with bars on a terminal, else one line per case; then prints a table.
 
     Args:
         shows_plan: whether to list all cases once they are known.
@@ -48,33 +45,33 @@ class Terminal(Listener):
         return Progress(*columns, console=self._console, transient=transient, disable=not self._console.is_terminal)
 
     def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._looking.stop()
         self._cases.stop()
 
     def looked(self, done: int, total: int) -> None:
-        """Move the bar of files."""
+        """Update the bar of files."""
         self._looking.start()
         self._looking.update(self._looking_at, completed=done, total=total)
 
     def planned(self, plan: Plan, states: Mapping[str, str]) -> None:
-        """List the cases, if that is wished."""
+        """List the cases if requested."""
         self._looking.stop()
         if self._shows_plan:
             show_plan(plan)
 
     def progressed(self, tally: Tally) -> None:
-        """Move the bar of cases."""
+        """Update the bar of cases."""
         self._cases.start()
         pace = [f"{tally.failed} failed"]
         if tally.per_hour is not None and tally.seconds_left is not None:
-            pace += [f"{tally.per_hour:,.0f} an hour", f"{_duration(tally.seconds_left)} left"]
+            pace += [f"{tally.per_hour:,.0f} per hour", f"{_duration(tally.seconds_left)} left"]
         self._cases.update(self._at_case, completed=tally.ended, total=tally.total, pace=", ".join(pace))
         if not self._console.is_terminal:
             self._say(f"{tally.ended} of {tally.total} cases, {', '.join(pace)}")
 
     def finished(self, tally: Tally, plan: Plan, folder: Path, failures: Sequence[tuple[str, str]]) -> None:
-        """Show the table, what failed, and where the summary is."""
+        """Show the table, the failed cases and the path of the summary."""
         self._cases.stop()
         counts = {
             "done": tally.earlier + tally.done,
@@ -92,13 +89,13 @@ class Terminal(Listener):
 
 
 def _duration(seconds: float) -> str:
-    """Hours and minutes; seconds below a minute."""
+    """Hours and minutes, or seconds below one minute."""
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def show_plan(plan: Plan) -> None:
-    """Print the cases and what was skipped, with paths and series descriptions: for the eyes of who asked for it."""
+    """Print the cases and what was skipped, with paths and series descriptions, which may name patients."""
     title = f"{len(plan.cases)} to segment"
     header = ("name", "modality", "images", "series", "findings", "path")
     show_table(title, header, [_row(case) for case in plan.cases])
@@ -111,7 +108,7 @@ def _row(case: Case) -> tuple[str, ...]:
     kind = case.options.modality or case.modality
     return (
         case.name,
-        kind.value if kind else "by its voxels",
+        kind.value if kind else "from its voxels",
         str(case.images),
         _printable(case.description),
         "; ".join(case.findings),
@@ -120,5 +117,5 @@ def _row(case: Case) -> tuple[str, ...]:
 
 
 def _printable(text: str) -> str:
-    """Names come from anywhere: without control sequences, and without bytes that are no text."""
+    """A name without control sequences and invalid bytes."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,6 +1,6 @@
-"""One case's result as a single HTML file: pictures, findings, warnings, and how it was made.
+"""The result of one case as a single HTML file: pictures, findings, warnings and provenance.
 
-Knows results; needs nothing but the file itself to be looked at, and names no file and no patient.
+Knows results. The page is self-contained and names no files or patients.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def case_page(result: SegmentationResult, record: Mapping[str, Any]) -> str:
     """The page.
 
     Args:
-        result: what is drawn; its volume's source must name no file.
-        record: what `case.json` says of the case, but for the outputs' hashes.
+        result: the result to draw; its volume's source must not name a file.
+        record: content of `case.json` without the hashes of the outputs.
     """
     return to_html(list(_blocks(result, record)))
 
@@ -36,9 +36,9 @@ def _blocks(result: SegmentationResult, record: Mapping[str, Any]) -> Iterator[B
     header = ("finding", "pixels" if planar else "ml", "presence", "uncertainty (bits)", "disagreement")
     yield Table(header, [_row(found, planar) for found in findings])
     yield Paragraph(
-        "Sides are the patient's. Presence: probability that the finding is there at all, the highest of all slices. "
-        "Uncertainty: entropy of the probability, 0 to 1, mean within the mask. Disagreement: standard deviation of "
-        "the probability over noise samples, mean within the mask; it needs more than one."
+        "Sides are the patient's. Presence: highest probability of any slice that the finding is there at all. "
+        "Uncertainty: mean entropy of the probability within the mask, 0 to 1. Disagreement: mean standard deviation "
+        "of the probability over noise samples within the mask; it needs more than one sample."
     )
     yield from _listed("Warnings", [f"{one['finding']}: {text}" for one in findings for text in one["warnings"]])
     yield from _listed("About the image", record["notes"])

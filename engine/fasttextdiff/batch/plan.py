@@ -1,4 +1,4 @@
-"""What a batch is to do: its cases, and what was left out with the reason. Knows nothing about how they are found."""
+"""The plan of a batch: its cases, and what is skipped and why. Knows nothing about how cases are found."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _OF_READING = ("modality", "nan_as_air")
 
 @dataclass(frozen=True)
 class CaseOptions:
-    """How a case is read and segmented; the meaning and the defaults are those of `Segmenter.segment`.
+    """How a case is read and segmented; meanings and defaults as for `Segmenter.segment`.
 
     Raises:
-        UsageError: a value that no image can be segmented with, see `check_options`.
+        UsageError: a value is not valid, see `check_options`.
 
     Attributes:
         slices: (first, last + 1) along the plane's slice axis, from 0; all if None.
         plane: "acquisition", "axial", "coronal" or "sagittal".
         samples: noise samples.
         seed: of the noise.
-        threshold: of the probability; the model's own if None.
+        threshold: probability above which a voxel belongs to the mask; the model's own if None.
         window: (level, width); the one the model was trained with if None.
-        modality: what the image is; None takes it from the header or guesses, as `read_volume` does.
+        modality: None to take it from the header or guess it, as `read_volume` does.
         nan_as_air: as for `read_volume`.
     """
 
@@ -42,24 +42,24 @@ class CaseOptions:
     nan_as_air: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse before any case is looked at what none can be segmented with."""
+        """Refuse invalid values before any case is read."""
         check_options(**{name: value for name, value in vars(self).items() if name not in _OF_READING})
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image and what is asked about it.
+    """One image and its findings.
 
     Attributes:
-        name: unique in the plan and equal from run to run; made of hashes, so that it reveals nothing about a patient.
+        name: unique in the plan and the same in every run; made of hashes, so that it does not identify a patient.
         path: the file, or the folder of all files of the series. May name a patient.
-        series_uid: DICOM Series Instance UID (0020,000E); empty where there is none.
+        series_uid: DICOM Series Instance UID (0020,000E); empty if there is none.
         findings: what to look for, at least one.
-        options: how.
+        options: how to read and segment it.
         files: the DICOM files of the image; empty for other formats.
-        modality: what the header says the image is; None if it says nothing.
-        images: slices, or frames, that the headers announce.
-        description: DICOM Series Description (0008,103E). Free text, which may name a patient; for showing only.
+        modality: from the header; None if it does not say.
+        images: number of slices or frames, from the headers.
+        description: DICOM Series Description (0008,103E). Free text that may name a patient; for display only.
     """
 
     name: str
@@ -92,12 +92,12 @@ class Case:
 def without_names(text: str, case: Case) -> str:
     """Text with the names of a case's files, which may identify the patient, replaced.
 
-    Its path becomes the case's name, and its n-th file in the order of paths "file n of" that name.
+    The path becomes the case's name, and its n-th file, sorted by path, "file n of" that name.
     """
     labels = {str(case.path): case.name, case.path.name: case.name}
     for n, file in enumerate(case.files, start=1):
         labels |= dict.fromkeys((str(file), file.name), f"file {n} of {case.name}")
-    labels |= {repr(name)[1:-1]: label for name, label in labels.items()}  # as exceptions of Python quote it
+    labels |= {repr(name)[1:-1]: label for name, label in labels.items()}  # as Python's exceptions quote it
     names = sorted((name for name in labels if name not in ("", ".")), key=len, reverse=True)
     pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)"
     return re.sub(pattern, lambda match: labels[match[0]], text) if names else text
@@ -105,12 +105,12 @@ def without_names(text: str, case: Case) -> str:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was found and is no case.
+    """A file or folder that is not a case.
 
     Attributes:
         path: the file, or the folder of several such files. May name a patient.
         series_uid: DICOM Series Instance UID, if known.
-        reason: why, in one line that names neither files nor patients.
+        reason: one line that names no files or patients.
     """
 
     path: Path
@@ -120,14 +120,14 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole batch, in an order that depends on the input alone."""
+    """A whole batch, in an order that depends only on the input."""
 
     cases: tuple[Case, ...]
     skipped: tuple[Skipped, ...]
 
 
 def merged(skipped: Iterable[Skipped]) -> list[Skipped]:
-    """One entry in place of many: files of a series, or of a folder where there is no series, with the same reason."""
+    """Merge entries with the same reason in the same series or, without a series, in the same folder."""
     groups: dict[tuple[str, str], list[Skipped]] = {}
     for one in skipped:
         groups.setdefault((one.series_uid or str(one.path.parent), one.reason), []).append(one)

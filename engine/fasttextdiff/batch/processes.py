@@ -1,6 +1,6 @@
-"""Worker processes on this machine: one warm model each, reading, inference and writing overlapping.
+"""Worker processes on this machine: one warm model each, with overlapping reading, inference and writing.
 
-Knows processes and who works on what; the work itself is `work`'s. A worker that dies takes nothing with it but time.
+Knows processes and which worker has which case; `work` does the work. If a worker dies, its cases are run again.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from fasttextdiff.result import SegmentationResult
 from fasttextdiff.segmenter import Segmenter
 
 AHEAD = 3
-"""Cases that a worker holds at once: one being read, one in the model, one being written."""
+"""Cases in a worker at a time: one being read, one in the model, one being written."""
 ATTEMPTS = 2
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Errors of the output folder that no other case would escape."""
+"""Errors of the output folder that would stop every other case too."""
 
 
 @dataclass
@@ -50,14 +50,14 @@ class _Worker:
 
 
 class LocalWorkers:
-    """Runs cases in processes of their own.
+    """Runs cases in worker processes.
 
     Args:
-        folder: of the outputs.
-        run: what all cases have in common.
-        count: worker processes.
-        serve: what a worker process runs; tests give another one.
-        stop: ends the work early.
+        folder: for the outputs.
+        run: settings shared by all cases.
+        count: number of worker processes.
+        serve: main function of a worker process; replaced in tests.
+        stop: ends the run early.
     """
 
     def __init__(
@@ -69,32 +69,32 @@ class LocalWorkers:
         self._workers: list[_Worker] = []
 
     def outcomes(self, cases: Sequence[Case]) -> Iterator[Started | Outcome]:
-        """Work on all cases, and report each when it begins, and when it is done or has failed for good.
+        """Run all cases; report each when it starts, and when it is done or has finally failed.
 
-        Ends early when `stop` is set. Closing the iterator early, too, kills the workers and takes away what they were
-        at; it is begun anew the next time.
+        Ends early when `stop` is set. Closing the iterator early also kills the workers and removes their unfinished
+        outputs; the next run starts those cases again.
 
         Raises:
             FastTextDiffError: the model cannot be loaded.
         """
         waiting = deque(cases)
         attempts = dict.fromkeys((case.name for case in cases), 0)
-        suspects: set[str] = set()  # a worker died with them: they go one by one, so that the culprit is found
+        suspects: set[str] = set()  # a worker died with these; each now runs alone, to find the one at fault
         try:
             while (waiting or any(worker.cases for worker in self._workers)) and not self.stop.is_set():
                 self._hand_out(waiting, suspects)
                 for worker in self._ready():
-                    told = self._receive(worker)
-                    if isinstance(told, Started):
-                        yield told
+                    message = self._receive(worker)
+                    if isinstance(message, Started):
+                        yield message
                         continue
-                    if told is None:
+                    if message is None:
                         suspects.update(case.name for case in worker.cases)
                         waiting.extendleft(reversed(worker.cases))
                         continue
-                    case, outcome = told
+                    case, outcome = message
                     attempts[case.name] += 1
-                    if outcome.message and not outcome.hopeless and attempts[case.name] < ATTEMPTS:
+                    if outcome.message and not outcome.fatal and attempts[case.name] < ATTEMPTS:
                         waiting.append(case)
                     else:
                         yield outcome
@@ -102,7 +102,7 @@ class LocalWorkers:
             self._stop()
 
     def _hand_out(self, waiting: deque[Case], suspects: set[str]) -> None:
-        """Give idle hands work: a suspect only to a worker that has nothing else."""
+        """Send cases to idle workers; a suspect only to a worker without other cases."""
         while waiting and len(self._workers) < min(self.count, len(waiting)):
             self._workers.append(self._started())
         for worker in self._workers:
@@ -126,26 +126,26 @@ class LocalWorkers:
         return _Worker(process, ours)
 
     def _ready(self) -> list[_Worker]:
-        """Workers that said something or died; none if it is wished to stop."""
+        """Workers that sent a message or died; none if `stop` is set."""
         heard = wait_for([self.stop.connection, *(worker.pipe for worker in self._workers)])
         return [] if self.stop.is_set() else [worker for worker in self._workers if worker.pipe in heard]
 
     def _receive(self, worker: _Worker) -> Started | tuple[Case, Outcome] | None:
-        """What a worker has to say of one of its cases; None if it is dead and the case at fault is unknown."""
+        """A worker's message about one of its cases; None if it died and the case at fault is unknown."""
         try:
-            told: Started | Outcome | str = worker.pipe.recv()
+            message: Started | Outcome | str = worker.pipe.recv()
         except (EOFError, OSError):
-            return self._bury(worker)
-        if isinstance(told, str):
-            raise FastTextDiffError(told)
-        if isinstance(told, Started):
-            return told
-        case = next(case for case in worker.cases if case.name == told.name)
+            return self._remove_dead(worker)
+        if isinstance(message, str):
+            raise FastTextDiffError(message)
+        if isinstance(message, Started):
+            return message
+        case = next(case for case in worker.cases if case.name == message.name)
         worker.cases.remove(case)
-        return case, told
+        return case, message
 
-    def _bury(self, worker: _Worker) -> tuple[Case, Outcome] | None:
-        """Give a dead worker up; if it held a single case, that one is to blame. None if that is unknown."""
+    def _remove_dead(self, worker: _Worker) -> tuple[Case, Outcome] | None:
+        """Remove a dead worker. A single case that it held is at fault; with several, return None."""
         worker.process.join()
         self._workers.remove(worker)
         if len(worker.cases) != 1:
@@ -167,7 +167,7 @@ class LocalWorkers:
 
 @dataclass
 class _Job:
-    """A case on its way through the three steps."""
+    """A case passing through the three steps."""
 
     case: Case
     value: Any = None
@@ -176,7 +176,7 @@ class _Job:
     error: BaseException | None = None
 
     def step(self, work: Callable[[Case, Any], Any]) -> _Job:
-        """Do the next step with what the one before left, unless that failed."""
+        """Run the next step on the previous step's value, unless a step has failed."""
         start = time.perf_counter()
         if self.error is None:
             try:
@@ -196,17 +196,17 @@ class _Job:
 
 
 def failure(case: Case, error: BaseException) -> Outcome:
-    """The outcome of a case that an exception ended, without the names of its files, which may identify the patient."""
+    """The outcome of a case that raised, without the names of its files, which may identify the patient."""
     known = isinstance(error, FastTextDiffError)
     message = str(error) if known else f"internal error, {_line(error)}"
     details = "\n".join(_part(one) for one in _chain(error))
     cause = error if isinstance(error, OSError) else error.__cause__
-    hopeless = isinstance(cause, OSError) and cause.errno in FULL
-    return Outcome(case.name, without_names(message, case), without_names(details, case), hopeless)
+    fatal = isinstance(cause, OSError) and cause.errno in FULL
+    return Outcome(case.name, without_names(message, case), without_names(details, case), fatal)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An exception after those that led to it."""
+    """An exception, preceded by those that caused it."""
     chain = [error]
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
         chain.append(before)
@@ -218,7 +218,7 @@ def _part(error: BaseException) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """Type and message; without the message where it may quote the header, which names the patient."""
+    """Type and message; no message if it may quote the header, which names the patient."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     if any(name in Path(file).parts for file in files for name in ("pydicom", "highdicom")):
         return type(error).__name__
@@ -226,7 +226,7 @@ def _line(error: BaseException) -> str:
 
 
 class _Steps:
-    """Reading, inference and writing of one case each, as :class:`_Job` takes them."""
+    """The three steps of a :class:`_Job`: reading, inference and writing."""
 
     def __init__(self, run: Run, outputs: BatchFolder, segmenter: Segmenter) -> None:
         self.run, self.outputs, self.segmenter = run, outputs, segmenter
@@ -242,15 +242,15 @@ class _Steps:
 
 
 def in_three_steps(case: Case, run: Run, segmenter: Segmenter, outputs: BatchFolder) -> Outcome:
-    """One case from file to record."""
+    """Run one case from file to record."""
     steps = _Steps(run, outputs, segmenter)
     return _Job(case).step(steps.read).step(steps.infer).step(steps.write).outcome()
 
 
 def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int) -> None:
-    """A worker process: cases come through the pipe, outcomes go back; reading and writing have their own threads."""
+    """Main function of a worker process: receives cases through the pipe and sends outcomes back."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
-    _die_with_the_parent()
+    _exit_with_parent()
     torch.set_num_threads(threads)
     keep_freed_memory()
     try:
@@ -258,15 +258,15 @@ def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int) -> None:
     except FastTextDiffError as error:
         pipe.send(str(error))
         return
-    _Belt(pipe, steps).run()
+    _StepThreads(pipe, steps).run()
 
 
-class _Belt:
-    """Cases on their way through the steps of one worker, each step in a thread of its own."""
+class _StepThreads:
+    """Runs the three steps of one worker's cases, each step in its own thread."""
 
     def __init__(self, pipe: Connection, steps: _Steps) -> None:
         self._pipe, self._steps = pipe, steps
-        self._telling = threading.Lock()
+        self._sending = threading.Lock()
         self._read: Queue[_Job] = Queue(1)
         self._segmented: Queue[_Job] = Queue(1)
 
@@ -281,21 +281,21 @@ class _Belt:
             try:
                 case = self._pipe.recv()
             except (EOFError, OSError):
-                os._exit(0)  # the parent is gone: what is begun here will be begun anew
-            self._tell(Started(case.name))
+                os._exit(0)  # the parent is gone; the next run starts these cases again
+            self._send(Started(case.name))
             self._read.put(_Job(case).step(self._steps.read))
 
     def _writing(self) -> None:
         while True:
-            self._tell(self._segmented.get().step(self._steps.write).outcome())
+            self._send(self._segmented.get().step(self._steps.write).outcome())
 
-    def _tell(self, what: Started | Outcome) -> None:
-        with self._telling:
+    def _send(self, what: Started | Outcome) -> None:
+        with self._sending:
             self._pipe.send(what)
 
 
-def _die_with_the_parent() -> None:
-    """End this process when its parent does, however that ended, even in the middle of a case."""
+def _exit_with_parent() -> None:
+    """Exit when the parent process ends, in whatever way, even during a case."""
     parent = multiprocessing.parent_process()
     if parent is not None:
 

@@ -1,6 +1,6 @@
-"""All that a user asks of a batch, as it is stored with the results, and the run from the request to the summary.
+"""A user's request for a batch, as stored with the results, and the run from the request to the summary.
 
-Knows the order of the steps; what they do is elsewhere.
+Knows the order of the steps; other modules carry them out.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BatchRequest(BatchOptions):
-    """The options of a batch, and what is made of them."""
+    """The options of a batch, with methods that find its cases and make its workers."""
 
     def __post_init__(self) -> None:
-        """Take the paths as the user gives them, and refuse more workers than any machine has."""
+        """Expand the paths, and refuse an invalid number of workers."""
         check_options(workers=self.workers)
         for name in ("source", "output"):
             object.__setattr__(self, name, as_path(getattr(self, name)))
@@ -41,11 +41,11 @@ class BatchRequest(BatchOptions):
                 object.__setattr__(self, name, str(as_path(value)))
 
     def find(self, listener: Listener, stop: Stop) -> Plan:
-        """The cases.
+        """Find the cases.
 
         Raises:
-            UsageError: as `find_cases`; or the images are where the results are to go.
-            Cancelled: it was wished to stop.
+            UsageError: as `find_cases`, or an image is in the output folder.
+            Cancelled: `stop` was set.
         """
         if self.output.is_file():
             raise UsageError(f"cannot write {self.output}: it is a file; choose another folder")
@@ -75,7 +75,7 @@ class BatchRequest(BatchOptions):
         return plan
 
     def workers_for(self, run: Run, stop: Stop) -> Workers:
-        """Whoever is to work on the cases."""
+        """The workers for the cases."""
         if self.scheduler is not None:
             from fasttextdiff.batch.cluster import ClusterWorkers
 
@@ -86,7 +86,7 @@ class BatchRequest(BatchOptions):
         return LocalWorkers(self.output, run, self.workers, stop=stop)
 
     def write(self) -> None:
-        """Store it as `request.local.json` in the output folder; it names the input and may so name patients."""
+        """Store the request as `request.local.json` in the output folder. Its paths may name patients."""
         content = to_fields(self)
         content |= {"source": str(self.source.absolute()), "output": str(self.output.absolute())}
         with whole_files(self.output / REQUEST_FILE) as (temporary,):
@@ -94,16 +94,16 @@ class BatchRequest(BatchOptions):
 
 
 def _require_outside(plan: Plan, output: Path) -> None:
-    """Refuse images that are where results go: a case's folder is emptied before it is written.
+    """Refuse images in the output folder, because a case's folder is emptied before it is written.
 
     Raises:
-        UsageError: there is one.
+        UsageError: an image is in the output folder.
     """
     place = output.resolve()
     for case in plan.cases:
         for file in case.files or (case.path,):
             if place == file.resolve() or place in file.resolve().parents:
-                raise UsageError(f"{file} is to be segmented and is in the output folder: choose another folder")
+                raise UsageError(f"{file} is an input but is in the output folder: choose another folder")
 
 
 def show_dry_run(request: BatchRequest, listener: Listener, stop: Stop) -> None:
@@ -122,27 +122,27 @@ def perform(
     """Run a batch, or resume it.
 
     Args:
-        request: what is asked.
-        listener: hears of everything.
-        stop: ends the run early when it is set: what is done is kept, and what is begun is taken away.
-        shard: (K, N), the part of the plan that is this run's.
-        retry_failed: whether cases that failed for good in an earlier run are tried again.
+        request: the request.
+        listener: receives all events.
+        stop: ends the run early when it is set; finished cases are kept, unfinished ones removed.
+        shard: (K, N), the part of the plan to run.
+        retry_failed: whether to try cases again that failed in an earlier run.
 
     Returns:
-        the count at the end; cases are left if the run was stopped.
+            The counts at the end; cases are left if the run was stopped.
 
     Raises:
-        UsageError: the request cannot be carried out, or a run on this folder and shard is on.
-        FastTextDiffError: no case can be written any more, e.g. on a full disk; repeat the request to resume.
-        Cancelled: it was wished to stop before the cases were known.
+            UsageError: the request cannot be carried out, or this folder and shard is already running.
+            FastTextDiffError: no more cases can be written, e.g. on a full disk; repeat the request to resume.
+            Cancelled: `stop` was set before the cases were known.
     """
-    from fasttextdiff.batch.folder import BatchFolder, start_time, told_of
+    from fasttextdiff.batch.folder import BatchFolder, start_time, system_errors
     from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary
 
     plan = request.find(listener, stop)
     run = define_run(request.model, request.formats, request.device, request.dtype, request.fractional, start_time())
     folder = BatchFolder(request.output)
-    with folder.locked(shard), told_of(request.output):
+    with folder.locked(shard), system_errors(request.output):
         run = folder.begin(run)
         write_names(plan, folder)
         request.write()

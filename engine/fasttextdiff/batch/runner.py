@@ -1,6 +1,6 @@
-"""Runs a batch: what is left of the plan, by whatever workers, with everything recorded.
+"""Runs the unfinished cases of a plan and records the results.
 
-Knows the plan, the folder and the workers' outcomes; knows nothing about processes or models.
+Knows the plan, the output folder and the outcomes of workers; knows nothing about processes or models.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ SUMMARY_COLUMNS = (
 def define_run(
     model: str | None, formats: Sequence[str], device: str, dtype: str, fractional: bool, started: str
 ) -> Run:
-    """What a batch is, checked before anything is started.
+    """The settings of a batch, checked before it starts.
 
     Raises:
-        UsageError: a format, device or dtype that is not known, or no such model.
+        UsageError: a format, device, dtype or model is unknown.
     """
     from fasttextdiff.model.devices import choose_device, choose_dtype
     from fasttextdiff.model.pipeline import weights_hash
@@ -47,14 +47,14 @@ def define_run(
 
 
 class Workers(Protocol):
-    """Whoever works on cases: processes of this machine, or a cluster."""
+    """Runs cases: on processes of this machine or on a cluster."""
 
     def outcomes(self, cases: Sequence[Case]) -> Iterator[Started | Outcome]:
-        """Work on all cases and report each when it begins and ends; closing the iterator stops the work."""
+        """Run all cases, and report each when it starts and ends; closing the iterator stops the run."""
 
 
 def shard_of(cases: Sequence[Case], shard: tuple[int, int]) -> list[Case]:
-    """Every N-th case, beginning with the K-th of (K, N), K from 1."""
+    """Every N-th case from the K-th on, for a shard (K, N) with K from 1."""
     number, count = shard
     return list(cases[number - 1 :: count])
 
@@ -69,23 +69,23 @@ def run_batch(
     retry_failed: bool = False,
     listener: Listener | None = None,
 ) -> Tally:
-    """Work on what is not done yet.
+    """Run the cases that are not done yet.
 
     Args:
         plan: all cases of the batch.
         folder: locked by the caller.
         run: as stored in the folder.
-        workers: who works.
-        shard: (K, N), the part of the plan that is this run's.
-        retry_failed: whether cases that failed for good in an earlier run are tried again.
-        listener: hears of every case, and the count at first and after each.
+        workers: run the cases.
+        shard: (K, N), the part of the plan to run.
+        retry_failed: whether to try cases again that failed in an earlier run.
+        listener: receives every case, and the counts at the start and after each case.
 
     Returns:
-        the count; cases are left if the workers were stopped.
+            The counts; cases are left if the workers were stopped.
 
     Raises:
-        UsageError: a case was done with other findings or options.
-        FastTextDiffError: no case can be written any more, e.g. on a full disk; rerun to resume.
+            UsageError: a case was done with other findings or options.
+            FastTextDiffError: no more cases can be written, e.g. on a full disk; rerun to resume.
     """
     listener = listener or Listener()
     cases = shard_of(plan.cases, shard)
@@ -96,28 +96,28 @@ def run_batch(
     listener.progressed(tally)
     timings = folder.path / f"timings-{shard[0]}-of-{shard[1]}.csv"
     begun: float | None = None
-    for told in workers.outcomes(todo):
-        if begun is None:  # a cluster may report an end before the beginning
-            begun = time.monotonic() - (told.timing.total if isinstance(told, Outcome) else 0.0)
-        if isinstance(told, Started):
-            listener.started(told.name)
+    for event in workers.outcomes(todo):
+        if begun is None:  # a cluster may report the end of a case before its start
+            begun = time.monotonic() - (event.timing.total if isinstance(event, Outcome) else 0.0)
+        if isinstance(event, Started):
+            listener.started(event.name)
             continue
-        _require_hope(told, tally)
-        tally = replace(_counted(tally, told), seconds=time.monotonic() - begun)
-        if told.message:
-            folder.fail(told.name, told.message, told.details)
-            listener.ended(told, None)
+        _require_not_fatal(event, tally)
+        tally = replace(_counted(tally, event), seconds=time.monotonic() - begun)
+        if event.message:
+            folder.fail(event.name, event.message, event.details)
+            listener.ended(event, None)
         else:
-            add_timing(timings, told)
-            listener.ended(told, folder.record(told.name, request_of(left[told.name])))
+            add_timing(timings, event)
+            listener.ended(event, folder.record(event.name, request_of(left[event.name])))
         listener.progressed(tally)
     return tally
 
 
-def _require_hope(outcome: Outcome, tally: Tally) -> None:
-    if outcome.hopeless:
+def _require_not_fatal(outcome: Outcome, tally: Tally) -> None:
+    if outcome.fatal:
         raise FastTextDiffError(
-            f"{outcome.message}; {tally.ended} of {tally.total} cases are done or failed: once there is room to write, "
+            f"{outcome.message}; {tally.ended} of {tally.total} cases are done or failed: free some space, then "
             "rerun the same command to resume"
         )
 
@@ -127,14 +127,14 @@ def _counted(tally: Tally, outcome: Outcome) -> Tally:
 
 
 def add_timing(path: Path, outcome: Outcome) -> None:
-    """Keep what a case took, as a line of a CSV file; apart from the records, which are equal from run to run."""
+    """Append a case's timing to a CSV file; not part of the records, which are the same in every run."""
     numbers = astuple(outcome.timing)[:-1]
     with path.open("a", encoding="utf-8", newline="") as file:
         csv.writer(file).writerow([outcome.name, *(f"{number:.3f}" for number in numbers), outcome.timing.worker])
 
 
 def read_timings(folder: Path) -> dict[str, Timing]:
-    """What each case took, of all shards; a line cut short by a crash is left out."""
+    """The timing of each case, from all shards; lines cut short by a crash are ignored."""
     timings = {}
     for path in sorted(folder.glob("timings-*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
@@ -149,11 +149,11 @@ def read_timings(folder: Path) -> dict[str, Timing]:
 
 
 def time_in_model(timings: Iterable[Timing]) -> dict[str, float | None]:
-    """How much of the workers' time went into the model; the rest it waited for reading and writing.
+    """The share of the workers' time spent in the model; the rest was reading, writing and waiting.
 
     Returns:
-        `model_s`: seconds in the model; `workers_s`: seconds from the first case begun to the last one ended, summed
-        over the worker processes; `model_share`: their quotient, None without any case.
+        `model_s`: seconds in the model; `workers_s`: seconds from the first start to the last end of a case, summed
+        over worker processes; `model_share`: their ratio, None without cases.
     """
     of_worker: dict[str, list[Timing]] = {}
     for timing in timings:
@@ -165,7 +165,7 @@ def time_in_model(timings: Iterable[Timing]) -> dict[str, float | None]:
 
 
 def summary_rows(plan: Plan, folder: BatchFolder) -> list[dict[str, Any]]:
-    """One row a case and finding, of all shards; a case that is not done has one row."""
+    """One row per finding of each case, from all shards; a case that is not done has one row."""
     timings = read_timings(folder.path)
     rows: list[dict[str, Any]] = []
     for case in plan.cases:
@@ -188,16 +188,16 @@ def _row(name: str, found: Mapping[str, Any], notes: Sequence[str], taken: Mappi
 
 
 def failures(plan: Plan, folder: BatchFolder) -> list[tuple[str, str]]:
-    """Cases that failed for good, with the reason."""
-    told = [(case.name, folder.failure(case.name)) for case in plan.cases]
-    return [(name, reason) for name, reason in told if reason is not None]
+    """Failed cases, with the reason."""
+    logged = [(case.name, folder.failure(case.name)) for case in plan.cases]
+    return [(name, reason) for name, reason in logged if reason is not None]
 
 
 def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, Any]]:
-    """Write `summary.csv` (one row a case and finding) and `summary.json` (with what was skipped, and the run).
+    """Write `summary.csv` (one row per finding of each case) and `summary.json` (also skipped files and settings).
 
     Returns:
-        the rows.
+        The rows.
     """
     rows = summary_rows(plan, folder)
     content = {
@@ -218,11 +218,11 @@ def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, A
 
 
 def write_names(plan: Plan, folder: BatchFolder) -> None:
-    """Write `names.local.csv`: which case is which file or series, and what was skipped; may name patients."""
+    """Write `names.local.csv`: the file or series of each case, and what was skipped. It may name patients."""
     path = folder.path / "names.local.csv"
     with (
         whole_files(path) as (temporary,),
-        # names that are no text in the system's encoding keep their bytes
+        # file names that are not valid in the system's encoding keep their bytes
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)

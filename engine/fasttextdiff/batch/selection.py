@@ -1,6 +1,6 @@
-"""Decides which DICOM series are to be segmented: images of patients as they were acquired, each once, and whole.
+"""Selects the DICOM series to segment: complete series of patient images as acquired, each once.
 
-Knows what headers say; knows nothing about folders, findings or models.
+Knows headers; knows nothing about folders, findings or models.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from fasttextdiff.batch.plan import Skipped, merged
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.dicom_headers import shows_a_patient
 
-# Values of Image Type (0008,0008); those of PS3.3 C.7.6.1.1.2 and C.8.16.1, and those that scanners add.
+# Values of Image Type (0008,0008), from PS3.3 C.7.6.1.1.2 and C.8.16.1 and from scanners.
 _SCREENS = {"SCREEN SAVE", "DOSE_INFO"}
 _REFORMATTED = {"REFORMATTED", "MPR", "CPR", "MIP", "MINIP", "PROJECTION IMAGE", "MAXIMUM", "MINIMUM", "VRT"}
-_COPY = "a copy of images that are elsewhere too"
+_COPY = "a copy of images in another place"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the user wants of the DICOM images.
+    """The user's choice of DICOM images.
 
     Attributes:
-        modality: series of this kind only; those that do not say what they are count as such.
-        series: series whose description or UID it is found in; None for all.
+        modality: only this modality; images without a modality are taken to have it.
+        series: only series whose description or UID matches; None for all.
         largest: only the series with most images of each study.
-        any_kind: also localizers, secondary captures and the like, of any modality: a file that was named itself.
+        any_kind: also localizers, secondary captures and the like, of any modality; for a file given as the input.
     """
 
     modality: Modality | None = None
@@ -40,33 +40,33 @@ class Choice:
 
 @dataclass(frozen=True)
 class Series:
-    """The files of one series, in the order of their paths."""
+    """The files of one series, sorted by path."""
 
     files: tuple[DicomFile, ...]
 
     @property
     def images(self) -> int:
-        """Slices and frames of all files."""
+        """Number of slices and frames in all files."""
         return sum(file.images for file in self.files)
 
     @property
     def order(self) -> tuple[str, str, str]:
-        """Sort by study, series, path."""
+        """Sort key: study, series, path."""
         first = self.files[0]
         return *first.series, str(first.path)
 
     def skipped(self, reason: str) -> list[Skipped]:
-        """The whole series, left out."""
+        """Entries that skip the whole series."""
         return merged(Skipped(file.path, file.series_uid, reason) for file in self.files)
 
 
 def choose_series(files: Sequence[DicomFile], choice: Choice) -> tuple[list[Series], list[Skipped]]:
-    """Group files into series, and keep those that are wanted and whole.
+    """Group files into series, and keep those that are wanted and complete.
 
-    A series of which a file is damaged or missing is left out: nobody would see that slices lack at its end.
+    A series with a damaged or missing file is skipped, because slices missing at its end could go unnoticed.
 
     Returns:
-        Series in the order of study, series and path, and everything else with the reason.
+        Series sorted by study, series and path, and everything else with the reason.
     """
     unwanted = {file.path: _why_not(file, choice) for file in files}
     damaged = [file for file in files if file.problem]
@@ -75,11 +75,11 @@ def choose_series(files: Sequence[DicomFile], choice: Choice) -> tuple[list[Seri
     skipped += merged(Skipped(file.path, file.series_uid, unwanted[file.path]) for file in rejected)
     images, copies = _each_once([file for file in files if not unwanted[file.path] and not file.problem])
     skipped += merged(Skipped(file.path, file.series_uid, _COPY) for file in copies)
-    spoilt = _spoilt([file for file in damaged if not unwanted[file.path]], images)
+    missing = _count_missing([file for file in damaged if not unwanted[file.path]], images)
     series = sorted(_grouped(images), key=lambda one: one.order)
     kept = []
     for one in series:
-        reason = _why_not_series(one, choice, spoilt[one.files[0].series])
+        reason = _why_not_series(one, choice, missing[one.files[0].series])
         if reason:
             skipped += one.skipped(reason)
         else:
@@ -88,10 +88,10 @@ def choose_series(files: Sequence[DicomFile], choice: Choice) -> tuple[list[Seri
 
 
 def _why_not(file: DicomFile, choice: Choice) -> str:
-    """Why a file is no image to be segmented, as far as its header says; empty if it is one."""
+    """Why a file is skipped, according to its header; empty if it is not."""
     words = {*file.image_type, *(word for value in file.image_type for word in value.split())}
     if not file.images or not shows_a_patient(file.kind):
-        return f"no image: {file.kind or 'DICOM of unknown kind'}"
+        return f"not an image: {file.kind or 'DICOM of unknown kind'}"
     if choice.any_kind:
         return ""
     if words & _SCREENS:
@@ -99,7 +99,7 @@ def _why_not(file: DicomFile, choice: Choice) -> str:
     if "LOCALIZER" in words:
         return "a localizer"
     if "Secondary Capture" in file.kind and not _is_wanted_capture(file, choice.modality):
-        return "a secondary capture; scanned X-rays and photographs are taken with --modality xray, histology or other"
+        return "a secondary capture; to segment scanned X-rays or photographs, add --modality xray, histology or other"
     return _why_not_modality(file, words, choice.modality)
 
 
@@ -112,14 +112,14 @@ def _why_not_modality(file: DicomFile, words: set[str], wanted: Modality | None)
 
 
 def _is_wanted_capture(file: DicomFile, wanted: Modality | None) -> bool:
-    """Whether a capture is the image itself, as in many sets of X-rays; those of CT and MR are pictures of a screen."""
+    """Whether a capture is the image itself, as in many X-ray data sets; those of CT and MR are screen captures."""
     if wanted is Modality.XRAY and file.is_color:
         return False
     return wanted in (Modality.XRAY, Modality.HISTOLOGY, Modality.OTHER) and file.modality in (None, wanted)
 
 
 def _each_once(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[DicomFile]]:
-    """The files without those that repeat an SOP instance of the same series, and the latter."""
+    """The files without copies of an SOP instance in the same series, and the copies."""
     seen: set[tuple[tuple[str, str], str, str]] = set()
     once: list[DicomFile] = []
     copies: list[DicomFile] = []
@@ -129,8 +129,8 @@ def _each_once(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[DicomF
     return once, copies
 
 
-def _spoilt(damaged: Sequence[DicomFile], whole: Sequence[DicomFile]) -> Counter[tuple[str, str]]:
-    """How many images each series lacks: those that are damaged and of which there is no whole copy."""
+def _count_missing(damaged: Sequence[DicomFile], whole: Sequence[DicomFile]) -> Counter[tuple[str, str]]:
+    """How many images each series lacks: damaged ones without an intact copy."""
     there = {file.image for file in whole if file.instance_uid}
     return Counter(file.series for file in damaged if file.image not in there)
 
@@ -146,14 +146,14 @@ def _why_not_series(series: Series, choice: Choice, lacking: int) -> str:
     if choice.series is not None and not any(
         choice.series.search(text) for file in series.files for text in (file.description, file.series_uid)
     ):
-        return "not the series asked for"
+        return "not the requested series"
     if lacking:
-        return f"the series is not whole: {lacking} of its files damaged or missing"
+        return f"the series is incomplete: {lacking} of its files damaged or missing"
     return ""
 
 
 def _largest(series: Sequence[Series], skipped: list[Skipped]) -> list[Series]:
-    """The first of the series with most images, for each study; the others are added to `skipped`."""
+    """The largest series of each study, the first of equals; the others are added to `skipped`."""
     best: dict[str, Series] = {}
     for one in series:
         study = one.files[0].study_uid

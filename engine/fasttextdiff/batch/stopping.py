@@ -1,4 +1,4 @@
-"""One-shot, thread-safe stop signal. Knows nothing about what is stopped."""
+"""One-shot, thread-safe stop signal. Knows nothing about what it stops."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from multiprocessing import Pipe
 
 
 class Stop:
-    """Set once and for all.
+    """A stop signal that cannot be reset.
 
     Attributes:
-        connection: ready to be read, for `multiprocessing.connection.wait`, as soon as the signal is set.
+        connection: becomes readable when the signal is set, for `multiprocessing.connection.wait`.
     """
 
     def __init__(self) -> None:
@@ -25,11 +25,11 @@ class Stop:
         self._other_end.close()
 
     def is_set(self) -> bool:
-        """Whether it is wished."""
+        """Whether the signal is set."""
         return self._event.is_set()
 
     def then(self, act: Callable[[], None]) -> None:
-        """Call `act` in a thread of its own when it is wished."""
+        """Call `act` in its own thread when the signal is set."""
 
         def wait() -> None:
             self._event.wait()
@@ -38,10 +38,10 @@ class Stop:
         threading.Thread(target=wait, daemon=True).start()
 
     def at_end_of(self, descriptor: int) -> None:
-        """Set the signal when this file has been read to its end: for a pipe, when its other end is closed."""
+        """Set the signal at the end of this file; for a pipe, when its other end is closed."""
 
         def read() -> None:
-            # Not through a buffered file: a thread that waits in one makes Python abort when it ends.
+            # No buffered file: Python aborts at exit if a thread is waiting in one.
             try:
                 while os.read(descriptor, 1 << 16):
                     pass

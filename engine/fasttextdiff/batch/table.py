@@ -1,4 +1,4 @@
-"""Reads a job table: one image a row, with its own findings and options. Knows text; does not look for the images."""
+"""Reads a job table: one image per row, with its findings and options. Does not look for the images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TABLE_ENDINGS = (".csv", ".json")
 
 @dataclass(frozen=True)
 class Request:
-    """One row, or the whole input where there is no table.
+    """One row or, without a table, the whole input.
 
     Attributes:
-        where: row number for messages; empty where there is no table.
+        where: row number for messages; empty without a table.
         path: a file, folder or DICOMDIR.
         findings: what to look for.
-        options: how.
-        choice: which of the DICOM series.
+        options: how to read and segment.
+        choice: which DICOM series to use.
     """
 
     where: str
@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row may say; see docs/batch.md."""
+    """The columns of a row; see docs/batch.md."""
 
     path: str
     findings: tuple[str, ...] | None = None
@@ -62,10 +62,10 @@ _OPTIONS = ("slices", "plane", "samples", "seed", "threshold", "window")
 
 
 def checked_findings(findings: Sequence[str]) -> tuple[str, ...]:
-    """Findings as they are understood, each once.
+    """Normalised findings, each once.
 
     Raises:
-        UsageError: there are none, or one holds no words.
+        UsageError: there are none, or one has no words.
     """
     require_findings(findings)
     for text in findings:
@@ -74,10 +74,10 @@ def checked_findings(findings: Sequence[str]) -> tuple[str, ...]:
 
 
 def pattern_of(text: str | None) -> re.Pattern[str] | None:
-    """A regular expression for series, whatever the capital letters.
+    """A case-insensitive regular expression for series.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is not a regular expression.
     """
     try:
         return None if text is None else re.compile(text, re.IGNORECASE)
@@ -91,12 +91,12 @@ def read_table(path: Path, findings: Sequence[str], options: CaseOptions, choice
     Args:
         path: `.csv` or `.json`; image paths in it are relative to its folder. In CSV, findings are separated by `;`,
             and the header is row 1; in JSON they are a list, and the first object is row 1.
-        findings: of rows that have none.
-        options: of rows that do not say otherwise; so is `choice`.
-        choice: as for `find_cases`.
+        findings: for rows without findings.
+        options: for rows that do not set them.
+        choice: for rows that do not set it.
 
     Raises:
-        UsageError: the table cannot be read, or a row is wrong; the message names the row.
+            UsageError: the table cannot be read, or a row is not valid; the message names the row.
     """
     numbered = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
     requests = []
@@ -142,14 +142,14 @@ def _read_json(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
         rows = parse_json(_text(path))
     except ValueError as problem:
-        raise UsageError(f"{path}: this is not JSON that can be read: {problem}") from None
+        raise UsageError(f"{path}: not valid JSON: {problem}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f'{path}: a job table is a list of objects, for example [{{"path": "a.nii.gz"}}]')
+        raise UsageError(f'{path}: a job table must be a list of objects, for example [{{"path": "a.nii.gz"}}]')
     return list(enumerate(rows, start=1))
 
 
 def _read_csv(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Rows with their numbers as a spreadsheet shows them; empty cells and empty rows are left out."""
+    """Rows with their numbers as in a spreadsheet; empty cells and rows are left out."""
     rows = []
     lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
     try:
@@ -163,9 +163,9 @@ def _read_csv(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _typed(where: str, header: list[str], cells: list[str]) -> dict[str, Any]:
-    """The cells that hold something, as the types that JSON would have."""
+    """The cells that are not empty, with the types of JSON."""
     if len(cells) > len(header):
-        raise UsageError(f"{where}: {len(cells)} cells under {len(header)} columns; put cells with commas into quotes")
+        raise UsageError(f"{where}: {len(cells)} cells under {len(header)} columns; put cells with commas in quotes")
     row: dict[str, Any] = {}
     for name, cell in zip(header, cells, strict=False):
         text = cell.strip()

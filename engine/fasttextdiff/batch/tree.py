@@ -1,6 +1,6 @@
-"""Finds the files of a folder tree, each once, whatever links and unreadable folders there are.
+"""Finds the files of a folder tree, each once, with links followed and unreadable folders reported.
 
-Knows names and links; knows nothing about what is in the files.
+Knows names and links; knows nothing about the content of files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from fasttextdiff.io.json_files import parse_json
 
 _OUTPUT_FILE = "batch.json"
 _OUTPUT_KEY = "weights_sha256"
-"""A batch's output folder holds this file with this key; a job table may have the same name."""
+"""A file and a key in it that identify a batch's output folder; a job table may have the same file name."""
 
 
 def files_below(folder: Path) -> tuple[list[Path], list[Skipped]]:
-    """All files of a tree, in the order of their paths, and what could not be entered.
+    """All files of a tree, sorted by path, and the folders that could not be read.
 
-    Hidden files and folders, those of macOS archives, and output folders of batches are passed over. Links are followed
-    after everything else, and lead nowhere if their target has been found without them.
+    Hidden files and folders, those of macOS archives, and output folders of batches are ignored. Links are followed
+    last, and ignored if their target has already been found.
     """
     walk = _Walk()
     walk.enter(folder)
@@ -31,14 +31,14 @@ def files_below(folder: Path) -> tuple[list[Path], list[Skipped]]:
 
 
 def reason_of(error: OSError) -> str:
-    """Why the system refused, without naming the file."""
+    """The reason of a system error, without the file name."""
     if isinstance(error, PermissionError):
         return "no permission to read it"
     return (error.strerror or type(error).__name__).lower()
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; False where pathlib would raise, e.g. for a name that is too long."""
+    """Whether the folder exists; False where pathlib would raise, e.g. for a name that is too long."""
     try:
         return path.is_dir()
     except OSError:
@@ -46,7 +46,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; False where pathlib would raise."""
+    """Whether the file exists; False where pathlib would raise."""
     try:
         return path.is_file()
     except OSError:
@@ -58,18 +58,18 @@ class _Walk:
 
     Attributes:
         files: found so far.
-        skipped: what could not be looked at.
-        links: symbolic links still to be followed.
+        skipped: what could not be read.
+        links: symbolic links still to follow.
     """
 
     def __init__(self) -> None:
         self.files: list[Path] = []
         self.skipped: list[Skipped] = []
         self.links: deque[Path] = deque()
-        self._seen: set[str] = set()  # folders searched, and files found through links, by their real paths
+        self._seen: set[str] = set()  # real paths of folders searched, and of files found through links
 
     def enter(self, folder: Path) -> None:
-        """Search a folder and all below it, except through links."""
+        """Search a folder and its subfolders, without following links."""
         pending = [folder]
         while pending:
             here = pending.pop()
@@ -87,24 +87,24 @@ class _Walk:
         return [Path(entry.path) for entry in found if self._is_folder(entry)]
 
     def follow(self, link: Path) -> None:
-        """Take what a link leads to, unless it has been found already."""
+        """Add the target of a link, unless it has been found already."""
         target = Path(os.path.realpath(link))
         if is_folder(target):
             self.enter(link)
         elif not is_file(target):
-            self.skipped.append(Skipped(link, "", "a link to nothing"))
+            self.skipped.append(Skipped(link, "", "a link without a target"))
         elif str(target.parent) not in self._seen and self._is_new(target):
             self.files.append(link)
 
     def _is_new(self, path: Path) -> bool:
-        """Whether the place has not been met before; it has from now on."""
+        """Whether a path is new; remembers it."""
         real = os.path.realpath(path)
         known = real in self._seen
         self._seen.add(real)
         return not known
 
     def _is_folder(self, entry: os.DirEntry[str]) -> bool:
-        """Sort an entry into files, links and other things; True for a folder that is to be searched."""
+        """Add an entry to files, links or skipped; True for a folder to search."""
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             return False
         if entry.is_symlink():
@@ -119,7 +119,7 @@ class _Walk:
 
 
 def _is_batch_output(entries: list[os.DirEntry[str]]) -> bool:
-    """Whether the folder was written by a batch: what is in it are results, and more of them after every run."""
+    """Whether the folder is the output of a batch; its images are results, and each run adds more."""
     record = next((entry.path for entry in entries if entry.name == _OUTPUT_FILE), None)
     if record is None:
         return False

@@ -1,4 +1,4 @@
-"""What is done with one case, in three steps that can overlap: read, segment, write.
+"""The three steps of a case, which can overlap with other cases: read, segment, write.
 
 Knows the engine; knows nothing about processes or schedulers.
 """
@@ -27,31 +27,31 @@ from fasttextdiff.version import DISCLAIMER
 
 DICOM, PICTURE, PAGE = ".dcm", ".png", ".html"
 FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE, PAGE)
-"""Segmentations that Slicer and others read, DICOM SEG, a picture of the result, and a page with the numbers, too."""
+"""Output formats: segmentations for Slicer and others, DICOM SEG, a picture, and a page that also has the numbers."""
 
 
 def load_segmenter(run: Run) -> Segmenter:
-    """The batch's model."""
+    """Load the batch's model."""
     quiet_libraries()
     return Segmenter(FastTextDiffPipeline.from_pretrained(run.model or None), run.device, run.dtype)
 
 
 def request_of(case: Case) -> dict[str, Any]:
-    """What was asked for, as recorded."""
+    """The findings and options of a case, as recorded."""
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(case.options).items()}
-    options["nan_as_air"] = options["nan_as_air"] or None  # as in records from before there was such an option
+    options["nan_as_air"] = options["nan_as_air"] or None  # as in records from before this option existed
     return {"series_uid": case.series_uid, "images": case.images, "findings": list(case.findings), **options}
 
 
 def read_case(case: Case) -> Volume:
-    """The case's image. Its path, which may name a patient, stays out of everything that is written."""
+    """Read the case's image. Its path, which may name a patient, is not written to any output."""
     volume = case.read()
     notes = tuple(without_names(note, case) for note in volume.source.notes)
     return replace(volume, source=replace(volume.source, path=case.name, notes=notes))
 
 
 def segment_case(segmenter: Segmenter, volume: Volume, case: Case, run: Run) -> SegmentationResult:
-    """The case's result, dated with the start of the run."""
+    """Segment the case; the result is dated with the start of the run."""
     segmenter.check_findings(case.findings)
     o = case.options
     result = segmenter.segment(
@@ -68,7 +68,7 @@ def segment_case(segmenter: Segmenter, volume: Volume, case: Case, run: Run) -> 
 
 
 def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFolder) -> None:
-    """Outputs, then the record."""
+    """Write the outputs, then the record."""
     record = {
         "case": case.name,
         "request": request_of(case),
@@ -92,9 +92,9 @@ def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFo
 
 
 def _summary(found: FindingResult, volume: Volume) -> dict[str, Any]:
-    """One finding's numbers; NaN is None, which JSON knows. Uncertainty is the mean entropy in bits within the mask.
+    """The numbers of one finding; NaN becomes None for JSON. Uncertainty is the mean entropy in bits within the mask.
 
-    Means have three digits: the sixth depends on how many threads shared the sums.
+    Means are rounded to three digits, because the sixth depends on the number of threads.
     """
     voxels = int(np.count_nonzero(found.mask))
     presence = float(np.nanmax(found.presence))

@@ -1,6 +1,6 @@
-"""The command line: reads arguments, calls the engine, prints one line for an error.
+"""The command line: parses arguments, calls the engine, prints an error as one line.
 
-Everything heavy is imported inside the commands, so that `--help` answers at once. Each file has a group of commands.
+Slow imports are inside the commands, so that `--help` is fast. Each file holds a group of commands.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ from fasttextdiff.cli.run import main
 
 __all__ = ["app", "main", "state"]
 
-# they register their commands, in the order of the help
+# imported to register their commands, in the order of the help
 for _group in ("segment", "batch", "train", "evaluate", "tools", "moved"):
     import_module(f"{__name__}.{_group}")

@@ -1,4 +1,4 @@
-"""The Typer application, and the options that several commands have. Knows no command."""
+"""The Typer application, and options shared by several commands. Knows no command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fasttextdiff.paths import as_path
 
 
 def new_app(name: str, help_text: str) -> typer.Typer:
-    """An application without commands; errors are left to :func:`fasttextdiff.cli.run.run`."""
+    """An application without commands; :func:`fasttextdiff.cli.run.run` handles its errors."""
     return typer.Typer(
         name=name,
         help=help_text,
@@ -32,7 +32,7 @@ def command(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command of an application.
 
-    Its paths are expanded as everywhere else: the shell does not see the `~` of `--output=~/out`.
+    `~` in its paths is expanded, because the shell does not expand it in `--output=~/out`.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -66,16 +66,14 @@ ModelOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
-NanAsAirOption = Annotated[
-    bool, typer.Option("--nan-as-air", help="Take voxels that are NaN as air around the patient.")
-]
+NanAsAirOption = Annotated[bool, typer.Option("--nan-as-air", help="Treat NaN voxels as air around the patient.")]
 
 
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 
 
 def checked(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
-    """Refuse a value as soon as it is read, before anything else is looked at."""
+    """Check a value as soon as it is parsed, before anything else."""
     from fasttextdiff.option_rules import check_options
 
     if value is not None:
@@ -109,7 +107,7 @@ def _show_version(is_asked: bool) -> None:
 @app.callback()
 def _options(
     verbose: Verbose = False,
-    # eager: else the missing command is complained of first
+    # eager, or a missing command would be reported first
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -1,4 +1,4 @@
-"""What commands have in common: read an image, load a model, show progress, print. Knows no command."""
+"""Shared by commands: read an image, load a model, show progress, print. Knows no command."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def utf8_text(argument: str) -> str:
-    """An argument as the UTF-8 that it was typed in; Python keeps bytes that the locale does not know as surrogates.
+    """An argument decoded as UTF-8; Python keeps bytes that the locale cannot decode as surrogates.
 
     Raises:
-        UsageError: it is no UTF-8.
+        UsageError: it is not UTF-8.
     """
     try:
         return argument.encode("utf-8", "surrogateescape").decode("utf-8")
@@ -30,22 +30,22 @@ def utf8_text(argument: str) -> str:
 
 
 def pair(text: str | None, separator: str, kind: Callable[[str], Any], option: str) -> tuple[Any, Any] | None:
-    """Two numbers with a separator between them; None where the option is not given.
+    """Two numbers with a separator between them; None if the option is not given.
 
     Raises:
-        UsageError: they are not.
+        UsageError: the text is not two numbers.
     """
     if text is None:
         return None
     try:
         first, second = (kind(part) for part in text.split(separator))
     except ValueError:
-        raise UsageError(f"{option} takes two numbers with '{separator}' between them, not '{text}'") from None
+        raise UsageError(f"{option} must be two numbers with '{separator}' between them, not '{text}'") from None
     return first, second
 
 
 def read_image(path: Path, modality: str | None, series: str | None, nan_as_air: bool = False) -> Volume:
-    """Read an image and say what was assumed about it."""
+    """Read an image and print what was assumed about it."""
     from fasttextdiff.io.read import read_volume
 
     volume = read_volume(path, modality=modality, series_uid=series, nan_as_air=nan_as_air)
@@ -55,11 +55,11 @@ def read_image(path: Path, modality: str | None, series: str | None, nan_as_air:
 
 
 def load_segmenter(model: str | None, device: str, dtype: str) -> Segmenter:
-    """Load a model onto a device; a wrong device or dtype is refused before that."""
+    """Load a model onto a device, after checking device and dtype."""
     from fasttextdiff.model.devices import choose_device, choose_dtype
     from fasttextdiff.segmenter import Segmenter
 
-    choose_dtype(dtype, choose_device(device))  # before a model is loaded for nothing
+    choose_dtype(dtype, choose_device(device))  # fail before the model is loaded
     from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
 
     quiet_libraries()
@@ -67,7 +67,7 @@ def load_segmenter(model: str | None, device: str, dtype: str) -> Segmenter:
 
 
 def check_numbers(output: Path | None) -> None:
-    """Find out about an impossible file of numbers before time is spent; it may replace earlier numbers alone."""
+    """Check early that the JSON file can be written; it may replace only an earlier one of ours."""
     from fasttextdiff.io.atomic import check_writable
     from fasttextdiff.io.overwriting import require_own_record
 
@@ -77,7 +77,7 @@ def check_numbers(output: Path | None) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all, and say so."""
+    """Write a JSON file completely or not at all, and print its path."""
     from fasttextdiff.io.atomic import whole_files
 
     with whole_files(path) as (temporary,):
@@ -87,7 +87,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 @contextmanager
 def progress_bar(what: str, unit: str = "slices") -> Iterator[Callable[[int, int], bool]]:
-    """A progress bar on a terminal, nothing elsewhere."""
+    """A progress bar; shown only on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

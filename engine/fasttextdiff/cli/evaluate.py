@@ -1,4 +1,4 @@
-"""`evaluate` and `evaluate-control`: how good a model is on labelled data."""
+"""`evaluate` and `evaluate-control`: measure a model on labelled data."""
 
 from __future__ import annotations
 
@@ -33,20 +33,18 @@ def evaluate(
     every: Annotated[int, typer.Option(min=1, help="Score only every N-th target.")] = 1,
     report: Annotated[
         Path | None,
-        typer.Option(help="New folder for a page on every text, both protocols, intervals and calibration."),
+        typer.Option(help="New folder for a report with all texts, both protocols, intervals and calibration."),
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(
-            min=2, callback=checked, help="Noise samples whose disagreement the report judges; 8 if not given."
-        ),
+        typer.Option(min=2, callback=checked, help="Noise samples for the report's disagreement; 8 if not given."),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Show the worst and best cases in the report.")] = True,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Score a model on a labelled folder: Dice and IoU, as the mean of images and over all pixels."""
+    """Score a model on a labelled folder: Dice and IoU, as the mean over images and over all pixels."""
     from fasttextdiff.evaluation import metrics
     from fasttextdiff.evaluation.datasets import load_targets
     from fasttextdiff.evaluation.texts import choose_texts
@@ -62,7 +60,7 @@ def evaluate(
         _make_report(lambda: load_segmenter(model, device, dtype), report, dataset, split, **options)
         return
     if samples is not None or not pictures:
-        raise UsageError("--samples and --no-pictures are about a report: add --report DIR")
+        raise UsageError("--samples and --no-pictures apply only to a report: add --report DIR")
     if protocol not in metrics.PROTOCOLS:
         raise UsageError(f"'{protocol}' is not a protocol: use {' or '.join(metrics.PROTOCOLS)}")
     targets = load_targets(dataset, split)
@@ -91,7 +89,7 @@ def evaluate(
         protocol=protocol,
         threshold=info.threshold if threshold is None else threshold,
     )
-    if json_output:  # first: a terminal that is gone, or a full one, is to lose nothing
+    if json_output:  # first, so that nothing is lost if the terminal is gone
         write_json(json_output, numbers)
     _show_scores(numbers, metrics.by_text(scores, targets))
 
@@ -102,13 +100,13 @@ def evaluate_control(
     split: Annotated[str, typer.Option(help="Name of the split, e.g. val.")] = "val",
     model: ModelOption = None,
     threshold: ThresholdOption = None,
-    every: Annotated[int, typer.Option(min=1, help="Ask of only every N-th image.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Score only every N-th image.")] = 1,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Score whether words steer a model: either side, in wordings never trained on, and sides without lesions."""
+    """Score whether words steer a model: either side, in held-out wordings, and sides without lesions."""
     from dataclasses import asdict
 
     from fasttextdiff.evaluation.datasets import load_targets

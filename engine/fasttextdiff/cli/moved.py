@@ -1,4 +1,4 @@
-"""Commands that moved to the laboratory, under their former names: started there as a process of its own."""
+"""Commands that moved to `fasttextdiff-lab`: the old names run the new command as a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the command line: one line for an error and an exit code. Knows errors; the commands are in their own files."""
+"""Runs the command line; an error becomes one line and an exit code. Knows errors; commands are in their own files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fasttextdiff.errors import Cancelled, FastTextDiffError
 from fasttextdiff.model.allocator import keep_freed_memory
 from fasttextdiff.utf8_mode import require_utf8
 
-# click's own base of wrong options; newer releases of typer bring a copy of click, older ones import it
+# base class of click's usage errors; newer releases of typer bundle click, older ones import it
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 
@@ -26,15 +26,15 @@ def main() -> NoReturn:
 
 
 def run(app: typer.Typer) -> NoReturn:
-    """Run a command line; an error is one line and a non-zero exit code (1 failed, 2 wrong use, 130 cancelled)."""
+    """Run a command line; an error is one line and an exit code: 1 failed, 2 wrong use, 130 cancelled."""
     require_utf8()
     signal.signal(signal.SIGTERM, _terminate)
     keep_freed_memory()
     _speak_any_encoding()
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()  # a full disk is reported here, not while Python ends
-        if code == Cancelled.exit_code:  # newer releases of typer turn Ctrl-C into this exit code, without a word
+        sys.stdout.flush()  # report a full disk here, not while Python exits
+        if code == Cancelled.exit_code:  # newer releases of typer turn Ctrl-C into this exit code without a message
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except CommandLineError as error:
@@ -45,7 +45,7 @@ def run(app: typer.Typer) -> NoReturn:
         _fail(error, "stopped; nothing was written", Cancelled.exit_code)
     except MemoryError as error:
         _fail(error, "there is not enough memory: try fewer slices (--slices) or close other programs", 1)
-    except OSError as error:  # the system refused, e.g. a standard output that is full: no defect of ours
+    except OSError as error:  # an error of the system, e.g. a full disk behind standard output, and not a bug
         reason = (error.strerror or str(error)).lower()
         _fail(error, f"cannot use {error.filename or 'the standard output'}: {reason}", 1)
     except Exception as error:
@@ -53,7 +53,7 @@ def run(app: typer.Typer) -> NoReturn:
 
 
 def _terminate(*_: object) -> NoReturn:
-    """SIGTERM stops like Ctrl-C, so that no temporary file stays."""
+    """Handle SIGTERM like Ctrl-C, so that no temporary file is left."""
     raise KeyboardInterrupt
 
 
@@ -66,13 +66,13 @@ def _fail(error: BaseException, message: str, code: int) -> NoReturn:
         typer.echo(f"error: {' '.join(message.split())}", err=True)
     try:
         sys.stdout.flush()
-    except OSError:  # nor may Python try again while it ends
+    except OSError:  # and Python must not try again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
 def _speak_any_encoding() -> None:
-    """Take words in UTF-8 and print what the terminal cannot show as escapes, in the C locale too."""
+    """Use UTF-8, in the C locale too, and print characters that the terminal cannot show as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""`segment`: one image."""
+"""`segment`: segments one image."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def segment(
     preview: Annotated[Path | None, typer.Option(help="PNG picture of the result.")] = None,
     uncertainty: Annotated[
         Path | None,
-        typer.Option(help="Map of how unsure the model is (entropy, bits), .nii.gz or .nrrd."),
+        typer.Option(help="Uncertainty map (entropy in bits), .nii.gz or .nrrd."),
     ] = None,
-    fractional: Annotated[bool, typer.Option("--fractional", help="Probabilities instead of masks, in .dcm.")] = False,
+    fractional: Annotated[bool, typer.Option("--fractional", help="Probabilities instead of masks in .dcm.")] = False,
     samples: SamplesOption = 1,
     seed: SeedOption = 0,
     slices: Annotated[
@@ -55,16 +55,16 @@ def segment(
     ] = None,
     threshold: ThresholdOption = None,
     modality: Annotated[
-        str | None, typer.Option(help="ct, mr, xray, histology or other, instead of the guess.")
+        str | None, typer.Option(help="ct, mr, xray, histology or other; guessed if not given.")
     ] = None,
-    series: Annotated[str | None, typer.Option(help="Series Instance UID, where a folder holds several.")] = None,
+    series: Annotated[str | None, typer.Option(help="Series Instance UID, for a folder with several series.")] = None,
     nan_as_air: NanAsAirOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Segment an image from typed findings, and write the masks on its own grid.
+    """Segment an image from typed findings, and write the masks on its grid.
 
     Sides are the patient's: "left lung" is on the right of a radiological picture.
     """
@@ -105,14 +105,14 @@ def segment(
 def _check_outputs(
     image: Path, output: Path, fractional: bool, preview: Path | None, uncertainty: Path | None
 ) -> list[Path]:
-    """Find out about impossible outputs before time is spent; all files that will be written."""
+    """Check early that the outputs can be written; returns all files that will be written."""
     from fasttextdiff.io.atomic import check_writable
     from fasttextdiff.io.overwriting import files_of, require_apart, require_own_record
     from fasttextdiff.io.write import check_segmentation_path, check_uncertainty_path, segmentation_files
 
     check_segmentation_path(output, fractional)
     if preview is not None and preview.suffix.lower() != ".png":
-        raise UsageError(f"a preview is a .png file, not {preview.name}")
+        raise UsageError(f"a preview must be a .png file, not {preview.name}")
     if uncertainty is not None:
         check_uncertainty_path(uncertainty)
     outputs = [*segmentation_files(output), *filter(None, (preview, uncertainty))]

@@ -1,4 +1,4 @@
-"""Everything else: about a model, conversion, the worker of 3D Slicer."""
+"""Other commands: `convert`, `info` and `worker`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def convert(
     denoiser: Annotated[Path, typer.Option(help="256x256_diffusion_uncond.pt of guided-diffusion.")],
     head: Annotated[Path, typer.Option(help="model_best.pth of the published head.")],
     text_encoder: Annotated[str, typer.Option(help="ModernBERT folder or hub id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to make.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
     verbose: Verbose = False,
 ) -> None:
-    """Make a model folder from the files that the published work uses."""
+    """Make a model folder from the files of the published work."""
     from fasttextdiff.model.convert import convert as convert_files
 
     say(f"wrote {convert_files(denoiser, head, text_encoder, output)}")
@@ -28,7 +28,7 @@ def convert(
 
 @command(app)
 def info(model: ModelOption = None, verbose: Verbose = False) -> None:
-    """Show a model, what it was taught, and the libraries and devices in use."""
+    """Show a model, its taught terms, and the libraries and devices in use."""
     import platform
 
     import diffusers
@@ -65,7 +65,7 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
 
 @command(app)
 def worker() -> None:
-    """Serve 3D Slicer: requests and answers as JSON lines over standard input and output."""
+    """Serve 3D Slicer: JSON lines over standard input and output."""
     from fasttextdiff.worker.server import main as serve
 
     serve()

@@ -1,4 +1,4 @@
-"""`train` and the pre-training of a model's parts."""
+"""`train`, `pretrain-text` and `pretrain-denoiser`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see fasttextdiff/configs.")],
     labels: Annotated[
-        int | None, typer.Option(min=1, help="Use only so many labelled images of each group, a seeded choice.")
+        int | None, typer.Option(min=1, help="Use only this many labelled images of each group, chosen by the seed.")
     ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only look at your data, and say what is wrong with it.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check your data, and list the problems.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Train a compact model, or resume from the last checkpoint. Ctrl-C saves a checkpoint and stops.
 
-    Your own data are looked at first. With several GPUs: accelerate launch -m fasttextdiff train CONFIG.
+    Your own data are checked first. With several GPUs: accelerate launch -m fasttextdiff train CONFIG.
     """
     from dataclasses import replace
 
@@ -46,7 +44,7 @@ def train(
     read = [*run.datasets.values(), run.data, run.text, run.start, run.text_encoder, run.denoiser]
     require_own_folder(run.output, read, ["model"])
     if check and not run.datasets:
-        raise UsageError(f"there is nothing to check: {config} names no datasets of your own")
+        raise UsageError(f"there is nothing to check: {config} lists no datasets of your own")
     quiet_libraries()
     _check_training_data(run.datasets)
     if check:
@@ -62,7 +60,7 @@ def train(
 
 
 def _check_training_data(datasets: Mapping[str, Path]) -> None:
-    """Look at one's own data, show what was found, and refuse what cannot be trained on."""
+    """Check the user's own data, list the problems, and refuse data that cannot be used for training."""
     from fasttextdiff.training.data_checks import check_datasets, require_usable
     from fasttextdiff.training.progress import is_first_process
 
@@ -82,16 +80,16 @@ def _check_training_data(datasets: Mapping[str, Path]) -> None:
 @command(app, name="pretrain-text", no_args_is_help=True)
 def pretrain_text(
     text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for text_encoder, tokenizer and checkpoints.")],
     start: Annotated[
-        Path | None, typer.Option(help="Model folder whose text encoder and tokenizer are trained further.")
+        Path | None, typer.Option(help="Model folder whose text encoder and tokenizer to train further.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, callback=checked, help="Optimiser steps of 32 texts.")] = 2000,
     vocabulary: Annotated[int, typer.Option(min=300, callback=checked, help="Tokens of a new tokenizer.")] = 5500,
-    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of weights, order and hidden words.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Seed of weights, order and masked words.")] = 0,
     verbose: Verbose = False,
 ) -> None:
-    """Teach a compact text encoder language from any text, by predicting hidden words. Ctrl-C saves and stops."""
+    """Pre-train a compact text encoder on any text by masked-language modelling. Ctrl-C saves and stops."""
     from fasttextdiff.io.overwriting import require_own_folder
     from fasttextdiff.training.config import CompactModelConfig
 
@@ -112,17 +110,17 @@ def pretrain_denoiser(
     images: Annotated[
         Path, typer.Argument(metavar="IMAGES", help="Folder of PNG, JPEG, TIFF, NIfTI, NRRD or MHA, at any depth.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Gets unet, scheduler and checkpoints.")],
-    start: Annotated[Path | None, typer.Option(help="Model folder whose denoiser is trained further.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for unet, scheduler and checkpoints.")],
+    start: Annotated[Path | None, typer.Option(help="Model folder whose denoiser to train further.")] = None,
     steps: Annotated[int, typer.Option(min=1, callback=checked, help="Optimiser steps.")] = 5000,
-    size: Annotated[int, typer.Option(min=16, callback=checked, help="Pixels of the side of a training image.")] = 128,
-    batch: Annotated[int, typer.Option(min=1, callback=checked, help="Images a step.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of weights, order, views and noise.")] = 0,
+    size: Annotated[int, typer.Option(min=16, callback=checked, help="Side of a training image in pixels.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, callback=checked, help="Images per step.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Seed of weights, order, views and noise.")] = 0,
     verbose: Verbose = False,
 ) -> None:
-    """Teach a denoiser what images look like, from any images without labels. Ctrl-C saves and stops.
+    """Pre-train a denoiser on any images, without labels. Ctrl-C saves and stops.
 
-    The folder serves as `denoiser:` of a training configuration.
+    Use the output folder as `denoiser:` in a training configuration.
     """
     from fasttextdiff.io.overwriting import require_own_folder
 
@@ -142,7 +140,7 @@ def check_encoder_folder(folder: Path) -> None:
     """Refuse a folder without a text encoder.
 
     Raises:
-        UsageError: it has none.
+        UsageError: there is none.
     """
     if not (folder / "text_encoder").is_dir():
         raise UsageError(f"{folder} is not a model folder: it has no text_encoder")
@@ -150,7 +148,7 @@ def check_encoder_folder(folder: Path) -> None:
 
 @contextmanager
 def pretraining_bar(name: str, steps: int, output: Path) -> Iterator[TrainingProgress]:
-    """A progress bar around a run, and what came of it."""
+    """Show a progress bar during a run, and print the outcome."""
     from fasttextdiff.training.progress import TrainingProgress
 
     with TrainingProgress(name, steps, output) as progress:
