@@ -23,7 +23,7 @@ def test_the_model_folder_is_small_and_says_what_it_is():
     assert sum(p.stat().st_size for p in BUNDLED_MODEL.rglob("*") if p.is_file()) <= 25e6
     assert "CC BY-NC-SA" in (BUNDLED_MODEL / "README.md").read_text()
     info = FastTextDiffPipeline.from_pretrained().info
-    assert "left lung" in info.taught["xray"]
+    assert info.knows("left lung", Modality.XRAY)
     assert len(info.weights_sha256) == 16
 
 

@@ -119,8 +119,8 @@ def test_a_budget_of_labels_is_a_seeded_choice_and_smaller_ones_are_part_of_larg
     assert sorted(item.source for item in data.groups["mine"]) == sorted(data.labelled["mine"])
     assert len(data.labelled["mine"]) == 2
     assert {item.source for item in data.groups["volumes"]} == {"ct.nii.gz"}  # a labelled volume counts as one
-    assert data.taught["ct"] == ["mass in the left flank", "small mass"]
-    assert set(data.taught["xray"]) == {item.findings[0] for item in data.groups["mine"]}
+    assert [finding.name for finding in data.taught["ct"]] == ["mass in the left flank", "small mass"]
+    assert {finding.name for finding in data.taught["xray"]} == {item.findings[0] for item in data.groups["mine"]}
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------

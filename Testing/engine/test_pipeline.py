@@ -145,7 +145,7 @@ DAMAGE = [
     (lambda f: edit_index(f, lambda index: index.update(format_version=2)), ["format_version 2", "reads 1"]),
     (lambda f: edit_index(f, lambda index: index.pop("info")), [INDEX, "info"]),
     (lambda f: edit_index(f, lambda index: index["info"].pop("name")), [INDEX, "name"]),
-    (lambda f: edit_index(f, lambda index: index["info"].update(taught={"ct": [7]})), [INDEX, "7 is not a text"]),
+    (lambda f: edit_index(f, lambda index: index["info"].update(taught={"ct": [7]})), [INDEX, "'taught' holds 7"]),
     (lambda f: edit_index(f, lambda index: index["info"].update(threshold="high")), [INDEX, "high"]),
     (lambda f: edit_index(f, lambda index: index.pop("features")), ["features"]),
     (lambda f: edit_index(f, lambda index: index["features"].update(blocks=[1, 99])), ["block 99"]),

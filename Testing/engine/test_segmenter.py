@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.model.devices import choose_device, choose_dtype
 from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.segments.tags import segment_tags
 
 FINDINGS = ["ground-glass opacity in the left lung", "consolidation"]
 AXIAL_LPS = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -171,6 +174,34 @@ def test_a_budget_below_one_slice_keeps_nothing_and_changes_nothing(segmenter):
         assert all(np.array_equal(found[name], expected[name]) for name in FINDINGS)
     assert passes == [1] * 4  # two batches, twice
     assert poor.cache.used == 0
+
+
+def test_a_finding_is_shown_in_the_window_it_was_taught_in_and_the_others_are_not(segmenter):
+    volume, mixed = ct(), ["consolidation", "hepar", "ground-glass opacity"]
+    own, soft = (-400.0, 1200.0), (60.0, 400.0)
+    result = segmenter.segment(volume, mixed, samples=2)
+    assert [found.window for found in result.findings] == [own, soft, own]
+    assert result.provenance.window == own
+    assert segment_tags(result.findings[1], result.provenance)["FastTextDiff.Window"] == "60.0 400.0"
+    for window in (own, soft):  # as if the user had chosen that window for all of them
+        same = segmenter.segment(volume, mixed, samples=2, window=window)
+        assert [found.window for found in same.findings] == [window] * 3
+        for found, expected in zip(result.findings, same.findings, strict=True):
+            if found.window == window:
+                assert np.allclose(found.probability, expected.probability, atol=1e-6)
+                assert np.array_equal(found.presence, expected.presence)
+    assert not np.allclose(result.probability["hepar"], same.probability["consolidation"])
+    pictures = replace(volume, array=volume.array[:1].clip(0, 255).astype(np.uint8), is_planar=True)
+    assert [found.window for found in segmenter.segment(pictures, mixed).findings] == [(127.5, 255.0)] * 3
+
+
+def test_what_was_encoded_for_findings_is_all_that_decoding_them_needs(segmenter):
+    image = segmenter.prepare(ct(), slices=(1, 3))
+    segmenter.encode(image, ["hepar", "consolidation"])
+    calls = []
+    segmenter.pipeline.denoiser.unet.conv_in.register_forward_hook(lambda *_: calls.append(1))
+    segmenter.decode(image, ["consolidation", "liver"])
+    assert calls == []
 
 
 def test_the_cache_holds_no_more_than_its_budget(segmenter):

@@ -15,6 +15,7 @@ from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.model.fusion import FusionHead
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.taught import taught_from
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.tokenizer import train_tokenizer
 from fasttextdiff_lab.golden import parameter
@@ -107,7 +108,9 @@ def tiny_pipeline(seed=0):
         Modality.HISTOLOGY: ImageSettings(size=64, tiled=True),
         Modality.OTHER: ImageSettings(size=48, percentiles=(1.0, 98.0)),
     }
-    info = ModelInfo("tiny", "CC0-1.0", 0.4, 0.3, {"ct": ["ground-glass opacity", "consolidation"]})
+    liver = {"name": "liver", "synonyms": ["hepar"], "window": [60.0, 400.0], "slices": 9, "patients": 2, "dice": 0.8}
+    taught = taught_from({"ct": ["ground-glass opacity", "consolidation", {**liver, "validation_slices": 4}]})
+    info = ModelInfo("tiny", "CC0-1.0", 0.4, 0.3, taught)
     return FastTextDiffPipeline(
         tiny_text_encoder(max_tokens=96, seed=seed),
         denoiser,

@@ -6,7 +6,7 @@ Knows nothing about models or files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ class Provenance:
         timesteps: diffusion timesteps whose features were used.
         plane: "acquisition", "axial", "coronal" or "sagittal".
         slices: (first, last + 1) along the plane's slice axis.
-        window: (level, width) applied to the voxels, in their units; None if the image's full range was used (colour).
+        window: (level, width) applied to the voxels for the first finding, in their units; None if the image's full
+            range was used (colour). Each finding has its own, see :meth:`of`.
         threshold: probability above which a pixel belongs to the mask.
         device: e.g. "cpu", "cuda:0".
         dtype: e.g. "float32", "bfloat16".
@@ -50,6 +51,10 @@ class Provenance:
     dtype: str
     created: str
 
+    def of(self, finding: FindingResult) -> Provenance:
+        """How one finding of the run was made: with its own window."""
+        return replace(self, window=finding.window)
+
 
 @dataclass(frozen=True)
 class FindingResult:
@@ -64,6 +69,7 @@ class FindingResult:
             slices outside the request.
         warnings: one line each, e.g. that the model was not trained on this finding.
         typed: the text as typed; empty if the same as `finding`.
+        window: (level, width) applied to the voxels, in their units; None if the image's full range was used.
     """
 
     finding: str
@@ -73,6 +79,7 @@ class FindingResult:
     presence: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
     typed: str = ""
+    window: tuple[float, float] | None = None
 
 
 def entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:

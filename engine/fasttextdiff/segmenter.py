@@ -159,22 +159,25 @@ class Segmenter:
         image = prepare(volume, settings, self.pipeline.denoiser.multiple, plane=plane, window=window)
         return image.with_request(slices=slices, samples=samples, seed=seed)
 
-    def encode(self, image: PreparedImage, *, progress: Progress | None = None) -> None:
+    def encode(self, image: PreparedImage, findings: Sequence[str] = (), *, progress: Progress | None = None) -> None:
         """Phase one: run the denoiser over the requested slices and keep its maps in the cache.
 
         Args:
             image: from :meth:`prepare`.
+            findings: in whose windows the image is encoded; in its own window if there are none.
             progress: called after every slice.
 
         Raises:
             Cancelled: `progress` returned False.
             DeviceMemoryError: the device's memory is too small.
         """
+        shown = [one for one, _ in self._windows(image, findings)] or [image]
         for group in self._groups(image):
-            views = [view for index in group for view in image.views(index)]
-            for sample in range(image.samples):
-                for batch in batched(views, self.runtime.batch):
-                    self._maps(image, batch, image.seed + sample)
+            for one in shown:
+                views = [view for index in group for view in one.views(index)]
+                for sample in range(image.samples):
+                    for batch in batched(views, self.runtime.batch):
+                        self._maps(one, batch, image.seed + sample)
             _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
 
     def decode(
@@ -234,7 +237,8 @@ class Segmenter:
         if image.volume.padding is not None:
             stack.clear(image.volume.padding[image.requested()])
         limit = self.pipeline.info.threshold if threshold is None else float(threshold)
-        return SliceResults(self._findings(image, typed, stack, limit), self._provenance(image, limit))
+        found = self._findings(image, typed, stack, limit)
+        return SliceResults(found, self._provenance(replace(image, window=found[0].window), limit))
 
     def describe(self, volume: Volume, **request: Any) -> PreparedImage:
         """Former name of :meth:`prepare`."""
@@ -256,6 +260,18 @@ class Segmenter:
         for finding in findings:
             self.pipeline.text_encoder.check(finding)
 
+    def _windows(self, image: PreparedImage, findings: Sequence[str]) -> list[tuple[PreparedImage, list[int]]]:
+        """The image in every window that the findings need, with the numbers of these findings."""
+        numbers: dict[Window | None, list[int]] = {}
+        for n, finding in enumerate(findings):
+            numbers.setdefault(self._window(image, finding), []).append(n)
+        return [(replace(image, window=window), those) for window, those in numbers.items()]
+
+    def _window(self, image: PreparedImage, finding: str) -> Window | None:
+        """The window that a finding was trained in, unless the image's own counts."""
+        taught = self.pipeline.info.window(finding, image.volume.modality) if image.by_finding else None
+        return taught or image.window
+
     def _groups(self, image: PreparedImage) -> Iterator[range]:
         """Groups of slices that fill one batch."""
         together = max(1, self.runtime.batch // len(image.tiles))
@@ -263,13 +279,15 @@ class Segmenter:
 
     def _decoded(self, image: PreparedImage, findings: Sequence[str], progress: Progress | None) -> SliceStack:
         """Answers for all requested slices."""
-        stack = SliceStack.empty(len(findings), image)
+        stack, shown = SliceStack.empty(len(findings), image), self._windows(image, findings)
         with self.runtime.computing():
             text = self.runtime.text(findings)
             for group in self._groups(image):
-                answers = [self._decoded_group(image, group, text, image.seed + n) for n in range(image.samples)]
-                for n, index in enumerate(group):
-                    stack.store(image.slices.index(index), [answer[n] for answer in answers])
+                for one, numbers in shown:
+                    asked = text if len(shown) == 1 else TextStates(text.states[numbers], text.mask[numbers])
+                    answers = [self._decoded_group(one, group, asked, image.seed + n) for n in range(image.samples)]
+                    for n, index in enumerate(group):
+                        stack.store(image.slices.index(index), numbers, [answer[n] for answer in answers])
                 _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
         return stack
 
@@ -320,6 +338,7 @@ class Segmenter:
                     presence=stack.presence[n],
                     warnings=tuple(filter(None, said)),
                     typed=text if said[0] else "",
+                    window=self._window(image, name),
                 )
             )
         return tuple(findings)

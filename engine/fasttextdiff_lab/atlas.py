@@ -240,16 +240,6 @@ def _mask(folder: Path, row: Row, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return load_image(folder / row["Mask"], grey=True) > 0
 
 
-def taught_by_modality(items: Sequence[AtlasItem]) -> dict[Modality, list[str]]:
-    """Structures with at least one mask, by kind of image."""
-    found: dict[Modality, dict[str, None]] = defaultdict(dict)
-    for item in items:
-        for row in item.rows:
-            if row["Mask"] != EMPTY and structure_name(row) in STRUCTURES:
-                found[MODALITIES[row["Modality"]]][structure_name(row)] = None
-    return {modality: list(names) for modality, names in found.items()}
-
-
 def require_known(items: Sequence[AtlasItem]) -> None:
     """Refuse a table whose structures or sources the vocabulary does not know.
 

@@ -50,12 +50,9 @@ def snapshot(
     config: Config, folder: Annotated[Path, typer.Argument(help="Model folder to make.")], output: Output = None
 ) -> None:
     """Write the model of a run's last checkpoint (EMA weights) to a folder."""
-    from fasttextdiff_lab.recipe import taught_by_atlases
     from fasttextdiff_lab.snapshot import save_snapshot
 
-    run = _configured(config, output)
-    assert run.data is not None
-    say(f"wrote {folder}: {save_snapshot(run, taught_by_atlases(run.data), folder)} steps")
+    say(f"wrote {folder}: {save_snapshot(_configured(config, output), folder)} steps")
 
 
 @command(app)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fasttextdiff.model.taught import Taught
 from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.groups import TrainingData
 from fasttextdiff.training.loop import Note, Report, train
@@ -14,24 +15,21 @@ from fasttextdiff.training.negatives import with_negatives
 from fasttextdiff.training.samples import Item, Sample, load_samples
 from fasttextdiff_lab.appearance import Levels, grey_levels
 from fasttextdiff_lab.atlas import (
-    AtlasItem,
     ct_mr_items,
     nuclei_extra,
     require_known,
-    taught_by_modality,
     with_qata_lungs,
     xray_groups,
 )
+from fasttextdiff_lab.taught import taught_findings
 from fasttextdiff_lab.views import AtlasViews
-from fasttextdiff_lab.vocabulary import taught_terms
 
 REFERENCES = 60
 """X-rays of each group whose histograms others may get."""
-XRAY_NAMES = ("heart", "left clavicle", "right clavicle", "nodule")
 
 
-def load_recipe(data: Path, seed: int) -> tuple[dict[str, Sequence[Item]], dict[str, list[str]]]:
-    """All groups of training images, and the terms that they teach by kind of image.
+def load_recipe(data: Path, seed: int) -> tuple[dict[str, Sequence[Item]], Taught]:
+    """All groups of training images, and the findings that they teach by modality.
 
     Args:
         data: the folder of research data.
@@ -47,17 +45,7 @@ def load_recipe(data: Path, seed: int) -> tuple[dict[str, Sequence[Item]], dict[
     items = ct_mr_items(data / "ct_mr_atlas")
     require_known(items)
     groups["ct_mr_atlas"] = items
-    return groups, _terms(items)
-
-
-def taught_by_atlases(data: Path) -> dict[str, list[str]]:
-    """The terms that the wider data teach, by kind of image."""
-    return _terms(ct_mr_items(data / "ct_mr_atlas"))
-
-
-def _terms(items: Sequence[AtlasItem]) -> dict[str, list[str]]:
-    taught = {modality.value: taught_terms(names) for modality, names in taught_by_modality(items).items()}
-    return {**taught, "xray": taught_terms(XRAY_NAMES)}
+    return groups, taught_findings(data, groups)
 
 
 def _v7_names(data: Path) -> set[str]:

@@ -5,7 +5,6 @@ Knows checkpoints; trains nothing and changes nothing in the run's folder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,12 +17,11 @@ from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.loop import CHECKPOINT
 
 
-def snapshot(config: TrainingConfig, taught: Mapping[str, Sequence[str]]) -> tuple[FastTextDiffPipeline, int]:
+def snapshot(config: TrainingConfig) -> tuple[FastTextDiffPipeline, int]:
     """The model with its running means, neither calibrated nor with its presence fitted, and the number of steps.
 
     Args:
         config: of the run.
-        taught: finding terms by kind of image that the run teaches beyond its start's.
 
     Raises:
         UsageError: the run has no checkpoint.
@@ -34,15 +32,15 @@ def snapshot(config: TrainingConfig, taught: Mapping[str, Sequence[str]]) -> tup
     path = config.output / CHECKPOINT
     if not path.is_file():
         raise UsageError(f"{config.output} has no checkpoint yet")
-    pipeline = starting_model(config, taught)
+    pipeline = starting_model(config, {})
     average = EMAModel(pipeline.parameters())
     steps = load_checkpoint(path, ("model", pipeline), ("average", average))
     average.copy_to(pipeline.parameters())
     return pipeline.eval(), steps
 
 
-def save_snapshot(config: TrainingConfig, taught: Mapping[str, Sequence[str]], folder: Path) -> int:
+def save_snapshot(config: TrainingConfig, folder: Path) -> int:
     """Write :func:`snapshot` as a model folder with float16 weights; returns the number of steps."""
-    pipeline, steps = snapshot(config, taught)
+    pipeline, steps = snapshot(config)
     pipeline.save_pretrained(folder, dtype=torch.float16)
     return steps

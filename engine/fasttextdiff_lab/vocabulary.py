@@ -5,7 +5,7 @@ Knows anatomy and wording; knows nothing about files, images or networks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
 
@@ -428,8 +428,3 @@ SHOWN: Mapping[str, Area] = {
 }
 """What images of each source of the CT and MR atlas may show: rather too much, so that nothing is wrongly absent."""
 SHOWN_XRAY = TRUNK | Area.BREAST | Area.LIMB
-
-
-def taught_terms(names: Sequence[str]) -> list[str]:
-    """All words of some structures, each once."""
-    return list(dict.fromkeys(word for name in names for word in STRUCTURES[name].words))

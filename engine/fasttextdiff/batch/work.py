@@ -107,6 +107,7 @@ def _summary(found: FindingResult, volume: Volume) -> dict[str, Any]:
         "presence": None if math.isnan(presence) else round(presence, 4),
         "uncertainty": None if bits is None else round(bits, 3),
         "disagreement": None if spread is None else round(spread, 3),
+        "window": found.window,
         "warnings": list(found.warnings),
     }
 

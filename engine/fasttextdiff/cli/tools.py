@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fasttextdiff.cli.app import ModelOption, Verbose, app, command
 from fasttextdiff.cli.common import say
 from fasttextdiff.render.tables import show_table
+
+if TYPE_CHECKING:
+    from fasttextdiff.contract.answers import TaughtFinding
 
 
 @command(app, no_args_is_help=True)
@@ -53,7 +57,7 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
         ("parameters", f"{pipeline.n_parameters:,}"),
         ("timesteps", ", ".join(map(str, pipeline.denoiser.plan.timesteps))),
         ("threshold", f"{about.threshold:g}, presence {about.presence_threshold:g}"),
-        *((f"taught on {kind}", ", ".join(terms)) for kind, terms in about.taught.items()),
+        *((f"taught on {kind}", _listed(findings, kind)) for kind, findings in about.taught.items()),
         ("fasttextdiff", __version__),
         ("python, torch", f"{platform.python_version()}, {torch.__version__}"),
         ("transformers, diffusers", f"{transformers.__version__}, {diffusers.__version__}"),
@@ -61,6 +65,17 @@ def info(model: ModelOption = None, verbose: Verbose = False) -> None:
         ("text attention", attention_implementation(device, choose_dtype("auto", device))),
     ]
     show_table("fasttextdiff", ("", ""), rows)
+
+
+def _listed(findings: Sequence[TaughtFinding], kind: str) -> str:
+    """Findings with how well they are known, one a line; where nothing is recorded their terms alone."""
+    from fasttextdiff.model.taught import quality_line
+
+    if not any(quality_line(finding, kind) for finding in findings):
+        return ", ".join(term for finding in findings for term in finding.terms)
+    return "\n".join(
+        f"{quality_line(finding, kind) or finding.name} ({', '.join(finding.synonyms)})" for finding in findings
+    )
 
 
 @command(app)

@@ -76,18 +76,47 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class TaughtFinding:
+    """A finding that a model was trained on, for one modality.
+
+    Attributes:
+        name: the term that is shown.
+        synonyms: further terms for it.
+        window: (level, width) in Hounsfield units in which a CT is shown to the model for it; null for the window of
+            the modality.
+        slices: training images with a mask of it; null if not recorded.
+        patients: that these are of; null if not recorded.
+        dice: mean Dice on validation images that show it; null if not measured.
+        validation_slices: how many these are.
+    """
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    window: tuple[float, float] | None = None
+    slices: int | None = None
+    patients: int | None = None
+    dice: float | None = None
+    validation_slices: int = 0
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """All terms for it, its name first."""
+        return (self.name, *self.synonyms)
+
+
+@dataclass(frozen=True)
 class ModelDescription:
-    """A model's name, licence and taught terms.
+    """A model's name, licence and taught findings.
 
     Attributes:
         name: short name.
         licence: SPDX identifier of the weights; empty if not stated.
-        taught: terms that it was trained on, by modality.
+        taught: findings that it was trained on, by modality.
     """
 
     name: str
     licence: str
-    taught: dict[str, tuple[str, ...]]
+    taught: dict[str, tuple[TaughtFinding, ...]]
 
 
 @dataclass(frozen=True)
@@ -97,10 +126,14 @@ class CheckedFinding:
     Attributes:
         finding: the text as it was read.
         warning: why the result cannot be relied on, in one line; empty if there is no reason.
+        quality: how well the model finds it, in one line; empty if that is not known.
+        weak: whether it had few training images or has a low validation Dice.
     """
 
     finding: str
     warning: str
+    quality: str = ""
+    weak: bool = False
 
 
 @dataclass(frozen=True)

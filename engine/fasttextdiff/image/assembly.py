@@ -90,13 +90,19 @@ class SliceStack:
             np.zeros((findings, len(image.slices)), np.float32),
         )
 
-    def store(self, position: int, answers: Sequence[SliceAnswer]) -> None:
-        """Keep one slice's mean and spread over the noise samples."""
+    def store(self, position: int, findings: Sequence[int], answers: Sequence[SliceAnswer]) -> None:
+        """Keep one slice's mean and spread over the noise samples.
+
+        Args:
+            position: of the slice among those requested.
+            findings: numbers of those that were answered.
+            answers: of these findings, one a noise sample.
+        """
         probability = torch.stack([a.probability for a in answers])
-        self._show(self.probability, position, probability.mean(0))
-        self.presence[:, position] = torch.stack([a.presence for a in answers]).mean(0).numpy()
+        self._show(self.probability, position, findings, probability.mean(0))
+        self.presence[findings, position] = torch.stack([a.presence for a in answers]).mean(0).numpy()
         if self.disagreement is not None:
-            self._show(self.disagreement, position, probability.std(0, correction=0))
+            self._show(self.disagreement, position, findings, probability.std(0, correction=0))
 
     def clear(self, padding: NDArray[np.bool_]) -> None:
         """Nothing is found in padding; `padding` is on the grid of the requested slices."""
@@ -104,7 +110,7 @@ class SliceStack:
         if self.disagreement is not None:
             self.disagreement[:, padding] = 0
 
-    def _show(self, grids: NDArray[np.float32], position: int, slices: Tensor) -> None:
+    def _show(self, grids: NDArray[np.float32], position: int, findings: Sequence[int], slices: Tensor) -> None:
         """Write a displayed slice of each finding, (F, rows, columns), to its place in the volume."""
-        for grid, pixels in zip(grids, slices, strict=True):
-            self.display.to_display(grid)[position] = pixels.numpy()
+        for finding, pixels in zip(findings, slices, strict=True):
+            self.display.to_display(grids[finding])[position] = pixels.numpy()

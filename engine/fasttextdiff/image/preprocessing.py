@@ -111,14 +111,21 @@ def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
     """
     if volume.is_color:
         return None
-    if settings.window and volume.is_planar and volume.array.dtype == np.uint8:
-        return 127.5, 255.0
-    if settings.window:
+    if has_fixed_window(volume, settings):
         return settings.window
+    if settings.window:
+        return 127.5, 255.0
     values = in_standard_order(volume, volume.array)
     if volume.padding is not None:
         values = values[~in_standard_order(volume, volume.padding)]
     return percentile_window(values, settings.percentiles)
+
+
+def has_fixed_window(volume: Volume, settings: ImageSettings) -> bool:
+    """Whether the voxels are in absolute units, so that a window means the same in every image."""
+    return settings.window is not None and not (
+        volume.is_color or (volume.is_planar and volume.array.dtype == np.uint8)
+    )
 
 
 def percentile_window(array: NDArray[np.generic], percentiles: tuple[float, float]) -> Window:

@@ -23,6 +23,7 @@ from fasttextdiff.image.preprocessing import (
     apply_window,
     body_tile,
     choose_window,
+    has_fixed_window,
     tiles,
 )
 from fasttextdiff.image.volume import Volume
@@ -66,6 +67,8 @@ class PreparedImage:
         fit: how a tile is fitted into the model's input; the same for all.
         samples: noise samples.
         seed: seed of the first sample's noise; sample n uses seed + n.
+        by_finding: whether a finding that was taught in another window is shown in that one: a CT in Hounsfield units
+            for which the user chose no window.
     """
 
     volume: Volume
@@ -76,6 +79,7 @@ class PreparedImage:
     fit: Fit
     samples: int = 1
     seed: int = 0
+    by_finding: bool = False
 
     def views(self, index: int) -> list[View]:
         """The tiles of one slice."""
@@ -133,6 +137,7 @@ def prepare(
         window=window or choose_window(volume, settings),
         tiles=cut,
         fit=_fit(cut[0], display, settings, multiple),
+        by_finding=window is None and has_fixed_window(volume, settings),
     )
 
 

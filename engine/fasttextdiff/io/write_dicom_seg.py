@@ -111,7 +111,6 @@ def write_dicom_seg(result: SegmentationResult, path: Path, *, fractional: bool 
 def _segments_of(result: SegmentationResult, fractional: bool) -> list[DicomSegment]:
     findings = [found.finding for found in result.findings]
     looks = zip(result.findings, segment_names(findings), assign_colors(findings), strict=True)
-    made = provenance_texts(result.provenance)
     return [
         DicomSegment(
             text=found.finding,
@@ -119,7 +118,7 @@ def _segments_of(result: SegmentationResult, fractional: bool) -> list[DicomSegm
             color=color,
             codes=code_finding(found.finding),
             frames=found.probability if fractional else found.mask,
-            made=made,
+            made=provenance_texts(result.provenance.of(found)),
             presence=presence_text(found.presence),
         )
         for found, name, color in looks

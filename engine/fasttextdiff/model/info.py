@@ -5,16 +5,17 @@ Loads no weights and needs no torch, so that findings can be checked while they 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.contract.findings import doubtful, understood, unreadable
 from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
+from fasttextdiff.model.taught import Taught, named_in, taught_from
 from fasttextdiff.paths import PathText, as_path
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "weights" / "compact"
@@ -38,7 +39,7 @@ class ModelInfo:
         licence: SPDX identifier of the weights.
         threshold: probability above which a pixel belongs to the mask, chosen once for all modalities.
         presence_threshold: presence below which a mask is emptied; 0 for models without a presence output.
-        taught: finding terms the model was trained on, by modality ("xray": ["left lung", ...]); empty if unknown.
+        taught: findings the model was trained on, by modality ("xray", ...); empty if unknown.
         weights_sha256: first 16 hex digits of the hash of all weights; set on loading.
     """
 
@@ -46,14 +47,22 @@ class ModelInfo:
     licence: str = ""
     threshold: float = 0.5
     presence_threshold: float = 0.0
-    taught: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    taught: Taught = field(default_factory=dict)
     weights_sha256: str = ""
 
     def knows(self, finding: str, modality: Modality | None) -> bool:
         """Whether a finding text names something that the model was trained on for a modality, for any if None."""
-        text = f" {_words(understood(finding))} "
+        return self.taught_finding(finding, modality) is not None
+
+    def window(self, finding: str, modality: Modality) -> tuple[float, float] | None:
+        """(level, width) in which the model was trained to see a finding; None for the modality's own window."""
+        found = self.taught_finding(finding, modality)
+        return None if found is None else found.window
+
+    def taught_finding(self, finding: str, modality: Modality | None) -> TaughtFinding | None:
+        """What the model was taught of a finding text, for a modality, for any if None; None if nothing."""
         kinds = self.taught if modality is None else [modality.value]
-        return any(f" {_words(term)} " in text for kind in kinds for term in self.taught.get(kind, ()))
+        return named_in(finding, (taught for kind in kinds for taught in self.taught.get(kind, ())))
 
     def warning(self, finding: str, modality: Modality | None) -> str:
         """Why an answer for this finding cannot be relied on, in one line; empty if nothing speaks against it.
@@ -156,7 +165,7 @@ def info_of(folder: PathText, index: Mapping[str, Any]) -> ModelInfo:
     folder = as_path(folder)
     try:
         values = dict(index["info"])
-        taught = {kind: [_text(term) for term in terms] for kind, terms in values.get("taught", {}).items()}
+        taught = taught_from(values.get("taught", {}))
         thresholds = {name: _share(name, values.get(name, default)) for name, default in _THRESHOLDS.items()}
         return ModelInfo(**{**values, "name": _text(values["name"]), "taught": taught, **thresholds})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -177,11 +186,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a text")
     return value
-
-
-def _words(text: str) -> str:
-    """Lower-case words, separated by single spaces."""
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 
 def _modality_name(modality: Modality) -> str:

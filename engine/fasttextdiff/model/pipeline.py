@@ -22,6 +22,7 @@ from fasttextdiff.image.preprocessing import Preprocessing
 from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.model.fusion import FusionHead, FusionOutput
 from fasttextdiff.model.info import COMPONENTS, FORMAT_VERSION, INDEX, ModelInfo, info_of, local_folder, read_index
+from fasttextdiff.model.taught import taught_to
 from fasttextdiff.model.text_encoder import TextEncoder, TextStates
 from fasttextdiff.paths import PathText, as_name, as_path
 from fasttextdiff.version import __version__
@@ -117,7 +118,7 @@ class FastTextDiffPipeline(nn.Module):
         return {"text_encoder": self.text_encoder.model, "unet": self.denoiser.unet, "fusion": self.fusion}
 
     def _index(self) -> dict[str, Any]:
-        info = asdict(self.info)
+        info = {**asdict(self.info), "taught": taught_to(self.info.taught)}
         del info["weights_sha256"]
         return {
             "_class_name": type(self).__name__,

@@ -63,7 +63,7 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
     }
     if finding.typed:
         tags[TYPED_TAG] = escape_tag(finding.typed)
-    for name, text in provenance_texts(provenance).items():
+    for name, text in provenance_texts(provenance.of(finding)).items():
         tags[provenance_tag(name)] = escape_tag(text)
     return tags
 

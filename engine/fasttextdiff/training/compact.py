@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.model.fusion import FusionHead
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline, load_component
+from fasttextdiff.model.taught import Taught, joined
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.config import CompactModelConfig, TrainingConfig
 from fasttextdiff.training.prompts import TAUGHT
@@ -25,12 +25,12 @@ from fasttextdiff.training.samples import CT_LUNG_WINDOW
 from fasttextdiff.training.tokenizer import learned_tokenizer
 
 
-def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]]) -> FastTextDiffPipeline:
+def starting_model(config: TrainingConfig, taught: Taught) -> FastTextDiffPipeline:
     """The model that training starts from: new, or with weights of `start`, or with pretrained parts.
 
     Args:
         config: the run.
-        own_terms: finding terms of one's own data by modality; the model says that it was taught them too.
+        taught: findings of the training data by modality; added to those that the start was taught.
 
     Raises:
         FastTextDiffError: a folder cannot be used, or its text encoder or denoiser does not fit the model.
@@ -38,13 +38,13 @@ def starting_model(config: TrainingConfig, own_terms: Mapping[str, Sequence[str]
     if config.start is not None:
         pipeline = FastTextDiffPipeline.from_pretrained(config.start)
         licence = config.licence or pipeline.info.licence
-        taught = _joined(pipeline.info.taught, TAUGHT if config.data is not None else {})
-        pipeline.info = replace(pipeline.info, name=config.name, licence=licence, taught=taught)
+        known = joined(pipeline.info.taught, TAUGHT if config.data is not None else {})
+        pipeline.info = replace(pipeline.info, name=config.name, licence=licence, taught=known)
         pipeline.preprocessing = compact_preprocessing()
     else:
         folder = (config.text_encoder or config.output) / "tokenizer"
         pipeline = build_compact(config, learned_tokenizer(folder, config.text, config.model.vocabulary))
-    pipeline.info = replace(pipeline.info, taught=_joined(pipeline.info.taught, own_terms))
+    pipeline.info = replace(pipeline.info, taught=joined(pipeline.info.taught, taught))
     if config.text_encoder is not None:
         encoder = TextEncoder.from_pretrained(config.text_encoder / "text_encoder", config.text_encoder / "tokenizer")
         if encoder.dim != pipeline.text_encoder.dim:
@@ -74,12 +74,6 @@ def _part(pipeline: FastTextDiffPipeline, name: str) -> nn.Module:
         raise UsageError(
             f"the model has no part '{name}' that could be frozen; it has text_encoder, denoiser, fusion"
         ) from error
-
-
-def _joined(*terms: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Finding terms of several sources by modality, each once."""
-    kinds = dict.fromkeys(kind for source in terms for kind in source)
-    return {kind: list(dict.fromkeys(term for source in terms for term in source.get(kind, ()))) for kind in kinds}
 
 
 def read_denoiser(folder: Path) -> tuple[UNet2DModel, DDPMScheduler]:

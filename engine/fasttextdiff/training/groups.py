@@ -13,7 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.errors import UsageError
+from fasttextdiff.model.taught import Taught
 from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.negatives import with_negatives
 from fasttextdiff.training.own_data import OwnItem, load_dataset
@@ -33,13 +35,13 @@ class TrainingData:
     Attributes:
         groups: names to training images.
         labelled: with a label budget, the labelled images of each group that are used; empty without.
-        taught: finding terms of one's own data by modality, the most frequent first.
+        taught: findings by modality; of a user's own data, the most frequent first.
         texts: all texts of one's own data, each once.
     """
 
     groups: Mapping[str, Sequence[Item]]
     labelled: Mapping[str, Sequence[str]]
-    taught: Mapping[str, Sequence[str]]
+    taught: Taught
     texts: Sequence[str]
 
 
@@ -70,7 +72,7 @@ def load_groups(config: TrainingConfig, note: Callable[[str], None]) -> Training
     groups: dict[str, Sequence[Item]] = {**_with_negatives(research, config.seed), **own}
     drawn = [item for items in own.values() for item in items]
     texts = list(dict.fromkeys(text for item in drawn for text in item.findings if text))
-    return TrainingData(groups, labelled, _terms(drawn), texts)
+    return TrainingData(groups, labelled, _taught(drawn), texts)
 
 
 def label_budget(sources: Sequence[str], labels: int, group: str, seed: int) -> list[str]:
@@ -88,9 +90,12 @@ def _with_negatives(research: Mapping[str, Sequence[Sample]], seed: int) -> Mapp
     return with_negatives(research, seed) if research else {}
 
 
-def _terms(items: Iterable[OwnItem]) -> dict[str, list[str]]:
+def _taught(items: Iterable[OwnItem]) -> Taught:
     counts: dict[str, Counter[str]] = {}
     for item in items:
         short = [text for text in item.findings if 0 < len(text) <= LONGEST_TERM]
         counts.setdefault(item.modality.value, Counter()).update(short)
-    return {kind: [term for term, _ in found.most_common(MOST_TERMS)] for kind, found in counts.items()}
+    return {
+        kind: tuple(TaughtFinding(term, slices=count) for term, count in found.most_common(MOST_TERMS))
+        for kind, found in counts.items()
+    }

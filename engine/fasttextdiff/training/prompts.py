@@ -14,7 +14,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.taught import Taught
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, ZONED_LUNG, Region, Sample
 
 Mask = NDArray[np.bool_]
@@ -105,14 +107,17 @@ ABSENT_BELOW = 0.0005
 KEPT_EMPTY = 0.25
 """Share of the prompts for a class of lesions that are kept where the class is not there."""
 
-_LUNG_TERMS = ("left lung", "right lung", "lungs", "lung", "lung fields")
-_PULMONARY_TERMS = (*LESION_WORDS, *GROUND_GLASS_WORDS, *CONSOLIDATION_WORDS)
-TAUGHT = {
-    "xray": [*_LUNG_TERMS, *HEART_WORDS, *_PULMONARY_TERMS],
-    "ct": [*_LUNG_TERMS, *_PULMONARY_TERMS],
-    "histology": list(NUCLEI_WORDS),
+_LUNGS = (TaughtFinding("left lung"), TaughtFinding("right lung"), TaughtFinding("lungs", ("lung", "lung fields")))
+_HEART = TaughtFinding(HEART_WORDS[0], HEART_WORDS[1:])
+_PULMONARY = tuple(
+    TaughtFinding(words[0], words[1:]) for words in (LESION_WORDS, GROUND_GLASS_WORDS, CONSOLIDATION_WORDS)
+)
+TAUGHT: Taught = {
+    "xray": (*_LUNGS, _HEART, *_PULMONARY),
+    "ct": (*_LUNGS, *_PULMONARY),
+    "histology": (TaughtFinding(NUCLEI_WORDS[0], NUCLEI_WORDS[1:]),),
 }
-"""Finding terms by modality, for the model card, completion and warnings."""
+"""Findings by modality, for the model card, completion and warnings."""
 
 
 @dataclass(frozen=True)

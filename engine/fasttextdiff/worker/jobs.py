@@ -160,14 +160,14 @@ class Jobs:
         check_options(threshold=request.threshold)
         image, findings, folder = self._asked(request)
         results, notes = self._decoded(image, findings, request.threshold, progress)
-        self._ahead.shown(image)
+        self._ahead.shown(image, findings)
         files = _Files(folder)
         try:
             found = tuple(self._found(results.findings, results.provenance, files))
         except BaseException:
             files.remove()
             raise
-        return Segmented(results.provenance.slices, _pair(image.window), found, tuple(notes))
+        return Segmented(results.provenance.slices, _pair(results.provenance.window), found, tuple(notes))
 
     def _asked(self, request: Segment) -> tuple[PreparedImage, list[str], Path]:
         """The prepared image, the findings and the output folder."""
@@ -210,7 +210,7 @@ class Jobs:
         if image is None or self._segmenter is None:
             return False
         with suppress(Cancelled, DeviceMemoryError), interruptible(self._segmenter.pipeline.denoiser, go_on):
-            self._segmenter.encode(image)
+            self._segmenter.encode(image, self._ahead.findings)
         return True
 
     def _found(
@@ -242,15 +242,16 @@ class _Ahead:
 
     def __init__(self) -> None:
         self._last: PreparedImage | None = None
+        self.findings: list[str] = []
         self._next: list[PreparedImage] = []
 
     def forget(self) -> None:
         """Release the volume."""
-        self._last, self._next = None, []
+        self._last, self.findings, self._next = None, [], []
 
-    def shown(self, image: PreparedImage) -> None:
+    def shown(self, image: PreparedImage, findings: list[str]) -> None:
         """Record what was segmented; after a single slice, the next is one of its two neighbours."""
-        last, self._last = self._last, image
+        last, self._last, self.findings = self._last, image, findings
         self._next = []
         if len(image.slices) != 1:
             return

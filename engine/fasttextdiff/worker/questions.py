@@ -12,21 +12,29 @@ from fasttextdiff.contract.answers import CheckedFinding, CheckedFindings, Model
 from fasttextdiff.contract.findings import understood, unreadable
 from fasttextdiff.contract.requests import CheckFindings, DescribeModel
 from fasttextdiff.image.volume import Modality
-from fasttextdiff.model.info import read_info, require_findings
+from fasttextdiff.model.info import ModelInfo, read_info, require_findings
+from fasttextdiff.model.taught import is_weak, quality_line
 from fasttextdiff.worker.values import model_folder_of
 
 
 def _model(request: DescribeModel) -> ModelDescription:
     info = read_info(model_folder_of(request.model))
-    taught = {kind: tuple(terms) for kind, terms in info.taught.items()}
-    return ModelDescription(info.name, info.licence, taught)
+    return ModelDescription(info.name, info.licence, dict(info.taught))
 
 
 def _check(request: CheckFindings) -> CheckedFindings:
     info, modality = read_info(model_folder_of(request.model)), Modality.named(request.modality)
     require_findings(request.findings)
     findings = [understood(text) or text for text in request.findings]
-    return CheckedFindings(tuple(CheckedFinding(f, unreadable(f) or info.warning(f, modality)) for f in findings))
+    return CheckedFindings(tuple(_checked(info, text, modality) for text in findings))
+
+
+def _checked(info: ModelInfo, text: str, modality: Modality | None) -> CheckedFinding:
+    taught = info.taught_finding(text, modality)
+    warning = unreadable(text) or info.warning(text, modality)
+    if taught is None or modality is None:
+        return CheckedFinding(text, warning)
+    return CheckedFinding(text, warning, quality_line(taught, modality.value), is_weak(taught))
 
 
 QUESTIONS: dict[type, Callable[[Any], Any]] = {

@@ -1,0 +1,101 @@
+"""The findings that a model was taught: how `model_index.json` lists them, which one a text names, its quality.
+
+Knows words and numbers; needs no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fasttextdiff.contract.answers import TaughtFinding
+from fasttextdiff.contract.fields import ContractError, from_fields, to_fields
+from fasttextdiff.contract.findings import understood
+
+Taught = Mapping[str, tuple[TaughtFinding, ...]]
+"""By modality."""
+
+FEW_SLICES = 20
+"""A finding with fewer training images than this is called weak."""
+LOW_DICE = 0.5
+"""So is one with a lower validation Dice."""
+
+
+def taught_from(index: Mapping[str, Sequence[Any]]) -> dict[str, tuple[TaughtFinding, ...]]:
+    """Read `taught` of `model_index.json`: an entry is a term, or an object with the fields of a `TaughtFinding`.
+
+    Raises:
+        ContractError: an entry is neither.
+    """
+    return {kind: tuple(map(_entry, entries)) for kind, entries in index.items()}
+
+
+def _entry(entry: Any) -> TaughtFinding:
+    if not isinstance(entry, (str, Mapping)):
+        raise ContractError(f"'taught' holds {entry!r:.60}, which is neither a text nor an object")
+    return TaughtFinding(entry) if isinstance(entry, str) else from_fields(TaughtFinding, entry)
+
+
+def taught_to(taught: Taught) -> dict[str, list[Any]]:
+    """The inverse of :func:`taught_from`; fields that hold their default are left out."""
+    return {kind: [_plain(finding) for finding in findings] for kind, findings in taught.items()}
+
+
+def _plain(finding: TaughtFinding) -> Any:
+    default = to_fields(TaughtFinding(finding.name))
+    stated = {name: value for name, value in to_fields(finding).items() if value != default[name]}
+    return {"name": finding.name, **stated} if stated else finding.name
+
+
+def joined(*sources: Taught) -> dict[str, tuple[TaughtFinding, ...]]:
+    """Findings of several sources by modality; of those with the same name the last one counts."""
+    kinds = dict.fromkeys(kind for source in sources for kind in source)
+    return {kind: _named_once(finding for source in sources for finding in source.get(kind, ())) for kind in kinds}
+
+
+def _named_once(findings: Iterable[TaughtFinding]) -> tuple[TaughtFinding, ...]:
+    return tuple({finding.name: finding for finding in findings}.values())
+
+
+def named_in(text: str, findings: Iterable[TaughtFinding]) -> TaughtFinding | None:
+    """The finding whose term a text holds as whole words; the longest term counts, the first among equals.
+
+    Args:
+        text: as typed.
+        findings: to choose from.
+    """
+    words = f" {_words(understood(text))} "
+    found, longest = None, 0
+    for finding in findings:
+        for term in map(_words, finding.terms):
+            if len(term) > longest and f" {term} " in words:
+                found, longest = finding, len(term)
+    return found
+
+
+def _words(text: str) -> str:
+    """Lower-case words, separated by single spaces."""
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+
+
+def quality_line(finding: TaughtFinding, kind: str) -> str:
+    """How well a finding is known, such as "liver on ct: Dice 0.91 (n 8), 40 training slices of 12 patients".
+
+    Empty if nothing is recorded.
+    """
+    facts = []
+    if finding.dice is not None:
+        facts.append(f"Dice {finding.dice:.2f} (n {finding.validation_slices})")
+    if finding.slices is not None:
+        patients = f" of {finding.patients:,} patients" if finding.patients else ""
+        facts.append(f"{finding.slices:,} training slices{patients}")
+    if not facts:
+        return ""
+    return f"{finding.name} on {kind}: {', '.join(facts)}{'; weak' if is_weak(finding) else ''}"
+
+
+def is_weak(finding: TaughtFinding) -> bool:
+    """Whether a finding has few training images or a low validation Dice."""
+    few = finding.slices is not None and finding.slices < FEW_SLICES
+    return few or (finding.dice is not None and finding.dice < LOW_DICE)
