@@ -6,6 +6,7 @@ from spellings import PAIRS
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
 from fasttextdiff.errors import UsageError
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.info import BUNDLED_MODEL
 from fasttextdiff.segments.tags import segment_tags
 

@@ -400,7 +400,7 @@ def test_the_worker_looks_ahead_only_while_its_queue_is_empty_and_outlives_what_
     worker._look_ahead()
     assert len(passes) == 3
     show(5)
-    jobs._segmenter.encode = lambda _: 1 / 0
+    jobs._segmenter.encode = lambda *_: 1 / 0
     worker._look_ahead()
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -617,7 +617,7 @@ def test_the_worker_starts_and_says_what_is_wrong_where_packages_are_broken(tmp_
     assert "libtorch.so: cannot open" in torch_entry["problem"]
     assert [device["id"] for device in report["devices"]] == ["cpu"]
     [checked] = process.ask("check_findings", model=None, findings=["left lung"], modality=None)["findings"]
-    assert checked == {"finding": "left lung", "warning": ""}
+    assert checked == {"finding": "left lung", "warning": "", "quality": "", "weak": False}
     refused = process.ask("open", model=None, device="cpu")
     assert refused["kind"] == "missing"
     assert '"torch>=2.4"' in refused["message"]

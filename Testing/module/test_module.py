@@ -9,6 +9,7 @@ import unittest
 
 import numpy as np
 import pytest
+from FastTextDiffSegmentLib.contract.answers import CheckedFinding
 from module_panel import (
     CHEST_CT,
     MODULE,
@@ -315,6 +316,19 @@ def test_a_finding_the_model_was_not_trained_on_is_marked_before_running(panel, 
     panel.ui.findingsTextEdit.setPlainText("left lung")
     panel.waitFor(lambda: not panel.ui.findingsTable.visible)
     assert not panel.ui.findingsCheckLabel.visible
+
+
+def test_a_finding_that_is_weakly_known_is_marked_and_the_box_says_how_well_each_is_known(panel):
+    panel.type("liver\nspleen")
+    panel.finishJobs()
+    spleen = CheckedFinding("spleen", "", "spleen on ct: Dice 0.31 (n 4); weak", True)
+    panel.widget.findings.box.setChecked(
+        {"liver": CheckedFinding("liver", "", "liver on ct: Dice 0.91 (n 8)"), "spleen": spleen}
+    )
+    table = panel.ui.findingsTable
+    assert (table.rowCount, table.item(0, 0).text(), table.item(0, 1).text()) == (1, "spleen", "weak")
+    assert table.item(0, 1).toolTip() == spleen.quality
+    assert str(panel.ui.findingsTextEdit.toolTip).splitlines() == ["liver on ct: Dice 0.91 (n 8)", spleen.quality]
 
 
 def test_the_box_completes_from_what_the_model_was_trained_on(panel, chestCt):

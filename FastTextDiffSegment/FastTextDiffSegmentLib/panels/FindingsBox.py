@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import qt
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.answers import CheckedFinding
 from FastTextDiffSegmentLib.Findings import (
     completions,
     findingLines,
@@ -36,8 +37,9 @@ class FindingsBox:
 
     def __init__(self, textEdit, table, tableLabel, onChanged: Callable[[], None]):
         self.textEdit, self.table, self._tableLabel, self._onChanged = textEdit, table, tableLabel, onChanged
+        self._hint = str(textEdit.toolTip)
         self._unticked: set[str] = set()
-        self._notes: Mapping[str, str] = {}
+        self._checked: Mapping[str, CheckedFinding] = {}
         self._terms: list[str] = []
         self._before = ""
         self._isUpdating = False
@@ -93,9 +95,9 @@ class FindingsBox:
         """What the box completes to: the findings the model was trained on for this kind of image."""
         self._terms = terms
 
-    def setNotes(self, notes: Mapping[str, str]) -> None:
-        """Why a finding is none that the model was trained on for this kind of image, by finding; empty if it is."""
-        self._notes = notes
+    def setChecked(self, checked: Mapping[str, CheckedFinding]) -> None:
+        """Show what the engine knows about the findings, by finding."""
+        self._checked = checked
         self._fillTable()
 
     def _setText(self, text: str) -> None:
@@ -156,9 +158,8 @@ class FindingsBox:
         self._isUpdating = True
         try:
             understood = {line: understoodNote(typed) for line, typed in typedFindings(self.text).items()}
-            lines = [
-                line for line, told in understood.items() if told or line in self._unticked or self._notes.get(line)
-            ]
+            lines = [line for line, told in understood.items() if told or line in self._unticked or self._doubt(line)]
+            self._showQuality(list(understood))
             self.table.setRowCount(len(lines))
             for row, line in enumerate(lines):
                 self._fillRow(row, line, understood[line])
@@ -167,13 +168,24 @@ class FindingsBox:
         finally:
             self._isUpdating = False
 
+    def _doubt(self, line: str) -> str:
+        """Why a result for a line should be looked at twice, in a word or two; empty if there is no reason."""
+        checked = self._checked.get(line)
+        if checked is None:
+            return ""
+        return _("not trained on this") if checked.warning else _("weak") if checked.weak else ""
+
+    def _showQuality(self, lines: list[str]) -> None:
+        known = [self._checked[line].quality for line in lines if line in self._checked]
+        self.textEdit.setToolTip("\n".join(filter(None, known)) or self._hint)
+
     def _fillRow(self, row: int, line: str, understood: str) -> None:
-        isTicked, warning = line not in self._unticked, self._notes.get(line, "")
-        text = (_("not trained on this") if warning else understood) if isTicked else _("not segmented")
+        isTicked, checked = line not in self._unticked, self._checked.get(line, CheckedFinding(line, ""))
+        text = (self._doubt(line) or understood) if isTicked else _("not segmented")
         finding, note = qt.QTableWidgetItem(line), qt.QTableWidgetItem(text)
         finding.setCheckState(qt.Qt.Checked if isTicked else qt.Qt.Unchecked)
         finding.setToolTip(line)
-        note.setToolTip("\n".join(filter(None, (warning, understood))))
+        note.setToolTip("\n".join(filter(None, (checked.warning, checked.quality, understood))))
         self.table.setItem(row, _FINDING, finding)
         self.table.setItem(row, _NOTE, note)
 

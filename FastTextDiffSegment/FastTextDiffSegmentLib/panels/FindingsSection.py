@@ -58,12 +58,12 @@ class FindingsSection:
             self._checked = lines, modality
         if lines and self._setup.isReady:
             steps = self._checkSteps(lines, modality)
-            self._context.runner.start(Job(steps, self.box.setNotes, self._context.showError))
+            self._context.runner.start(Job(steps, self.box.setChecked, self._context.showError))
 
     def _checkSteps(self, lines: list[str], modality: str | None) -> Steps:
         session = self._context.logic.session
         answer = yield from session.client.ask(CheckFindings(session.settings.model, tuple(lines), modality))
-        return {found.finding: found.warning for found in answer.findings}
+        return {found.finding: found for found in answer.findings}
 
     def close(self) -> None:
         """Let go of the widgets."""

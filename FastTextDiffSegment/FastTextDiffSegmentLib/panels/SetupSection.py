@@ -107,7 +107,7 @@ class SetupSection:
         """Findings the model was trained on for a kind of image, for all kinds if that is not known."""
         taught = self.model.taught if self.model else {}
         kinds = [modality] if modality in taught else ([] if modality else list(taught))
-        return list(dict.fromkeys(term for kind in kinds for term in taught[kind]))
+        return list(dict.fromkeys(term for kind in kinds for finding in taught[kind] for term in finding.terms))
 
     def check(self) -> None:
         """Find out what is there, and load the model so that the first result comes at once."""
