@@ -234,8 +234,8 @@ def test_broken_files_of_every_kind_are_listed_and_stop_nothing(tmp_path, capfd)
     assert [case.series_uid for case in plan.cases] == ["1.1"]
     damaged = "the file is damaged, or its format does not match its name"
     assert reasons(plan, tmp_path) == {
-        "cut.dcm": "the file is cut short; copy or export it again",
-        "head.dcm": "the file is cut short; copy or export it again",
+        "cut.dcm": "the file is truncated; copy or export it again",
+        "head.dcm": "the file is truncated; copy or export it again",
         "text.dcm": "named like DICOM, but is not",
         "time.nii": "several volumes in one file (2 x 2 x 2 x 3); extract one time point",
         **dict.fromkeys(("empty", "empty.nii.gz", "empty.dcm"), "the file is empty"),
@@ -263,7 +263,7 @@ def test_a_series_with_a_damaged_file_is_left_out_unless_a_whole_copy_is_there(t
     plan = plan_of(tmp_path)
     assert [case.series_uid for case in plan.cases] == ["1.1"]
     whole = "the series is incomplete: 1 of its files damaged or missing (3 files)"
-    assert reasons(plan, tmp_path) == {".": whole, "a/IM2": "the file is cut short; copy or export it again"}
+    assert reasons(plan, tmp_path) == {".": whole, "a/IM2": "the file is truncated; copy or export it again"}
     (tmp_path / "b" / "copy").write_bytes(content)
     plan = plan_of(tmp_path, series=SERIES + "$")
     assert [case.images for case in plan.cases] == [4]

@@ -111,7 +111,7 @@ def test_a_dicom_segmentation_of_another_format_is_one_line(run, volume, tmp_pat
     pytest.importorskip("highdicom")
     code, _, err = run("segment", volume, "-f", "lung", "-o", tmp_path / "result.dcm")
     assert code == 2
-    assert "this is none" in error_line(err)
+    assert "this is not one" in error_line(err)
     assert not (tmp_path / "result.dcm").exists()
 
 

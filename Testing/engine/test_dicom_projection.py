@@ -70,7 +70,7 @@ def test_codes_are_understood_or_not_taken(orientation, found):
         ({"orientation": ["L", "F"], "ViewPosition": "LL"}, ("lateral",)),
         ({"orientation": ["LA", "F"]}, ("oblique",)),
         ({"orientation": None}, ("no Patient Orientation",)),
-        ({"orientation": ["CR", "LE"]}, ("not understood",)),
+        ({"orientation": ["CR", "LE"]}, ("not valid",)),
     ],
 )
 def test_what_is_turned_lateral_oblique_or_unknown_is_said(tmp_path, attributes, words):
@@ -91,4 +91,4 @@ def test_the_image_as_slicer_loads_it_is_shown_the_same_way(tmp_path, modality):
 
 def test_an_xray_in_slicer_whose_file_is_gone_is_said_to_be_taken_as_displayed():
     loaded = volume_from(decoded_from_memory(FILM[None], np.eye(4), name="film", dicom_modality="CR"), None)
-    assert any("as displayed" in note for note in loaded.source.notes)
+    assert any("assumed on image left" in note for note in loaded.source.notes)

@@ -311,7 +311,7 @@ def refused(volume, path):
 
 def test_a_source_that_cannot_be_referred_to_is_one_line_before_the_work(samples, tmp_path):
     path = tmp_path / "result.dcm"
-    assert "this is none" in refused(read_volume(next((samples / "chest_ct").glob("*.nii.gz"))), path)
+    assert "this is not one" in refused(read_volume(next((samples / "chest_ct").glob("*.nii.gz"))), path)
     assert "lack UIDs" in refused(read_volume(samples / "abdominal_ct_dicom"), path)
     shared = stack(tmp_path / "b", SOPInstanceUID="1.2.3")
     assert shared.shape[0] == 5

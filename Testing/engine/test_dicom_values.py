@@ -97,7 +97,7 @@ def test_a_rescale_that_is_no_usable_number_is_refused(tmp_path, value, modality
 def test_geometry_that_is_no_usable_number_is_refused(tmp_path, word, digits, value):
     path = write_slice(tmp_path / "a.dcm", HU[0], **{word: [7.5] * digits if digits > 1 else 7.5})
     path.write_bytes(path.read_bytes().replace(b"7.5", value))
-    assert "no usable number" in refusal(path)
+    assert "not a valid number" in refusal(path)
 
 
 def test_bits_that_decoders_scramble_are_refused(tmp_path):
@@ -112,13 +112,13 @@ def test_bits_that_decoders_scramble_are_refused(tmp_path):
 )
 def test_pixels_that_a_file_cannot_hold_are_refused_before_memory_is_taken(tmp_path, announced):
     path = write_slice(tmp_path / "a.dcm", HU[0], **announced)
-    assert "cannot hold" in refusal(path)
+    assert "do not fit" in refusal(path)
 
 
 @pytest.mark.parametrize("announced", [{"Rows": 65}, {"Columns": 65}, {"NumberOfFrames": 2}, {"Rows": 4096}], ids=str)
 def test_pixels_that_a_file_lacks_are_not_filled_up_in_silence(tmp_path, announced):
     path = write_slice(tmp_path / "a.dcm", HU[0], **announced)
-    assert "cannot hold" in refusal(path)
+    assert "do not fit" in refusal(path)
 
 
 def write_jpeg(path, pixels, **attributes):
@@ -223,7 +223,7 @@ def test_a_slice_whose_link_leads_nowhere_is_named(tmp_path):
 
 def test_a_series_with_less_images_than_it_announces_says_so(tmp_path):
     notes = read_volume(write_chest(tmp_path, ImagesInAcquisition=7)).source.notes
-    assert notes == ("its headers announce 7 images, 6 are here: slices may be missing",)
+    assert notes == ("7 images according to the headers, 6 found: slices may be missing",)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""CT voxels that are no Hounsfield units: turned into them where that is certain, else refused."""
+"""CT voxels that are not Hounsfield units: turned into them where that is certain, else refused."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_crop_without_air_is_told_by_its_soft_tissue():
 )
 @pytest.mark.parametrize("is_stated", [False, True])
 def test_windows_are_refused_whatever_the_header_states(stored, is_stated):
-    with pytest.raises(FastTextDiffError, match=r"^a: .* no Hounsfield units .* export") as caught:
+    with pytest.raises(FastTextDiffError, match=r"^a: .* not Hounsfield units .* export") as caught:
         in_hounsfield("a", stored, is_stated=is_stated)
     assert "\n" not in str(caught.value)
 

@@ -116,7 +116,7 @@ def named(value):
 )
 def test_a_place_that_is_no_number_is_refused(tmp_path, write, name, field, number):
     path = write(tmp_path / name, **{word: value and value.format(number) for word, value in field.items()})
-    assert "no usable number" in refusal(path)
+    assert "not a valid number" in refusal(path)
 
 
 def test_nan_says_that_colours_have_no_spacing(tmp_path):
@@ -149,7 +149,7 @@ def test_axes_without_a_direction_of_their_own_are_refused(tmp_path, write, name
     ids=named,
 )
 def test_a_spacing_of_zero_is_refused(tmp_path, write, field):
-    assert "no usable number" in refusal(write(tmp_path / ("v.nrrd" if write is write_nrrd else "v.mha"), **field))
+    assert "not a valid number" in refusal(write(tmp_path / ("v.nrrd" if write is write_nrrd else "v.mha"), **field))
 
 
 HUGE = ["60000 60000 60000", "6 5 400000000", "2147483647 2147483647 2147483647", "6 5 5"]
@@ -169,7 +169,7 @@ def test_voxels_that_are_not_there_are_refused_before_memory_is_taken(tmp_path, 
         write_meta(tmp_path / "apart.mhd", b"", DimSize=sizes, ElementDataFile="v.raw"),
     ]
     for path in paths:
-        assert "announce" in refusal(path), path.name
+        assert "in its header" in refusal(path) or "in the header" in refusal(path), path.name
 
 
 @pytest.mark.parametrize("size", [None, 0, -1, len(PACKED) // 2, len(PACKED) - 1, 10**9, "x"])
@@ -178,8 +178,8 @@ def test_compressed_voxels_whose_length_is_not_said_rightly_are_refused_not_read
 
 
 def test_a_device_is_no_file_of_voxels(tmp_path):
-    assert "is not there" in refusal(write_meta(tmp_path / "v.mhd", b"", ElementDataFile="/dev/zero"))
-    assert "is not there" in refusal(write_nrrd(tmp_path / "v.nhdr", b"", data_file="/dev/zero"))
+    assert "which is missing" in refusal(write_meta(tmp_path / "v.mhd", b"", ElementDataFile="/dev/zero"))
+    assert "which is missing" in refusal(write_nrrd(tmp_path / "v.nhdr", b"", data_file="/dev/zero"))
 
 
 @pytest.mark.parametrize("name", ["v.nrrd", "v.mha", "v.nii.gz"])
@@ -200,4 +200,4 @@ def test_voxels_that_unpack_to_more_than_any_image_are_refused(tmp_path, name):
         write_meta(
             tmp_path / name, packed, DimSize="4000 4000 400", CompressedData="True", CompressedDataSize=len(packed)
         )
-    assert "which no image does" in refusal(tmp_path / name)
+    assert "cannot unpack" in refusal(tmp_path / name)

@@ -57,7 +57,7 @@ def test_a_ct_that_lies_1024_too_high_is_shifted_said_and_shown_in_hounsfield_un
 )
 def test_a_volume_of_fractions_or_grey_levels_is_no_ct(tmp_path, name, stored):
     path = write(tmp_path / name, stored)
-    assert "no Hounsfield units" in refusal(path, modality="ct")
+    assert "not Hounsfield units" in refusal(path, modality="ct")
     assert read_volume(path, modality="other").modality is Modality.OTHER
 
 
@@ -74,13 +74,13 @@ def test_a_picture_of_a_ct_keeps_the_range_it_was_saved_with(tmp_path, name):
     Image.fromarray(grey).save(tmp_path / name)
     volume = read_volume(tmp_path / name, modality="ct")
     assert choose_window(volume, LUNG) == (127.5, 255.0)
-    assert any("as it was saved" in note for note in volume.source.notes)
+    assert any("the model sees it as saved" in note for note in volume.source.notes)
 
 
 def test_a_picture_in_neither_is_refused(tmp_path):
     grey = ((HU[0] + 1000.0) / 2000 * 65535).clip(0, 65535).astype(np.uint16)
     Image.fromarray(grey).save(tmp_path / "p.png")
-    assert "no Hounsfield units" in refusal(tmp_path / "p.png", modality="ct")
+    assert "not Hounsfield units" in refusal(tmp_path / "p.png", modality="ct")
 
 
 def test_an_mr_by_its_dicom_header_is_no_ct_unless_its_voxels_are_hounsfield_units(tmp_path):
@@ -88,15 +88,15 @@ def test_an_mr_by_its_dicom_header_is_no_ct_unless_its_voxels_are_hounsfield_uni
     magnitudes = random.gamma(2, 300, (64, 64)).astype(np.int16)
     for n, voxels in enumerate((magnitudes, HU[0] + np.int16(1024))):
         path = write_slice(tmp_path / f"{n}", voxels, Modality="MR")
-        assert "says that it is no CT" in refusal(path, modality="ct")
+        assert "it is not a CT" in refusal(path, modality="ct")
     volume = read_volume(write_slice(tmp_path / "hu", HU[0], Modality="MR"), modality="ct")
     assert np.array_equal(volume.array[0], HU[0])
-    assert "taken as ct as asked; the DICOM header says otherwise" in volume.source.notes
+    assert "read as ct as requested; the DICOM header says otherwise" in volume.source.notes
 
 
 def test_what_may_be_a_shifted_ct_or_an_mr_is_not_guessed(tmp_path):
     path = write(tmp_path / "v.nrrd", (HU + 1024).clip(0).astype(np.uint16))
-    assert "say which by giving its modality" in refusal(path)
+    assert "give its modality" in refusal(path)
     assert read_volume(path, modality="mr").array.max() == HU.max() + 1024
     far = read_volume(write(path, (HU.astype(np.int32) + 32768).astype(np.uint16)))
     assert far.modality is Modality.CT
@@ -106,5 +106,5 @@ def test_what_may_be_a_shifted_ct_or_an_mr_is_not_guessed(tmp_path):
 def test_a_volume_from_memory_is_checked_as_its_file_would_be():
     decoded = decoded_from_memory(HU + np.int16(1024), np.eye(4), name="CT")
     assert np.array_equal(volume_from(decoded, Modality.CT).array, HU)
-    with pytest.raises(FastTextDiffError, match=r"^CT: .* no Hounsfield units"):
+    with pytest.raises(FastTextDiffError, match=r"^CT: .* not Hounsfield units"):
         volume_from(decoded_from_memory(HU / 4000, np.eye(4), name="CT"), Modality.CT)

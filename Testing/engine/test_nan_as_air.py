@@ -42,7 +42,7 @@ def test_nan_is_refused_with_the_way_out(tmp_path):
 def test_in_a_ct_it_becomes_air_whatever_the_voxels_stand_for(tmp_path, modality, added):
     path = write(tmp_path / "v.nii", masked(HU + added))
     if added and modality is None:
-        with pytest.raises(FastTextDiffError, match="say which"):
+        with pytest.raises(FastTextDiffError, match="give its modality"):
             read_volume(path, nan_as_air=True)
         return
     volume = read_volume(path, modality=modality, nan_as_air=True)
@@ -50,7 +50,7 @@ def test_in_a_ct_it_becomes_air_whatever_the_voxels_stand_for(tmp_path, modality
     assert (volume.array[OUTSIDE] == min(-1024, HU[~OUTSIDE].min())).all()
     assert np.array_equal(volume.array[~OUTSIDE], HU[~OUTSIDE])
     assert np.array_equal(volume.padding, OUTSIDE)
-    assert any(note.startswith(f"{COUNT} voxels that are NaN taken as air (-10") for note in volume.source.notes)
+    assert any(note.startswith(f"{COUNT} NaN voxels read as air (-10") for note in volume.source.notes)
 
 
 def test_elsewhere_it_is_as_dark_as_the_darkest_and_no_part_of_the_window(tmp_path):
@@ -84,7 +84,7 @@ def test_the_command_line_says_how_many_and_finds_nothing_there(tmp_path):
     assert CliRunner().invoke(app, options).exit_code == 0
     assert not np.asarray(nibabel.load(result).dataobj).transpose(2, 1, 0)[OUTSIDE].any()
     record = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-    assert any(note.startswith(f"{COUNT} voxels that are NaN") for note in record["source"]["notes"])
+    assert any(note.startswith(f"{COUNT} NaN voxels") for note in record["source"]["notes"])
 
 
 def test_a_batch_refuses_it_and_takes_it_as_air_when_asked(tmp_path):

@@ -260,7 +260,7 @@ def test_the_modality_is_the_headers_unless_another_is_asked_for(tmp_path, tag, 
     assert read_volume(path).modality.value == modality
     asked = read_volume(path, modality=Modality.HISTOLOGY)
     assert asked.modality is Modality.HISTOLOGY
-    assert "taken as histology as asked; the DICOM header says otherwise" in asked.source.notes
+    assert "read as histology as requested; the DICOM header says otherwise" in asked.source.notes
 
 
 # --- DICOM folders ---------------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def test_a_slice_unlike_the_others_is_named(tmp_path, odd, what):
 def test_colour_among_grey_slices_is_named(tmp_path):
     write_heights(tmp_path, [0, 2, 4])
     write_slice(tmp_path / "odd", np.zeros((3, 4, 3), np.uint8), ImagePositionPatient=[0, 0, 6])
-    assert "slice odd differs from the others in its pixels' layout" in error_of(tmp_path)
+    assert "slice odd differs from the others in its pixel layout" in error_of(tmp_path)
 
 
 def test_slices_side_by_side_are_refused(tmp_path):
@@ -366,7 +366,7 @@ def test_a_dicom_file_without_pixel_data_says_so(tmp_path):
 def test_a_damaged_header_is_one_line(tmp_path):
     path = write_slice(tmp_path / "slice", np.zeros((4, 4), np.int16), PixelSpacing=[7.25, 7.25])
     path.write_bytes(path.read_bytes().replace(b"7.25\\7.25", b"7,25\\xxxx"))
-    assert "Pixel Spacing '7,25' is no usable number" in error_of(path)
+    assert "Pixel Spacing '7,25' is not a valid number" in error_of(path)
     write_slice(path, np.zeros((4, 4), np.int16), ImageOrientationPatient=[1, 0, 0, 1, 0, 0])
     assert "Image Orientation" in error_of(path)
     write_slice(path, np.zeros((4, 4), np.int16), PixelSpacing=[0, 1])
@@ -395,7 +395,7 @@ def test_a_nifti_without_orientation_lies_where_itk_puts_it(tmp_path):
     volume = read_volume(tmp_path / "v.nii")
     itk = sitk.ReadImage(str(tmp_path / "v.nii"))
     assert (LPS @ volume.ijk_to_ras @ [1, 2, 3, 1])[:3] == pytest.approx(itk.TransformIndexToPhysicalPoint([1, 2, 3]))
-    assert "no orientation in the NIfTI header: taken as left-posterior" in volume.source.notes
+    assert "no orientation in the NIfTI header: assumed left-posterior" in volume.source.notes
 
 
 def test_disagreeing_nifti_matrices_are_noted(tmp_path):
@@ -539,7 +539,7 @@ def test_a_stack_of_pages_is_refused_and_of_several_sizes_the_largest_is_read_an
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
         volume = read_volume(tmp_path / name)
         assert np.array_equal(volume.array[0], np.asarray(page)), name
-        said = f"page {number} of {len(pages)} used, the largest; the others are of another size"
+        said = f"page {number} of {len(pages)} used, the largest; the others have other sizes"
         assert said in volume.source.notes, name
     for name, pages in (("stack.tif", [page] * 3), ("stack with thumbnail.tif", [thumbnail, page, page])):
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
@@ -589,7 +589,7 @@ def test_a_device_or_pipe_is_not_waited_for(tmp_path):
 
 
 def test_a_list_of_files_is_a_list_of_files_that_are_there(tmp_path):
-    for files, said in (("a.dcm", "files are a list"), ([tmp_path / "gone.dcm"], "gone.dcm: no such file")):
+    for files, said in (("a.dcm", "files must be a list"), ([tmp_path / "gone.dcm"], "gone.dcm: no such file")):
         with pytest.raises(UsageError, match=said):
             read_volume(tmp_path, files=files)
 
@@ -600,7 +600,7 @@ def test_empty_wrong_and_short_files_of_every_format_are_one_line(tmp_path, capf
     path.touch()
     assert "the file is empty" in error_of(path)
     path.write_bytes(b"this is no image at all" * 40)
-    assert "damaged, cut short or not what its name says" in error_of(path)
+    assert "damaged or truncated, or its format does not match" in error_of(path)
     voxels = np.random.default_rng(0).integers(0, 255, (16, 16, 16)).astype(np.uint8)
     if name.startswith("p"):
         Image.fromarray(voxels[0]).save(path)

@@ -74,7 +74,7 @@ def test_all_storage_orders_of_one_patient_give_the_same_answer(tmp_path, segmen
         answer = of_patient(volume, result.findings[0].probability)
         expected = answer if expected is None else expected
         assert np.allclose(answer, expected, atol=1e-3), code
-        told = [note for note in volume.source.notes if "by its geometry" in note]
+        told = [note for note in volume.source.notes if "from its geometry" in note]
         assert len(told) == (volume.slice_axis != 0)
         assert all(("sagittal" if spacing[0] == 4 else "axial") in note for note in told)
 

@@ -44,7 +44,7 @@ def test_a_name_that_is_too_long_is_refused_as_input_and_as_output(picture):
     code, said = cli("segment", picture, "-f", "left lung", "-o", long)
     assert code == 2
     assert "255 bytes" in said
-    with pytest.raises(UsageError, match="no file has a name"):
+    with pytest.raises(UsageError, match="the file name is too long"):
         read_volume(long)
 
 

@@ -60,7 +60,7 @@ _LABEL_WORDS = {
 }  # fmt: skip
 _LABEL_FOLDERS = {"groundtruth", "labels", "labelstr", "labelsts", "masks", "segmentations"}
 
-CUT_SHORT = "the file is cut short; copy or export it again"
+CUT_SHORT = "the file is truncated; copy or export it again"
 DAMAGED = "the file is damaged, or its format does not match its name"
 LABEL_MAP = "a label map according to its header, not an image"
 LABELLED = "a label map or mask according to its name, not an image; to segment it anyway, give the file itself"

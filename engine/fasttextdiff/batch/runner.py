@@ -134,7 +134,7 @@ def add_timing(path: Path, outcome: Outcome) -> None:
 
 
 def read_timings(folder: Path) -> dict[str, Timing]:
-    """The timing of each case, from all shards; lines cut short by a crash are ignored."""
+    """The timing of each case, from all shards; lines truncated by a crash are ignored."""
     timings = {}
     for path in sorted(folder.glob("timings-*.csv")):
         with path.open(encoding="utf-8", newline="") as file:

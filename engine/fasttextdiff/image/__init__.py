@@ -1,4 +1,4 @@
-"""What an image is and how its slices are shown to the model.
+"""Images, and how their slices are presented to the model.
 
-Knows voxels, geometry and intensities; knows no files, no networks and no findings.
+Knows voxels, geometry and intensities; knows nothing about files, networks or findings.
 """

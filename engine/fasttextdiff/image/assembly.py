@@ -1,4 +1,4 @@
-"""Puts the answers of tiles and slices together on the volume's grid. Knows geometry; knows no networks."""
+"""Assembles the results of tiles and slices on the volume's grid. Knows geometry; knows nothing about networks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fasttextdiff.image.slices import PreparedImage
 
 @dataclass(frozen=True)
 class SliceAnswer:
-    """One slice with one noise sample.
+    """The result of one slice for one noise sample.
 
     Attributes:
-        probability: (F, rows, columns), one map a finding.
+        probability: (F, rows, columns), one map per finding.
         presence: (F,).
     """
 
@@ -30,7 +30,7 @@ class SliceAnswer:
 
 @dataclass
 class TileBlend:
-    """Log-odds of overlapping tiles, averaged with weights that fall towards a tile's border.
+    """Log-odds of overlapping tiles, averaged with weights that fall towards the border of a tile.
 
     Attributes:
         odds: (F, rows, columns), weighted sum.
@@ -44,7 +44,7 @@ class TileBlend:
 
     @classmethod
     def empty(cls, findings: int, image: PreparedImage) -> TileBlend:
-        """For one slice of an image."""
+        """An empty blend for one slice of an image."""
         rows, columns = image.display.display_shape[1:]
         return cls(torch.zeros(findings, rows, columns), torch.zeros(rows, columns), torch.zeros(findings))
 
@@ -64,10 +64,10 @@ class TileBlend:
 
 @dataclass
 class SliceStack:
-    """Answers for the requested slices on the volume's own grid, filled slice by slice in display order.
+    """Results of the requested slices on the volume's grid, filled slice by slice in display order.
 
     Attributes:
-        display: of these slices alone.
+        display: display plane of these slices only.
         probability: (F, *display.shape), mean over the noise samples.
         disagreement: (F, *display.shape), standard deviation over the noise samples; None for one sample.
         presence: (F, slices), mean over the noise samples.
@@ -80,7 +80,7 @@ class SliceStack:
 
     @classmethod
     def empty(cls, findings: int, image: PreparedImage) -> SliceStack:
-        """For the requested slices of an image."""
+        """An empty stack for the requested slices of an image."""
         display = image.display.of_slices(len(image.slices))
         shape = (findings, *display.shape)
         return cls(
@@ -91,12 +91,12 @@ class SliceStack:
         )
 
     def store(self, position: int, findings: Sequence[int], answers: Sequence[SliceAnswer]) -> None:
-        """Keep one slice's mean and spread over the noise samples.
+        """Store the mean and standard deviation of one slice over the noise samples.
 
         Args:
-            position: of the slice among those requested.
-            findings: numbers of those that were answered.
-            answers: of these findings, one a noise sample.
+            position: index of the slice in the request.
+            findings: indices of the findings.
+            answers: results of these findings, one per noise sample.
         """
         probability = torch.stack([a.probability for a in answers])
         self._show(self.probability, position, findings, probability.mean(0))
@@ -105,7 +105,7 @@ class SliceStack:
             self._show(self.disagreement, position, findings, probability.std(0, correction=0))
 
     def clear(self, padding: NDArray[np.bool_]) -> None:
-        """Nothing is found in padding; `padding` is on the grid of the requested slices."""
+        """Set the results in padding to zero; `padding` is on the grid of the requested slices."""
         self.probability[:, padding] = 0
         if self.disagreement is not None:
             self.disagreement[:, padding] = 0

@@ -1,6 +1,6 @@
-"""Tells by their histogram whether the voxels of a CT are Hounsfield units, and makes them so where that is certain.
+"""Checks from the histogram whether CT voxels are Hounsfield units, and converts them where the offset is certain.
 
-Knows what air and soft tissue measure; knows nothing about files, formats or display.
+Knows the values of air and soft tissue; knows nothing about files, formats or display.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError
 
-# What programs add so that no voxel is negative: 1024 (the usual DICOM intercept), 1000, Siemens' extended scale, and
-# the middle of 16 bits. The order matters: 1024 and 1000 are distinguished by the value of air.
+# Offsets that programs add to avoid negative voxels: 1024 (the usual DICOM intercept), 1000, Siemens' extended scale,
+# and the middle of 16 bits. The order matters: 1024 and 1000 are distinguished by the value of air.
 _OFFSETS = (0, 1024, 8192, 32768)
 _LOWEST, _HIGHEST = -1100, 3100
 """Air with noise, and dense bone."""
@@ -28,7 +28,7 @@ def hounsfield_offset(array: NDArray[Any]) -> int | None:
 
     Returns:
         0 for Hounsfield units, else 1024, 1000, 8192 or 32768; None if the histogram fits none of them. A crop without
-        air is accepted where soft tissue alone is certain. 1024 and 1000 cannot always be distinguished.
+        air is accepted if its soft tissue is unambiguous. 1024 and 1000 cannot always be distinguished.
     """
     sample = _sampled(array)
     fitting = (offset for offset in _OFFSETS if _fits(sample, offset))
@@ -37,34 +37,36 @@ def hounsfield_offset(array: NDArray[Any]) -> int | None:
 
 
 def in_hounsfield(path: str, array: NDArray[Any], *, is_stated: bool) -> tuple[NDArray[Any], list[str]]:
-    """The voxels of a CT in Hounsfield units.
+    """Convert the voxels of a CT to Hounsfield units.
 
     Args:
-        path: what the image is called in messages.
+        path: name of the image in messages.
         array: grey voxels, any shape.
-        is_stated: whether the header gives the way to Hounsfield units (DICOM Rescale Slope and Intercept). It is
-            believed then, unless the histogram contradicts it.
+        is_stated: whether the header gives the conversion to Hounsfield units (DICOM Rescale Slope and Intercept). It
+            is trusted unless the histogram contradicts it.
 
     Returns:
-        the voxels, and a note for the user if they were not Hounsfield units or nothing but the histogram says so.
+        The voxels, and a note for the user if they were converted.
 
     Raises:
-        FastTextDiffError: they are none, and what they are is not known (a window of 8 bits, 0 to 1, ...).
+        FastTextDiffError: they are not Hounsfield units, and their scale is unknown (an 8-bit window, 0 to 1, ...).
     """
     offset = hounsfield_offset(array)
     if _is_upside_down(_sampled(array)):
         raise FastTextDiffError(
-            f"{path}: the voxels are Hounsfield units turned round (air is at +1000); export the CT again, or "
+            f"{path}: the voxels are inverted Hounsfield units (air is at +1000); export the CT again, or "
             "give another modality"
         )
     if offset:
-        note = f"the voxels are Hounsfield units + {offset} by their histogram: {offset} was subtracted"
-        return _minus(array, offset), [note + (" (were it 1000, all were 24 too low)" if offset == 1024 else "")]
+        note = f"the voxels are Hounsfield units + {offset} according to their histogram: {offset} was subtracted"
+        return _minus(array, offset), [
+            note + (" (if it was 1000, all values are 24 too low)" if offset == 1024 else "")
+        ]
     if offset == 0 or (is_stated and not _is_windowed(array) and not _is_too_low(_sampled(array))):
         return array, []
     raise FastTextDiffError(
-        f"{path}: the voxels ({_said(array.min())} to {_said(array.max())}) are no Hounsfield units (air -1000, water "
-        f"0), and what they are is not known; export the CT again in Hounsfield units, or give another modality"
+        f"{path}: the voxels ({_text(array.min())} to {_text(array.max())}) are not Hounsfield units (air -1000, water "
+        f"0), and their scale is unknown; export the CT again in Hounsfield units, or give another modality"
     )
 
 
@@ -73,7 +75,7 @@ def _sampled(array: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _fits(sample: NDArray[np.float64], offset: int) -> bool:
-    """Whether the histogram is one of Hounsfield units once the offset is taken off."""
+    """Whether the histogram is that of Hounsfield units after subtracting the offset."""
     values = sample - offset
     lowest = values.min()
     if lowest < _LOWEST:  # padding outside the scanned circle
@@ -82,7 +84,7 @@ def _fits(sample: NDArray[np.float64], offset: int) -> bool:
         return False
     if offset == 0:
         return _has_air_below_tissue(values) or _is_tissue_alone(values)
-    # Hounsfield units cannot be moved far and stay positive: only where nothing is negative they may have been.
+    # An offset is added to avoid negative values, so an image with negative values has none.
     if np.mean(values < -offset - 20) > 0.001:
         return False
     return _is_air_and_tissue(values) or _is_tissue_alone(values)
@@ -93,12 +95,12 @@ def _share(values: NDArray[np.float64], low: float, high: float) -> float:
 
 
 def _has_air_below_tissue(values: NDArray[np.float64]) -> bool:
-    """Negative values this low are found in Hounsfield units alone."""
+    """Only Hounsfield units have values this low."""
     return _share(values, _LOWEST, -500) >= 0.001 and bool(values.max() > 0)
 
 
 def _is_air_and_tissue(values: NDArray[np.float64]) -> bool:
-    """Two groups: air, and above lung mostly soft tissue (other kinds of images have values all over there)."""
+    """Two groups: air, and above lung mostly soft tissue (other modalities have values throughout that range)."""
     above_lung = values[values > -700]
     if _share(values, _LOWEST, -850) < 0.01 or above_lung.size < 0.02 * values.size:
         return False
@@ -106,38 +108,38 @@ def _is_air_and_tissue(values: NDArray[np.float64]) -> bool:
 
 
 def _is_tissue_alone(values: NDArray[np.float64]) -> bool:
-    """A crop inside the body: mostly soft tissue, both sides of water, with the spread that noise and fat give it."""
+    """A crop inside the body: mostly soft tissue, on both sides of water, with the spread caused by noise and fat."""
     low, high = np.percentile(values, (2, 98))
     return _share(values, -200, 200) >= 0.6 and low < -5 and high > 5 and high - low >= 20
 
 
 def _is_too_low(sample: NDArray[np.float64]) -> bool:
-    """Whether 1024 has been taken off twice, as where a program leaves the intercept in the header it wrote."""
+    """Whether 1024 was subtracted twice, as by programs that convert voxels but keep the intercept in the header."""
     above_padding = sample[sample > sample.min()] + 1024
     return above_padding.size > 0 and _is_air_and_tissue(above_padding)
 
 
 def _is_upside_down(sample: NDArray[np.float64]) -> bool:
-    """Whether air is at +1000: many values there, none above, as bone has, and no air where it belongs."""
+    """Whether air is at +1000: many values there, none above (as for bone), and no air at -1000."""
     if _share(sample, 850, 1150) < 0.05 or sample.max() > 1150 or _share(sample, _LOWEST, -850) > 0.001:
         return False
     return _is_air_and_tissue(-sample)
 
 
 def _air_is_at_zero(sample: NDArray[np.float64]) -> bool:
-    """Whether the air of an image that holds Hounsfield units and some 1000 is at 0, not at 24."""
+    """For Hounsfield units with an offset of 1000 or 1024: whether air is at 0 (1000), not at 24 (1024)."""
     air = sample[(sample >= 0) & (sample <= 150)]
     return air.size > 0 and bool(np.median(air) < 12) and _share(air, 12, 36) < 0.1
 
 
 def _is_windowed(array: NDArray[Any]) -> bool:
-    """Whether the voxels are grey levels (0 to 255) or fractions: never what a rescaled CT holds."""
+    """Whether the voxels are grey levels (0 to 255) or fractions, which a rescaled CT never has."""
     low, high = float(array.min()), float(array.max())
     return (low >= 0 and 128 <= high <= 255) or (array.dtype.kind == "f" and low >= -4 and 0 < high <= 4)
 
 
 def _minus(array: NDArray[Any], offset: int) -> NDArray[Any]:
-    """In a type that holds the result."""
+    """Subtract the offset, in a type that holds the result."""
     if array.dtype.kind == "f":
         return array - array.dtype.type(offset)
     low, high = int(array.min()) - offset, int(array.max()) - offset
@@ -147,5 +149,5 @@ def _minus(array: NDArray[Any], offset: int) -> NDArray[Any]:
     return result.astype(np.int16) if is_short else result
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return f"{float(value):.6g}"

@@ -1,6 +1,6 @@
-"""Turns voxels into slices as radiologists look at them, and masks back: patient right on image left.
+"""Turns voxels into slices in radiological convention, with patient right on image left, and masks back.
 
-Knows nothing about intensities, files or models; it only permutes and flips array axes, never resamples.
+Only permutes and flips array axes, never resamples. Knows nothing about intensities, files or models.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from fasttextdiff.option_rules import PLANES
 
 Voxel = TypeVar("Voxel", bound=np.generic)
 
-# RAS axes: 0 right, 1 anterior, 2 superior. (slice, row, column) axes of each plane; rows and columns of the display
-# run towards lower coordinates: from superior or anterior (top) down, from patient right or anterior (image left) on.
+# (slice, row, column) as RAS axes (0 right, 1 anterior, 2 superior) for each plane. Rows and columns of the display run
+# towards lower coordinates: down from superior or anterior, and to image right from patient right or anterior.
 _RAS_AXES = {"sagittal": (0, 2, 1), "coronal": (1, 2, 0), "axial": (2, 1, 0)}
-# Of two directions of a picture, the later one here runs down the display.
+# Of a picture's two directions, the later one in this list runs down the display.
 _DOWN_FIRST = "LRPAFH"
 _BACKWARDS = ("R", "H", "A")
 
 
 @dataclass(frozen=True)
 class DisplayPlane:
-    """How one volume is shown slice by slice; made by :func:`display_plane`.
+    """How a volume is shown slice by slice; made by :func:`display_plane`.
 
-    Slices keep the volume's own order along their axis, so slice n is index n along array axis `axes[0]`.
+    Slices keep the volume's order, so slice n is index n along array axis `axes[0]`.
 
     Attributes:
-        plane: the plane asked for, one of :data:`PLANES`.
-        anatomical: "axial", "coronal" or "sagittal", whichever the slices are closest to; None for planar images.
+        plane: the requested plane, one of :data:`PLANES`.
+        anatomical: the nearest of "axial", "coronal" and "sagittal"; None for planar images.
         shape: the volume's (k, j, i).
         axes: the array axes (0 = k, 1 = j, 2 = i) that become slice, row and column.
         flipped: whether rows and columns run against the array.
-        pixel_spacing: millimetres between neighbouring rows and between neighbouring columns of the display.
-        ascending: whether slices follow each other towards the patient's right, anterior or superior.
+        pixel_spacing: millimetres between rows and between columns of the display.
+        ascending: whether slice numbers grow towards the patient's right, anterior or superior.
     """
 
     plane: str
@@ -62,7 +62,7 @@ class DisplayPlane:
         return slices, rows, columns
 
     def to_display(self, array: NDArray[Voxel]) -> NDArray[Voxel]:
-        """View voxels (k, j, i[, c]) as displayed slices (slice, row, column[, c]); nothing is copied.
+        """View voxels (k, j, i[, c]) as displayed slices (slice, row, column[, c]), without a copy.
 
         Raises:
             ValueError: the array is not on the volume's grid.
@@ -71,7 +71,7 @@ class DisplayPlane:
         return array.transpose(*self.axes, *range(3, array.ndim))[self._flips]
 
     def from_display(self, array: NDArray[Voxel]) -> NDArray[Voxel]:
-        """View displayed slices (slice, row, column[, c]) as voxels (k, j, i[, c]): the exact inverse, not copied.
+        """View displayed slices (slice, row, column[, c]) as voxels (k, j, i[, c]): the exact inverse, without a copy.
 
         Raises:
             ValueError: the array is not on the display's grid.
@@ -81,7 +81,7 @@ class DisplayPlane:
         return array[self._flips].transpose(k, j, i, *range(3, array.ndim))
 
     def of_slices(self, count: int) -> DisplayPlane:
-        """How a part of the volume is shown: `count` neighbouring slices of this plane, all rows and columns."""
+        """The display plane of a part of the volume: `count` neighbouring slices, all rows and columns."""
         shape = tuple(count if axis == self.axes[0] else length for axis, length in enumerate(self.shape))
         return replace(self, shape=(shape[0], shape[1], shape[2]))
 
@@ -97,19 +97,19 @@ class DisplayPlane:
 
 
 def display_plane(volume: Volume, plane: str) -> DisplayPlane:
-    """Say how to show a volume in a plane, in radiological convention.
+    """Choose how to show a volume in a plane, in radiological convention.
 
     Patient right is on image left; anterior (axial) or superior (coronal, sagittal) is up; a sagittal slice has
     anterior on image left. Oblique and left-handed volumes are shown along their own axes, each taken as the
-    nearest anatomical one. Planar images are shown as their Patient Orientation
-    says (a lateral one with anterior on image left), else as they are stored.
+    nearest anatomical one. Planar images are shown according to their Patient Orientation (a lateral one with
+    anterior on image left), else as stored.
 
     Args:
         volume: the volume.
-        plane: one of :data:`PLANES`; "acquisition" are the slices along the volume's `image.slice_axis`.
+        plane: one of :data:`PLANES`; "acquisition" means slices along the volume's `slice_axis`.
 
     Raises:
-        UsageError: no such plane, or a planar image was to be cut in another plane than its own.
+            UsageError: the plane is unknown, or the image is planar and the plane is not "acquisition".
     """
     if plane not in PLANES:
         raise UsageError(f"there is no plane '{plane}'; choose one of {', '.join(PLANES)}")
@@ -134,7 +134,7 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
 
 
 def _display_of_picture(volume: Volume) -> DisplayPlane:
-    """As stored, or turned as radiologists look at it: feet down, the patient's left or back on image right."""
+    """As stored, or turned to radiological convention: feet down, the patient's left or back on image right."""
     i, j, _ = volume.spacing
     along_columns, along_rows = volume.patient_orientation or ("L", "F")
     upright = max(along_columns, along_rows, key=_DOWN_FIRST.index)
@@ -160,10 +160,10 @@ def _directions(volume: Volume) -> NDArray[np.float64]:
 
 
 def in_standard_order(volume: Volume, array: NDArray[Voxel]) -> NDArray[Voxel]:
-    """View voxels (k, j, i[, c]) of a volume in an order that does not depend on how it is stored; nothing is copied.
+    """View voxels (k, j, i[, c]) of a volume in an order that does not depend on storage order, without a copy.
 
-    Axial slices from inferior to superior, rows from anterior on, columns from patient right on; planar images as they
-    are displayed. What is measured on a sample of the voxels is then the same for every storage order.
+    Axial slices from inferior to superior, rows from anterior, columns from patient right; planar images as displayed.
+    Measurements on a sample of the voxels are then the same for every storage order.
     """
     if volume.is_planar:
         return display_plane(volume, "acquisition").to_display(array)

@@ -1,4 +1,4 @@
-"""Voxels to what the denoiser sees, and probabilities back onto the slice.
+"""Converts voxels to the model's input, and probabilities back to the slice.
 
 Knows windows, sizes and aspect ratios; knows nothing about files or networks.
 """
@@ -19,27 +19,27 @@ from fasttextdiff.image.orientation import DisplayPlane, in_standard_order
 from fasttextdiff.image.volume import Modality, Volume
 
 Window = tuple[float, float]
-"""(level, width) in the voxels' own units (DICOM PS3.3 C.11.2.1.2)."""
+"""(level, width) in the voxels' units (DICOM PS3.3 section C.11.2.1.2)."""
 
 
 BODY_ABOVE = -300
-"""Hounsfield units; skin, fat and muscle are denser, air, lung and blankets are not."""
+"""Hounsfield units; skin, fat and muscle are above, air, lung and blankets below."""
 
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """How images of one modality reach the model; the same in training and in use.
+    """How images of one modality are prepared for the model; the same in training and in use.
 
     Attributes:
         size: pixels of the longer side of the model's input; for tiled images, the side of a tile.
-        window: fixed (level, width), for modalities with absolute units; None for `percentiles` of the whole volume.
-        percentiles: darkest and brightest percentile shown when there is no fixed window.
+        window: fixed (level, width) for modalities with absolute units; None to use `percentiles` of the whole volume.
+        percentiles: lowest and highest percentile of the window if it is not fixed.
         tiled: whether images larger than `size` are covered by overlapping tiles at full resolution instead of being
             shrunk.
-        enlarge_to: for tiled images, pixels of the longer side to which smaller images are enlarged first, because what
-            is a few pixels wide gets lost in the network; 0 for never.
-        crop_to_body: whether slices of a CT are cut to the body's bounding box first, without the air and the table
-            around it; nothing is found outside.
+        enlarge_to: for tiled images, the longer side in pixels to which smaller images are enlarged, because structures
+            a few pixels wide are lost in the network; 0 for never.
+        crop_to_body: whether CT slices are cropped to the body's bounding box, without the surrounding air and table;
+            the result is empty outside.
     """
 
     size: int
@@ -52,29 +52,29 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Settings for every modality; `other` serves those that are not listed.
+    """Settings for every modality; `other` is used for modalities that are not listed.
 
     Attributes:
-        settings: by modality; `Modality.OTHER` must be there.
-        channel_order: "rgb", or "bgr" for heads trained by the published code, which never converts what OpenCV reads.
+        settings: by modality; `Modality.OTHER` is required.
+        channel_order: "rgb", or "bgr" for heads trained by the published code, which uses OpenCV's order.
     """
 
     settings: Mapping[Modality, ImageSettings]
     channel_order: str = "rgb"
 
     def __post_init__(self) -> None:
-        """Refuse settings that leave an image without an answer."""
+        """Refuse settings that do not cover every image."""
         if Modality.OTHER not in self.settings:
             raise ValueError("preprocessing needs settings for 'other' modalities")
         if self.channel_order not in ("rgb", "bgr"):
-            raise ValueError(f"channel_order is 'rgb' or 'bgr', not {self.channel_order!r}")
+            raise ValueError(f"channel_order must be 'rgb' or 'bgr', not {self.channel_order!r}")
 
     def of(self, modality: Modality) -> ImageSettings:
         """The settings for a modality."""
         return self.settings.get(modality, self.settings[Modality.OTHER])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The settings as JSON values."""
         return {
             "channel_order": self.channel_order,
             "settings": {modality.value: asdict(setting) for modality, setting in self.settings.items()},
@@ -101,10 +101,10 @@ def _settings_from(values: Mapping[str, Any]) -> ImageSettings:
 
 
 def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
-    """The window for a volume: never the DICOM or display window, which is often chosen for other tissue.
+    """The window for a volume. The DICOM or display window is not used, because it is often chosen for other tissue.
 
-    A picture of a modality with absolute units (a CT slice saved as PNG) has been windowed by whoever saved it: its
-    eight bits are taken as they are. Any other picture of a CT is in Hounsfield units, as `Volume` says.
+    An 8-bit picture of a modality with absolute units (a CT slice saved as PNG) is already windowed, and its full range
+    is used. Any other picture of a CT is in Hounsfield units; see `Volume`.
 
     Returns:
         None for colour images, which keep the range of their voxel type.
@@ -130,13 +130,13 @@ def has_fixed_window(volume: Volume, settings: ImageSettings) -> bool:
 
 def percentile_window(array: NDArray[np.generic], percentiles: tuple[float, float]) -> Window:
     """(level, width) that spans two percentiles of the voxels; the width is 1 for a constant image."""
-    step = max(1, array.size // 2_000_000)  # two million voxels fix a percentile to well under one grey level
+    step = max(1, array.size // 2_000_000)  # two million voxels give a percentile to well under one grey level
     low, high = np.percentile(array.flat[::step].astype(np.float64), percentiles)
     return float((low + high) / 2), float(high - low) or 1.0
 
 
 def apply_window(array: NDArray[np.generic], window: Window | None) -> NDArray[np.float32]:
-    """Voxels to [0, 1] float32; without a window the range of an integer type, or [0, 1] clipped for floats."""
+    """Map voxels to [0, 1] float32; without a window, from the range of the integer type, or clipped for floats."""
     if window is None:
         top = float(np.iinfo(str(array.dtype)).max) if array.dtype.kind in "iu" else 1.0
         return np.clip(array.astype(np.float32) / np.float32(top), 0, 1)
@@ -148,7 +148,7 @@ def apply_window(array: NDArray[np.generic], window: Window | None) -> NDArray[n
 class Fit:
     """How a slice is fitted into the model's input.
 
-    It is resized with its physical aspect ratio kept, then padded on the right and bottom.
+    It is resized at its physical aspect ratio, then padded on the right and bottom.
 
     Attributes:
         source: (rows, columns) of the slice.
@@ -176,7 +176,7 @@ class Fit:
         return cls(source, resized, (_round_up(resized[0], multiple), _round_up(resized[1], multiple)))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, C, *source) to (N, C, *padded); anti-aliased; the border is repeated."""
+        """(N, C, *source) to (N, C, *padded), anti-aliased, padded by repeating the border."""
         if tuple(image.shape[2:]) != self.resized:
             image = functional.interpolate(image, self.resized, mode="bilinear", align_corners=False, antialias=True)
         bottom, right = self.padded[0] - self.resized[0], self.padded[1] - self.resized[1]
@@ -223,12 +223,12 @@ class Tile:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Its rows and columns, as an index of an array."""
+        """Rows and columns, as an index of an array."""
         return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
 
 
 def body_tile(volume: Volume, display: DisplayPlane) -> Tile:
-    """The part of a CT's displayed slices that holds the body; the same whatever way the slices follow each other."""
+    """The part of a CT's displayed slices that holds the body; independent of the direction of the slices."""
     stack = display.to_display(volume.array)
     return body_box(stack if display.ascending else stack[::-1])
 
@@ -237,13 +237,13 @@ def body_box(stack: NDArray[np.generic]) -> Tile:
     """The bounding box of the body over all slices of a CT; the whole slice if no body is found.
 
     Args:
-        stack: (slices, rows, columns) in Hounsfield units; some of the slices are looked at, in the order given.
+        stack: (slices, rows, columns) in Hounsfield units; a regular sample of the slices is used.
     """
     from scipy import ndimage
 
     rows, columns = stack.shape[1:]
     whole = Tile(0, 0, rows, columns)
-    every = max(1, len(stack) // 16)  # a few slices are enough to see where the body is
+    every = max(1, len(stack) // 16)  # a few slices are enough to find the body
     solid = ndimage.binary_opening(stack[::every].max(axis=0) > BODY_ABOVE, iterations=3)
     parts, count = ndimage.label(solid)
     if count == 0:
@@ -258,7 +258,7 @@ def body_box(stack: NDArray[np.generic]) -> Tile:
 
 
 def tiles(shape: tuple[int, int], side: int, overlap: float = 0.25) -> list[Tile]:
-    """Tiles that cover `shape`, evenly spread, neighbours sharing at least `overlap` of a side; one if it fits."""
+    """Evenly spaced tiles that cover `shape`; neighbours overlap by at least `overlap` of a side. One if it fits."""
     rows, columns = (_starts(extent, side, overlap) for extent in shape)
     return [Tile(r, c, min(side, shape[0]), min(side, shape[1])) for r in rows for c in columns]
 

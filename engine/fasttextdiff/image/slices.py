@@ -1,6 +1,6 @@
-"""Which slices of a volume a request is about, and how each reaches the model: plane, window, tiles, fit.
+"""Prepares the requested slices of a volume for the model: plane, window, tiles, fit.
 
-Knows geometry and windows; knows no networks and no findings.
+Knows geometry and windows; knows nothing about networks or findings.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from fasttextdiff.image.volume import Volume
 from fasttextdiff.option_rules import check_options
 
 SMALLEST_SIDE = 8
-"""Pixels; a smaller slice cannot show anything."""
+"""Minimum side of a slice in pixels."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What the model is shown at once: a slice or a tile of it.
+    """One input of the model: a slice or a tile of it.
 
     Attributes:
-        voxels: (h, w) or (h, w, 3), as they are in the volume.
+        voxels: (h, w) or (h, w, 3), as in the volume.
         window: (level, width); None for colour.
     """
 
@@ -46,25 +46,25 @@ class View:
     window: Window | None
 
     def pixels(self) -> NDArray[np.float32]:
-        """Windowed to [0, 1]."""
+        """The voxels windowed to [0, 1]."""
         return apply_window(self.voxels, self.window)
 
     def key(self) -> tuple[Any, ...]:
-        """Equal for equal pixels; by content, so that a volume changed in place is not mistaken for what it was."""
+        """A cache key by content, so that a volume changed in place gets a new key."""
         return hashlib.blake2b(self.voxels.tobytes(), digest_size=16).digest(), self.voxels.dtype.str, self.window
 
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A volume as a request shows it to the model; nothing is computed yet.
+    """A volume prepared for a request; nothing is computed yet.
 
     Attributes:
         volume: the image.
         display: how its slices are shown to the model.
         slices: slice numbers along the display's slice axis, from 0.
         window: (level, width); None for colour.
-        tiles: windows of a slice that go through the model one by one; a single one for whole slices.
-        fit: how a tile is fitted into the model's input; the same for all.
+        tiles: parts of a slice that are separate inputs of the model; a single one for whole slices.
+        fit: how a tile is fitted into the model's input; the same for all tiles.
         samples: noise samples.
         seed: seed of the first sample's noise; sample n uses seed + n.
         by_finding: whether a finding that was taught in another window is shown in that one: a CT in Hounsfield units
@@ -92,7 +92,7 @@ class PreparedImage:
         return tuple(slice(self.slices.start, self.slices.stop) if n == axis else slice(None) for n in range(3))
 
     def with_request(self, *, slices: tuple[int, int] | None, samples: int, seed: int) -> PreparedImage:
-        """Another request on the same volume, without looking at its voxels again.
+        """Another request on the same volume, without reading its voxels again.
 
         Args:
             slices: (first, last + 1) along the display's slice axis, from 0; all if None.
@@ -100,7 +100,7 @@ class PreparedImage:
             seed: of the noise.
 
         Raises:
-            UsageError: there are no such slices, not one sample, or as :func:`check_options` says.
+            UsageError: the slices do not exist, or an option is not valid, see :func:`check_options`.
         """
         check_options(slices=slices, samples=samples, seed=seed)
         return replace(self, slices=_slice_range(slices, self.display), samples=int(samples), seed=int(seed))
@@ -109,18 +109,18 @@ class PreparedImage:
 def prepare(
     volume: Volume, settings: ImageSettings, multiple: int, *, plane: str = "acquisition", window: Window | None = None
 ) -> PreparedImage:
-    """Show a whole volume in a plane, as the settings of its modality say.
+    """Prepare a whole volume in a plane, with the settings of its modality.
 
     Args:
         volume: the image.
-        settings: how such images reach the model.
+        settings: settings of its modality.
         multiple: rows and columns of the model's input are multiples of this.
         plane: "acquisition", "axial", "coronal" or "sagittal".
         window: (level, width) instead of that of the settings.
 
     Raises:
         UsageError: the plane or the window does not fit the image.
-        FastTextDiffError: nothing can be seen in the image.
+        FastTextDiffError: the slices are too small, or all voxels are equal.
     """
     check_options(plane=plane, window=window)
     display = display_plane(volume, plane)
@@ -151,12 +151,12 @@ def _tiles(volume: Volume, display: DisplayPlane, settings: ImageSettings) -> tu
 
 
 def _magnification(longest: int, settings: ImageSettings) -> float:
-    """How much a tiled image whose longer side has `longest` pixels is enlarged."""
+    """Factor by which a tiled image with a longer side of `longest` pixels is enlarged."""
     return max(1.0, settings.enlarge_to / longest)
 
 
 def _fit(tile: Tile, display: DisplayPlane, settings: ImageSettings, multiple: int) -> Fit:
-    """Tiles keep their pixels or are enlarged; whole slices are resized to the model's size, in square millimetres."""
+    """Tiles keep their pixels or are enlarged; whole slices are resized to the model's size at equal spacing."""
     shape = tile.height, tile.width
     if settings.tiled:
         size = round(max(shape) * _magnification(max(display.display_shape[1:]), settings))
@@ -177,7 +177,7 @@ def _slice_range(slices: tuple[int, int] | None, display: DisplayPlane) -> range
 
 
 def _require_content(volume: Volume, display: DisplayPlane) -> None:
-    """Refuse images in which nothing can be seen."""
+    """Refuse images with tiny slices or constant voxels."""
     rows, columns = display.display_shape[1:]
     if min(rows, columns) < SMALLEST_SIDE:
         raise FastTextDiffError(

@@ -15,7 +15,7 @@ from fasttextdiff.errors import UsageError
 
 
 class Modality(str, Enum):
-    """The kinds of image that a model can be prepared for; `OTHER` is any that no model was trained on."""
+    """The modalities that a model can be trained for; `OTHER` is everything else."""
 
     CT = "ct"
     MR = "mr"
@@ -25,10 +25,10 @@ class Modality(str, Enum):
 
     @classmethod
     def named(cls, name: Modality | str | None) -> Modality | None:
-        """A modality by its name, whatever the capital letters; None where the reader is to find out.
+        """A modality by its name, in any case; None stays None, for the reader to determine it.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: the name is unknown.
         """
         if name is None or isinstance(name, cls):
             return name
@@ -43,14 +43,14 @@ class Source:
     """Where a volume was read from.
 
     Attributes:
-        path: the file or folder, as given; of an image that came from memory, its name.
+        path: the file or folder, as given; for an image from memory, its name.
         study_uid: DICOM Study Instance UID (0020,000D), empty if not DICOM.
         series_uid: DICOM Series Instance UID (0020,000E).
         frame_of_reference_uid: DICOM Frame of Reference UID (0020,0052).
         instance_uids: DICOM SOP Instance UID (0008,0018) of each slice k.
-        frames: DICOM file of each slice k and the frame's number in it, from 1; names may tell who the patient is, so
-            never to be logged or written.
-        notes: what the reader had to assume or repair, one line each, to be shown and recorded.
+        frames: DICOM file of each slice k and the frame's number in it, from 1; names may identify the patient and must
+            never be logged or written.
+        notes: what the reader assumed or repaired, one line each, to show and record.
     """
 
     path: str = ""
@@ -67,23 +67,23 @@ class Volume:
     """A stack of slices, valid once constructed.
 
     Attributes:
-        array: voxels (k, j, i), or (k, j, i, 3) for RGB; CT in Hounsfield units, but for colour and planar pictures
-            with 8 bits. MONOCHROME1 is already inverted, as Slicer does on loading, but never in CT. Finite.
+        array: voxels (k, j, i), or (k, j, i, 3) for RGB; finite. CT is in Hounsfield units, except colour and 8-bit
+            planar pictures. MONOCHROME1 is already inverted, as Slicer does on loading, but never in CT.
         ijk_to_ras: 4x4, voxel index (i, j, k, 1) to millimetres (R, A, S, 1); invertible, possibly left-handed or
             oblique.
-        modality: what the image is.
-        is_planar: True for one image without a position in the patient (PNG, projection X-ray): no millilitres,
-            and taken as displayed (row 0 on top, column 0 on the left of the picture) unless its orientation is known.
+        modality: modality of the image.
+        is_planar: True for one image without a position in the patient (PNG, projection X-ray): no millilitres, and
+            taken as displayed (row 0 on top, column 0 on the left) unless its orientation is known.
         source: provenance.
-        padding: voxels (k, j, i) that are none of the patient's, as DICOM's Pixel Padding Value says: part of no window
-            and of no finding; None if there are none.
-        slice_axis: the array axis (0 = k, 1 = j, 2 = i) across the slices of the acquisition.
-        patient_orientation: of planar images, where columns (i) and rows (j) run to: two of "L", "R", "F", "H", "P" and
+        padding: voxels (k, j, i) outside the scanned region, from DICOM's Pixel Padding Value: excluded from windows
+            and findings; None if there are none.
+        slice_axis: the array axis (0 = k, 1 = j, 2 = i) of the acquired slices.
+        patient_orientation: for planar images, the directions of growing i and j: two of "L", "R", "F", "H", "P" and
             "A" (Patient Orientation, PS3.3 C.7.6.1.1.1); None to take the image as displayed.
 
     Raises:
         ValueError: wrong number of axes, an empty axis, a matrix that is not 4x4 or is singular, voxels that are not
-            finite, a slice axis that is none.
+            finite, or an invalid slice axis.
     """
 
     array: NDArray[np.generic]
@@ -96,13 +96,13 @@ class Volume:
     slice_axis: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what later steps could not handle."""
+        """Refuse invalid values."""
         if self.array.ndim not in (3, 4) or (self.array.ndim == 4 and self.array.shape[3] != 3):
-            raise ValueError(f"a volume is (k, j, i) or (k, j, i, 3), got shape {self.array.shape}")
+            raise ValueError(f"a volume must be (k, j, i) or (k, j, i, 3), got shape {self.array.shape}")
         if 0 in self.array.shape:
             raise ValueError(f"a volume cannot be empty, got shape {self.array.shape}")
         if self.slice_axis not in (0, 1, 2):
-            raise ValueError(f"slice_axis is 0 (k), 1 (j) or 2 (i), not {self.slice_axis!r}")
+            raise ValueError(f"slice_axis must be 0 (k), 1 (j) or 2 (i), not {self.slice_axis!r}")
         if self.ijk_to_ras.shape != (4, 4) or abs(np.linalg.det(self.ijk_to_ras)) < 1e-12:
             raise ValueError("ijk_to_ras must be an invertible 4x4 matrix")
         if self.array.dtype.kind == "f" and not np.isfinite(self.array).all():

@@ -1,4 +1,4 @@
 """Reads images and writes results, in every format.
 
-Knows files; knows no networks.
+Knows files; knows nothing about networks.
 """

@@ -1,6 +1,6 @@
-"""Make output files and folders appear whole or not at all, and find out beforehand whether they can.
+"""Writes output files and folders completely or not at all, and checks beforehand whether they can be written.
 
-Knows nothing about what is in the files.
+Knows nothing about the content of files.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from fasttextdiff.errors import FastTextDiffError, UsageError
 
 _LONGEST_NAME = 255
-"""Bytes of a file name that the file systems of Linux, macOS and Windows take."""
+"""Bytes of a file name that the file systems of Linux, macOS and Windows allow."""
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a place where no file could be written, before time is spent on what goes there.
+    """Refuse a path that cannot be written, before time is spent on its content.
 
     Raises:
-        UsageError: the folder is missing or may not be written to, or `path` is itself a folder.
+        UsageError: the folder is missing or not writable, or `path` is a folder.
     """
     folder = path.parent
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
@@ -37,7 +37,7 @@ def check_writable(path: Path) -> None:
             f"cannot write {path}: it is a device or pipe, which a file would replace; choose another name"
         )
     try:
-        # Permission bits do not show read-only file systems and network shares; a nameless file does.
+        # Permission bits do not reveal read-only file systems and network shares; a temporary file does.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -46,19 +46,19 @@ def check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_files(*paths: Path) -> Iterator[list[Path]]:
-    """Give temporary names next to `paths` to write to, and rename them when the block ends.
+    """Yield temporary paths next to `paths`, and rename them when the block ends.
 
-    Whatever ends the block early, Ctrl-C and a full disk included, leaves nothing behind and earlier files of these
-    names untouched. If the last of several files cannot be renamed, those already in place are removed with it.
+    If the block fails in any way, including Ctrl-C and a full disk, no files are left and existing files stay as they
+    were. If one of several files cannot be renamed, those already renamed are removed.
 
     Raises:
         UsageError: as :func:`check_writable`.
-        FastTextDiffError: the system refused to write or rename.
+        FastTextDiffError: writing or renaming failed.
     """
     for path in paths:
         check_writable(path)
     token = secrets.token_hex(4)
-    # The end of the name stays, because libraries choose the format by it; more might be longer than a name may be.
+    # Keep the end of the name, because libraries choose the format by it; a longer name might not be allowed.
     temporary = [path.with_name(f".{token}-{index}-{path.name[-24:]}") for index, path in enumerate(paths)]
     placed: list[Path] = []
     try:
@@ -75,28 +75,28 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Refuse a place for a folder of results that is taken: what is there is never mixed with new files.
+    """Refuse an output folder that already has content, so that old and new files are never mixed.
 
     Raises:
-        UsageError: a file is there, or a folder that is not empty.
+        UsageError: the path is a file, or a folder that is not empty.
     """
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {_reason(error)}; choose another folder") from error
     if taken:
-        raise UsageError(f"{folder} is there already and not empty: choose another folder")
+        raise UsageError(f"{folder} already exists and is not empty: choose another folder")
 
 
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder next to `folder` to write to, and rename it when the block ends.
+    """Yield a temporary folder next to `folder`, and rename it when the block ends.
 
-    Whatever ends the block early leaves nothing behind, so that a half-written folder is never taken for a whole one.
+    If the block fails in any way, nothing is left, so that an incomplete folder is never mistaken for a complete one.
 
     Raises:
         UsageError: as :func:`check_new_folder`.
-        FastTextDiffError: the system refused to write or rename.
+        FastTextDiffError: writing or renaming failed.
     """
     check_new_folder(folder)
     folder = folder.absolute()  # gives "." a name
@@ -114,5 +114,5 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _reason(error: OSError) -> str:
-    """What the system said, in lower case and without numbers."""
+    """The system's message, in lower case and without the error number."""
     return (error.strerror or str(error) or type(error).__name__).lower()

@@ -1,4 +1,4 @@
-"""What compressed frames say of their own size, which decoders believe more than the DICOM header around them.
+"""Reads the size of compressed frames from their code streams, which decoders trust more than the DICOM header.
 
 JPEG and JPEG-LS: ISO/IEC 10918-1 B.2.2, 14495-1 C.2.2 (frame header); JPEG 2000: ISO/IEC 15444-1 A.5.1 (SIZ). Knows
 nothing about pixels.
@@ -16,21 +16,21 @@ from fasttextdiff.io.file_checks import DEFLATE, most_unpacked, require_intact
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
-"""The element before the length of the File Meta Information (PS3.10 7.1)."""
+"""The element before the length of the File Meta Information (PS3.10 section 7.1)."""
 _META = 1 << 12
 _JPEG, _JPEG_2000 = b"\xff\xd8\xff", b"\xff\x4f\xff\x51"
 _NO_FRAME_HEADER = {0xC4, 0xC8, 0xCC}
-"""DHT, JPG and DAC are among the markers of frame headers (C0 to CF)."""
+"""DHT, JPG and DAC: markers between those of frame headers (C0 to CF) that are none."""
 _JPEG_LS_FRAME = 0xF7
 _IN_A_BOX = 1 << 12
-"""Bytes of a JP2 file in which its code stream begins; DICOM has bare code streams."""
+"""The code stream of a JP2 file begins within these bytes; DICOM usually has bare code streams."""
 
 
 def require_matching_frames(path: Path) -> None:
-    """Refuse a file with a compressed frame of another size than its header says.
+    """Refuse a file with a compressed frame whose size differs from the header.
 
     Raises:
-        FastTextDiffError: there is one; other damage the decoder will find.
+        FastTextDiffError: a size differs. Other damage is left to the decoder.
     """
     import pydicom
     from pydicom.encaps import generate_fragments
@@ -50,7 +50,7 @@ def require_matching_frames(path: Path) -> None:
 
 
 def frame_size(fragment: bytes) -> tuple[int, int] | None:
-    """Rows and columns of the frame that begins here; None if none does, or its code is another one (RLE)."""
+    """Rows and columns of the frame that begins here; None if none does, or it has another encoding (RLE)."""
     try:
         if fragment.startswith(_JPEG):
             return next(_jpeg_sizes(fragment), None)
@@ -58,7 +58,7 @@ def frame_size(fragment: bytes) -> tuple[int, int] | None:
         if start < 0:
             return None
         right, bottom, left, top = struct.unpack_from(">4I", fragment, start + 8)
-    except struct.error:  # cut short
+    except struct.error:  # truncated
         return None
     return bottom - top, right - left
 
@@ -80,10 +80,10 @@ def _jpeg_sizes(stream: bytes) -> Iterator[tuple[int, int]]:
 
 
 def require_possible_deflated(path: Path) -> None:
-    """Refuse a deflated data set (PS3.5 A.5) that would fill the memory, before any library inflates it.
+    """Refuse a deflated data set (PS3.5 section A.5) that would fill the memory, before any library inflates it.
 
     Raises:
-        Exception: it inflates to more than any image does, or is damaged; the caller says so in one line.
+        Exception: it inflates to more than any image would, or is damaged; the caller turns this into one line.
     """
     with path.open("rb") as file:
         start = file.read(_META)

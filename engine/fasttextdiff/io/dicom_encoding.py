@@ -1,4 +1,4 @@
-"""How a DICOM file stores its pixels, and whether it can hold as many as it says. Knows nothing about their meaning."""
+"""How a DICOM file stores its pixels, and whether its size fits the header. Knows nothing about their meaning."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from fasttextdiff.errors import FastTextDiffError
 
 _ALWAYS_POSSIBLE = 1 << 28
-"""Bytes that any file may announce: what it has not, the decoder says."""
+"""Up to this size, the header is not checked against the file; the decoder reports missing bytes."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a file stores its pixels: Image Pixel module (PS3.3 C.7.6.3).
+    """How a file stores its pixels: Image Pixel module (PS3.3 section C.7.6.3).
 
     Attributes:
-        is_inverted: Photometric Interpretation (0028,0004) is MONOCHROME1: to be shown with the lowest value white.
+        is_inverted: Photometric Interpretation (0028,0004) is MONOCHROME1: the lowest value is shown white.
         bits_stored: Bits Stored (0028,0101).
         is_signed: Pixel Representation (0028,0103) is 1.
-        padding: lowest and highest stored value of pixels that are none (PS3.3 C.7.5.1.1.2); None without any.
-        is_compressed: frames are code streams (PS3.5 A.4).
+        padding: lowest and highest stored value of padding (PS3.3 section C.7.5.1.1.2); None without padding.
+        is_compressed: frames are code streams (PS3.5 section A.4).
     """
 
     is_inverted: bool
@@ -31,51 +31,51 @@ class Encoding:
 
 
 def require_possible_size(dataset: Any, file_size: int, behind: int) -> None:
-    """Refuse pixels that the file cannot hold, before memory is taken for them.
+    """Refuse more pixels than the file can hold, before memory is allocated.
 
-    Uncompressed pixels take what PS3.5 8.1.1 says. Compressed frames take at least an item each (PS3.5 A.4), and no
-    picture of a patient is compressed a hundredfold, but for small ones.
+    The size of uncompressed pixels is given in PS3.5 section 8.1.1. Compressed frames have at least one item each
+    (PS3.5 section A.4), and images of patients, except small ones, are never compressed by a factor of 100.
 
     Args:
         dataset: the header.
         file_size: bytes.
-        behind: bytes of the file behind the header; a decoder fills up with black what uncompressed pixels lack.
+        behind: bytes of the file after the header; a decoder fills missing uncompressed pixels with black.
 
     Raises:
-        FastTextDiffError: they cannot be there.
-        ValueError: a count that is no number.
+        FastTextDiffError: the file is too short.
+        ValueError: a count is not a number.
     """
     frames = int(dataset.get("NumberOfFrames") or 1)
     samples, bits = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("BitsAllocated") or 1)
     announced = frames * int(dataset.Rows) * int(dataset.Columns) * samples * bits // 8
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     is_packed = syntax is not None and (not syntax.is_transfer_syntax or syntax.is_compressed or syntax.is_deflated)
-    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":  # stores two of three samples
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":  # stores two samples per pixel instead of three
         announced = announced * 2 // 3
     possible = max(100 * file_size, _ALWAYS_POSSIBLE) if is_packed or not behind else behind
     if frames < 1 or announced > possible or 8 * (frames - 1) > file_size:
         raise FastTextDiffError(
-            f"{frames} frames of {dataset.Columns} x {dataset.Rows} pixels are announced, which a file of "
-            f"{file_size:,} bytes cannot hold; copy or export it again"
+            f"{frames} frames of {dataset.Columns} x {dataset.Rows} pixels in the header do not fit in a file of "
+            f"{file_size:,} bytes; copy or export it again"
         )
 
 
 def parse_encoding(dataset: Any) -> Encoding:
-    """What a header says of the pixels.
+    """Parse how a header describes the pixels.
 
     Raises:
-        FastTextDiffError: bits that decoders would put together wrongly.
-        ValueError: a count that is no number.
+        FastTextDiffError: the bits would be decoded wrongly.
+        ValueError: a count is not a number.
     """
     allocated = int(dataset.get("BitsAllocated") or 8)
     stored = int(dataset.get("BitsStored") or allocated)
     high = int(dataset.get("HighBit") if dataset.get("HighBit") is not None else stored - 1)
     if "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset and not 0 < stored <= allocated:
-        raise FastTextDiffError(f"{stored} of {allocated} bits are said to be stored; export the image again")
+        raise FastTextDiffError(f"Bits Stored is {stored} of {allocated}; export the image again")
     if high != stored - 1:
         raise FastTextDiffError(
             f"its {stored} bits are stored at High Bit {high}, not {stored - 1} (retired from DICOM); convert the "
-            f"image to the present standard, or export it again"
+            f"image to the current standard, or export it again"
         )
     is_signed = int(dataset.get("PixelRepresentation") or 0) == 1
     photometric = str(dataset.get("PhotometricInterpretation") or "")
@@ -86,7 +86,7 @@ def parse_encoding(dataset: Any) -> Encoding:
 
 
 def _parse_padding(dataset: Any, is_signed: bool, bits: int) -> tuple[int, int] | None:
-    """Pixel Padding Value (0028,0120) and Range Limit (0028,0121), both of them included (PS3.3 C.7.5.1.1.2)."""
+    """Pixel Padding Value (0028,0120) and Range Limit (0028,0121), inclusive (PS3.3 section C.7.5.1.1.2)."""
     value = dataset.get("PixelPaddingValue")
     if value is None or isinstance(value, str):
         return None
@@ -96,6 +96,6 @@ def _parse_padding(dataset: Any, is_signed: bool, bits: int) -> tuple[int, int] 
 
 
 def _as_stored(value: Any, is_signed: bool, bits: int) -> int:
-    """The number that a pixel of these bits holds; writers confuse US and SS."""
+    """The stored pixel value for a padding value; some writers confuse US and SS."""
     number = int(value) % (1 << bits)
     return number - (1 << bits) if is_signed and number >= 1 << (bits - 1) else number

@@ -1,6 +1,6 @@
-"""Reads DICOM headers: which images there are, how they are stored and their position in the patient.
+"""Reads DICOM headers: which images there are, how they are stored, and their position in the patient.
 
-Knows nothing about pixels themselves, and nothing about what makes up a stack.
+Knows nothing about pixel values or stacks.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _MODALITIES = {
     "SM": Modality.HISTOLOGY,
     **dict.fromkeys(("CR", "DX", "MG", "RF", "RG", "XA", "PX", "IO"), Modality.XRAY),
 }
-# Objects with pixels that are no picture of a patient, by the name of their SOP class; anonymisers drop modalities.
+# Objects with pixels that are not images of a patient, by name of the SOP class, because anonymisers drop modalities.
 _NOT_IMAGES = ("Segmentation", "Dose")
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
-# What differs between acquisitions that a scanner or an archive put into one series.
+# Attributes that differ between acquisitions that a scanner or archive put into one series.
 _ACQUISITIONS = (
     "AcquisitionNumber",
     "AcquisitionUID",
@@ -41,19 +41,19 @@ _ACQUISITIONS = (
     "NominalPercentageOfCardiacPhase",
     "ImageType",
 )
-# In MR, every other slice may be acquired in a second pass.
+# In MR, every second slice may be acquired in another pass.
 _ACQUISITIONS_OF_CT = ("AcquisitionTime", "AcquisitionDateTime")
 _LISTED = 10
 _LARGEST = 1e6
-"""No distance in millimetres and no value of a pixel's scale is larger."""
+"""Larger than any distance in millimetres or rescale value."""
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One slice's place in the patient: Image Plane module (PS3.3 C.7.6.2) or functional groups (C.7.6.16.2).
+    """The position of one slice: Image Plane module (PS3.3 section C.7.6.2) or functional groups (C.7.6.16.2).
 
     Attributes:
-        name: file name, with the frame number in multi-frame objects: what an error calls this slice.
+        name: name of the slice in messages: file name, with the frame number in multi-frame objects.
         file: path of the file.
         frame: number of the frame in the file, from 1.
         instance_uid: SOP Instance UID (0008,0018) of the file.
@@ -64,7 +64,7 @@ class Plane:
         thickness: Spacing Between Slices (0018,0088), else Slice Thickness (0018,0050), in mm; None if not given.
         rescale: Rescale Slope (0028,1053) and Intercept (0028,1052); None unless both are given.
         unit: Rescale Type (0028,1054).
-        acquired: what distinguishes acquisitions of one series, by keyword, as text.
+        acquired: attributes that distinguish acquisitions of one series, by keyword, as text.
     """
 
     name: str
@@ -82,16 +82,16 @@ class Plane:
 
     @property
     def is_placed(self) -> bool:
-        """Whether the slice has a place in the patient."""
+        """Whether the slice has a position in the patient."""
         return self.position is not None and self.orientation is not None
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is read of a file before its pixels.
+    """The header of one file.
 
     Attributes:
-        path: of the file.
+        path: the file.
         modality: Modality (0008,0060).
         kind: name of the SOP class, or the modality.
         series_uid: Series Instance UID (0020,000E).
@@ -99,11 +99,11 @@ class Header:
         description: Series Description (0008,103E).
         study_uid: Study Instance UID (0020,000D).
         frame_of_reference_uid: Frame of Reference UID (0020,0052).
-        patient_orientation: Patient Orientation (0020,0020), as it is.
+        patient_orientation: Patient Orientation (0020,0020), as stored.
         view: View Position (0018,5101).
         in_acquisition: Images in Acquisition (0020,1002); 0 if not given.
-        encoding: None where there are no pixels.
-        planes: one a frame; none where there are no pixels.
+        encoding: None without pixels.
+        planes: one per frame; none without pixels.
     """
 
     path: Path
@@ -122,38 +122,38 @@ class Header:
 
     @property
     def is_image(self) -> bool:
-        """Whether the file holds pixels of a patient (no segmentation, dose, structure set, report or directory)."""
+        """Whether the file holds an image of a patient (no segmentation, dose, structure set, report or directory)."""
         return bool(self.planes) and shows_a_patient(self.kind)
 
     @property
     def is_ct(self) -> bool:
-        """Whether voxels are to be Hounsfield units."""
+        """Whether voxels must be Hounsfield units."""
         return self.shows is Modality.CT
 
     @property
     def shows(self) -> Modality | None:
-        """The kind of image; None if nothing says so. Anonymisers drop the modality, not the SOP class."""
+        """The modality; None if unknown. Anonymisers may drop the modality, but not the SOP class."""
         return Modality.CT if not self.modality and "CT Image" in self.kind else modality_of(self.modality)
 
     @property
     def states_hounsfield(self) -> bool:
-        """Whether the header gives the way to Hounsfield units for all frames."""
+        """Whether the header gives the conversion to Hounsfield units for all frames."""
         return all(plane.rescale is not None and plane.unit in ("", "HU") for plane in self.planes)
 
 
 def shows_a_patient(kind: str) -> bool:
-    """Whether objects with pixels are pictures of a patient, by the name of their SOP class: not masks, not dose."""
+    """Whether objects of this SOP class, given by name, are images of a patient: not masks, not dose."""
     return not any(word in kind for word in _NOT_IMAGES)
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its content: "DICM" after a preamble of 128 bytes (PS3.10 7.1)."""
+    """Whether the content of a file is DICOM: "DICM" after a preamble of 128 bytes (PS3.10 section 7.1)."""
     with path.open("rb") as file:
         return starts_like_dicom(file)
 
 
 def modality_of(tag: str) -> Modality | None:
-    """The modality for a DICOM Modality (0008,0060); None where it says nothing about the kind of image."""
+    """The modality for a DICOM Modality (0008,0060); None if it does not tell."""
     tag = tag.strip().upper()  # some writers use small letters
     return None if tag in ("", "OT") else _MODALITIES.get(tag, Modality.OTHER)
 
@@ -162,7 +162,7 @@ def modality_of(tag: str) -> Modality | None:
 
 
 def series_files(path: Path) -> tuple[list[Path], list[str]]:
-    """All DICOM files at or below the path, and a note on files that may be lost slices."""
+    """All DICOM files at or below the path, and a note on files that may be damaged slices."""
     if not path.is_dir():
         return [path] if looks_like_dicom(path) else [], []
     dicom: list[Path] = []
@@ -171,7 +171,7 @@ def series_files(path: Path) -> tuple[list[Path], list[str]]:
         if file.is_file():
             (dicom if looks_like_dicom(file) else others).append(file)
         elif not file.exists() or (file.is_dir() and not os.access(file, os.R_OK | os.X_OK)):
-            # a link to nothing, or a folder that rglob passes over because it may not be opened
+            # a broken link, or a folder that rglob skips because it cannot be opened
             others.append(file)
     lost = lost_slices(dicom, others)
     if not lost:
@@ -181,7 +181,7 @@ def series_files(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def lost_slices(dicom: Sequence[Path], others: Sequence[Path]) -> list[Path]:
-    """Files that are not DICOM, but are in a folder of DICOM files and are named like them: cut short or damaged."""
+    """Files that are not DICOM but are named like the DICOM files of their folder: probably damaged slices."""
     named = {(file.parent, _kind_of_name(file)) for file in dicom}
     folders = {file.parent for file in dicom}
     return [
@@ -195,7 +195,7 @@ def lost_slices(dicom: Sequence[Path], others: Sequence[Path]) -> list[Path]:
 
 
 def _kind_of_name(file: Path) -> str:
-    """What names of one series have in common: their ending, unless that is a number, as in UIDs and IM001."""
+    """The common part of file names in a series: the extension, unless it is a number, as in UIDs and IM001."""
     ending = file.suffix.lower()
     return "" if ending[1:].isdigit() or " " in ending else ending
 
@@ -204,7 +204,7 @@ def image_headers(path: Path, files: Sequence[Path]) -> tuple[list[Header], list
     """Headers of the files that hold images, and a note on those that do not.
 
     Raises:
-        FastTextDiffError: there is no image, or a header is damaged or announces what cannot be.
+        FastTextDiffError: there is no image, or a header is damaged or not plausible.
     """
     headers = [_read_header(file) for file in files]
     images = [header for header in headers if header.is_image]
@@ -213,7 +213,7 @@ def image_headers(path: Path, files: Sequence[Path]) -> tuple[list[Header], list
     if not images and others:
         raise FastTextDiffError(f"{path}: holds no DICOM image, only {found}; give the images that it belongs to")
     if not images:
-        raise FastTextDiffError(f"{path}: no DICOM image found here; other formats are read file by file")
+        raise FastTextDiffError(f"{path}: no DICOM image found here; for other formats, give a single file")
     return images, [f"ignored DICOM files that are not images: {found}"] if others else []
 
 
@@ -228,10 +228,10 @@ def _read_header(path: Path) -> Header:
         header = _parse_header(path, dataset, behind)
     except FastTextDiffError as problem:
         raise FastTextDiffError(f"{path}: {problem}") from problem
-    except Exception as problem:  # pydicom raises whatever its parsers raise
+    except Exception as problem:  # pydicom's parsers may raise anything
         raise FastTextDiffError(f"{path}: the DICOM header is damaged; copy or export the file again") from problem
     if not header.kind and not header.planes:
-        raise FastTextDiffError(f"{path}: the DICOM file is cut short; copy or export it again")
+        raise FastTextDiffError(f"{path}: the DICOM file is truncated; copy or export it again")
     return header
 
 
@@ -267,7 +267,7 @@ def _parse_planes(path: Path, dataset: Any) -> tuple[Plane, ...]:
         shared = dataset.get("SharedFunctionalGroupsSequence")
         flat = [_flatten(frame, shared[0] if shared else {}) for frame in groups]
     elif frames > 1:
-        # one position cannot place several frames; what they stand for is the same for all
+        # one position cannot place several frames; the rescale applies to all
         flat = [{word: dataset.get(word) for word in ("RescaleSlope", "RescaleIntercept", "RescaleType")}] * frames
     else:
         flat = [dataset]
@@ -276,7 +276,7 @@ def _parse_planes(path: Path, dataset: Any) -> tuple[Plane, ...]:
 
 
 def _flatten(frame: Any, shared: Any) -> dict[str, Any]:
-    """Attributes of a frame's functional groups, its own before the shared ones (PS3.3 C.7.6.16.1)."""
+    """Attributes of a frame's functional groups; its own take precedence over shared ones (PS3.3 C.7.6.16.1)."""
     flat: dict[str, Any] = {}
     for group in (shared, frame):
         for macro in (
@@ -331,11 +331,11 @@ def _thickness(place: Any) -> float | None:
 
 
 def _rescale(place: Any) -> tuple[float, float] | None:
-    """Slope and intercept (PS3.3 C.11.1.1.2); half of them says nothing."""
+    """Slope and intercept (PS3.3 section C.11.1.1.2); None if either is missing."""
     slope, intercept = place.get("RescaleSlope"), place.get("RescaleIntercept")
     numbers = [_number("Rescale", value) for value in (slope, intercept) if value not in (None, "")]
     if slope not in (None, "") and numbers[0] == 0:
-        raise FastTextDiffError("its Rescale Slope is 0, which leaves nothing to see; export the image again")
+        raise FastTextDiffError("its Rescale Slope is 0, which makes all values equal; export the image again")
     return (numbers[0], numbers[1]) if len(numbers) == 2 else None
 
 
@@ -347,13 +347,13 @@ def _count(value: Any) -> int:
 
 
 def _number(name: str, value: Any) -> float:
-    """A decimal string (PS3.5 6.2, DS) as a number; libraries take 1 or 0 for what is none."""
+    """A decimal string (PS3.5 section 6.2, DS) as a number; libraries read an invalid one as 1 or 0."""
     try:
         number = float(str(value))
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or abs(number) > _LARGEST:
-        raise FastTextDiffError(f"its {name} {str(value)!r} is no usable number; export the image again")
+        raise FastTextDiffError(f"its {name} {str(value)!r} is not a valid number; export the image again")
     return number
 
 
@@ -361,8 +361,8 @@ def _numbers(name: str, value: Any, count: int) -> tuple[float, ...] | None:
     """A multi-valued attribute as numbers; None if absent or empty.
 
     Raises:
-        FastTextDiffError: one of them is no number.
-        ValueError: there are more or less.
+        FastTextDiffError: one of them is not a number.
+        ValueError: their count is wrong.
     """
     if value is None or value == "" or (not isinstance(value, str) and len(value) == 0):
         return None
@@ -377,7 +377,7 @@ def _numbers(name: str, value: Any, count: int) -> tuple[float, ...] | None:
 
 
 def choose_series(path: Path, headers: list[Header], series_uid: str | None) -> list[Header]:
-    """The headers of the one series that was asked for, or of the only one there is."""
+    """The headers of the requested series, or of the only one."""
     series: dict[str, list[Header]] = {}
     for header in headers:
         series.setdefault(header.series_uid, []).append(header)

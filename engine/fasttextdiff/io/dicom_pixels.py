@@ -1,4 +1,4 @@
-"""Decodes DICOM pixels to the values that they stand for. Knows nothing about series and positions of slices."""
+"""Decodes DICOM pixels and applies the rescale. Knows nothing about series and positions of slices."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def read_itk(path: Path, image_io: str = "") -> Any:
 
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
-    reader.SetFileName(str(as_path(path)))  # a name that is not in UTF-8 would end the process
+    reader.SetFileName(str(as_path(path)))  # a name that is not UTF-8 would abort the process
     return reader.Execute()
 
 
 def itk_ijk_to_ras(image: Any) -> NDArray[np.float64]:
-    """The 4x4 matrix from voxel index to RAS millimetres of a 2D or 3D SimpleITK image, whose own space is LPS."""
+    """The 4x4 matrix from voxel index to RAS millimetres of a 2D or 3D SimpleITK image, which uses LPS."""
     dimensions = image.GetDimension()
     to_lps = np.eye(4)
     directions = np.reshape(image.GetDirection(), (dimensions, dimensions))
@@ -40,14 +40,14 @@ def itk_ijk_to_ras(image: Any) -> NDArray[np.float64]:
 def decode(header: Header) -> Any:
     """A file's frames as a SimpleITK image, with rescale applied.
 
-    MONOCHROME1 says how to show an image (PS3.3 C.7.6.3.1.2). GDCM turns its values round, which is right for a film
-    and wrong for Hounsfield units: those are read as MONOCHROME2.
+    MONOCHROME1 only affects display (PS3.3 section C.7.6.3.1.2). GDCM inverts its values, which is right for a film
+    and wrong for Hounsfield units; those are read as MONOCHROME2.
 
     Raises:
-        FastTextDiffError: frames with different scales, or pixels that cannot be decoded.
+        FastTextDiffError: frames have different rescale values, or pixels cannot be decoded.
     """
     if len({plane.rescale for plane in header.planes}) > 1:
-        # GDCM applies the first frame's slope and intercept to all of them.
+        # GDCM applies the first frame's slope and intercept to all frames.
         raise FastTextDiffError(f"{header.path}: frames differ in rescale slope; export one file per slice")
     if header.encoding is not None and header.encoding.is_compressed:
         require_matching_frames(header.path)
@@ -78,32 +78,32 @@ def _why_undecodable(path: Path) -> str:
         if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             return "the DICOM file has no pixel data; export it again with its images"
         syntax = dataset.file_meta.TransferSyntaxUID.name
-    except Exception:  # pydicom raises whatever its parsers raise
+    except Exception:  # pydicom's parsers may raise anything
         syntax = "unknown"
-    return f"the pixel data ({syntax}) are damaged, cut short or of an unsupported kind; copy or export the file again"
+    return f"the pixel data ({syntax}) are damaged, truncated or of an unsupported kind; copy or export the file again"
 
 
 def voxels_of(header: Header) -> NDArray[Any]:
-    """A file's frames (frame, row, column[, 3]) as :func:`decode` gives them.
+    """A file's frames (frame, row, column[, 3]), decoded by :func:`decode`.
 
     Raises:
-        FastTextDiffError: as there, or there are other frames than announced.
+        FastTextDiffError: as :func:`decode`, or the number of frames differs from the header.
     """
     import SimpleITK as sitk  # noqa: N813
 
     voxels: NDArray[Any] = sitk.GetArrayFromImage(decode(header))
     if voxels.shape[0] != len(header.planes):
         raise FastTextDiffError(
-            f"{header.path}: {len(header.planes)} frames are announced, {voxels.shape[0]} are there; export it again"
+            f"{header.path}: {len(header.planes)} frames in the header, {voxels.shape[0]} in the file; export it again"
         )
     return voxels
 
 
 def padding_of(header: Header, voxels: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Which voxels are padding, none of the patient (PS3.3 C.7.5.1.1.2); None if none are, or all.
+    """Which voxels are padding (PS3.3 section C.7.5.1.1.2); None if none or all are.
 
     Args:
-        header: of the file, or of one file of a stack whose files are scaled alike.
+        header: of the file, or of any file of a stack with equal rescale values.
         voxels: grey, as decoded.
     """
     encoding = header.encoding
@@ -111,7 +111,7 @@ def padding_of(header: Header, voxels: NDArray[Any]) -> NDArray[np.bool_] | None
         return None
     ends = np.array(encoding.padding, np.float64)
     if encoding.is_inverted and not header.is_ct:
-        # as GDCM turns values round
+        # as GDCM inverts values
         ends = (-1.0 if encoding.is_signed else (1 << encoding.bits_stored) - 1.0) - ends
     slope, intercept = header.planes[0].rescale or (1.0, 0.0)
     low, high = sorted(ends * slope + intercept)
@@ -121,7 +121,7 @@ def padding_of(header: Header, voxels: NDArray[Any]) -> NDArray[np.bool_] | None
 
 
 def blackened(voxels: NDArray[Any], padding: NDArray[np.bool_] | None) -> NDArray[Any]:
-    """The voxels with padding as dark as the darkest of the patient."""
+    """The voxels with padding set to the lowest other value."""
     if padding is None:
         return voxels
     return np.where(padding, voxels[~padding].min(), voxels)

@@ -1,4 +1,4 @@
-"""The DICOM images that a Segmentation refers to: whether it can, and their headers as highdicom needs them.
+"""The DICOM images that a Segmentation refers to: checks that it can, and prepares their headers for highdicom.
 
 Knows headers; knows nothing about segments and does not read pixels.
 """
@@ -15,8 +15,8 @@ from fasttextdiff.image.volume import Source, Volume
 
 USE_INSTEAD = "write .seg.nrrd or .nii.gz instead"
 UTF_8 = "ISO_IR 192"  # Specific Character Set (0008,0005): findings are typed in any language
-# What must be in the header of an image, empty or not (PS3.3 C.7.1.1, C.7.2.1), and which values are valid; anonymisers
-# remove them or leave others.
+# Attributes that the header of an image must have, even if empty (PS3.3 C.7.1.1, C.7.2.1), and their valid values;
+# anonymisers remove them or write invalid ones.
 _PATIENT_AND_STUDY = {
     "PatientID": ".*",
     "PatientName": ".*",
@@ -30,15 +30,17 @@ _PATIENT_AND_STUDY = {
 
 
 def check_source(volume: Volume) -> None:
-    """Refuse a volume whose segmentation could not refer to images, before time is spent on it.
+    """Refuse a volume whose segmentation could not refer to its images, before time is spent on it.
 
     Raises:
-        UsageError: not read from DICOM, without UIDs of its own for each file, without frame of reference, or from
-            several multi-frame objects.
+        UsageError: the volume is not from DICOM, its files lack unique UIDs, it has no frame of reference, or it is
+            from several multi-frame objects.
     """
     source = volume.source
     if not source.frames:
-        raise UsageError(f"{source.path or 'the image'}: DICOM SEG refers to DICOM images, this is none; {USE_INSTEAD}")
+        raise UsageError(
+            f"{source.path or 'the image'}: DICOM SEG must refer to DICOM images, and this is not one; {USE_INSTEAD}"
+        )
     if not (source.instance_uids and source.series_uid and source.study_uid):
         raise UsageError(f"{source.path}: the images lack UIDs that DICOM SEG must refer to; {USE_INSTEAD}")
     if not (volume.is_planar or source.frame_of_reference_uid):
@@ -57,10 +59,10 @@ def check_source(volume: Volume) -> None:
 
 
 def source_images(volume: Volume) -> list[Any]:
-    """Headers that stand for the source images in slice order, completed and evened out where highdicom is strict.
+    """Headers of the source images in slice order, completed and harmonised where highdicom is strict.
 
     Returns:
-        One dataset a slice, or a single one with as many frames as slices if the source is a multi-frame object.
+        One dataset per slice, or a single one with as many frames as slices if the source is a multi-frame object.
     """
     source = volume.source
     uid_of = {file: uid for (file, _), uid in zip(source.frames, source.instance_uids, strict=True)}
@@ -72,7 +74,7 @@ def source_images(volume: Volume) -> list[Any]:
         elif "PerFrameFunctionalGroupsSequence" in image:
             _keep_frames(image, volume)
         else:
-            # The reader took them for parallel; written with other digits they would not be.
+            # The reader accepted them as parallel; with their different digits they would not be.
             image.ImageOrientationPatient = images[0].ImageOrientationPatient
             _measure(image, image.get("PixelSpacing"), image.get("SliceThickness"), volume)
     return images
@@ -95,20 +97,20 @@ def _read_header(source: Source, file: str, uid: str) -> Any:
 
 
 def _complete(image: Any) -> None:
-    """Give attributes that an image must have an empty value where they are missing or not valid."""
+    """Set required attributes to an empty value if they are missing or not valid."""
     for keyword, valid in _PATIENT_AND_STUDY.items():
         if keyword not in image or not re.fullmatch(valid, str(image[keyword].value or ""), re.DOTALL):
             setattr(image, keyword, "")
-    image.SpecificCharacterSet = UTF_8  # highdicom 0.28 takes it over
+    image.SpecificCharacterSet = UTF_8  # highdicom 0.28 copies it
 
 
 def _take_out_of_space(image: Any) -> None:
-    """A projection has no place in the patient: its segmentation matches it pixel by pixel (PS3.3 A.51.5)."""
+    """A projection has no position in the patient: its segmentation matches it pixel by pixel (PS3.3 A.51.5)."""
     from pydicom import Dataset
 
     if "FrameOfReferenceUID" in image:
         del image.FrameOfReferenceUID
-    # Kinds of images that may be films (XA, RF) are asked for these, even for a single picture.
+    # highdicom requires these for SOP classes that may be films (XA, RF), even for a single picture.
     measures, shared = Dataset(), Dataset()
     measures.PixelSpacing = image.get("PixelSpacing") or [1, 1]
     shared.PixelMeasuresSequence = [measures]
@@ -116,7 +118,7 @@ def _take_out_of_space(image: Any) -> None:
 
 
 def _keep_frames(image: Any, volume: Volume) -> None:
-    """Reduce the functional groups to the place of the frames that are slices of the volume, in slice order."""
+    """Reduce the functional groups to the positions of the frames that are slices of the volume, in slice order."""
     from pydicom import Dataset
 
     frames = [frame for _, frame in volume.source.frames]
@@ -135,13 +137,13 @@ def _keep_frames(image: Any, volume: Volume) -> None:
 
 
 def _functional_group(image: Any, frame: int, macro: str) -> Any:
-    """A frame's own functional group, else the shared one (PS3.3 C.7.6.16.1)."""
+    """A frame's own functional group, else the shared one (PS3.3 section C.7.6.16.1)."""
     own = image.PerFrameFunctionalGroupsSequence[frame - 1]
     return own[macro].value if macro in own else image.SharedFunctionalGroupsSequence[0][macro].value
 
 
 def _measure(item: Any, spacing: Any, thickness: Any, volume: Volume) -> None:
-    """Set Pixel Measures (PS3.3 C.7.6.16.2.1): as the source says, but slices as far apart as they really are."""
+    """Set Pixel Measures (PS3.3 section C.7.6.16.2.1): from the source, but with the true slice spacing."""
     axes = volume.ijk_to_ras[:3, :3]
     normal = np.cross(axes[:, 0], axes[:, 1])
     distance = round(float(abs(axes[:, 2] @ normal) / np.linalg.norm(normal)), 6)

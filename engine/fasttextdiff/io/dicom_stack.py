@@ -1,4 +1,4 @@
-"""Puts DICOM slices together to one regular stack, or says why they are none. Knows nothing about files' encodings."""
+"""Combines DICOM slices into one regular stack, or says why it cannot. Knows nothing about encodings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SAME_COSINE = 2e-3
 
 @dataclass(frozen=True)
 class Stack:
-    """Slices in the order of their positions along the normal.
+    """Slices sorted by position along the normal.
 
     Attributes:
         voxels: (k, j, i[, 3]).
-        padding: which of them are padding; None if none are.
+        padding: (k, j, i) bool; None if there is no padding.
         ijk_to_ras: 4x4.
-        planes: of each slice k.
+        planes: plane of each slice k.
         notes: what was repaired or assumed.
     """
 
@@ -40,10 +40,10 @@ class Stack:
 
 
 def read_stack(path: Path, headers: list[Header]) -> Stack:
-    """Put one series together.
+    """Combine the slices of one series.
 
     Raises:
-        FastTextDiffError: its slices do not make up one regular stack, or belong to several acquisitions.
+        FastTextDiffError: its slices do not form one regular stack, or belong to several acquisitions.
     """
     planes = [plane for header in headers for plane in header.planes]
     _require_one_layout(path, planes)
@@ -62,16 +62,16 @@ def read_stack(path: Path, headers: list[Header]) -> Stack:
 
 
 def _incomplete(headers: Sequence[Header]) -> list[str]:
-    """A note where a file says that there are more images than are here."""
+    """A note if a header gives more images than there are."""
     announced = max(header.in_acquisition for header in headers)
     there = len(headers)
     if there >= announced or len(headers[0].planes) > 1:
         return []
-    return [f"its headers announce {announced} images, {there} are here: slices may be missing"]
+    return [f"{announced} images according to the headers, {there} found: slices may be missing"]
 
 
 def _require_one_acquisition(path: Path, stack: Sequence[Plane], normal: NDArray[np.float64]) -> None:
-    """Refuse interleaved acquisitions (breathing phases, kernels, energies): no volume of one moment."""
+    """Refuse interleaved acquisitions (breathing phases, kernels, energies), which are not one volume."""
     heights = [float(np.dot(plane.position or (), normal)) for plane in stack]
     for word in dict.fromkeys(word for plane in stack for word, _ in plane.acquired):
         values = [dict(plane.acquired).get(word, "") for plane in stack]
@@ -79,12 +79,12 @@ def _require_one_acquisition(path: Path, stack: Sequence[Plane], normal: NDArray
             found = ", ".join(list(dict.fromkeys(values))[:4])
             raise FastTextDiffError(
                 f"{path}: slices of {len(set(values))} acquisitions are interleaved ({word} {found}); export each "
-                f"as a series of its own"
+                f"as a separate series"
             )
 
 
 def _interleave(values: Sequence[str], heights: Sequence[float]) -> bool:
-    """Whether groups of slices with equal values overlap; a group of one slice is no acquisition of its own."""
+    """Whether groups of slices with equal values overlap; a group of one slice is not a separate acquisition."""
     groups: dict[str, list[float]] = {}
     for value, height in zip(values, heights, strict=True):
         groups.setdefault(value, []).append(height)
@@ -94,7 +94,7 @@ def _interleave(values: Sequence[str], heights: Sequence[float]) -> bool:
 
 def _require_one_layout(path: Path, planes: Sequence[Plane]) -> None:
     """Refuse a series in which a slice differs from most others in size, spacing or orientation."""
-    # Rounding only finds the most usual layout; the comparison itself has a tolerance.
+    # Rounding only serves to find the most common layout; the comparison itself has a tolerance.
     usual_key = Counter(_layout_key(plane) for plane in planes).most_common(1)[0][0]
     usual = next(plane for plane in planes if _layout_key(plane) == usual_key)
     for plane in planes:
@@ -102,7 +102,7 @@ def _require_one_layout(path: Path, planes: Sequence[Plane]) -> None:
         if difference:
             raise FastTextDiffError(
                 f"{path}: slice {plane.name} differs from the others in {difference}; "
-                f"a localizer or a second stack must be moved out of the series"
+                f"move a localizer or a second stack out of the series"
             )
 
 
@@ -135,13 +135,13 @@ def _unit_directions(path: Path, plane: Plane) -> tuple[NDArray[np.float64], NDA
 
 
 def _gather(path: Path, headers: list[Header]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """All frames of all files, in the order of the planes, and which of their voxels are padding."""
+    """All frames of all files, in the order of the planes, and their padding."""
     frames: list[NDArray[Any]] = []
     paddings: list[NDArray[np.bool_] | None] = []
     for header in headers:
         voxels = voxels_of(header)
         if frames and voxels.shape[1:] != frames[0].shape[1:]:
-            raise FastTextDiffError(f"{path}: slice {header.path.name} differs from the others in its pixels' layout")
+            raise FastTextDiffError(f"{path}: slice {header.path.name} differs from the others in its pixel layout")
         frames.append(voxels)
         paddings.append(padding_of(header, voxels))
     voxels = np.concatenate(frames) if len(frames) > 1 else frames[0]
@@ -155,7 +155,7 @@ def _gather(path: Path, headers: list[Header]) -> tuple[NDArray[Any], NDArray[np
 
 
 def _without_duplicates(path: Path, planes: list[Plane], voxels: NDArray[Any], order: list[int]) -> list[int]:
-    """The order without slices that repeat their neighbour; refuses different slices at one position."""
+    """The order without repeated slices; refuses different slices at one position."""
     kept = order[:1]
     for n in order[1:]:
         last = kept[-1]
@@ -165,16 +165,16 @@ def _without_duplicates(path: Path, planes: list[Plane], voxels: NDArray[Any], o
         elif not np.array_equal(voxels[n], voxels[last]):
             raise FastTextDiffError(
                 f"{path}: {planes[last].name} and {planes[n].name} show different images at the same position "
-                f"(time points, echoes or b-values?); export one stack on its own"
+                f"(time points, echoes or b-values?); export one stack alone"
             )
     return kept
 
 
 def _regular_step(path: Path, stack: list[Plane], normal: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64]:
-    """The LPS vector from one slice to the next; refuses gaps, and slices that do not follow one straight line."""
+    """The LPS vector from one slice to the next; refuses gaps, and slices that are not on a straight line."""
     if len(stack) == 1:
         thickness = stack[0].thickness
-        notes.append(f"one slice, taken as {thickness or 1:g} mm thick{'' if thickness else ' (no thickness given)'}")
+        notes.append(f"one slice, assumed {thickness or 1:g} mm thick{'' if thickness else ' (no thickness given)'}")
         return normal * (thickness or 1.0)
     positions = np.array([plane.position for plane in stack])
     _require_even_steps(path, stack, np.diff(positions, axis=0))
@@ -191,7 +191,7 @@ def _require_even_steps(path: Path, stack: list[Plane], steps: NDArray[np.float6
     lengths = np.linalg.norm(steps, axis=1)
     usual = steps[np.argsort(lengths, kind="stable")[(len(steps) - 1) // 2]]
     distance = float(np.linalg.norm(usual))
-    # 5 %; but positions are often rounded to 0.1 mm, which shows in thin slices.
+    # 5 %; but positions are often rounded to 0.1 mm, which matters for thin slices.
     tolerance = max(0.05 * distance, min(0.1, 0.25 * distance))
     off = np.linalg.norm(steps - usual, axis=1)
     worst = int(off.argmax())
@@ -203,7 +203,7 @@ def _require_even_steps(path: Path, stack: list[Plane], steps: NDArray[np.float6
 
 
 def _stack_matrix(path: Path, first: Plane, step: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64]:
-    """The 4x4 matrix from (i, j, k) to RAS (PS3.3 C.7.6.2.1.1, extended by the step to the next slice)."""
+    """The 4x4 matrix from (i, j, k) to RAS (PS3.3 section C.7.6.2.1.1, extended by the step to the next slice)."""
     along_row, along_column = _unit_directions(path, first)
     if first.spacing is None:
         notes.append("no pixel spacing given: 1 mm assumed")

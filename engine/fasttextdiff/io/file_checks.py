@@ -1,6 +1,6 @@
-"""Finds out whether an image file can hold what its header announces, before memory is taken for it.
+"""Checks whether an image file can hold the voxels of its header, before memory is allocated.
 
-Knows how voxels are packed; knows nothing about what they show.
+Knows how voxels are packed; knows nothing about their meaning.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from fasttextdiff.errors import FastTextDiffError
 
 GZIP, ZLIB, DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _ALWAYS_UNPACKED = 1 << 30
-"""Bytes that compressed voxels may always unpack to: an empty label map of a large volume takes next to nothing."""
+"""Compressed voxels may always unpack to this many bytes: an empty label map of a large volume is tiny."""
 _UNPACKED_RATIO = 100
 _BLOCK = 1 << 18
 
 
 @contextmanager
 def no_stderr() -> Iterator[None]:
-    """Discard what is written to file descriptor 2: C++ libraries complain there before SimpleITK raises."""
+    """Discard output to file descriptor 2, where C++ libraries print errors before SimpleITK raises."""
     try:
         kept = os.dup(2)
     except OSError:  # a windowed program without one
@@ -40,39 +40,39 @@ def no_stderr() -> Iterator[None]:
 
 
 def require_room(path: Path, sizes: Sequence[int], voxel_bytes: float, stored: float) -> None:
-    """Refuse a header that announces more voxels than its file can hold.
+    """Refuse a header with more voxels than its file can hold.
 
     Args:
         path: for the message.
-        sizes: voxels along each axis, as the header says.
-        voxel_bytes: of one voxel.
-        stored: bytes of voxels that the file can hold at most.
+        sizes: voxels along each axis, from the header.
+        voxel_bytes: bytes per voxel.
+        stored: maximum bytes of voxels in the file.
 
     Raises:
-        FastTextDiffError: it announces more, or an axis that is empty.
+        FastTextDiffError: there are more voxels, or an axis is empty.
     """
     announced = " x ".join(map(str, sizes))
     if min(sizes, default=0) < 1:
-        raise FastTextDiffError(f"{path}: the header announces {announced or 'no'} voxels: the file is damaged")
+        raise FastTextDiffError(f"{path}: {announced or 'no'} voxels according to the header: the file is damaged")
     if math.prod(sizes) * voxel_bytes > stored:
         raise FastTextDiffError(
-            f"{path}: the header announces {announced} voxels, which the file is too short for: it is damaged or cut "
-            "short; copy it again"
+            f"{path}: the file is too short for the {announced} voxels in its header: it is damaged or truncated; "
+            "copy it again"
         )
 
 
 def require_finite(path: Path, what: str, values: Sequence[float]) -> None:
-    """Refuse a header with NaN or infinity in it.
+    """Refuse a header with NaN or infinity.
 
     Raises:
         FastTextDiffError: one of the values is not finite.
     """
     if not all(math.isfinite(value) for value in values):
-        raise FastTextDiffError(f"{path}: {what} in the header is not a finite number: save the image anew")
+        raise FastTextDiffError(f"{path}: {what} in the header is not a finite number: save the image again")
 
 
 def most_unpacked(packed: int) -> int:
-    """Bytes that so many compressed ones may unpack to; no image of a patient is packed so well."""
+    """Maximum bytes that compressed bytes may unpack to; images of patients stay well below."""
     return max(_ALWAYS_UNPACKED, _UNPACKED_RATIO * packed)
 
 
@@ -81,26 +81,27 @@ def require_compressible(path: Path, sizes: Sequence[int], voxel_bytes: float, p
 
     Args:
         path: for the message.
-        sizes: voxels along each axis, as the header says.
-        voxel_bytes: of one voxel in memory.
-        packed: bytes that the compressed voxels take at most.
+        sizes: voxels along each axis, from the header.
+        voxel_bytes: bytes per voxel in memory.
+        packed: maximum bytes of the compressed voxels.
 
     Raises:
-        FastTextDiffError: they take a hundred times as much and more than a GiB, or an axis is empty.
+            FastTextDiffError: they would unpack to more than 100 times their size and more than a GiB, or an axis is
+                empty.
     """
     require_room(path, sizes, 0, 0)
     if math.prod(sizes) * voxel_bytes > most_unpacked(packed):
         raise FastTextDiffError(
-            f"{path}: {packed:,} bytes are announced to unpack to {' x '.join(map(str, sizes))} voxels, which no image "
-            "does: the file is damaged"
+            f"{path}: {packed:,} bytes cannot unpack to the {' x '.join(map(str, sizes))} voxels in the header: "
+            "the file is damaged"
         )
 
 
 def require_numbers(path: Path, what: str, words: Sequence[str], *, are_nonzero: bool = False) -> None:
-    """Refuse words of a header that are no finite numbers: libraries take 0 or anything for them.
+    """Refuse words of a header that are not finite numbers, which libraries may read as 0 or anything else.
 
     Raises:
-        FastTextDiffError: one of them is none, or zero where that cannot be.
+        FastTextDiffError: one of them is not a number, or is zero where that is not valid.
     """
     for word in words:
         try:
@@ -108,30 +109,30 @@ def require_numbers(path: Path, what: str, words: Sequence[str], *, are_nonzero:
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or (are_nonzero and number == 0):
-            raise FastTextDiffError(f"{path}: {what} in the header is {word!r:.40}, no usable number: save it anew")
+            raise FastTextDiffError(f"{path}: {what} in the header is {word!r:.40}, not a valid number: save it again")
 
 
 def require_intact(file: BinaryIO, kind: int, limit: int | None = None) -> int:
-    """Read a compressed stream from here to its end and checksum; of several one after the other, the first.
+    """Read a compressed stream to its end and verify its checksum; of several in a row, only the first.
 
     Args:
         file: at the beginning of the stream.
         kind: `GZIP`, `ZLIB`, or `DEFLATE`, which has no checksum.
-        limit: bytes that it may hold; any number if None.
+        limit: maximum number of unpacked bytes; unlimited if None.
 
     Returns:
-        The bytes it holds.
+            The number of unpacked bytes.
 
     Raises:
-        Exception: whatever zlib raises over a damaged stream; the caller says so in one line.
-        EOFError: it is cut short, or holds more than `limit`.
+            Exception: zlib's errors for a damaged stream; the caller turns them into one line.
+            EOFError: it is truncated, or holds more than `limit`.
     """
     stream, held = zlib.decompressobj(kind), 0
     while not stream.eof:
         block = stream.unconsumed_tail or file.read(_BLOCK)
         if not block:
-            raise EOFError("the compressed voxels are cut short")
+            raise EOFError("the compressed voxels are truncated")
         held += len(stream.decompress(block, 1 << 24))
         if limit is not None and held > limit:
-            raise EOFError("there is more in the file than its header says")
+            raise EOFError("the file holds more than its header says")
     return held

@@ -1,7 +1,7 @@
-"""Checks the headers of NRRD and MetaImage files before ITK takes their word for sizes and places.
+"""Checks the headers of NRRD and MetaImage files before ITK relies on their sizes and geometry.
 
-NRRD: teem.sourceforge.net/nrrd/format.html; MetaImage: itk.org/Wiki/ITK/MetaIO/Documentation. Knows nothing about what
-the voxels show.
+NRRD: teem.sourceforge.net/nrrd/format.html; MetaImage: itk.org/Wiki/ITK/MetaIO/Documentation. Knows nothing about the
+meaning of voxels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fasttextdiff.io.overwriting import data_files
 
 _LONGEST_HEADER = 1 << 24
 _NRRD_BYTES = {"char": 1, "int8": 1, "short": 2, "int16": 2, "long": 8, "int64": 8, "double": 8, "float": 4, "int": 4}
-"""By the first word that a type holds: "long long int" and "uint64_t" have 8 bytes."""
+"""Bytes by the first of these words in the type's name: "long long int" and "uint64_t" have 8 bytes."""
 _META_BYTES = {"SHORT": 2, "INT": 4, "LONG": 4, "FLOAT": 4, "LONG_LONG": 8, "DOUBLE": 8}
 _META_PLACE = ("Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation", "CenterOfRotation")
 _META_SPACING = ("ElementSpacing", "ElementSize")
@@ -31,13 +31,13 @@ Fields = Mapping[str, str]
 
 
 def require_sound_header(path: Path) -> None:
-    """Refuse a header whose numbers are none, whose axes have no direction, or that announces more than its file holds.
+    """Refuse a header with invalid numbers, axes without a direction, or more voxels than its file holds.
 
-    Compressed voxels are unpacked up to their checksum on the way: ITK ignores checksums and gives other voxels.
+    Compressed voxels are unpacked to verify their checksum, because ITK ignores it and would return wrong voxels.
 
     Raises:
-        FastTextDiffError: as said.
-        Exception: whatever is raised over a header that is none, or damaged voxels; the caller says so in one line.
+        FastTextDiffError: the header is not valid.
+        Exception: there is no header, or the voxels are damaged; the caller turns this into one line.
     """
     with path.open("rb") as file:
         if path.name.lower().endswith((".nrrd", ".nhdr")):
@@ -71,9 +71,9 @@ def _require_sound_nrrd(path: Path, file: BinaryIO) -> None:
 
 
 def _nrrd_fields(file: BinaryIO) -> dict[str, str]:
-    """Fields by name without blanks; all in lower case."""
+    """Fields by name, in lower case and without blanks."""
     if not file.readline(16).startswith(b"NRRD000"):
-        raise ValueError("no NRRD header")
+        raise ValueError("not a NRRD header")
     fields: dict[str, str] = {}
     while line := file.readline(_LONGEST_HEADER):
         text = line.decode("utf-8", "replace").strip()
@@ -90,7 +90,7 @@ def _require_nrrd_place(path: Path, fields: Fields, axes: int) -> None:
     kinds = fields.get("kinds", "").split() or ["domain"] * axes
     for name in ("spacings", "axismins", "axismaxs"):
         words = fields.get(name, "").split()
-        # NaN says that an axis has no such thing, which is right for colours and time alone
+        # NaN marks an axis without a spacing, which is valid only for colours and time
         words = [word for word, kind in zip(words, kinds, strict=False) if kind in _SPATIAL or word != "nan"]
         require_numbers(path, f"'{name}'", words, are_nonzero=name == "spacings")
     vectors = re.findall(r"\(([^)]*)\)|(none)", fields.get("spacedirections", ""))
@@ -113,7 +113,7 @@ def _require_sound_metaimage(path: Path, file: BinaryIO) -> None:
     files = _data_files(path)
     start = file.tell() if not files else 0
     if fields.get("CompressedData", "")[:1] in ("T", "t", "1"):
-        length = int(fields["CompressedDataSize"])  # ITK gives other voxels without it
+        length = int(fields["CompressedDataSize"])  # ITK returns wrong voxels without it
         is_whole = len(files) <= 1 and int(fields.get("HeaderSize", "0")) <= 0
         _require_unpackable(path, sizes, voxel_bytes, files or [path], start, ZLIB if is_whole else 0, length)
         return
@@ -123,12 +123,12 @@ def _require_sound_metaimage(path: Path, file: BinaryIO) -> None:
 
 
 def _metaimage_fields(file: BinaryIO) -> dict[str, str]:
-    """The lines up to the one that says where the voxels are."""
+    """The lines up to the one that gives the location of the voxels."""
     fields: dict[str, str] = {}
     while "ElementDataFile" not in fields:
         line = file.readline(_LONGEST_HEADER)
         if not line or file.tell() > _LONGEST_HEADER:
-            raise ValueError("no MetaImage header")
+            raise ValueError("not a MetaImage header")
         name, *value = re.split("[=:]", line.decode("utf-8", "replace"), maxsplit=1)
         fields[name.strip()] = "".join(value).strip()
     return fields
@@ -154,11 +154,11 @@ def _require_unpackable(
     kind: int,
     length: int | None = None,
 ) -> None:
-    """Check compressed voxels; of those in several files, or after a skipped part (kind 0), only their size."""
+    """Check compressed voxels; if they are in several files or after a skipped part (kind 0), only their size."""
     there = sum(one.stat().st_size for one in files) - start
     packed = there if length is None else length
     if not 0 < packed <= there:
-        raise EOFError("the compressed voxels are cut short")
+        raise EOFError("the compressed voxels are truncated")
     require_compressible(path, sizes, voxel_bytes, packed)
     if kind:
         announced = math.prod(sizes) * voxel_bytes
@@ -172,21 +172,23 @@ def _data_files(path: Path) -> list[Path]:
     """The files of detached voxels; none if they are in the header's file.
 
     Raises:
-        FastTextDiffError: one is not there, or is no file (a device would never end).
+        FastTextDiffError: one is missing, or is not a regular file (a device would never end).
     """
     files = data_files(path)
     for file in files:
         if not file.is_file():
-            raise FastTextDiffError(f"{path}: its voxels should be in {file.name}, which is not there: copy it, too")
+            raise FastTextDiffError(
+                f"{path}: its voxels should be in {file.name}, which is missing: copy that file too"
+            )
     return files
 
 
 def _require_independent(path: Path, what: str, rows: Sequence[Sequence[float]]) -> None:
-    """Refuse directions of axes of which one is zero or in the plane of the others."""
+    """Refuse axis directions of which one is zero or in the plane of the others."""
     lengths = [math.hypot(*row) for row in rows]
     is_flat = any(length == 0 for length in lengths) or len({len(row) for row in rows}) > 1
     if rows and not is_flat:
         units = np.array(rows) / np.array(lengths)[:, None]
         is_flat = bool(np.linalg.matrix_rank(units, tol=1e-4) < len(rows))
     if is_flat:
-        raise FastTextDiffError(f"{path}: {what} in the header do not span the image: save it anew")
+        raise FastTextDiffError(f"{path}: {what} in the header do not span the image: save it again")

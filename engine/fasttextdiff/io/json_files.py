@@ -1,4 +1,4 @@
-"""Parses JSON that users and other programs have written. Knows nothing about what is in it."""
+"""Parses JSON from users and other programs. Knows nothing about its content."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 
 def parse_json(text: str | bytes) -> Any:
-    """As `json.loads`, with one kind of error for everything that is wrong with the text.
+    """Like `json.loads`, but with ValueError as the only exception.
 
     Raises:
-        ValueError: it is no JSON, or nested more deeply than Python can follow (a RecursionError otherwise, which few
-            think of).
+        ValueError: it is not JSON, or is nested too deeply (a RecursionError in `json.loads`).
     """
     try:
         return json.loads(text)

@@ -1,4 +1,4 @@
-"""Keeps results from being written over the images they are made of. Knows files and names, not what is in them."""
+"""Protects inputs from being overwritten by results. Knows files and names, not their content."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SIDECARS = (".json", ".bval", ".bvec", ".hdr", ".img", ".img.gz", ".raw", ".raw
 _HEADER_BYTES = 1 << 20
 
 
-def require_apart(outputs: Iterable[Path], inputs: Iterable[Path], what: str = "the image to be segmented") -> None:
-    """Refuse outputs that are one of the inputs, or one another, under whatever name.
+def require_apart(outputs: Iterable[Path], inputs: Iterable[Path], what: str = "the input image") -> None:
+    """Refuse outputs that are the same file as an input or another output.
 
-    Links, other spellings of a path, and names that differ in capital letters or Unicode form alone are the same file.
-    An output may never replace a DICOM image either, whichever it belongs to.
+    Links, other spellings of a path, and names that differ only in case or Unicode form are the same file. An output
+    may not replace any other DICOM image either.
 
     Raises:
-        UsageError: an output must not be written.
+        UsageError: an output may not be written.
     """
     taken: dict[object, str] = {}
     for path in inputs:
@@ -34,31 +34,31 @@ def require_apart(outputs: Iterable[Path], inputs: Iterable[Path], what: str = "
         reason = next((taken[one] for one in mine if one in taken), None) or _why_precious(output)
         if reason:
             raise UsageError(f"cannot write {output}: {reason}; choose another name")
-        taken |= dict.fromkeys(mine, "two outputs would be this one file")
+        taken |= dict.fromkeys(mine, "two outputs have this path")
 
 
 def require_own_record(path: Path) -> None:
-    """Refuse to replace what is no `.json` written here: an image, or its sidecar in BIDS, or the table of a dataset.
+    """Refuse to replace a file that is not our own `.json`, e.g. an image, a BIDS sidecar or a dataset's table.
 
     Raises:
-        UsageError: there is such a file.
+        UsageError: the file exists and is not ours.
     """
     if path.exists() and not is_own_record(path):
         raise UsageError(
-            f"cannot write {path}: it is there already and is not the record of a result; choose another name"
+            f"cannot write {path}: it already exists and is not the record of a result; choose another name"
         )
 
 
 def require_own_folder(output: Path, inputs: Iterable[Path | str | None], results: Sequence[str]) -> None:
-    """Refuse to train into a folder that the training reads, or over a model that no training has left there.
+    """Refuse to train into a folder that the training reads, or over a model from elsewhere.
 
     Args:
-        output: folder of the training; a checkpoint in it (`.pt`) says that the same training went before.
-        inputs: files and folders that are read; None where one is not given.
-        results: names of the folders that the training leaves in `output`.
+        output: output folder of the training; a checkpoint in it (`.pt`) shows that it is from the same training.
+        inputs: files and folders that are read; None if not given.
+        results: names of the folders that the training writes in `output`.
 
     Raises:
-        UsageError: it must not be written to.
+        UsageError: it may not be written to.
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"cannot write {output}: it is a file; choose another folder")
@@ -68,14 +68,14 @@ def require_own_folder(output: Path, inputs: Iterable[Path | str | None], result
         raise UsageError(f"cannot write {output}: the training reads from this folder; choose another one")
     there = next((place for place in places if place.exists()), None)
     if there is not None and not any(output.glob("*.pt")):
-        raise UsageError(f"cannot write {output}: {there} is there already, of something else; choose another folder")
+        raise UsageError(f"cannot write {output}: it already holds {there} from elsewhere; choose another folder")
 
 
 def files_of(image: Path) -> list[Path]:
-    """The files that an image consists of, and those next to it with its name.
+    """The files of an image, and files next to it with the same name.
 
     Args:
-        image: a file; of a folder, whose DICOM files are known once they are read, there are none.
+        image: a file; for a folder the result is empty, because its DICOM files are known only after reading.
     """
     if image.is_dir():
         return []
@@ -85,7 +85,7 @@ def files_of(image: Path) -> list[Path]:
 
 
 def data_files(header: Path) -> list[Path]:
-    """The files that hold the voxels of a NRRD or MetaImage header; empty where they are in the header's own file."""
+    """The files with the voxels of a NRRD or MetaImage header; empty if they are in the header's file."""
     name = header.name.lower()
     key = {".nhdr": "datafile:", ".nrrd": "datafile:", ".mhd": "elementdatafile=", ".mha": "elementdatafile="}.get(
         name[-5:] if name.endswith((".nhdr", ".nrrd")) else name[-4:]
@@ -103,7 +103,7 @@ def data_files(header: Path) -> list[Path]:
 
 
 def _named(value: str, following: Sequence[str]) -> list[str]:
-    """File names from what stands behind the key: one name, LIST, or a pattern with first, last and step."""
+    """File names from the value of the key: one name, LIST, or a pattern with first, last and step."""
     words = value.split()
     if not words or words[0].upper() == "LOCAL":
         return []
@@ -117,10 +117,10 @@ def _named(value: str, following: Sequence[str]) -> list[str]:
 
 
 def _why_precious(path: Path) -> str:
-    """Why an existing file may not be replaced whatever is asked; empty if it may."""
+    """Why an existing file may never be replaced; empty if it may."""
     with suppress(OSError):
         if path.is_file() and _is_dicom_image(path):
-            return "there is a DICOM file of this name that is no segmentation"
+            return "a DICOM file of this name exists that is not a segmentation"
     return ""
 
 
@@ -133,5 +133,5 @@ def _is_dicom_image(path: Path) -> bool:
     try:
         header = pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
         return str(header.get("SOPClassUID", "")) not in _SEGMENTATIONS
-    except Exception:  # damaged, but somebody's DICOM all the same
+    except Exception:  # damaged, but still a DICOM file
         return True

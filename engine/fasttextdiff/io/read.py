@@ -1,6 +1,6 @@
 """Reads an image of any supported format into a :class:`~fasttextdiff.image.volume.Volume`.
 
-Knows nothing about display, models or where a result is written; DICOM's own rules are in `io.read_dicom`.
+Knows nothing about display, models or outputs; DICOM's rules are in `io.read_dicom`.
 """
 
 from __future__ import annotations
@@ -51,27 +51,25 @@ def read_volume(
     """Read one image.
 
     Formats: a DICOM folder or file, NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), and pictures
-    (PNG, JPEG, TIFF). Geometry agrees with what 3D Slicer shows, so that results coincide with the image there. Colour
-    with equal channels becomes grey; what was assumed or repaired is noted in `source.notes`.
+    (PNG, JPEG, TIFF). Geometry agrees with 3D Slicer, so that results coincide with the image there. Colour with equal
+    channels becomes grey; `source.notes` lists what was assumed or repaired.
 
     Args:
         path: file or folder.
-        modality: what the image is, or its name ("ct"); None takes it from the DICOM header or
-            guesses it from the voxels.
+        modality: the modality or its name ("ct"); None takes it from the DICOM header or guesses it from the voxels.
         series_uid: DICOM Series Instance UID (0020,000E), for folders with several series.
-        files: the DICOM files of the image, where they are known: the folder `path` is not searched then.
-        nan_as_air: take voxels that are NaN as air around the patient, part of no finding and no window; `source.notes`
-            says how many there were. They are refused otherwise.
+        files: the DICOM files of the image, if known; the folder `path` is then not searched.
+        nan_as_air: treat NaN voxels as air around the patient, excluded from findings and windows; `source.notes` gives
+            their number. By default they are refused.
 
     Raises:
-        UsageError: there is no such modality; or the path, or the choice of series, time point or page, does not name
-            one image.
-        FastTextDiffError: the file is damaged, unsupported, its slices do not make up one volume, or a CT's voxels are
-            no Hounsfield units and cannot be turned into them.
+        UsageError: the modality is unknown; or the path, series, time point or page does not identify one image.
+        FastTextDiffError: the file is damaged or unsupported, its slices do not form one volume, or a CT's voxels are
+            not Hounsfield units and cannot be converted.
     """
     path = as_path(path)
-    if len(os.fsencode(path.name)) > 255:  # bytes that file systems allow
-        raise UsageError(f"{path.name[:40]}...: no file has a name as long as this")
+    if len(os.fsencode(path.name)) > 255:  # limit of file systems in bytes
+        raise UsageError(f"{path.name[:40]}...: the file name is too long")
     modality = Modality.named(modality)
     with quiet():
         decoded = _decode(path, series_uid, None if files is None else _listed(files))
@@ -79,8 +77,8 @@ def read_volume(
 
 
 def _listed(files: Sequence[PathText]) -> list[Path]:
-    if isinstance(files, str | bytes | os.PathLike):  # a text is a sequence, too, of letters
-        raise UsageError(f"files are a list of paths, not one ({files!r:.100})")
+    if isinstance(files, str | bytes | os.PathLike):  # a text is also a sequence
+        raise UsageError(f"files must be a list of paths, not one path ({files!r:.100})")
     paths = [as_path(file) for file in files]
     missing = next((path for path in paths if not path.is_file()), None)
     if missing is not None:
@@ -90,7 +88,7 @@ def _listed(files: Sequence[PathText]) -> list[Path]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' own warnings off stderr: what matters becomes an error or a note of ours."""
+    """Silence warnings of libraries on stderr; what matters becomes one of our errors or notes."""
     import SimpleITK as sitk  # noqa: N813
     from nibabel import imageglobals
 
@@ -105,26 +103,30 @@ def quiet() -> Iterator[None]:
 
 
 def _decode(path: Path, series_uid: str | None, files: Sequence[Path] | None) -> Decoded:
-    """Find the format's decoder and run it; any surprise of a library becomes one line about the file."""
+    """Run the decoder of the format; any exception of a library becomes one line about the file."""
     try:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")
-        if not path.is_file() and not path.is_dir():  # reading a pipe may wait for ever
+        if not path.is_file() and not path.is_dir():  # reading a pipe may block forever
             raise UsageError(f"{path}: a device or pipe, not a file; give the name of a file")
         if files is not None or path.is_dir() or looks_like_dicom(path):
             return read_dicom(path, series_uid, files)
         decoder = _decoder(path)
         if series_uid is not None:
-            raise UsageError(f"{path}: a series can only be chosen in DICOM, and this is no DICOM file")
+            raise UsageError(f"{path}: a series can only be chosen in DICOM, and this is not a DICOM file")
         return decoder(path)
     except FastTextDiffError:
         raise
     except MemoryError as problem:
-        raise FastTextDiffError(f"{path}: the image does not fit into memory; crop it or close programs") from problem
+        raise FastTextDiffError(
+            f"{path}: the image does not fit into memory; crop it or close other programs"
+        ) from problem
     except PermissionError as problem:
         raise FastTextDiffError(f"{problem.filename or path}: no permission to read it") from problem
-    except Exception as problem:  # the libraries raise whatever their parsers raise
-        raise FastTextDiffError(f"{path}: the file is damaged, cut short or not what its name says") from problem
+    except Exception as problem:  # the libraries' parsers may raise anything
+        raise FastTextDiffError(
+            f"{path}: the file is damaged or truncated, or its format does not match its name"
+        ) from problem
 
 
 def _decoder(path: Path) -> Callable[[Path], Decoded]:
@@ -135,7 +137,7 @@ def _decoder(path: Path) -> Callable[[Path], Decoded]:
         if name.endswith(endings):
             return decoder
     readable = ", ".join(ending for endings in _DECODERS for ending in endings)
-    raise FastTextDiffError(f"{path}: neither DICOM nor a file that can be read by its ending ({readable})")
+    raise FastTextDiffError(f"{path}: not DICOM, and its extension is not one that can be read ({readable})")
 
 
 _DECODERS: dict[tuple[str, ...], Callable[[Path], Decoded]] = {
@@ -145,7 +147,7 @@ _DECODERS: dict[tuple[str, ...], Callable[[Path], Decoded]] = {
 }
 
 
-# --- images that another program has loaded --------------------------------------------------------------------------
+# --- images loaded by another program --------------------------------------------------------------------------------
 
 _PICTURES = (*PICTURE_ENDINGS, ".bmp")
 
@@ -158,18 +160,18 @@ def decoded_from_memory(
     path: Path | None = None,
     dicom_modality: str | None = None,
 ) -> Decoded:
-    """Take an image that 3D Slicer has loaded as if it had been read from its file, so that both give the same masks.
+    """Convert an image loaded by 3D Slicer to what reading its file gives, so that both give the same masks.
 
     Args:
         array: (k, j, i), or (k, j, i, c) with 1, 3 or 4 components: grey, or 8- or 16-bit RGB or RGBA. MONOCHROME1 is
-            inverted already.
+            already inverted.
         ijk_to_ras: 4x4, voxel index to RAS millimetres.
-        name: what the user calls the image, for messages.
-        path: the file it was loaded from (one of a series), if known and still there: it says what the image is.
+        name: name of the image in messages.
+        path: the file it was loaded from (one of a series), if known and still there; its header may give the modality.
         dicom_modality: DICOM Modality (0008,0060), for images whose file is gone.
 
     Raises:
-        FastTextDiffError: there are no voxels, or values that are neither grey nor a colour.
+            FastTextDiffError: there are no voxels, or their values are neither grey nor colour.
     """
     if 0 in array.shape:
         raise FastTextDiffError(f"{name}: the volume is empty: load its image again")
@@ -180,14 +182,12 @@ def decoded_from_memory(
         return as_read(Decoded(voxels, matrix, None, False, source), described)
     modality, is_planar = _kind_of_image(voxels, path, dicom_modality)
     if is_planar and dicom_modality and modality is Modality.XRAY:
-        source = replace(
-            source, notes=("its DICOM file is not there: taken as displayed, the patient's right on image left",)
-        )
+        source = replace(source, notes=("its DICOM file is missing: patient right is assumed on image left",))
     return Decoded(voxels, matrix, modality, is_planar, source)
 
 
 def _described(path: Path | None) -> Described | None:
-    """What the image's DICOM file says; a file that can no longer be read is no reason to refuse its voxels."""
+    """The header of the image's DICOM file; None if the file can no longer be read, since its voxels are there."""
     with suppress(FastTextDiffError, OSError):
         if path is not None and path.is_file() and looks_like_dicom(path):
             return describe_dicom(path)
@@ -195,7 +195,7 @@ def _described(path: Path | None) -> Described | None:
 
 
 def _grey_or_rgb(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """(k, j, i), or (k, j, i, 3) with 8 bits as `decode_picture` makes it of a file."""
+    """(k, j, i), or (k, j, i, 3) with 8 bits, as `decode_picture` returns it for a file."""
     if array.ndim == 3:
         return array
     components = array.shape[3]
@@ -218,9 +218,9 @@ def _slice_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str | None) -> tuple[Modality | None, bool]:
-    """What the image's own file, or else its DICOM Modality, says it is (None if nothing), and whether it is planar."""
+    """The modality from the image's file or DICOM Modality (None if unknown), and whether it is planar."""
     if path is not None and path.is_file():
-        # a file that can no longer be read is no reason to refuse voxels that are there
+        # the file can no longer be read, but its voxels are there
         with suppress(FastTextDiffError, OSError, RuntimeError):
             if path.name.lower().endswith((*NIFTI_ENDINGS, *ITK_ENDINGS)):
                 return None, len(voxels) == 1 and _is_two_dimensional(path)
@@ -230,7 +230,7 @@ def _kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str 
 
 
 def _is_two_dimensional(path: Path) -> bool:
-    """Whether an NRRD or MetaImage file holds a picture and no stack; a NIfTI always has a position."""
+    """Whether an NRRD or MetaImage file holds a picture, not a stack; a NIfTI always has a position."""
     import SimpleITK as sitk  # noqa: N813
 
     if path.name.lower().endswith(NIFTI_ENDINGS):
@@ -241,27 +241,27 @@ def _is_two_dimensional(path: Path) -> bool:
     return int(reader.GetDimension()) == 2
 
 
-# --- what all sources share ------------------------------------------------------------------------------------------
+# --- common to all sources -------------------------------------------------------------------------------------------
 
 
 def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool = False) -> Volume:
-    """Clean the voxels, settle the modality, and make the volume.
+    """Clean the voxels, determine the modality, and make the volume.
 
     Args:
-        decoded: voxels as they were found.
-        modality: what the user says the image is; None takes what its file says, or guesses.
+        decoded: the decoded file.
+        modality: the user's choice; None to take it from the file or guess it.
         nan_as_air: as for :func:`read_volume`.
 
     Raises:
-        FastTextDiffError: the voxels are no finite real numbers, those of a CT no Hounsfield units, or the geometry is
-            not usable.
+        FastTextDiffError: the voxels are not finite real numbers, those of a CT are not Hounsfield units, or the
+            geometry is not usable.
     """
     path, notes = decoded.source.path, list(decoded.source.notes)
     array = _require_real(path, decoded.array)
     nan = np.isnan(array) if nan_as_air and array.dtype.kind == "f" else None
     if nan is not None and (not nan.any() or nan.all()):
         nan = None
-    values = array if nan is None else array[~nan][np.newaxis, np.newaxis]  # what is NaN has no say in what it is
+    values = array if nan is None else array[~nan][np.newaxis, np.newaxis]  # NaN voxels do not count for the modality
     _require_finite(path, values)
     values, known, said = settle_modality(
         path,
@@ -278,12 +278,12 @@ def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool
     else:
         array, air = _with_air(values, nan, known)
         padding = nan if padding is None else nan | padding
-        notes.append(f"{int(nan.sum()):,} voxels that are NaN taken as air ({air:g}) as asked: part of no finding")
+        notes.append(f"{int(nan.sum()):,} NaN voxels read as air ({air:g}) as requested, excluded from findings")
     _require_place(path, decoded.ijk_to_ras)
     axis = 0 if decoded.has_slice_order else slice_axis(decoded.ijk_to_ras.tolist(), array.shape)
     if axis:
         plane = PLANE_ACROSS[nearest_ras_axes(decoded.ijk_to_ras.tolist())[axis]]
-        notes.append(f"the file does not say how its slices were acquired: taken as {plane} by its geometry")
+        notes.append(f"the file does not give the acquisition plane: assumed {plane} from its geometry")
     try:
         return Volume(
             array,
@@ -300,23 +300,23 @@ def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool
 
 
 def _require_real(path: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Voxels as real numbers in the machine's byte order."""
+    """Voxels as real numbers in native byte order."""
     if array.dtype.kind == "c":
         raise FastTextDiffError(f"{path}: voxels are complex numbers; save their magnitude")
     if array.dtype.kind not in "buif":
-        raise FastTextDiffError(f"{path}: voxels are no numbers")
+        raise FastTextDiffError(f"{path}: voxels are not numbers")
     native: NDArray[Any] = array.astype(array.dtype.newbyteorder("="), copy=False)
     return native
 
 
 def _require_place(path: str, ijk_to_ras: NDArray[np.float64]) -> None:
-    """Refuse what is no place in a patient: farther than a kilometre, or not finite."""
+    """Refuse implausible positions: beyond a kilometre, or not finite."""
     if not (np.abs(ijk_to_ras) <= _FARTHEST).all():
-        raise FastTextDiffError(f"{path}: its geometry has numbers that no image has (beyond 1 km): save it anew")
+        raise FastTextDiffError(f"{path}: its geometry is not plausible (beyond 1 km): save it again")
 
 
 def _with_air(values: NDArray[Any], nan: NDArray[np.bool_], modality: Modality) -> tuple[NDArray[Any], float]:
-    """The voxels with air where they are NaN, and what was taken as air: the darkest there is, or that of a CT."""
+    """The voxels with air in place of NaN, and the value of air: the lowest of the image, or that of a CT."""
     lowest = values.min()
     is_hounsfield = modality is Modality.CT and values.dtype != np.uint8
     air = min(_AIR, lowest) if is_hounsfield else lowest
@@ -326,19 +326,19 @@ def _with_air(values: NDArray[Any], nan: NDArray[np.bool_], modality: Modality) 
 
 
 def _require_finite(path: str, array: NDArray[Any]) -> None:
-    """Refuse NaN and infinity: whatever stood there, a mask computed from a guess at it would not say so."""
+    """Refuse NaN and infinity: a mask computed from guessed values would not show it."""
     if array.dtype.kind != "f":
         return
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise FastTextDiffError(
-            f"{path}: {bad:,} of {array.size:,} voxels are NaN or infinite; where NaN stands outside the body, read it "
-            "with --nan-as-air (nan_as_air=True); else replace them by the value of air (-1024 in a CT, else 0)"
+            f"{path}: {bad:,} of {array.size:,} voxels are NaN or infinite; if NaN marks the outside of the body, add "
+            "--nan-as-air (nan_as_air=True); else replace them by the value of air (-1024 in a CT, else 0)"
         )
 
 
 def _smallest_type(array: NDArray[Any]) -> NDArray[Any]:
-    """Whole numbers as the smallest integers that hold them (up to 32 bits), others as float32 where they fit."""
+    """Whole numbers as the smallest integer type that holds them (up to 32 bits), others as float32 if they fit."""
     if array.dtype.kind in "bui" and array.dtype.itemsize <= 2:
         return array.astype(np.uint8) if array.dtype.kind == "b" else array
     if array.size == 0:
@@ -353,7 +353,7 @@ def _smallest_type(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _grey_if_equal(array: NDArray[Any]) -> NDArray[Any]:
-    """A grey picture stored as colour, as a grey one."""
+    """Convert a grey picture stored as colour to grey."""
     if array.ndim == 4 and all(np.array_equal(array[..., 0], array[..., channel]) for channel in (1, 2)):
         return np.ascontiguousarray(array[..., 0])
     return array

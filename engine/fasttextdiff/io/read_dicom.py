@@ -1,6 +1,6 @@
-"""Reads DICOM images: one series of slices, one multi-frame object, or one projection, placed in the patient.
+"""Reads DICOM images: one series of slices, one multi-frame object, or one projection, with their geometry.
 
-Knows nothing about other formats, and does not judge what the voxels show.
+Knows nothing about other formats or the meaning of voxels.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from fasttextdiff.io.dicom_stack import read_stack
 
 @dataclass(frozen=True)
 class Decoded:
-    """Voxels as a format's decoder found them, before the clean-up that all formats share.
+    """A decoded file, before the clean-up common to all formats.
 
     Attributes:
-        array: (k, j, i) or (k, j, i, 3).
+        array: voxels (k, j, i) or (k, j, i, 3).
         ijk_to_ras: 4x4, voxel index to millimetres.
-        modality: what the file says; None if it does not.
+        modality: from the file; None if it does not say.
         is_planar: one image without a position in the patient.
         source: provenance and notes.
-        is_hounsfield: whether a header gives the way to Hounsfield units, which has been gone.
-        padding: voxels that are none of the patient's, on the array's grid; None if none are.
-        patient_orientation: of planar images, where rows and columns run to, if known.
-        has_slice_order: whether slices are known to be along k, as in DICOM; other formats do not say it.
+        is_hounsfield: whether the header gives a conversion to Hounsfield units, which has been applied.
+        padding: padding voxels, on the array's grid; None if there are none.
+        patient_orientation: for planar images, the directions of rows and columns, if known.
+        has_slice_order: whether slices are known to be along k, as in DICOM; other formats do not say.
     """
 
     array: NDArray[Any]
@@ -51,19 +51,19 @@ class Decoded:
 def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None = None) -> Decoded:
     """Read one image series.
 
-    Headers come through pydicom and pixels through SimpleITK (GDCM), as in 3D Slicer: rescale slope and intercept are
+    Headers are read by pydicom and pixels by SimpleITK (GDCM), as in 3D Slicer: rescale slope and intercept are
     applied, palettes and YBR become RGB, and MONOCHROME1 is inverted, but never in a CT. GDCM inverts the stored value
     v to max - v within the stored bits (for JPEG 2000, within the precision of the code stream) and rescales after
-    that; a file alone and a file of a series, compressed or not, are treated alike.
+    that; single files and files of a series, compressed or not, are treated alike.
 
     Args:
-        path: a folder, searched with all folders below it, or one file.
-        series_uid: Series Instance UID (0020,000E); needed where the folder holds more than one series.
+        path: a folder, searched with its subfolders, or one file.
+        series_uid: Series Instance UID (0020,000E); required if the folder holds more than one series.
         files: DICOM files to read instead of all files in the folder.
 
     Raises:
-        UsageError: no or several series fit.
-        FastTextDiffError: there is no image, it cannot be decoded, or its slices do not make up one regular stack.
+        UsageError: no series matches, or several do.
+        FastTextDiffError: there is no image, it cannot be decoded, or its slices do not form one regular stack.
     """
     lost: list[str] = []
     if files is None:
@@ -93,7 +93,7 @@ def _decoded_stack(path: Path, headers: list[Header]) -> Decoded:
 def _unit_notes(headers: Sequence[Header]) -> list[str]:
     if not headers[0].is_ct or all(header.states_hounsfield for header in headers):
         return []
-    return ["no Rescale Slope and Intercept to Hounsfield units: the voxels were identified by their histogram"]
+    return ["no Rescale Slope and Intercept: the voxels were identified as Hounsfield units by their histogram"]
 
 
 def _source(path: Path, first: Header, planes: Sequence[Plane], notes: Sequence[str]) -> Source:
@@ -110,14 +110,14 @@ def _source(path: Path, first: Header, planes: Sequence[Plane], notes: Sequence[
 
 
 def _decoded_projection(path: Path, headers: list[Header]) -> Decoded:
-    """The one image of a series without positions, with the geometry that 3D Slicer gives it."""
+    """The only image of a series without positions, with the geometry that 3D Slicer gives it."""
     import SimpleITK as sitk  # noqa: N813
 
     header = headers[0]
     if len(headers) > 1 or len(header.planes) > 1:
         raise UsageError(
             f"{path}: {sum(len(one.planes) for one in headers)} images without a position in the patient (projections, "
-            f"a film over time, nuclear medicine or tiles of a slide); give one single image"
+            f"cine, nuclear medicine or tiles of a slide); give a single image"
         )
     image = decode(header)
     voxels = sitk.GetArrayFromImage(image)
@@ -135,18 +135,18 @@ def _decoded_projection(path: Path, headers: list[Header]) -> Decoded:
 
 
 def _is_film(header: Header) -> bool:
-    """Whether the sides of the patient matter on it: an X-ray, or whatever else says which way round it is."""
+    """Whether the patient's sides matter in it: an X-ray, or another image with a Patient Orientation."""
     return header.shows is Modality.XRAY or any(header.patient_orientation)
 
 
 @dataclass(frozen=True)
 class Described:
-    """What the header of one file says of the image that another program has loaded from it.
+    """Header data of an image that another program loaded from a file.
 
     Attributes:
-        modality: None if it says nothing.
-        is_placed: whether the image has a place in the patient.
-        header: all of it.
+        modality: None if unknown.
+        is_placed: whether the image has a position in the patient.
+        header: the whole header.
     """
 
     modality: Modality | None
@@ -155,7 +155,7 @@ class Described:
 
 
 def describe_dicom(path: Path) -> Described:
-    """What the header of one image file says.
+    """Read the header of one image file.
 
     Raises:
         FastTextDiffError: the header is damaged, or the file holds no image.
@@ -165,16 +165,16 @@ def describe_dicom(path: Path) -> Described:
 
 
 def as_read(decoded: Decoded, described: Described) -> Decoded:
-    """An image that another program has loaded, completed by what its header says, as :func:`read_dicom` has it.
+    """Complete an image loaded by another program from its header, to match :func:`read_dicom`.
 
     Raises:
-        FastTextDiffError: the other program has turned Hounsfield units round.
+        FastTextDiffError: the other program has inverted Hounsfield units.
     """
     header = described.header
     if header.is_ct and header.encoding is not None and header.encoding.is_inverted:
         raise FastTextDiffError(
-            f"{decoded.source.path}: a CT stored as MONOCHROME1, which is loaded with its Hounsfield units turned "
-            f"round; use the command line on its DICOM files"
+            f"{decoded.source.path}: a CT stored as MONOCHROME1, which was loaded with inverted Hounsfield units; "
+            f"use the command line on its DICOM files"
         )
     padding = padding_of(header, decoded.array)
     is_planar = not described.is_placed

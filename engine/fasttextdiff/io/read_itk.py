@@ -1,4 +1,4 @@
-"""Reads NRRD and MetaImage files through ITK, as 3D Slicer does. Knows nothing about what the voxels show."""
+"""Reads NRRD and MetaImage files through ITK, as 3D Slicer does. Knows nothing about the meaning of voxels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def decode_itk(path: Path) -> Decoded:
 
     Raises:
         UsageError: a segmentation, several volumes, or values that are neither grey nor 8-bit RGB.
-        FastTextDiffError: numbers in the header that are none, or more voxels announced than there are.
-        Exception: whatever the libraries raise over a damaged file; the caller says so in one line.
+        FastTextDiffError: the header has invalid numbers, or more voxels than the file.
+        Exception: errors of the libraries for a damaged file; the caller turns them into one line.
     """
     import SimpleITK as sitk  # noqa: N813
 

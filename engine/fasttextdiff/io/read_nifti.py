@@ -1,6 +1,6 @@
-"""Reads NIfTI-1 and NIfTI-2 files, placed in the patient as 3D Slicer (ITK) places them.
+"""Reads NIfTI-1 and NIfTI-2 files, with the geometry of 3D Slicer (ITK).
 
-Knows nothing about other formats, and does not judge what the voxels show.
+Knows nothing about other formats or the meaning of voxels.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from fasttextdiff.io.read_dicom import Decoded
 
 _SIZEOF_HDR = {348: "Nifti1Header", 540: "Nifti2Header"}
 _MM = {1: 1000.0, 3: 0.001}
-"""Millimetres of the spatial units in `xyzt_units`: 1 metre, 3 micrometre; all others are taken as millimetres."""
+"""Millimetres per spatial unit in `xyzt_units`: 1 metre, 3 micrometre; all others are read as millimetres."""
 _AFTER_VOXELS = 64 << 20
-"""Bytes that may follow the voxels in a compressed file; more is not what a header without them announces."""
+"""Bytes that may follow the voxels in a compressed file; with more, the file does not match its header."""
 
 
 def decode_nifti(path: Path) -> Decoded:
     """Read one volume.
 
-    The place in the patient is what ITK makes of sform and qform (NIfTI-1, "3D image (volume) orientation and location
-    in space"), so that results coincide with the image in 3D Slicer; where ITK refuses the file, it is the sform.
+    The geometry is ITK's reading of sform and qform (NIfTI-1, "3D image (volume) orientation and location in space"),
+    so that results coincide with the image in 3D Slicer; if ITK refuses the file, it is the sform.
 
     Raises:
         UsageError: there are several volumes.
-        FastTextDiffError: the header announces what the file cannot hold, or numbers that are not finite.
+        FastTextDiffError: the header has more voxels than the file, or numbers that are not finite.
     """
     import nibabel
 
@@ -49,7 +49,7 @@ def decode_nifti(path: Path) -> Decoded:
     sizes, offset = [int(size) for size in header.get_data_shape()], int(header.get_data_offset())
     _require_finite_header(path, header)
     needed = offset + math.prod(sizes) * header.get_data_dtype().itemsize
-    if path.name.lower().endswith(".gz"):  # nibabel stops at the last voxel, before the checksum
+    if path.name.lower().endswith(".gz"):  # nibabel stops at the last voxel, without checking the checksum
         require_compressible(path, sizes, _bytes_in_memory(header), path.stat().st_size)
         with path.open("rb") as file:
             held = require_intact(file, GZIP, needed + _AFTER_VOXELS)
@@ -65,17 +65,17 @@ def decode_nifti(path: Path) -> Decoded:
 
 
 def _bytes_in_memory(header: Any) -> int:
-    """Of a voxel; nibabel makes float64 of what is scaled."""
+    """Bytes per voxel; nibabel converts scaled voxels to float64."""
     is_scaled = header.has_data_slope and header.get_slope_inter() not in ((None, None), (1.0, 0.0))
     return max(header.get_data_dtype().itemsize, 8 if is_scaled else 0)
 
 
 def nifti_header(path: Path) -> Any:
-    """The header alone, by nibabel, whose images refuse quaternions that single precision has made a little too long.
+    """Only the header, because nibabel's images refuse quaternions that rounding has made slightly too long.
 
     Raises:
         FastTextDiffError: the voxels are in another file.
-        Exception: whatever the libraries raise over a damaged file; the caller says so in one line.
+        Exception: errors of the libraries for a damaged file; the caller turns them into one line.
     """
     import nibabel
 
@@ -84,7 +84,7 @@ def nifti_header(path: Path) -> Any:
         kinds = {_SIZEOF_HDR.get(int.from_bytes(first, "little")), _SIZEOF_HDR.get(int.from_bytes(first, "big"))}
         kind = next(iter(kinds - {None}), None)
         if kind is None:
-            raise ValueError("no NIfTI header")
+            raise ValueError("not a NIfTI header")
         file.seek(0)
         header = getattr(nibabel, kind).from_fileobj(file)
     if bytes(header["magic"])[:2] != b"n+":
@@ -101,24 +101,24 @@ def _require_finite_header(path: Path, header: Any) -> None:
     require_finite(path, "a voxel size", [float(size) for size in header["pixdim"][1 : 1 + min(3, dimensions)]])
     if int(header["sform_code"]):
         rows = [float(number) for row in ("srow_x", "srow_y", "srow_z") for number in header[row]]
-        require_finite(path, "the place of the image (sform)", rows)
+        require_finite(path, "the position of the image (sform)", rows)
     if int(header["qform_code"]):
         names = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
-        require_finite(path, "the place of the image (qform)", [float(header[name]) for name in names])
-    # NaN is how nibabel itself writes "no scaling"
+        require_finite(path, "the position of the image (qform)", [float(header[name]) for name in names])
+    # nibabel itself writes NaN for "no scaling"
     if any(math.isinf(float(header[name])) for name in ("scl_slope", "scl_inter")):
         require_finite(path, "the scaling of the voxels", [math.inf])
 
 
 def _scalars_or_rgb(voxels: NDArray[Any]) -> NDArray[Any]:
-    """NIfTI's RGB24 and RGBA32 voxels as a last axis of three channels."""
+    """Convert NIfTI's RGB24 and RGBA32 voxels to a last axis of three channels."""
     if voxels.dtype.names is None:
         return voxels
     return np.stack([voxels[channel] for channel in ("R", "G", "B")], axis=-1)
 
 
 def _three_axes(path: Path, voxels: NDArray[Any], axes: int) -> tuple[NDArray[Any], int]:
-    """Voxels with exactly three axes in space, and the number of axes after them (0, or 1 for colour)."""
+    """Voxels with exactly three spatial axes, and the number of axes after them (0, or 1 for colour)."""
     space, channels = voxels.shape[:axes], voxels.shape[axes:]
     if any(length != 1 for length in space[3:]):
         sizes = " x ".join(map(str, space))
@@ -127,17 +127,17 @@ def _three_axes(path: Path, voxels: NDArray[Any], axes: int) -> tuple[NDArray[An
 
 
 def nifti_matrix(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str]]:
-    """Where 3D Slicer places a file, and what its user should know about that.
+    """The geometry that 3D Slicer gives a file, and notes on it.
 
     Args:
         path: the file.
-        header: of it, by nibabel; finite.
+        header: its header from nibabel, with finite numbers.
 
     Returns:
         4x4 from voxel index to RAS millimetres, and notes.
 
     Raises:
-        FastTextDiffError: there is no usable place in the header.
+        FastTextDiffError: there is no usable geometry in the header.
     """
     unit = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     notes = [] if unit == 1 else [f"lengths in the NIfTI header are in {'metres' if unit > 1 else 'micrometres'}"]
@@ -149,8 +149,8 @@ def nifti_matrix(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str
         ]
     forms = _forms(header, unit)
     if not forms:
-        # Nothing says where the patient's sides are; this is how ITK, and so 3D Slicer, places such a file.
-        notes.append("no orientation in the NIfTI header: taken as left-posterior")
+        # The patient's sides are unknown; this is how ITK and 3D Slicer place such a file.
+        notes.append("no orientation in the NIfTI header: assumed left-posterior")
     differing = [name for name, form in forms.items() if not _is_alike(form, itk)]
     if len(forms) == 2 and len(differing) == 1:
         used = next(name for name in forms if name not in differing)
@@ -159,7 +159,7 @@ def nifti_matrix(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str
 
 
 def _as_itk(path: Path) -> NDArray[np.float64] | None:
-    """What ITK reads, which is what 3D Slicer shows; None where it refuses the file."""
+    """ITK's geometry, which 3D Slicer shows; None if ITK refuses the file."""
     import SimpleITK as sitk  # noqa: N813
 
     reader = sitk.ImageFileReader()
@@ -180,14 +180,14 @@ def _as_itk(path: Path) -> NDArray[np.float64] | None:
 
 
 def _forms(header: Any, unit: float) -> dict[str, NDArray[np.float64] | None]:
-    """The matrices in use, in millimetres; None for one that nibabel cannot make sense of."""
+    """The matrices in use, in millimetres; None for one that nibabel cannot read."""
     forms: dict[str, NDArray[np.float64] | None] = {}
     if int(header["sform_code"]):
         forms["sform"] = _in_mm(header.get_sform(), unit)
     if int(header["qform_code"]):
         try:
             forms["qform"] = _in_mm(header.get_qform(), unit)
-        except ValueError:  # a quaternion longer than 1, which ITK shortens
+        except ValueError:  # a quaternion longer than 1, which ITK normalises
             forms["qform"] = None
     return forms
 
@@ -203,11 +203,11 @@ def _is_alike(form: NDArray[np.float64] | None, matrix: NDArray[np.float64]) -> 
 
 
 def _without_itk(path: Path, header: Any, unit: float) -> NDArray[np.float64]:
-    """The sform of a file that ITK refuses, mostly because its axes are not at right angles."""
+    """The sform of a file that ITK refuses, usually because its axes are not at right angles."""
     matrix = _forms(header, unit).get("sform")
     if matrix is None or abs(np.linalg.det(matrix)) < 1e-12:
         raise FastTextDiffError(
             f"{path}: the header does not give the image's position (neither sform nor qform is usable), and 3D Slicer "
-            "cannot open it either: save the image anew"
+            "cannot open it either: save the image again"
         )
     return matrix

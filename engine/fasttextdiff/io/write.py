@@ -1,6 +1,6 @@
-"""Write a result to files that other programs read: segmentations with their record, and maps of uncertainty.
+"""Writes results to files for other programs: segmentations with their record, and uncertainty maps.
 
-Knows nothing about models, and nothing about pictures (see `preview`).
+Knows nothing about models or pictures (see `render`).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from fasttextdiff.version import DISCLAIMER
 
 SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 NIFTI_DESCRIPTION = b"FastTextDiff, research use only"
-"""The `descrip` of every NIfTI file written here, so that it is not taken for an image to be segmented."""
+"""The `descrip` of every NIfTI file that we write, so that it is not mistaken for an input image."""
 UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
 # NIfTI-1 stores the number of voxels along an axis in 16 bits (dim, nifti.nimh.nih.gov/nifti-1).
 _NIFTI_AXIS = 32767
 
 
 def check_segmentation_path(path: PathText, fractional: bool = False) -> None:
-    """Refuse a file name whose format is not supported, before any work.
+    """Refuse a file name with an unsupported format, before any work.
 
     Args:
         path: file to write later.
-        fractional: whether it shall hold probabilities.
+        fractional: whether it should hold probabilities.
 
     Raises:
         UsageError: the name does not end in one of `SEGMENTATION_FORMATS`, or the format holds masks only.
@@ -54,10 +54,10 @@ def check_segmentation_path(path: PathText, fractional: bool = False) -> None:
 
 
 def check_segmentation_source(volume: Volume, path: PathText) -> None:
-    """Refuse a volume whose segmentation the format cannot express, before time is spent on segmenting it.
+    """Refuse a volume whose segmentation cannot be stored in the format, before it is segmented.
 
     Raises:
-        UsageError: `path` is a DICOM SEG, and the volume has not the DICOM images that it must refer to.
+        UsageError: `path` is a DICOM SEG, and the volume lacks the DICOM images that it must refer to.
     """
     path = as_path(path)
     if path.name.lower().endswith(".dcm"):
@@ -65,7 +65,7 @@ def check_segmentation_source(volume: Volume, path: PathText) -> None:
 
 
 def check_uncertainty_path(path: PathText) -> None:
-    """Refuse a file name whose format is not supported.
+    """Refuse a file name with an unsupported format.
 
     Raises:
         UsageError: the name does not end in one of `UNCERTAINTY_FORMATS`.
@@ -82,10 +82,10 @@ def segmentation_files(path: PathText) -> list[Path]:
 
 
 def check_not_source(outputs: Sequence[Path], volume: Volume) -> None:
-    """Refuse to write over a file that a volume was read from, or over one that belongs to it.
+    """Refuse to overwrite a file of the input image.
 
     Raises:
-        UsageError: an output is such a file, or two are the same.
+        UsageError: an output is such a file, or two outputs are the same.
     """
     source = volume.source
     require_apart(outputs, [*files_of(Path(source.path)), *(Path(file) for file, _ in source.frames)])
@@ -94,24 +94,24 @@ def check_not_source(outputs: Sequence[Path], volume: Volume) -> None:
 def write_segmentation(result: SegmentationResult, path: PathText, *, fractional: bool = False) -> list[Path]:
     """Write the masks on the grid of the volume, in the format that the name ends in.
 
-    `.seg.nrrd` is a Slicer segmentation whose segments carry names, codes and provenance as tags. `.nii.gz` and `.nii`
-    are label maps, finding n as value n, or, where findings overlap, 4D with one 0/1 volume a finding; a `.json` of the
-    same name says what is what. `.dcm` is a DICOM Segmentation that refers to the DICOM images it was made
-    from. Files appear whole or not at all.
+    `.seg.nrrd` is a Slicer segmentation with names, codes and provenance of its segments as tags. `.nii.gz` and `.nii`
+    are label maps with value n for finding n or, if findings overlap, 4D with one 0/1 volume per finding; a `.json` of
+    the same name describes the values. `.dcm` is a DICOM Segmentation that refers to its source images. Files are
+    written completely or not at all.
 
     Args:
         result: at least one finding.
         path: file to write; an existing one is replaced.
-        fractional: probabilities in place of masks, `.dcm` only; 3D Slicer reads them as labels.
+        fractional: probabilities instead of masks, `.dcm` only; 3D Slicer reads them as labels.
 
     Returns:
         The files written, the segmentation first.
 
     Raises:
-        UsageError: another extension, a folder that is missing or may not be written to, an image too large for NIfTI,
-            one that is not DICOM for `.dcm`.
+        UsageError: another extension, a folder that is missing or not writable, an image too large for NIfTI, or one
+            that is not DICOM for `.dcm`.
         MissingPackagesError: `.dcm` without highdicom.
-        FastTextDiffError: the system refused to write, or see :func:`fasttextdiff.io.write_dicom_seg.write_dicom_seg`.
+        FastTextDiffError: writing failed, or see :func:`fasttextdiff.io.write_dicom_seg.write_dicom_seg`.
     """
     path = as_path(path)
     check_segmentation_path(path, fractional)
@@ -134,7 +134,7 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
 
 
 def segmentation_notes(result: SegmentationResult, path: PathText) -> list[str]:
-    """What a user should know about a segmentation file, one line each; also in the `.json` of NIfTI files."""
+    """Notes for the user on a segmentation file, one line each; also in the `.json` of NIfTI files."""
     path = as_path(path)
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
     if extension == ".seg.nrrd":
@@ -145,27 +145,27 @@ def segmentation_notes(result: SegmentationResult, path: PathText) -> list[str]:
     if result.overlapping:
         notes.append(
             f"findings overlap, so {path.name} is 4D with one volume of 0 and 1 for each finding, in the order typed; "
-            "write .seg.nrrd to have overlapping segments in Slicer"
+            "write .seg.nrrd for overlapping segments in Slicer"
         )
     if not _right_angled(result.volume.ijk_to_ras):
         notes.append(
-            f"the axes of this volume are not at right angles; some programs refuse {path.name} for that, Slicer among "
-            "them: write .seg.nrrd instead"
+            f"the axes of this volume are not at right angles; some programs, including Slicer, therefore refuse "
+            f"{path.name}: write .seg.nrrd instead"
         )
     return notes
 
 
 def dicom_seg_notes(volume: Volume, path: PathText) -> list[str]:
-    """What 3D Slicer 5, whose DICOM SEG reader is dcmqi, makes of a valid object."""
+    """Notes on how 3D Slicer 5, which reads DICOM SEG with dcmqi, shows a valid object."""
     path = as_path(path)
     if volume.is_planar:
         return [
-            f"3D Slicer cannot open {path.name}, since a projection has no place in the patient: use .seg.nrrd there"
+            f"3D Slicer cannot open {path.name}, since a projection has no position in the patient: use .seg.nrrd there"
         ]
     if not _right_angled(volume.ijk_to_ras):
         return [
-            f"this stack is sheared (gantry tilt): 3D Slicer shows {path.name} straightened and thus out of place, use "
-            ".seg.nrrd there; viewers that lay it over the source images are right"
+            f"this stack is sheared (gantry tilt): 3D Slicer straightens {path.name}, which misplaces it, so use "
+            ".seg.nrrd there; viewers that overlay it on the source images show it correctly"
         ]
     return []
 
@@ -173,16 +173,16 @@ def dicom_seg_notes(volume: Volume, path: PathText) -> list[str]:
 def write_uncertainty(result: SegmentationResult, path: PathText) -> None:
     """Write the entropy of the probability, averaged over the noise samples, in bits as float32.
 
-    It ranks wrong pixels and wrong slices better than the samples' disagreement does (`evaluate --report` compares
-    them), and needs one sample only. Slices that were not asked for are 0.
+    It ranks wrong pixels and slices better than the disagreement of samples (`evaluate --report` compares them), and
+    needs only one sample. Slices outside the request are 0.
 
     Args:
-        result: of any number of samples.
-        path: `.nii.gz`, `.nii` or `.nrrd`; 3D for one finding, else 4D with one volume a finding in the order typed.
+        result: with any number of samples.
+        path: `.nii.gz`, `.nii` or `.nrrd`; 3D for one finding, else 4D with one volume per finding in the order typed.
 
     Raises:
-        UsageError: another extension, or a place that cannot be written to.
-        FastTextDiffError: the system refused to write.
+        UsageError: another extension, or a path that cannot be written.
+        FastTextDiffError: writing failed.
     """
     path = as_path(path)
     extension = _extension(path, UNCERTAINTY_FORMATS, "an uncertainty map")
@@ -197,7 +197,7 @@ def write_uncertainty(result: SegmentationResult, path: PathText) -> None:
 
 
 def _extension(path: Path, supported: Sequence[str], what: str) -> str:
-    """The supported extension that the name ends in, whatever its case."""
+    """The supported extension of a file name, in any case."""
     name = path.name.lower()
     for extension in supported:
         if name.endswith(extension) and name != extension:
@@ -214,7 +214,7 @@ def _record_path(path: Path) -> Path:
 
 
 def _labels(result: SegmentationResult) -> list[NDArray[np.unsignedinteger]]:
-    """One label map with value n for finding n, or one 0/1 map a finding where they overlap."""
+    """One label map with value n for finding n, or one 0/1 map per finding if they overlap."""
     masks = [finding.mask for finding in result.findings]
     if result.overlapping:
         return [mask.astype(np.uint8) for mask in masks]
@@ -225,7 +225,7 @@ def _labels(result: SegmentationResult) -> list[NDArray[np.unsignedinteger]]:
 
 
 def _right_angled(ijk_to_ras: NDArray[np.float64]) -> bool:
-    """Whether the axes are at right angles, to the precision of NIfTI's own header (float32)."""
+    """Whether the axes are at right angles, to the precision of a NIfTI header (float32)."""
     axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
     return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-5))
 
@@ -235,19 +235,19 @@ def _write_nifti(path: Path, volume: Volume, maps: Sequence[NDArray[Any]]) -> No
     import nibabel
 
     if max(volume.shape) > _NIFTI_AXIS:
-        raise UsageError(f"NIfTI holds {_NIFTI_AXIS} voxels along an axis, this image has {max(volume.shape)}")
+        raise UsageError(f"NIfTI allows {_NIFTI_AXIS} voxels along an axis, this image has {max(volume.shape)}")
     array = maps[0].T if len(maps) == 1 else np.stack([one.T for one in maps], axis=-1)
     image = nibabel.Nifti1Image(array, volume.ijk_to_ras)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = NIFTI_DESCRIPTION
     image.set_sform(volume.ijk_to_ras, code=1)
-    # A quaternion cannot express shear: without right angles only the sform is true.
+    # A quaternion cannot express shear: without right angles only the sform is correct.
     image.set_qform(volume.ijk_to_ras, code=1 if _right_angled(volume.ijk_to_ras) else 0)
     nibabel.save(image, path)
 
 
 def _record(result: SegmentationResult, path: Path) -> dict[str, Any]:
-    """What the values of a NIfTI file mean and how they came about; NIfTI itself has no place for it."""
+    """The meaning and provenance of the values in a NIfTI file, which NIfTI itself cannot store."""
     source = asdict(result.volume.source)
     del source["instance_uids"], source["frames"]
     return {
@@ -262,7 +262,7 @@ def _record(result: SegmentationResult, path: Path) -> dict[str, Any]:
 
 
 def _finding_records(result: SegmentationResult) -> list[dict[str, Any]]:
-    """One entry a finding; `label` is its value in the label map, or 1 in volume `label - 1` of a 4D file."""
+    """One entry per finding; `label` is its value in the label map; in a 4D file it is 1 in volume `label - 1`."""
     colors = assign_colors([finding.finding for finding in result.findings])
     records = []
     for label, (finding, color) in enumerate(zip(result.findings, colors, strict=True), start=1):

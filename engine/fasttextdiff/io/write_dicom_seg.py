@@ -1,7 +1,7 @@
-"""Write findings as a DICOM Segmentation (PS3.3 A.51) that refers to the images they were found in.
+"""Writes findings as a DICOM Segmentation (PS3.3 section A.51) that refers to its source images.
 
-The frames are at the positions of the source images, in their frame of reference. Nothing in the object is random and
-no clock is read: the same segments give the same bytes. Knows nothing about how the file comes to be on disk.
+The frames are at the positions of the source images, in their frame of reference. The object depends on no clock and no
+random number: the same segments give the same bytes. Knows nothing about atomic writing.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from fasttextdiff.segments.tags import (
 )
 from fasttextdiff.segments.terminology import Code, CodedFinding, assign_colors, code_finding
 
-# A namespace of our own, so that no other software derives the same UIDs from the same series (RFC 9562, section 5.5).
+# Our namespace, so that no other software derives the same UIDs from the same series (RFC 9562, section 5.5).
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "fasttextdiff")
-# Series are listed by number: segmentations come behind the images, in the same order.
+# Series are listed by number: segmentations come after the images, in the same order.
 _SERIES_OFFSET = 1000
 _FULL = 255  # Maximum Fractional Value (0062,000E)
-# Segment Description (0062,0006) is an ST; Algorithm Parameters (0066,0032) are an LT of 10,240 characters, of which a
-# byte of a finding may take up three.
+# Segment Description (0062,0006) is an ST; Algorithm Parameters (0066,0032) are an LT of 10,240 characters, where an
+# escaped byte takes three.
 _DESCRIPTION_LENGTH = 1024
 _EDITED = " (edited by hand)"
 _PARAMETER_LENGTH = 3000
@@ -50,18 +50,18 @@ _PARAMETER_LENGTH = 3000
 
 @dataclass(frozen=True)
 class DicomSegment:
-    """One segment as it is to be written, whether it is still as the model made it or not.
+    """One segment to write, edited or as the model made it.
 
     Attributes:
-        text: the finding as typed; of a segment that the model did not make, its name.
-        name: Segment Label (0062,0005), no two alike.
-        color: to be shown in.
-        codes: what it is.
+        text: the finding as typed; for a segment not made by the model, its name.
+        name: Segment Label (0062,0005), unique.
+        color: display colour.
+        codes: coded description.
         frames: (k, j, i), bool; or float32 probabilities in [0, 1].
-        made: how the model made it, by name of the field of `Provenance`, as text; None if it did not.
-        presence: as `presence_text` gives it.
-        algorithm: Segment Algorithm Type (0062,0008): "AUTOMATIC", "SEMIAUTOMATIC" once it was edited, or "MANUAL".
-        algorithm_name: Segment Algorithm Name (0062,0009), where the model did not make it and it is not "MANUAL".
+        made: `Provenance` fields as text, by name; None if the model did not make it.
+        presence: text from `presence_text`.
+        algorithm: Segment Algorithm Type (0062,0008): "AUTOMATIC", "SEMIAUTOMATIC" if edited, or "MANUAL".
+        algorithm_name: Segment Algorithm Name (0062,0009), if another algorithm made it.
     """
 
     text: str
@@ -80,12 +80,12 @@ class DicomSegment:
         return self.frames.dtype.kind == "f"
 
     def pixels(self, k: int) -> NDArray[Any]:
-        """What is stored of slice k, (j, i): bool, or probabilities as uint8 in steps of 1/255."""
+        """Stored pixels of slice k, (j, i): bool, or probabilities as uint8 in steps of 1/255."""
         return np.rint(self.frames[k] * np.float32(_FULL)).astype(np.uint8) if self.is_fractional else self.frames[k]
 
 
 def check_packages() -> None:
-    """Refuse before any work where the optional package is missing.
+    """Check the optional package before any work.
 
     Raises:
         MissingPackagesError: highdicom is not installed, or too old.
@@ -102,8 +102,8 @@ def write_dicom_seg(result: SegmentationResult, path: Path, *, fractional: bool 
 
     Args:
         result: at least one finding; its source images are read again for their headers.
-        path: file to write; the caller makes it appear whole or not at all.
-        fractional: store the probabilities, in steps of 1/255, instead of the masks; 3D Slicer reads them as labels.
+        path: file to write; the caller makes the write atomic.
+        fractional: store probabilities in steps of 1/255 instead of masks; 3D Slicer reads them as labels.
     """
     write_segments(result.volume, _segments_of(result, fractional), path)
 
@@ -128,15 +128,14 @@ def _segments_of(result: SegmentationResult, fractional: bool) -> list[DicomSegm
 def write_segments(volume: Volume, segments: Sequence[DicomSegment], path: Path) -> None:
     """Write one Segmentation object, one segment each, on the grid of the source images.
 
-    Binary segments hold the masks, overlaps included. Frames without a voxel are left out, except that a segment that
-    is nowhere keeps one, so that readers that go by frames list it too. UIDs follow from the source, the segments with
-    how they were made, and their voxels; dates are those of the last run, in local time, which is what DICOM means
-    without a time zone.
+    Binary segments hold the masks, including overlaps. Empty frames are left out, but an empty segment keeps one, so
+    that readers that go by frames list it too. UIDs are derived from the source, the segments with their provenance,
+    and their voxels. Dates are those of the last run in local time, as DICOM assumes without a time zone.
 
     Args:
-        volume: on whose grid the segments are; its source images are read again for their headers.
-        segments: at least one that the model made; all binary or all fractional.
-        path: file to write; the caller makes it appear whole or not at all.
+        volume: the volume of the segments; its source images are read again for their headers.
+        segments: at least one made by the model; all binary or all fractional.
+        path: file to write; the caller makes the write atomic.
 
     Raises:
         UsageError: see :func:`check_source`, or the model made none of the segments.
@@ -147,17 +146,17 @@ def write_segments(volume: Volume, segments: Sequence[DicomSegment], path: Path)
     check_packages()
     check_source(volume)
     if all(segment.made is None for segment in segments):
-        raise UsageError("FastTextDiff made none of these segments: export them with the program that did")
+        raise UsageError("FastTextDiff made none of these segments: export them with the program that made them")
     from pydicom import config
 
-    # Values of the source are passed on as they are; a warning would show them, and they may name the patient.
+    # Values of the source are copied unchanged; a warning would show them, and they may name the patient.
     with config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             _segmentation(volume, segments, source_images(volume)).save_as(path, enforce_file_format=True)
         except (FastTextDiffError, OSError, MemoryError):
             raise
-        except Exception as problem:  # highdicom raises whatever a header makes it stumble over
+        except Exception as problem:  # highdicom may raise anything for an unusual header
             raise FastTextDiffError(
                 f"{volume.source.path}: the DICOM headers do not allow a DICOM SEG ({one_line(problem)}); {USE_INSTEAD}"
             ) from problem
@@ -175,7 +174,7 @@ def _segmentation(volume: Volume, segments: Sequence[DicomSegment], images: Sequ
     stored = _stored_frames(volume, segments)
     segmentation = Segmentation(
         source_images=images,
-        # Says which frames there are; the pixels come later, so that there is never a second copy of all masks.
+        # Only tells which frames exist; pixels are filled in later, which avoids a second copy of all masks.
         pixel_array=np.broadcast_to(stored[:, None, None, :], (*volume.shape, len(segments))),
         segmentation_type="FRACTIONAL" if segments[0].is_fractional else "BINARY",
         max_fractional_value=_FULL,
@@ -199,20 +198,20 @@ def _segmentation(volume: Volume, segments: Sequence[DicomSegment], images: Sequ
     _settle(segmentation, segments, created, uid("dimensions"))
     if volume.is_planar:
         segmentation.PatientOrientation = images[0].get("PatientOrientation") or ""
-        # of an Imager Pixel Spacing, measured at the detector, highdicom makes none
+        # highdicom does not write an Imager Pixel Spacing, measured at the detector
         segmentation.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
     _fill_frames(segmentation, volume, segments)
     return segmentation
 
 
 def _created(segments: Iterable[DicomSegment]) -> datetime:
-    """When the last run was, in local time without a zone."""
+    """Time of the last run, in local time without a zone."""
     times = [datetime.fromisoformat(segment.made["created"]) for segment in segments if segment.made]
     return max(times).astimezone().replace(tzinfo=None)
 
 
 def _made(segments: Iterable[DicomSegment], field: str) -> str:
-    """What made the segments, each once."""
+    """A provenance field of all segments, each value once."""
     return ", ".join(dict.fromkeys(segment.made[field] for segment in segments if segment.made))
 
 
@@ -224,9 +223,9 @@ def _content(segments: Iterable[DicomSegment]) -> str:
 
 
 def _settle(segmentation: Any, segments: Sequence[DicomSegment], created: datetime, dimensions_uid: str) -> None:
-    """Overwrite what highdicom takes from the clock or at random, and what it cannot know."""
+    """Overwrite values that highdicom takes from the clock, makes at random, or does not know."""
     segmentation.InstanceCreationDate, segmentation.InstanceCreationTime = created.date(), created.time()
-    segmentation.ContributingEquipmentSequence[-1].ContributionDateTime = created  # of highdicom itself
+    segmentation.ContributingEquipmentSequence[-1].ContributionDateTime = created  # highdicom's own entry
     for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions_uid
     segmentation.SpecificCharacterSet = UTF_8
@@ -246,7 +245,7 @@ def _stored_frames(volume: Volume, segments: Sequence[DicomSegment]) -> NDArray[
 
 
 def _fill_frames(segmentation: Any, volume: Volume, segments: Sequence[DicomSegment]) -> None:
-    """Put the pixels in, frame by frame as the object lists them, and name the frames of a multi-frame source."""
+    """Fill in the pixels, in the object's order of frames, and reference the frames of a multi-frame source."""
     source, groups = volume.source, segmentation.PerFrameFunctionalGroupsSequence
     origins = [group.DerivationImageSequence[0].SourceImageSequence[0] for group in groups]
     slice_of = {uid: k for k, uid in enumerate(source.instance_uids)}
@@ -256,7 +255,7 @@ def _fill_frames(segmentation: Any, volume: Volume, segments: Sequence[DicomSegm
         else slice_of[origin.ReferencedSOPInstanceUID]
         for origin in origins
     ]
-    for origin, k in zip(origins, slices, strict=True):  # only now: segments share one item for a slice
+    for origin, k in zip(origins, slices, strict=True):  # only now, because segments share one item per slice
         if "ReferencedFrameNumber" in origin:
             origin.ReferencedFrameNumber = source.frames[k][1]
     owners = [segments[_segment_number(segmentation, group) - 1] for group in groups]
@@ -266,15 +265,15 @@ def _fill_frames(segmentation: Any, volume: Volume, segments: Sequence[DicomSegm
 
 
 def _segment_number(segmentation: Any, group: Any) -> int:
-    """Which segment a frame belongs to; a lone segment is named once for all frames."""
+    """The segment of a frame; a single segment is given once for all frames."""
     owner = group if "SegmentIdentificationSequence" in group else segmentation.SharedFunctionalGroupsSequence[0]
     return int(owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
 def _uids(volume: Volume, segments: Sequence[DicomSegment]) -> Callable[[str], str]:
-    """Gives UIDs of the UUID kind (PS3.5 annex B.2) that follow from what the object was made from and its voxels.
+    """A function that derives UUID-based UIDs (PS3.5 annex B.2) from the object's source, provenance and voxels.
 
-    Voxels count too: segments that were edited, or put together from several runs, may say the same of themselves.
+    Voxels count, because edited segments and segments combined from several runs may have the same provenance.
     """
     voxels = hashlib.sha256()
     for segment in segments:
@@ -290,14 +289,14 @@ def _uids(volume: Volume, segments: Sequence[DicomSegment]) -> Callable[[str], s
 
 
 def _options(segment: DicomSegment) -> dict[str, str]:
-    """All that decides over the outcome; of the device its kind, because any of its number computes the same."""
+    """All settings that determine the result; of the device only its type, because its index does not matter."""
     texts = dict(segment.made or {})
     texts.pop("created", None)
     return {name: text.partition(":")[0] if name == "device" else text for name, text in texts.items()}
 
 
 def _long_string(text: str) -> str:
-    """As an LO (PS3.5 section 6.2) that must not be empty."""
+    """Text for an LO (PS3.5 section 6.2) that must not be empty."""
     return shorten(plain_line(text)) or "unknown"
 
 
@@ -305,7 +304,7 @@ def _long_string(text: str) -> str:
 
 
 def _describe(number: int, segment: DicomSegment, volume: Volume) -> Any:
-    """Segment Description (PS3.3 C.8.20.4)."""
+    """Segment Description (PS3.3 section C.8.20.4)."""
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
@@ -323,7 +322,7 @@ def _describe(number: int, segment: DicomSegment, volume: Volume) -> Any:
         anatomic_regions=None if codes.region is None else [_concept(codes.region)],
         display_color=CIELabColor.from_rgb(*segment.color),
     )
-    if segment.algorithm != MANUAL and not segment.made:  # all that is known of another program's is its name
+    if segment.algorithm != MANUAL and not segment.made:  # only the name of another program's algorithm is known
         described.SegmentAlgorithmType = segment.algorithm
         described.SegmentAlgorithmName = _long_string(segment.algorithm_name)
     is_edited = segment.made and segment.algorithm != AUTOMATIC
@@ -343,7 +342,7 @@ def _concept(code: Code) -> Any:
 
 
 def _identify_algorithm(segment: DicomSegment, made: Mapping[str, str]) -> Any:
-    """Algorithm Identification (PS3.3 10.16): everything needed to make the segment again."""
+    """Algorithm Identification (PS3.3 section 10.16): everything needed to reproduce the segment."""
     from highdicom import AlgorithmIdentificationSequence
     from pydicom.sr.codedict import codes
 

@@ -1,6 +1,6 @@
-"""Lay findings out as a Slicer segmentation file (`.seg.nrrd`): layers, label values, header fields of each segment.
+"""Writes findings as a Slicer segmentation file (`.seg.nrrd`): layers, label values, header fields of each segment.
 
-Knows nothing about how the file comes to be on disk. Format: Slicer user guide, "Segmentation file format (.seg.nrrd)".
+Format: Slicer user guide, "Segmentation file format (.seg.nrrd)". Knows nothing about atomic writing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class LayeredLabels:
     """Masks packed into as few label maps as their overlaps allow.
 
     Attributes:
-        layers: label maps (k, j, i); value n + 1 is finding n, in whichever layer it is.
-        layer_of: for each finding the index of its layer.
+        layers: label maps (k, j, i); value n + 1 is finding n, in any layer.
+        layer_of: index of the layer of each finding.
     """
 
     layers: list[NDArray[np.unsignedinteger]]
@@ -35,7 +35,7 @@ class LayeredLabels:
 
 
 def pack_masks(masks: Sequence[NDArray[np.bool_]]) -> LayeredLabels:
-    """Put each mask into the first layer in which it overlaps nothing; no voxel of any mask is lost.
+    """Put each mask into the first layer where it does not overlap; no voxels are lost.
 
     Args:
         masks: arrays (k, j, i) of one shape, at least one.
@@ -54,25 +54,25 @@ def pack_masks(masks: Sequence[NDArray[np.bool_]]) -> LayeredLabels:
 
 
 def label_type(count: int) -> type[np.uint8] | type[np.uint16]:
-    """The smallest type that holds labels 1 to count."""
+    """The smallest type for labels 1 to `count`."""
     return np.uint8 if label_bits(count) == 8 else np.uint16
 
 
 def write_seg_nrrd(result: SegmentationResult, path: Path) -> None:
     """Write all findings as one Slicer segmentation on the grid of the volume.
 
-    Overlapping findings have a layer each; the others share one.
+    Overlapping findings get separate layers; the others share one.
 
     Args:
         result: at least one finding.
-        path: file to write; the caller makes it appear whole or not at all.
+        path: file to write; the caller makes the write atomic.
 
     Raises:
         OSError: the file cannot be written.
     """
     packed = pack_masks([finding.mask for finding in result.findings])
     fields = {
-        # The name is older than the term: Slicer 5 says "source representation" everywhere but in files.
+        # Files keep the old name; elsewhere Slicer 5 says "source representation".
         "Segmentation_MasterRepresentation": _LABELMAP,
         "Segmentation_ContainedRepresentationNames": _LABELMAP + "|",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
@@ -83,9 +83,9 @@ def write_seg_nrrd(result: SegmentationResult, path: Path) -> None:
 
 
 def _reference_geometry(result: SegmentationResult) -> str:
-    """Gives Slicer the grid of the volume, so that painting later is not confined to what was segmented.
+    """The grid of the volume, so that later painting in Slicer is not limited to the segmented region.
 
-    Rows of the IJK-to-RAS matrix, then the extent, as Slicer serialises its parameter "Reference image geometry".
+    Rows of the IJK-to-RAS matrix, then the extent, as in Slicer's parameter "Reference image geometry".
     """
     k, j, i = result.volume.shape
     numbers = [*map(float, result.volume.ijk_to_ras.ravel()), 0, i - 1, 0, j - 1, 0, k - 1]
@@ -118,7 +118,7 @@ def _segment_fields(result: SegmentationResult, packed: LayeredLabels) -> dict[s
 def _extent(layer: NDArray[np.unsignedinteger]) -> str:
     """First and last index along i, j and k with a label; an empty range for an empty layer.
 
-    One extent serves all segments of a layer: Slicer crops the layer to that of its first segment.
+    All segments of a layer have the same extent, because Slicer crops the layer to that of its first segment.
     """
     bounds: list[int] = []
     for axis in (2, 1, 0):

@@ -1,4 +1,4 @@
-"""What a finding becomes as a segment: codes, colours, names and tags.
+"""Segments of findings: codes, colours, names and tags.
 
-Knows terms; knows no files and no networks.
+Knows terms; knows nothing about files or networks.
 """

@@ -1,6 +1,6 @@
-"""What a segment is named and tagged with, so that it says itself how it was made, in Slicer's terms.
+"""Names and tags of segments in Slicer, with the provenance.
 
-Knows nothing about files and voxels; names of tags and limits of texts are in `contract.segments`.
+Knows nothing about files or voxels; tag names and length limits are in `contract.segments`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fasttextdiff.segments.terminology import code_finding
 
 
 def segment_names(findings: Sequence[str]) -> list[str]:
-    """Names to show for findings: one line, at most 64 bytes, no two alike.
+    """Segment names for findings: one line, at most 64 bytes, all different.
 
     Args:
         findings: texts in the order typed; the full text belongs in the tag `FastTextDiff.Finding`.
@@ -46,9 +46,9 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
     """Tags of one segment: terminology, DICOM algorithm identification, and `FastTextDiff.*` for everything else.
 
     Args:
-        finding: the outcome; its text goes in whole, and additionally as `FastTextDiff.Typed` how that was typed if it
-            was understood as something else.
-        provenance: how the run was made, one tag a field, e.g. `FastTextDiff.WeightsSha256`.
+        finding: the result; its full text becomes a tag, and `FastTextDiff.Typed` holds the typed text if it was read
+            differently.
+        provenance: how the run was made, one tag per field, e.g. `FastTextDiff.WeightsSha256`.
 
     Returns:
         Tag name to value; values are escaped with :func:`escape_tag` where Slicer would cut them short on saving.
@@ -69,19 +69,19 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
 
 
 def algorithm_name(model: str) -> str:
-    """What made a segment, as Segment Algorithm Name (0062,0009)."""
+    """The Segment Algorithm Name (0062,0009) of a model."""
     return shorten(plain_line(f"FastTextDiff {model}"))
 
 
 def provenance_texts(provenance: Provenance) -> dict[str, str]:
-    """Every field of the provenance by its name, as text; slices as "first:end", as 3D Slicer's segments have them."""
+    """Every provenance field by name, as text; slices as "first:end"."""
     texts = {field.name: _value_text(getattr(provenance, field.name)) for field in fields(provenance)}
     first, end = provenance.slices
     return {**texts, "slices": f"{first}:{end}"}
 
 
 def texts_of_tags(tags: Mapping[str, str]) -> dict[str, str] | None:
-    """What :func:`provenance_texts` gave, from the tags of a segment; None if they are not all there."""
+    """The texts of :func:`provenance_texts` from the tags of a segment; None if any is missing."""
     names = {field.name: provenance_tag(field.name) for field in fields(Provenance)}
     if any(tag not in tags for tag in names.values()):
         return None
@@ -89,13 +89,13 @@ def texts_of_tags(tags: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def presence_text(presence: NDArray[np.float32]) -> str:
-    """Highest probability over the slices that the finding is there at all, e.g. "0.97"; "not asked" where none was."""
+    """Highest presence of all slices, e.g. "0.97"; "not asked" if it was not computed."""
     asked = presence[np.isfinite(presence)]
     return f"{float(asked.max()):.2f}" if asked.size else "not asked"
 
 
 def _value_text(value: object) -> str:
-    """One provenance value as text; sequences have their items apart by a space, None is "none"."""
+    """A provenance value as text; sequences are separated by spaces, None is "none"."""
     if value is None:
         return "none"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,7 +1,7 @@
-"""What a finding is called in coded terms (SNOMED CT, DICOM) and in which colour it is shown.
+"""Codes (SNOMED CT, DICOM) and colours of findings.
 
-Knows nothing about images, files or models; a wording that is not in the small table gets a code that is true of any
-finding.
+A finding that is not in the small table gets a general code that fits any finding. Knows nothing about images, files or
+models.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fasttextdiff.contract.colors import BLUISH_GREEN, SKY_BLUE, VERMILION, YELL
 from fasttextdiff.contract.findings import understood
 from fasttextdiff.contract.segments import CodeParts, entry_codes
 
-# The names of the term lists that come with Slicer's Terminologies module.
+# Names of the term lists in Slicer's Terminologies module.
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
 REGION_CONTEXT = "Anatomic codes - DICOM master list"
 
@@ -33,8 +33,8 @@ class Code:
 
 
 # Values from DICOM PS3.16: category CID 7150, types CID 7151, 7159, 6104 and 8135, laterality CID 244. The meanings of
-# the categories, and 123037004 for anatomy where newer editions have 91723000, are those of Slicer's term lists, so
-# that Slicer's own terminology selector finds the entry.
+# the categories, and 123037004 for anatomy (91723000 in newer editions), follow Slicer's term lists, so that Slicer's
+# terminology selector finds the entry.
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 MORPHOLOGY = Code("49755003", "SCT", "Morphologically Altered Structure")
 LESION = Code("52988006", "SCT", "Lesion")
@@ -42,7 +42,7 @@ LUNG = Code("39607008", "SCT", "Lung")
 HEART = Code("80891009", "SCT", "Heart")
 MEDIASTINUM = Code("72410000", "SCT", "Mediastinum")
 NUCLEUS = Code("84640000", "SCT", "Nucleus")
-# SNOMED CT disorders, used as types because no context group of DICOM has them.
+# SNOMED CT disorders, used as types because no DICOM context group has them.
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
 CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
 GROUND_GLASS = Code("112120", "DCM", "Ground glass opacity")
@@ -61,7 +61,7 @@ class CodedFinding:
         category: Segmented Property Category (0062,0003).
         type: Segmented Property Type (0062,000F).
         modifier: Segmented Property Type Modifier (0062,0011), the side of a paired organ; None if there is none.
-        region: Anatomic Region (0008,2218) of an abnormality; None if it is not named, or for anatomy itself.
+        region: Anatomic Region (0008,2218) of an abnormality; None if not named, or if the finding is anatomy.
         region_modifier: Anatomic Region Modifier (0008,2220), the side of the region; None if there is none.
     """
 
@@ -80,7 +80,7 @@ class CodedFinding:
 
 
 def coded_entry(entry: str) -> CodedFinding | None:
-    """Read what :attr:`CodedFinding.slicer_entry` wrote or the user chose in Slicer; None if it cannot be read."""
+    """Parse a terminology entry written by :attr:`CodedFinding.slicer_entry` or chosen in Slicer; None if not valid."""
     codes = entry_codes(entry)
     if codes is None:
         return None
@@ -90,11 +90,11 @@ def coded_entry(entry: str) -> CodedFinding | None:
 
 
 def _code(parts: CodeParts) -> Code:
-    """A code with its meaning cut to the 64 characters that DICOM allows (PS3.5 section 6.2, LO)."""
+    """A code with its meaning cut to 64 characters, the limit of DICOM (PS3.5 section 6.2, LO)."""
     return Code(parts[1], parts[0], parts[2][:64])
 
 
-# A structure is coded as anatomy only when the whole text names it: "mass in the heart" is not a heart.
+# A structure is coded as anatomy only if it is the whole text: "mass in the heart" is not a heart.
 _SIDE = r"(?:(?:the|patient's|left|right|both|bilateral|whole|entire)\s+)*"
 _ANATOMY = (
     (re.compile(_SIDE + r"(?:lungs?|lung fields?)", re.I), LUNG),
@@ -102,7 +102,7 @@ _ANATOMY = (
     (re.compile(r"(?:the\s+)?mediastinum", re.I), MEDIASTINUM),
     (re.compile(r"(?:all|the)?\s*nuclei|(?:(?:all|the)\s+)?cell(?:ular)?\s+nucle(?:i|us)", re.I), NUCLEUS),
 )
-# The most specific wording comes first: ground-glass opacity is an opacity.
+# The most specific wording comes first, since a ground-glass opacity is also an opacity.
 _MORPHOLOGY = (
     (re.compile(r"\bground[\s-]*glass\b|\bggos?\b", re.I), GROUND_GLASS),
     (re.compile(r"\bconsolidations?\b", re.I), CONSOLIDATION),
@@ -117,13 +117,13 @@ _RIGHT_WORDS = re.compile(r"\bright\b(?!\s+of\b)|\bboth\b|\bbilateral\b", re.I)
 
 
 def code_finding(text: str) -> CodedFinding:
-    """Code what the words say, and nothing they do not say.
+    """Code exactly what the text says.
 
     Args:
         text: a finding as typed, in English, e.g. "ground-glass opacity in the left lung".
 
     Returns:
-        A valid entry always; SCT 52988006 Lesion for wordings that are not in the table.
+        Always a valid entry; SCT 52988006 Lesion for wordings that are not in the table.
     """
     words = understood(text)
     for pattern, structure in _ANATOMY:
@@ -136,14 +136,14 @@ def code_finding(text: str) -> CodedFinding:
 
 
 def _side(words: str) -> Code | None:
-    """The side that is named; a text that names both is bilateral."""
+    """The side in the text; a text with both sides is bilateral."""
     left, right = bool(_LEFT_WORDS.search(words)), bool(_RIGHT_WORDS.search(words))
     if left and right:
         return BILATERAL
     return LEFT if left else RIGHT if right else None
 
 
-# Neighbours in the chest are as different as possible: sky blue and yellow lungs, a vermilion heart.
+# Neighbours in the chest get very different colours: sky blue and yellow lungs, a vermilion heart.
 _PREFERRED: dict[tuple[Code, Code | None], Rgb] = {
     (LUNG, None): SKY_BLUE,
     (LUNG, BILATERAL): SKY_BLUE,
@@ -156,13 +156,13 @@ _PREFERRED: dict[tuple[Code, Code | None], Rgb] = {
 
 
 def assign_colors(findings: Sequence[str]) -> list[Rgb]:
-    """Give every finding of a run its own colour; the same list always gets the same colours.
+    """Give every finding of a run a different colour; the same list always gets the same colours.
 
     Args:
         findings: texts in the order typed.
 
     Returns:
-        One (red, green, blue) each, 0 to 255, no two alike.
+        One (red, green, blue) per finding, 0 to 255, all different.
     """
     colors: dict[int, Rgb] = {}
     for index, coded in enumerate(map(code_finding, findings)):

@@ -111,7 +111,7 @@ class Pretraining:
     def note(self, **values: object) -> None:
         """Add values to the summary."""
         path, known = self.output / SUMMARY, {}
-        with suppress(OSError, ValueError, TypeError):  # there is none, or it was cut short by a crash
+        with suppress(OSError, ValueError, TypeError):  # there is none, or it was truncated by a crash
             known = dict(parse_json(path.read_text(encoding="utf-8")))
         with whole_files(path) as (temporary,):
             temporary.write_text(json.dumps({**known, **values}, indent=1) + "\n", encoding="utf-8")
