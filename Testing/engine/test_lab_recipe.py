@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.training.prompts import NEVER_TAUGHT
 from fasttextdiff.training.samples import LUNGS, PULMONARY, Region, Sample
 from fasttextdiff_lab.appearance import altered, cut_to_body, grey_levels
 from fasttextdiff_lab.atlas import ct_mr_items, with_qata_lungs, xray_groups
@@ -164,3 +165,8 @@ def test_the_product_does_not_know_the_laboratory():
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not any(name.startswith("fasttextdiff_lab") for name in names), path
+
+
+def test_no_word_is_both_taught_and_used_as_one_that_never_is():
+    words = {word.lower() for structure in STRUCTURES.values() for word in structure.words}
+    assert not words & {word.lower() for word in NEVER_TAUGHT}

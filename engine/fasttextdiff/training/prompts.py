@@ -92,7 +92,7 @@ EVERYWHERE = (
     "{finding}", "all {finding}", "{finding} in both lungs", "bilateral {finding}", "find all {finding}",
     "segment {finding}", "is there {finding}?",
 )  # fmt: skip
-NEVER_TAUGHT = ("liver", "kidney", "brain tumour", "fracture", "spleen", "bladder", "femur", "prostate", "teeth")
+NEVER_TAUGHT = ("fracture", "femur", "teeth", "gallbladder", "uterus", "thyroid", "eyeball", "tibia", "adrenal gland")
 SIDES = {"left": Region.LEFT_LUNG, "right": Region.RIGHT_LUNG}
 CRANIOCAUDAL = ("upper", "middle", "lower")
 FINDINGS = {
