@@ -269,9 +269,10 @@ def test_single_zones_are_read_from_a_sentence(sentence, zones):
 
 
 def test_taught_terms_hold_every_finding_of_their_modality():
-    assert {*prompts.LESION_WORDS, *prompts.GROUND_GLASS_WORDS, "left lung"} <= set(prompts.TAUGHT["ct"])
-    assert not {*prompts.HEART_WORDS} & set(prompts.TAUGHT["ct"])
-    assert set(prompts.TAUGHT["histology"]) == set(prompts.NUCLEI_WORDS)
+    terms = {kind: {term for finding in found for term in finding.terms} for kind, found in prompts.TAUGHT.items()}
+    assert {*prompts.LESION_WORDS, *prompts.GROUND_GLASS_WORDS, "left lung"} <= terms["ct"]
+    assert not {*prompts.HEART_WORDS} & terms["ct"]
+    assert terms["histology"] == set(prompts.NUCLEI_WORDS)
 
 
 def test_a_sentence_told_otherwise_keeps_its_sides_and_zones():
