@@ -185,7 +185,7 @@ QKV = "middle_block.1.qkv.weight"
         (lambda state: state.pop(QKV), f"'{QKV}' is missing"),
         (lambda state: state.update(label_emb=torch.zeros(1)), "'label_emb' is unexpected"),
         (lambda state: state.update({QKV: state[QKV][:-3]}), "has shape (381, 128, 1), expected (384, 128, 1)"),
-        (lambda state: state.update({QKV: 7}), f"'{QKV}' is no tensor"),
+        (lambda state: state.update({QKV: 7}), f"'{QKV}' is not a tensor"),
     ],
 )
 def test_a_denoiser_of_other_tensors_is_refused_by_the_first_of_them(files, change, word):

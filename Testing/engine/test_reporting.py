@@ -229,7 +229,7 @@ def test_a_report_stopped_while_it_is_written_leaves_nothing(run, dataset, tmp_p
 def test_a_report_compares_noise_samples():
     with pytest.raises(UsageError) as caught:
         measure(None, [], {"true": []}, samples=1)
-    one_line(caught, "2 at least")
+    one_line(caught, "at least 2")
 
 
 def mask_target(folder, name, truth, text):

@@ -1,6 +1,6 @@
-"""95 % intervals of any statistics of a data set, by drawing its images again and again (Efron's percentile bootstrap).
+"""95 % intervals of statistics of a data set, by resampling its images (Efron's percentile bootstrap).
 
-Knows cases and the images that they belong to; knows nothing about what is computed from them.
+Knows cases and their images; knows nothing about the statistics.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 Indices = NDArray[np.intp]
 Statistics = Callable[[Indices], Mapping[str, float]]
-"""Named numbers of the cases with these indices, some of them repeated; NaN where they have no such number."""
+"""Named numbers of the cases with these indices, which may repeat; NaN if a number is not defined."""
 DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic of all cases, and the 2.5th and 97.5th percentile of its values on the draws."""
+    """A statistic of all cases, and the 2.5th and 97.5th percentile of its values over the draws."""
 
     value: float
     low: float
@@ -27,14 +27,14 @@ class Interval:
 
 
 class Bootstrap:
-    """Draws images with replacement, once; all statistics are computed on the same draws.
+    """Draws images with replacement, once; all statistics use the same draws.
 
-    Cases of one image (several findings on it) are drawn together: they are not independent.
+    Cases of one image (several findings) are drawn together, because they are not independent.
 
     Args:
-        images: which image each case belongs to; at least one case.
-        seed: of the draws.
-        draws: how many.
+        images: the image of each case; at least one case.
+        seed: seed of the draws.
+        draws: number of draws.
     """
 
     def __init__(self, images: Sequence[Hashable], seed: int = 0, draws: int = DRAWS) -> None:
@@ -49,7 +49,7 @@ class Bootstrap:
         ]
 
     def intervals(self, statistics: Statistics) -> dict[str, Interval]:
-        """Each of the statistics with its interval; draws on which it is NaN do not count."""
+        """Each statistic with its interval; draws where it is NaN do not count."""
         drawn = [statistics(cases) for cases in self._drawn]
         return {
             name: Interval(value, *_middle(np.array([numbers[name] for numbers in drawn])))
@@ -58,7 +58,7 @@ class Bootstrap:
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Bounds of the middle 95 %; NaN if there is no number among the values."""
+    """Bounds of the middle 95 %; NaN if all values are NaN."""
     there = values[~np.isnan(values)]
     if not there.size:
         return float("nan"), float("nan")

@@ -1,4 +1,4 @@
-"""How well probabilities and uncertainties tell where and when a model is wrong.
+"""Measures how well probabilities and uncertainties show where and when a model is wrong.
 
 Knows arrays of numbers; knows nothing about models, files or findings.
 """
@@ -17,21 +17,21 @@ Flags = NDArray[np.bool_]
 BORDER_PX = 8
 BINS = 10
 _RANKS = 1 << 15
-"""More than there are float16 numbers from 0 up."""
+"""More than the number of float16 values from 0 up."""
 
 
 def slice_score(uncertainty: Floats, probability: Floats) -> float:
-    """One number for a slice: its summed uncertainty for every pixel that the model expects in the mask.
+    """Uncertainty of a slice: the sum over its pixels, divided by the expected area of the mask.
 
     Args:
         uncertainty: of each pixel, any shape.
-        probability: of each pixel. Its sum is the area expected; one pixel is added, for slices without any.
+        probability: of each pixel. Its sum is the expected area; one pixel is added, for empty slices.
     """
     return float(uncertainty.sum(dtype=np.float64) / (probability.sum(dtype=np.float64) + 1))
 
 
 def spearman(first: Floats, second: Floats) -> float:
-    """Spearman's rank correlation of two rows of numbers, tied ones at their mean rank; NaN if either is constant."""
+    """Spearman's rank correlation of two series, with ties at their mean rank; NaN if either is constant."""
     from scipy.stats import rankdata
 
     ranks = [rankdata(row) - (len(row) + 1) / 2 for row in (first, second)]
@@ -40,11 +40,11 @@ def spearman(first: Floats, second: Floats) -> float:
 
 
 def auroc(scores: Floats, positive: Flags) -> float:
-    """Area under the ROC curve: how often a positive scores above a negative, ties half (Mann and Whitney).
+    """Area under the ROC curve: how often a positive scores above a negative, ties counting half (Mann and Whitney).
 
     Args:
-        scores: one a case.
-        positive: what they are to tell.
+        scores: one per case.
+        positive: whether each case is positive.
 
     Returns:
         0 to 1; NaN without positives or without negatives.
@@ -59,9 +59,9 @@ def auroc(scores: Floats, positive: Flags) -> float:
 
 
 def near_border(mask: Flags, distance: float = BORDER_PX) -> Flags:
-    """Pixels (h, w) within `distance` pixels of a mask's border, on both sides of it; none if the mask has no border.
+    """Pixels (h, w) within `distance` pixels of a mask's border, on both sides; none if the mask has no border.
 
-    A pixel next to the border is half a pixel away from it; the image's own edge is no border.
+    A pixel next to the border is half a pixel away from it; the edge of the image is not a border.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -74,21 +74,21 @@ def near_border(mask: Flags, distance: float = BORDER_PX) -> Flags:
 
 @dataclass
 class PooledAuroc:
-    """AUROC over the pixels of many images, in the memory of two histograms.
+    """AUROC over the pixels of many images, with memory for only two histograms.
 
-    Scores are rounded to float16, whose bits, read as whole numbers, have the order of the numbers: one bin a value.
+    Scores are rounded to float16. Its bits, read as integers, have the same order, which gives one bin per value.
     """
 
     _counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, _RANKS), np.int64))
 
     def add(self, scores: Floats, positive: Flags) -> None:
-        """Add pixels; scores are 0 or above."""
+        """Add pixels; scores must be 0 or above."""
         bins = scores.astype(np.float16).view(np.uint16).astype(np.int64)
         for row, chosen in enumerate((~positive, positive)):
             self._counts[row] += np.bincount(bins[chosen], minlength=_RANKS)
 
     def value(self) -> float:
-        """As :func:`auroc` of all pixels."""
+        """:func:`auroc` of all pixels."""
         negative, positive = self._counts
         pairs = int(negative.sum()) * int(positive.sum())
         below = np.cumsum(negative) - negative
@@ -97,12 +97,12 @@ class PooledAuroc:
 
 @dataclass
 class Reliability:
-    """Reliability curve: how often what was given a probability came true, in ten bins of equal width.
+    """Reliability curve: predicted probability against observed frequency, in ten bins of equal width.
 
     Attributes:
         n: cases in each bin.
         predicted: sum of their probabilities.
-        observed: how many came true.
+        observed: number of true cases.
     """
 
     n: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
@@ -118,12 +118,12 @@ class Reliability:
         self.observed += np.bincount(bins[hits], minlength=BINS)
 
     def expected_error(self) -> float:
-        """Expected calibration error: |mean probability - share that came true|, weighted by cases (Guo 2017)."""
+        """Expected calibration error: |mean probability - observed frequency|, weighted by cases (Guo 2017)."""
         total = int(self.n.sum())
         return float(np.abs(self.predicted - self.observed).sum() / total) if total else float("nan")
 
     def rows(self) -> list[dict[str, float]]:
-        """Bins that hold cases: from, to, n, mean predicted probability, observed share."""
+        """Non-empty bins: from, to, n, mean predicted probability, observed frequency."""
         return [
             {
                 "from": index / BINS,

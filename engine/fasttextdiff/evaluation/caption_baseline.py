@@ -1,7 +1,7 @@
-"""What can be scored without looking at the image: the mean training mask of all images with the same caption.
+"""A baseline that ignores the image: the mean training mask of all images with the same caption.
 
-Knows captions and masks; knows nothing about models. Captions were written from masks and tell where the lesions are,
-so a model's score means little without this baseline.
+Captions were written from masks and say where the lesions are, so a model's score means little without this baseline.
+Knows captions and masks; knows nothing about models.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Mask = NDArray[np.bool_]
 Mean = NDArray[np.float32]
 
 GRID = 128
-"""Rows and columns on which masks are averaged, whatever their size."""
+"""Rows and columns of the grid on which masks of any size are averaged."""
 LEVELS = np.arange(0.05, 0.96, 0.05)
 
 
 @dataclass(frozen=True)
 class CaptionBaseline:
-    """The mean mask of each caption, cut at one level.
+    """The mean mask of each caption, thresholded at one level.
 
     Attributes:
-        by_caption: share (GRID, GRID) of the training images with a caption whose mask holds a pixel.
-        overall: the same of all training images, for captions that do not occur there.
-        level: share above which a pixel belongs to the mask; the best one for the training images.
-        n_train: training masks.
+        by_caption: mean mask (GRID, GRID) of the training images with each caption.
+        overall: mean mask of all training images, for captions that do not occur there.
+        level: value above which a pixel belongs to the mask; the best one on the training images.
+        n_train: number of training masks.
     """
 
     by_caption: dict[str, Mean]
@@ -40,14 +40,14 @@ class CaptionBaseline:
     n_train: int
 
     def mask(self, caption: str, shape: tuple[int, int]) -> Mask:
-        """The answer (h, w) to a caption."""
+        """The predicted mask (h, w) for a caption."""
         return _resized(self.by_caption.get(caption, self.overall), shape) > self.level
 
 
 def fit_baseline(
     training: Sequence[Target], progress: Callable[[int, int], object] = lambda done, total: None
 ) -> CaptionBaseline:
-    """Average the masks of a training split, and choose the level at which they fit these masks best.
+    """Average the masks of a training split, and choose the level with the best Dice on them.
 
     Args:
         training: at least one target.
@@ -65,12 +65,14 @@ def fit_baseline(
     counts = [len(masks) for masks in groups.values()]
     overall = np.average(list(means.values()), axis=0, weights=counts).astype(np.float32)
     dice = np.sum([_dice_by_level(masks, means[caption]) for caption, masks in groups.items()], axis=0)
-    best = np.flatnonzero(dice >= dice.max() - 1e-4)  # the middle of equals: the lowest would hang on rounding
+    best = np.flatnonzero(
+        dice >= dice.max() - 1e-4
+    )  # the middle of equal levels, because the lowest would depend on rounding
     return CaptionBaseline(means, overall, float(LEVELS[best[len(best) // 2]]), len(training))
 
 
 def _dice_by_level(masks: Sequence[Mask], mean: Mean) -> NDArray[np.float64]:
-    """Summed Dice of masks with their mean cut at each of `LEVELS`."""
+    """Summed Dice of masks with their mean, thresholded at each of `LEVELS`."""
     truths = np.stack(masks).reshape(len(masks), -1).astype(np.float32)
     cuts = (mean.ravel()[None] > LEVELS[:, None]).astype(np.float32)
     overlap = cuts @ truths.T  # (levels, masks)
@@ -80,7 +82,7 @@ def _dice_by_level(masks: Sequence[Mask], mean: Mean) -> NDArray[np.float64]:
 
 
 def score_baseline(baseline: CaptionBaseline, targets: Sequence[Target]) -> list[Score]:
-    """Score the baseline's answers at the truths' own resolution."""
+    """Score the baseline's masks at the resolution of the true masks."""
     scores = []
     for target in targets:
         truth = target.load_mask()
@@ -89,7 +91,7 @@ def score_baseline(baseline: CaptionBaseline, targets: Sequence[Target]) -> list
 
 
 def _resized(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Bilinear, averaging where it shrinks."""
+    """Resize bilinearly, with averaging if it shrinks."""
     from PIL import Image
 
     picture = Image.fromarray(values)

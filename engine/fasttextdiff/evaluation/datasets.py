@@ -1,6 +1,6 @@
-"""Labelled image folders: the LViT layout that the published work uses, and folders of targets by finding.
+"""Reads labelled image folders: the LViT layout of the published work, and folders with one target per finding.
 
-Knows file layouts and whose left is meant; knows nothing about models.
+Knows file layouts and whether sides are the patient's; knows nothing about models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fasttextdiff.paths import PathText, as_path
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LOSSY_SUFFIXES = (".jpg", ".jpeg")
 CT_ROW_ZONES = {"upper": "anterior", "middle": "middle", "lower": "posterior"}
-"""What LViT's words mean on axial CT: they were made from image rows."""
+"""The meaning of LViT's words on axial CT, where they were made from image rows."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Target:
 
     Attributes:
         image: path of the image.
-        mask: path of the mask; 0 is background, everything else the finding. A JPEG is cut at half grey, because its
-            compression leaves other values along every edge.
+        mask: path of the mask; 0 is background, everything else the finding. A JPEG is thresholded at half grey,
+            because compression leaves other values along edges.
         text: the finding; sides are the patient's.
-        modality: of the image.
+        modality: modality of the image.
     """
 
     image: Path
@@ -46,7 +46,7 @@ class Target:
 
     @property
     def of_finding(self) -> bool:
-        """Whether the mask is that of one finding among several, and not all that LViT's sentence tells of."""
+        """Whether the mask is of one finding among several, not of everything in LViT's sentence."""
         return self.mask.parent.name != "labelcol"
 
     def load_image(self) -> NDArray[np.uint8]:
@@ -60,14 +60,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a dataset's table, whether its files are there or not.
+    """One row of a dataset's table; its files may be missing.
 
     Attributes:
-        name: what the table calls it.
+        name: name in the table.
         image: path of the image; None if it is missing.
         mask: path of the mask; None if it is missing.
         text: the finding; sides are the patient's.
-        modality: of the image.
+        modality: modality of the image.
     """
 
     name: str
@@ -79,13 +79,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Split:
-    """What one split of a labelled folder holds.
+    """The content of one split of a labelled folder.
 
     Attributes:
-        folder: of the split.
-        rows: of its table, in their order.
-        images: every image in the split, with a row or without.
-        laterality: whose sides the table's words mean, "image" or "patient"; None if the folder does not say.
+        folder: folder of the split.
+        rows: rows of its table, in order.
+        images: every image in the split, with or without a row.
+        laterality: whether sides in the table are those of the "image" or the "patient"; None if the folder does not
+            say.
     """
 
     folder: Path
@@ -95,20 +96,22 @@ class Split:
 
 
 def mask_of(levels: NDArray[np.uint8], path: PathText) -> NDArray[np.bool_]:
-    """Where the finding is, by the grey levels (h, w) of the mask in a file, see :class:`Target`."""
+    """The mask from grey levels (h, w) of a file; see :class:`Target`."""
     path = as_path(path)
     return levels > (127 if path.suffix.lower() in LOSSY_SUFFIXES else 0)
 
 
 def load_image(path: PathText, *, grey: bool = False) -> NDArray[np.uint8]:
-    """An 8-bit picture, (h, w) if it is grey or `grey` is asked for, else (h, w, 3)."""
+    """An 8-bit picture, (h, w) if it is grey or `grey` is set, else (h, w, 3)."""
     path = as_path(path)
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
             if picture.mode[0] in "IF" and np.asarray(picture).max() > 255:  # Pillow would clip them to white
-                raise FastTextDiffError(f"{path} has more than 8 bits a pixel: save it with 8, windowed as it is read")
+                raise FastTextDiffError(
+                    f"{path} has more than 8 bits per pixel: save it with 8 bits, windowed as for reading"
+                )
             colour = not grey and picture.mode not in ("1", "L", "I", "I;16", "F")
             return np.asarray(picture.convert("RGB" if colour else "L"))
     except (OSError, UnidentifiedImageError) as error:
@@ -116,36 +119,36 @@ def load_image(path: PathText, *, grey: bool = False) -> NDArray[np.uint8]:
 
 
 def load_targets(folder: PathText, split: str) -> list[Target]:
-    """All targets of a split, in the order of the table.
+    """All targets of a split, in table order.
 
     Args:
         folder: holds `<Split>_Folder/{img,labelcol}` with `<Split>_text.xlsx` and `dataset.json` (LViT layout), or
             `<split>/img` with `<split>/targets.csv` (columns Image, Mask, PromptAnatomical).
-        split: e.g. "val"; capital letters do not matter.
+        split: e.g. "val", in any case.
 
     Raises:
-        UsageError: there is no such folder or split.
-        FastTextDiffError: a table or a file that it names is missing.
+            UsageError: the folder or split does not exist.
+            FastTextDiffError: the table, or a file that it lists, is missing.
     """
     found = read_split(folder, split)
     targets = []
     for row in found.rows:
         if row.image is None or row.mask is None:
-            raise FastTextDiffError(f"{found.folder}: the table names {row.name}, but its image or mask is missing")
+            raise FastTextDiffError(f"{found.folder}: the table lists {row.name}, but its image or mask is missing")
         targets.append(Target(row.image, row.mask, row.text, row.modality))
     return targets
 
 
 def read_split(folder: PathText, split: str) -> Split:
-    """The table and the images of a split; files that the table names may be missing.
+    """The table and images of a split; files that the table lists may be missing.
 
     Args:
         folder: as for :func:`load_targets`.
         split: "train", "val" or "test".
 
     Raises:
-        UsageError: there is no such folder or split.
-        FastTextDiffError: the table is missing, empty or of another form.
+        UsageError: the folder or split does not exist.
+        FastTextDiffError: the table is missing, empty or has another format.
     """
     folder = as_path(folder)
     if not folder.is_dir():
@@ -165,7 +168,7 @@ def read_split(folder: PathText, split: str) -> Split:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """The subfolder of that name, whatever its capital letters."""
+    """The subfolder with a name, in any case."""
     return next((p for p in folder.iterdir() if p.is_dir() and p.name.lower() == name.lower()), None)
 
 
@@ -202,7 +205,7 @@ def _description(folder: Path) -> dict[str, str]:
 
 
 def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]]:
-    """(mask file name, sentence) by row of the Excel table, which is in the split's folder or next to it."""
+    """(mask file name, sentence) for each row of the Excel table, in the split's folder or next to it."""
     from openpyxl import load_workbook
 
     for place in (split_folder, split_folder.parent):
@@ -225,7 +228,7 @@ def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]
 
 
 def _stem_of_image(mask_name: str, pattern: str) -> str:
-    """The image's stem for a mask's file name and a pattern like "mask_{stem}.png"; tables may name the image."""
+    """The image's stem, from a mask's file name and a pattern "mask_{stem}.png"; tables may list the image instead."""
     prefix, _, rest = pattern.partition("{stem}")
     return Path(mask_name).stem.removeprefix(prefix).removesuffix(rest.rpartition(".")[0])
 
@@ -233,7 +236,7 @@ def _stem_of_image(mask_name: str, pattern: str) -> str:
 def patient_sentence(sentence: str, description: dict[str, str]) -> str:
     """The sentence with the patient's sides, and anatomical words for image rows (`data/README`: laterality, zones)."""
     text = re.sub(r"\.\.+$", ".", sentence.strip())
-    # a tile of tissue has no patient's side: its left is the picture's
+    # a tissue tile has no patient side; its left is that of the picture
     if description.get("laterality", "image") == "image" and description.get("modality") != Modality.HISTOLOGY.value:
         text = swap_sides(text)
     if description.get("zones") == "image_rows":
@@ -242,7 +245,7 @@ def patient_sentence(sentence: str, description: dict[str, str]) -> str:
 
 
 def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The picture's right part, the patient's left, split at the central column with the fewest lesion pixels."""
+    """The right half of the picture (patient left), split at the central column with the fewest lesion pixels."""
     width = lesions.shape[1]
     columns = np.arange(int(0.38 * width), int(0.62 * width) + 1)
     off_centre = np.abs(columns - width / 2) / width
@@ -251,7 +254,7 @@ def right_half(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def swap_sides(text: str) -> str:
-    """Left becomes right and right becomes left, capital letters kept."""
+    """Swap left and right, keeping capital letters."""
     swapped = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
     return re.sub(r"\b(left|right)\b", lambda m: swapped.get(m.group(0), m.group(0)), text, flags=re.IGNORECASE)
 

@@ -1,6 +1,6 @@
-"""Scores a model on a labelled folder, with both Dice protocols that the literature mixes up.
+"""Scores a model on a labelled folder, with the two Dice protocols that are often confused in the literature.
 
-Knows metrics and protocols; the model is only asked for masks.
+Knows metrics and protocols; uses the model only to get masks.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from fasttextdiff.segmenter import Segmenter
 
 PROTOCOLS = ("native", "published")
 PUBLISHED_SIDE = 256
-"""Pixels of images and masks in the published protocol."""
+"""Side of images and masks in pixels in the published protocol."""
 EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
 class Score:
-    """One target's outcome.
+    """The score of one target.
 
     Attributes:
         image: file name of the image.
-        text: what the model was asked for.
+        text: the text given to the model.
         dice: 2 IoU / (1 + IoU).
         iou: (intersection + 1e-5) / (union + 1e-5).
         truth_px: pixels of the true mask.
@@ -51,7 +51,7 @@ class Score:
 
 
 def score(image: str, text: str, mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Score:
-    """Compare two masks (h, w). An empty truth counts 1 with an empty mask and 0 with any other."""
+    """Compare two masks (h, w). With an empty truth, an empty mask scores 1 and any other 0."""
     overlap, union = int((mask & truth).sum()), int((mask | truth).sum())
     iou = (overlap + EPSILON) / (union + EPSILON)
     if not truth.any():
@@ -60,12 +60,12 @@ def score(image: str, text: str, mask: NDArray[np.bool_], truth: NDArray[np.bool
 
 
 def protocol_i(scores: Sequence[Score]) -> dict[str, float]:
-    """Mean over images of Dice and IoU (LViT, TextDiff, FastTextDiff)."""
+    """Dice and IoU as means over images (LViT, TextDiff, FastTextDiff)."""
     return {"dice": float(np.mean([s.dice for s in scores])), "iou": float(np.mean([s.iou for s in scores]))}
 
 
 def protocol_p(scores: Sequence[Score]) -> dict[str, float]:
-    """Dice and IoU of all pixels of the split taken together (Ariadne's Thread, MMI-UNet); higher numbers."""
+    """Dice and IoU over all pixels of the split together (Ariadne's Thread, MMI-UNet), which are higher."""
     overlap = sum(s.overlap_px for s in scores)
     truth, mask = sum(s.truth_px for s in scores), sum(s.mask_px for s in scores)
     union = truth + mask - overlap
@@ -88,12 +88,12 @@ def evaluate(
     Args:
         segmenter: the model.
         targets: the split.
-        texts: what to ask for, one a target; the empty text asks for everything the model finds.
-        protocol: "native" compares at the truth's own resolution. "published" is the published work's: image and mask
-            are resized to 256 px, the mask bilinearly and then > 0, which dilates it; the model sees only the small
-            image.
-        threshold: of the probability; the model's own if None.
-        keep: called with each target and its mask.
+        texts: one text per target; the empty text asks for everything that the model finds.
+        protocol: "native" compares at the resolution of the true mask. "published" is that of the published work:
+            image and mask are resized to 256 px, the mask bilinearly and then > 0, which dilates it; the model sees
+            only the small image.
+        threshold: probability above which a pixel belongs to the mask; the model's own if None.
+        keep: called with each target and its predicted mask.
     """
     for target, text in zip(targets, texts, strict=True):
         volume, truth = shown(target, protocol)
@@ -105,10 +105,10 @@ def evaluate(
 
 
 def shown(target: Target, protocol: str = "native") -> tuple[Volume, NDArray[np.bool_]]:
-    """What a protocol shows to the model, and the true mask (h, w) that it compares with.
+    """The model's input in a protocol, and the true mask (h, w) to compare with.
 
     Raises:
-        FastTextDiffError: the image or the mask cannot be read.
+        FastTextDiffError: the image or mask cannot be read.
         UsageError: they differ in size.
     """
     image, truth = target.load_image(), target.load_mask()
@@ -120,7 +120,7 @@ def shown(target: Target, protocol: str = "native") -> tuple[Volume, NDArray[np.
 
 
 def report(scores: Sequence[Score], **run: Any) -> dict[str, Any]:
-    """The JSON content: what was run, both protocols, each image, and each text where targets are single findings."""
+    """The JSON content: the run, both protocols, each image, and each text if targets are single findings."""
     return {
         **run,
         "n": len(scores),
@@ -142,12 +142,12 @@ def report(scores: Sequence[Score], **run: Any) -> dict[str, Any]:
 
 
 def by_text(scores: Sequence[Score], targets: Sequence[Target]) -> dict[str, dict[str, float]]:
-    """Protocol I of each true text and its n; empty where every image has its own sentence."""
+    """Protocol I and n of each true text; empty if every image has its own sentence."""
     return {text: {"n": len(group), **protocol_i(group)} for text, group in groups_by_text(scores, targets).items()}
 
 
 def groups_by_text(scores: Sequence[Score], targets: Sequence[Target]) -> dict[str, list[Score]]:
-    """Scores by true text; empty where there are too many texts for a table, as every image has its own sentence."""
+    """Scores by true text; empty if there are too many texts for a table, e.g. one sentence per image."""
     groups: dict[str, list[Score]] = {}
     for result, target in zip(scores, targets, strict=True):
         groups.setdefault(target.text, []).append(result)
@@ -167,14 +167,14 @@ def _published_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _published_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Bilinear without anti-aliasing, as OpenCV resizes, then everything above 0."""
+    """Resize bilinearly without anti-aliasing, as OpenCV does, then take everything above 0."""
     values = torch.from_numpy(mask[None, None].astype(np.float32))
     small = functional.interpolate(values, (PUBLISHED_SIDE, PUBLISHED_SIDE), mode="bilinear", align_corners=False)
     return (small[0, 0] > 0).numpy()
 
 
 def mask_path(folder: PathText, target: Target) -> Path:
-    """Where :func:`save_mask` writes."""
+    """The path that :func:`save_mask` writes to."""
     folder = as_path(folder)
     path = folder / (target.mask.parent.name if target.of_finding else "") / target.mask.name
     return path.with_suffix(".png")

@@ -1,6 +1,6 @@
-"""Makes a report: measures, and writes numbers, page and pictures into a new folder that appears whole or not at all.
+"""Makes a report: measures, then writes numbers, page and pictures to a new folder, completely or not at all.
 
-Knows the order of the steps and the files' names; what is measured and shown is decided elsewhere.
+Knows the order of the steps and the file names; other modules decide what is measured and shown.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from fasttextdiff.version import __version__
 
 SEED = 0
 EXTREMES = 6
-"""Worst cases shown, and best."""
+"""Number of worst cases shown, and of best cases."""
 
 Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], object]]]
-"""`progress(what, unit)` gives a function that is called with (done, total)."""
+"""`progress(what, unit)` returns a function that is called with (done, total)."""
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """What is to be reported.
+    """The settings of a report.
 
     Attributes:
         dataset: a labelled folder, see :func:`datasets.load_targets`.
         split: its split.
         command: the command line, for the page.
-        every: only every N-th target is asked for.
+        every: use only every N-th target.
         samples: noise samples for uncertainties, 2 or more.
-        threshold: of the probability; the model's own if None.
-        pictures: whether cases are shown as pictures.
+        threshold: probability above which a pixel belongs to the mask; the model's own if None.
+        pictures: whether to show cases as pictures.
     """
 
     dataset: Path
@@ -67,13 +67,13 @@ def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: P
     """Measure, and write report.json, report.md, report.html and the pictures.
 
     Args:
-        load: gives the model; called when the data set has been found to be there.
+        load: returns the model; called after the data set has been found.
         request: what to measure.
-        folder: must not exist, or be empty.
-        progress: shows how far the steps are.
+        folder: output folder; must be missing or empty.
+        progress: shows the progress of each step.
 
     Raises:
-        UsageError: the folder is in the way, or there is no such data set or split.
+            UsageError: the folder is not empty, or the data set or split does not exist.
         FastTextDiffError: an image or mask cannot be read, or the report cannot be written.
     """
     folder = as_path(folder)
@@ -101,12 +101,12 @@ def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: P
 def _caption_baseline(
     request: ReportRequest, targets: Sequence[Target], progress: Progress
 ) -> tuple[CaptionBaseline, list[Score]] | None:
-    """The baseline learnt from the Train split; None where there is no other split than the one reported."""
+    """The baseline from the Train split; None if that split is missing or is the one reported."""
     if request.split.lower() == "train":
         return None
     try:
         training = load_targets(request.dataset, "train")
-    except UsageError:  # there is no such split
+    except UsageError:  # the split does not exist
         return None
     with progress("averaging", "training masks") as advance:
         baseline = fit_baseline(training, advance)
@@ -114,7 +114,7 @@ def _caption_baseline(
 
 
 def _run(segmenter: Segmenter, request: ReportRequest) -> dict[str, Any]:
-    """What was run, on what, with what."""
+    """The run: model, data, settings and device."""
     import diffusers
     import transformers
 
@@ -150,7 +150,7 @@ def _run(segmenter: Segmenter, request: ReportRequest) -> dict[str, Any]:
 def _draw_cases(
     segmenter: Segmenter, cases: Sequence[Case], threshold: float | None, folder: Path
 ) -> dict[str, list[dict[str, Any]]]:
-    """Pictures of the worst cases and of the best, which are asked once more rather than all masks kept."""
+    """Pictures of the worst and best cases, which are segmented again, so that not all masks must be kept."""
     order = sorted(cases, key=lambda case: case.by_text["true"].dice)
     half = min(EXTREMES, (len(order) + 1) // 2)
     chosen = {"worst": order[:half], "best": order[half:][-half:][::-1]}

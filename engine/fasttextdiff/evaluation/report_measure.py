@@ -1,4 +1,4 @@
-"""Asks a model everything that a report needs, image by image, so that no image is encoded more often than it must be.
+"""Runs a model for a report, image by image, so that each image is encoded as few times as possible.
 
 Knows what to ask and keep; knows nothing about intervals, tables and pages.
 """
@@ -28,13 +28,13 @@ UNCERTAINTIES = ("disagreement", "entropy")
 
 @dataclass(frozen=True)
 class Sampled:
-    """One target, asked its true text with several noise samples.
+    """One target, segmented with its true text and several noise samples.
 
     Attributes:
-        score: of the mask of the mean probability.
-        uncertainty: of the slice, by kind (`UNCERTAINTIES`).
-        border_auroc: how well each kind's pixels tell which pixels near the predicted border are wrong; NaN where all
-            are right, all are wrong, or there is no border.
+        score: score of the mask from the mean probability.
+        uncertainty: uncertainty of the slice, by kind (`UNCERTAINTIES`).
+        border_auroc: AUROC of wrong pixels near the predicted border, by kind of uncertainty; NaN if all are right, all
+            are wrong, or there is no border.
     """
 
     score: Score
@@ -44,13 +44,13 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Case:
-    """One target's outcome.
+    """The results of one target.
 
     Attributes:
         target: image, truth and true text.
-        by_text: at native resolution, by text mode.
-        published: with the true text, in the published protocol.
-        sampled: with noise samples.
+        by_text: scores at native resolution, by text mode.
+        published: score with the true text in the published protocol.
+        sampled: results with noise samples.
     """
 
     target: Target
@@ -61,12 +61,12 @@ class Case:
 
 @dataclass
 class PixelCounts:
-    """What is counted over all pixels of all targets.
+    """Statistics over all pixels of all targets.
 
     Attributes:
         everywhere: reliability of the mean probability of the noise samples.
         at_border: the same within 8 pixels of the predicted border.
-        auroc: of wrong pixels there, by kind of uncertainty.
+        auroc: AUROC of wrong pixels there, by kind of uncertainty.
     """
 
     everywhere: Reliability = field(default_factory=Reliability)
@@ -76,12 +76,12 @@ class PixelCounts:
 
 @dataclass
 class Measurement:
-    """Everything that came of asking.
+    """All results for a report.
 
     Attributes:
-        cases: one a target.
-        pixels: counts over all of them.
-        answers: to questions for either side's lesions; empty where the sides of lesions are not known.
+        cases: one per target.
+        pixels: statistics over all of them.
+        answers: results for lesions of either side; empty if the sides of lesions are unknown.
     """
 
     cases: list[Case] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Measurement:
 
 
 def report_texts(targets: Sequence[Target], seed: int = 0) -> dict[str, list[str]]:
-    """What each target is asked, by text mode; without "shuffled" where all texts are the same."""
+    """The text for each target, by text mode; without "shuffled" if all texts are the same."""
     true = [target.text for target in targets]
     modes = [mode for mode in TEXTS if mode != "shuffled" or len(set(true)) > 1]
     return {mode: choose_texts(true, mode, seed) for mode in modes}
@@ -105,14 +105,14 @@ def measure(
     threshold: float | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Measurement:
-    """Ask the model about every target.
+    """Run the model on every target.
 
     Args:
         segmenter: the model.
         targets: the split.
-        texts: what to ask each target, by text mode, see :func:`report_texts`; "true" must be among them.
+        texts: the text for each target, by text mode, see :func:`report_texts`; "true" is required.
         samples: noise samples for the uncertainties, 2 or more.
-        threshold: of the probability; the model's own if None.
+        threshold: probability above which a pixel belongs to the mask; the model's own if None.
         progress: called with (targets done, all targets).
 
     Raises:
@@ -120,13 +120,13 @@ def measure(
         FastTextDiffError: an image or mask cannot be read.
     """
     if samples < 2:
-        raise UsageError(f"the noise samples of a report are compared with each other: 2 at least, got {samples}")
+        raise UsageError(f"a report compares noise samples with each other: it needs at least 2, got {samples}")
     done = Measurement()
     for turn, target in enumerate(targets):
         volume, truth = shown(target)
         image = segmenter.prepare(volume)
         asked = {mode: lines[turn] for mode, lines in texts.items()}
-        # the only encoding of the image with this noise: whatever is asked below finds its features in the cache
+        # encodes the image with this noise once; the calls below find its features in the cache
         found = segmenter.decode(image, list(asked.values()), threshold=threshold)
         scores = {mode: score(target.image.name, text, found.of(text).mask[0], truth) for mode, text in asked.items()}
         if target.modality is Modality.XRAY and not target.of_finding:
@@ -146,8 +146,8 @@ def _ask_again(
 
 
 def _sampled(found: FindingResult, target: Target, truth: NDArray[np.bool_], pixels: PixelCounts) -> Sampled:
-    """Uncertainties against what is wrong; adds to the counts over all targets."""
-    assert found.disagreement is not None  # more than one sample was asked for
+    """Compare uncertainties with errors; adds to the statistics over all targets."""
+    assert found.disagreement is not None  # there is more than one sample
     probability, mask = found.probability[0], found.mask[0]
     maps = {"disagreement": found.disagreement[0], "entropy": entropy(probability)}
     near = near_border(mask)

@@ -1,6 +1,6 @@
-"""Turns what was measured into the numbers of a report, each with its 95 % interval: the content of report.json.
+"""Computes the numbers of a report, each with its 95 % interval: the content of report.json.
 
-Knows which statistics are reported; knows nothing about models and about how the page looks.
+Knows which statistics are reported; knows nothing about models or the page.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from fasttextdiff.evaluation.side_control import Answer, summary
 def report_numbers(
     measured: Measurement, baseline: tuple[CaptionBaseline, Sequence[Score]] | None, *, seed: int = 0
 ) -> dict[str, Any]:
-    """All numbers, as plain JSON values; null where there is no such number.
+    """All numbers as JSON values; null if a number is not defined.
 
     Args:
         measured: at least one case.
-        baseline: the caption-only baseline and its scores; None if there is no training split to learn it from.
-        seed: of the bootstrap's draws.
+        baseline: the caption-only baseline and its scores; None without a training split.
+        seed: seed of the bootstrap.
     """
     cases = measured.cases
     bootstrap = Bootstrap([case.target.image for case in cases], seed)
@@ -64,7 +64,7 @@ def _chosen(scores: Sequence[Score], cases: Indices) -> list[Score]:
 
 
 def _findings(cases: Sequence[Case], true: Sequence[Score], seed: int) -> dict[str, dict[str, Any]]:
-    """Protocol I of each finding; empty where texts are sentences about whole images."""
+    """Protocol I of each finding; empty if texts are sentences about whole images."""
     if not all(case.target.of_finding for case in cases):
         return {}
     groups = groups_by_text(true, [case.target for case in cases])
@@ -83,7 +83,7 @@ def _text_mode(bootstrap: Bootstrap, cases: Sequence[Case], mode: str) -> dict[s
 
 
 def _beside(scores: Sequence[Score], true: Sequence[Score]) -> Statistics:
-    """Dice in both pools, and what it lacks to that of the true texts on the same images."""
+    """Dice in both pools, and its difference to that of the true texts on the same images."""
 
     def statistics(cases: Indices) -> dict[str, float]:
         chosen, own = _chosen(scores, cases), _chosen(true, cases)
@@ -140,7 +140,7 @@ def _curve(reliability: Reliability) -> dict[str, Any]:
 
 
 def _sides(answers: Sequence[Answer], seed: int) -> dict[str, Any]:
-    """How well words steer to a side, and presence as the probability that something is there."""
+    """How well words steer to a side, and the calibration of presence."""
     presence = np.array([answer.presence for answer in answers])
     there = np.array([answer.there for answer in answers])
 
@@ -178,7 +178,7 @@ def _case_numbers(case: Case) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has neither intervals nor NaN."""
+    """Convert intervals and NaN, which JSON does not have."""
     if isinstance(value, Interval):
         return _plain(asdict(value))
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
-"""What a report tells a reader, block by block, from the content of report.json alone.
+"""Writes the page of a report, block by block, from the content of report.json.
 
-Knows words and tables; knows nothing about how numbers were made, and neither Markdown nor HTML.
+Knows words and tables; knows nothing about measuring, Markdown or HTML.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEXT_NAMES = {
 
 
 def page_blocks(content: Content) -> list[Block]:
-    """The page."""
+    """The blocks of the page."""
     return [
         *_run(content),
         *_scores(content),
@@ -41,20 +41,20 @@ def page_blocks(content: Content) -> list[Block]:
 def _run(content: Content) -> Iterator[Block]:
     run = content["run"]
     yield Heading(1, f"{run['model']} on {run['dataset']}, {run['split']} split")
-    yield Paragraph(f"Made by: {run['command']}")
+    yield Paragraph(f"Command: {run['command']}")
     rows = [
         ("model", f"{run['model']}, weights {run['weights_sha256']}, licence {run['licence'] or 'unknown'}"),
         ("data", f"{run['dataset']}, split {run['split']}{_every(run['every'])}"),
         ("n", f"{content['n']} masks on {content['n_images']} images, {content['n_empty']} masks empty"),
         ("threshold", f"{run['threshold']:g}, presence {run['presence_threshold']:g}"),
-        ("noise", f"seed {run['seed']}, one sample; {run['samples']} samples where said"),
+        ("noise", f"seed {run['seed']}, one sample; {run['samples']} samples where stated"),
         ("device", f"{run['device']}, {run['dtype']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items())),
         ("made", run["created"]),
     ]
     yield Table(("", ""), rows)
     yield Paragraph(
-        f"In brackets: 95 % interval from {run['draws']:,} draws of the images with replacement (bootstrap, seed "
+        f"In brackets: 95 % interval from {run['draws']:,} draws of images with replacement (bootstrap, seed "
         f"{run['seed']}). Research use only."
     )
 
@@ -85,11 +85,11 @@ def _findings(content: Content) -> Iterator[Block]:
 
 
 def _texts(content: Content) -> Iterator[Block]:
-    yield Heading(2, "What the text does")
+    yield Heading(2, "Effect of the text")
     yield Paragraph(
         "Dice against the truth of the true text, at native resolution. The difference is to the true text on the same "
-        "images. Captions were written from the masks and tell where lesions are: the last row answers with the mean "
-        "training mask of the caption, without looking at the image."
+        "images. Captions were written from the masks and say where lesions are: the last row uses the mean training "
+        "mask of the caption and ignores the image."
     )
     rows = [
         (TEXT_NAMES[mode], f"{numbers['n_changed']} of {content['n']}", *_beside(numbers))
@@ -111,11 +111,11 @@ def _beside(numbers: Content) -> tuple[str, str, str]:
 
 def _baseline_note(baseline: Content | None) -> str:
     if baseline is None:
-        return "Without another split to learn from (Train), there is no mean mask of each caption to compare with."
+        return "There is no Train split, so there are no mean masks of captions to compare with."
     return (
-        f"Mean masks are those of {baseline['n_train']:,} training images, cut at {baseline['level']:.2f}, the best "
-        f"level for the training images themselves; {baseline['n_unknown']} of the masks here have a caption that does "
-        "not occur there: the mean of all answers them."
+        f"Mean masks are from {baseline['n_train']:,} training images, thresholded at {baseline['level']:.2f}, the "
+        f"best level on them; for {baseline['n_unknown']} masks the caption does not occur there, and the "
+        "mean of all training masks is used."
     )
 
 
@@ -123,16 +123,16 @@ def _sides(content: Content) -> Iterator[Block]:
     sides = content["sides"]
     if sides is None:
         return
-    yield Heading(2, "Asked for one side")
+    yield Heading(2, "Prompts for one side")
     yield Paragraph(
-        "Lesions of either of the patient's sides, in wordings that are not taught in training. A side without lesions "
-        "wants an empty mask (less than 0.2 % of the image)."
+        "Lesions of the patient's left or right side, in wordings not used in training. A side without lesions needs "
+        "an empty mask (less than 0.2 % of the image)."
     )
     there, absent = str(sides["n_there"]), str(sides["n_absent"])
     rows = [
-        ("Dice on the side asked for, mean", _number(sides["dice"]), there),
-        ("share of the masks' pixels on the other side", _number(sides["wrong_side"]), there),
-        ("sides without lesions answered with an empty mask", _number(sides["absent_empty"]), absent),
+        ("mean Dice on the requested side", _number(sides["dice"]), there),
+        ("share of mask pixels on the other side", _number(sides["wrong_side"]), there),
+        ("sides without lesions with an empty mask", _number(sides["absent_empty"]), absent),
     ]
     yield Table(("", "", "n"), rows)
 
@@ -141,9 +141,9 @@ def _calibration(content: Content) -> Iterator[Block]:
     numbers, samples = content["calibration"], content["run"]["samples"]
     yield Heading(2, "Uncertainty and calibration")
     yield Paragraph(
-        f"Mean of {samples} noise samples with the true text, Dice {_number(numbers['dice_i'])}. A slice's uncertainty "
-        "is the sum over its pixels, divided by the area that the model expects. Wrong pixels are ranked within "
-        f"{BORDER_PX} px of the predicted border, image by image, and over all images' pixels together."
+        f"Mean of {samples} noise samples with the true text, Dice {_number(numbers['dice_i'])}. The uncertainty of a "
+        "slice is the sum over its pixels, divided by the expected area of the mask. Wrong pixels are ranked within "
+        f"{BORDER_PX} px of the predicted border, image by image, and over the pixels of all images together."
     )
     header = ("uncertainty", "Spearman with 1 - Dice", "n", "AUROC of wrong pixels, mean of images", "n", "all pixels")
     rows = [
@@ -168,7 +168,7 @@ def _presence(sides: Content) -> Iterator[Block]:
     curves = {"questions for one side": sides["presence"]}
     yield from _reliability("Presence", PRESENCE_CURVE, curves, "questions")
     yield Paragraph(
-        "Presence as the probability that there are lesions on the side asked for: AUROC "
+        "Presence as the probability of lesions on the requested side: AUROC "
         f"{_number(sides['presence_auroc'])}, {sides['n_there']} sides with and {sides['n_absent']} without lesions."
     )
 
@@ -176,7 +176,7 @@ def _presence(sides: Content) -> Iterator[Block]:
 def _reliability(title: str, file: str, curves: Mapping[str, Content], unit: str) -> Iterator[Block]:
     yield Heading(3, title)
     errors = ", ".join(f"{name} {_value(curve['ece'])} (n = {curve['n']:,})" for name, curve in curves.items())
-    yield Picture(file, f"{title}: what was predicted, and how often it was so. Expected calibration error: {errors}.")
+    yield Picture(file, f"{title}: predicted probability and observed frequency. Expected calibration error: {errors}.")
     rows = [
         (name, f"{b['from']:.1f} to {b['to']:.1f}", _value(b["predicted"]), _value(b["observed"]), f"{b['n']:,}")
         for name, curve in curves.items()
@@ -191,8 +191,8 @@ def _cases(content: Content) -> Iterator[Block]:
         return
     yield Heading(2, "Worst and best cases")
     yield Paragraph(
-        "The image alone, and with outlines: the truth blue, the model's mask orange. The pictures show images of the "
-        "data set: its licence decides whether they may be passed on with this report (--no-pictures leaves them out)."
+        "The image without and with outlines: the truth in blue, the model's mask in orange. The pictures show images "
+        "of the data set: check its licence before sharing this report (--no-pictures leaves them out)."
     )
     for name, cases in pictures.items():
         yield Heading(3, f"The {name} by Dice")

@@ -1,6 +1,6 @@
 """Draws the pictures of a report: reliability curves as SVG, and single cases with the outlines of truth and mask.
 
-Knows nothing about models and about the page that the pictures stand on.
+Knows nothing about models or the page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CURVE_COLORS = ("#0072b2", "#d55e00")
 
 
 def case_picture(image: NDArray[np.uint8], truth: NDArray[np.bool_], mask: NDArray[np.bool_]) -> Image.Image:
-    """The image alone, and next to it with the outlines of the true mask and, above it, of the model's.
+    """The plain image, and next to it the image with the outlines of the true mask and, on top, of the model's mask.
 
     Args:
         image: (h, w) or (h, w, 3).
@@ -49,9 +49,9 @@ def reliability_svg(curves: Mapping[str, Sequence[Mapping[str, Any]]], across: s
     """Reliability curves in one diagram, with the diagonal of perfect calibration.
 
     Args:
-        curves: bins by name, see :meth:`calibration.Reliability.rows`; two at the most.
+        curves: bins by name, see :meth:`calibration.Reliability.rows`; at most two.
         across: label of the horizontal axis, the predicted probability.
-        up: label of the vertical axis, the observed share.
+        up: label of the vertical axis, the observed frequency.
     """
     width, height = _LEFT + _SIDE + 16, _TOP + _SIDE + 48 + _LEGEND * len(curves)
     return "\n".join(

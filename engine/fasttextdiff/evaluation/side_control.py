@@ -1,6 +1,6 @@
-"""Measures whether words steer a model: sides asked for in wordings never trained on, and sides without lesions.
+"""Measures whether words steer a model: prompts for one side in held-out wordings, and sides without lesions.
 
-Knows prompts, sides and metrics; the model is only asked for masks.
+Knows prompts, sides and metrics; uses the model only to get masks.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ WORDINGS = (
     "infected part of the {side} lung only",
     "where is the {side} lung inflamed?",
 )
-"""Not among the templates of `training.prompts`; some of their words are not either."""
+"""Not among the templates of `training.prompts`; some of the words are not either."""
 EMPTY_BELOW = 0.002
-"""A mask of less than this share of the image counts as empty."""
+"""A mask smaller than this share of the image counts as empty."""
 SPECK = 0.0005
-"""A side with fewer lesions than this share of the image, but some, is not asked for."""
+"""A side with lesions smaller than this share of the image is not used, unless it has none."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of asking for one side of one image.
+    """The result for one side of one image.
 
     Attributes:
         image: file name.
-        text: what was asked for.
+        text: the prompt.
         there: whether the truth has lesions on that side.
-        dice: protocol I, against the truth's part on that side; meaningless where nothing is there.
+        dice: protocol I, against the truth on that side; meaningless without lesions there.
         mask_px: pixels of the mask.
         wrong_px: pixels of the mask on the other side.
         area: the mask's share of the image.
-        presence: the model's probability that the lesions asked for are there.
+        presence: the model's presence for the prompt.
     """
 
     image: str
@@ -60,18 +60,18 @@ class Answer:
 
 
 def ask_sides(segmenter: Segmenter, targets: Sequence[Target], threshold: float | None = None) -> Iterator[Answer]:
-    """Ask for the lesions of both sides of every image, the wordings taken in turn.
+    """Segment the lesions of both sides of every image, with the wordings in turn.
 
     Args:
         segmenter: the model.
         targets: chest X-rays with masks of all lesions.
-        threshold: of the probability; the model's own if None.
+        threshold: probability above which a pixel belongs to the mask; the model's own if None.
 
     Raises:
-        UsageError: the images are not X-rays: the sides of other masks are not known.
+        UsageError: the images are not X-rays, so the sides of their masks are unknown.
     """
     if any(target.modality is not Modality.XRAY for target in targets):
-        raise UsageError("control prompts are measured on chest X-rays with masks of all lesions")
+        raise UsageError("control prompts need chest X-rays with masks of all lesions")
     for turn, target in enumerate(targets):
         volume, truth = shown(target)
         yield from answers_for(segmenter, segmenter.prepare(volume), truth, turn, target.image.name, threshold)
@@ -85,15 +85,15 @@ def answers_for(
     name: str,
     threshold: float | None = None,
 ) -> list[Answer]:
-    """Ask for the lesions of both sides of one image.
+    """Segment the lesions of both sides of one image.
 
     Args:
         segmenter: the model.
-        image: a chest X-ray as the segmenter described it.
+        image: a chest X-ray, prepared by the segmenter.
         truth: mask (h, w) of all its lesions.
-        turn: the image's number; decides which wordings are used.
+        turn: number of the image; selects the wordings.
         name: file name of the image.
-        threshold: of the probability; the model's own if None.
+        threshold: probability above which a pixel belongs to the mask; the model's own if None.
     """
     halves = {"left": right_half(truth), "right": ~right_half(truth)}
     texts = {side: WORDINGS[(2 * turn + k) % len(WORDINGS)].format(side=side) for k, side in enumerate(halves)}
@@ -119,11 +119,11 @@ def _answer(image: str, found: FindingResult, truth: NDArray[np.bool_], half: ND
 
 
 def summary(answers: Sequence[Answer]) -> dict[str, float]:
-    """Numbers of sides asked for, and what the issue of control is about.
+    """Summarise the results for single sides.
 
     Returns:
-        n_there, dice (mean over sides that are there), wrong_side (share of all their mask's pixels that are on the
-        other side), n_absent, absent_empty (share of absent sides with an empty mask). NaN where n is 0.
+        n_there (sides with lesions), dice (their mean), wrong_side (share of their mask pixels on the other side),
+        n_absent (sides without lesions), absent_empty (share of these with an empty mask). NaN if n is 0.
     """
     there, absent = [a for a in answers if a.there], [a for a in answers if not a.there]
     pixels = sum(a.mask_px for a in there)

@@ -1,4 +1,4 @@
-"""What a model is asked in an evaluation: the true text, none, another's, and true texts that were changed.
+"""The texts of an evaluation: the true text, none, that of another target, or a changed true text.
 
 Knows words; knows nothing about images, models or scores. Sides are the patient's.
 """
@@ -16,21 +16,21 @@ from fasttextdiff.evaluation.datasets import swap_sides
 
 LETTERS_PER_TYPO = 8
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-"""Rows of an English keyboard."""
+"""Rows of a QWERTY keyboard."""
 
 
 def choose_texts(texts: Sequence[str], mode: str, seed: int = 0) -> list[str]:
-    """What the model is asked for, target by target.
+    """Choose the text for each target.
 
     Args:
         texts: the split's true texts.
-        mode: one of `TEXTS`: "true" as written, "none" the empty text, "shuffled" another target's text that differs,
+        mode: one of `TEXTS`: "true" as written, "none" the empty text, "shuffled" a different text of another target,
             "flipped" the true text with left and right exchanged, "typos" see :func:`mistyped`, "paraphrase" see
             :func:`paraphrased`.
-        seed: of shuffling and typos.
+        seed: seed of shuffling and typos.
 
     Raises:
-        UsageError: no such mode, or there is only one text to shuffle.
+            UsageError: the mode is unknown, or there is only one text to shuffle.
     """
     if mode not in TEXTS:
         raise UsageError(f"'{mode}' is not a text mode: use {', '.join(TEXTS)}")
@@ -44,7 +44,7 @@ def _shuffled(texts: Sequence[str], rng: Generator) -> list[str]:
 
 
 def _another(texts: Sequence[str], own: str, rng: Generator) -> str:
-    """A text of the split, as often as it occurs there, that is not `own`."""
+    """A random text of the split other than `own`, weighted by how often it occurs."""
     while True:
         text = texts[int(rng.integers(len(texts)))]
         if text != own:
@@ -52,10 +52,10 @@ def _another(texts: Sequence[str], own: str, rng: Generator) -> str:
 
 
 def mistyped(text: str, rng: Generator) -> str:
-    """The text with one slip of the fingers in every eight letters, and at least one.
+    """The text with one typo in every eight letters, and at least one.
 
-    Two letters change places, a letter is left out, struck twice, or its neighbour on the keyboard is struck. The words
-    "left" and "right" stay whole: with another word for the side, the true mask would no longer be known.
+    A typo swaps two letters, drops or doubles a letter, or replaces it by a neighbour on the keyboard. The words "left"
+    and "right" are kept, because with another side the true mask would be unknown.
     """
     cells = list(text)
     words = [
@@ -63,7 +63,7 @@ def mistyped(text: str, rng: Generator) -> str:
     ]
     letters = [(position, end) for start, end in words for position in range(start, end)]
     for start in range(0, max(1, len(letters) - LETTERS_PER_TYPO + 1), LETTERS_PER_TYPO):
-        # not the last of the eight, whose place a slip in the next eight letters could touch as well
+        # not the last of the eight letters, which a typo in the next eight could also change
         stretch = letters[start : start + LETTERS_PER_TYPO - 1]
         if stretch:
             position, end = stretch[int(rng.integers(len(stretch)))]
@@ -93,7 +93,7 @@ def _beside(letter: str, rng: Generator) -> str:
 
 
 LESION_SENTENCE = re.compile(r"(?:bi|uni)lateral pulmonary infection, (\w+) infected areas?, (.+?)\.?", re.IGNORECASE)
-"""LViT's sentence for chest X-rays and CT, with the number of areas and where they are."""
+"""LViT's sentence for chest X-rays and CT, with the number and location of areas."""
 PLACE = re.compile(r"((?:\w+ )*)(left|right) lung", re.IGNORECASE)
 LESION_REWORDINGS = (
     "{Number} {site} of infection in {lungs}: {brief}.",
@@ -114,15 +114,15 @@ REWORDINGS = (
     (r"the nuclei are sparsely distributed\.?", "Few nuclei, lying far apart."),
     (r"the nuclei density in the (.+) is high\.?", "Nuclei crowd together in the {0} region of the tile."),
 )
-"""Other words for a whole text (regular expression, wording); none of the wordings is taught in training."""
+"""Paraphrases of whole texts (regular expression, wording); none of them is used in training."""
 
 
 def paraphrased(text: str, variant: int = 0) -> str:
-    """The text in other words with the same meaning; as it is where no rule knows it.
+    """A paraphrase of the text; unchanged if no rule matches.
 
     Args:
-        text: LViT's sentence (QaTa-COV19, MosMedData+, MoNuSeg) after the loader's translation, or a single finding.
-        variant: which of the wordings, where there are several.
+        text: LViT's sentence (QaTa-COV19, MosMedData+, MoNuSeg) as translated by the loader, or a single finding.
+        variant: which wording, if there are several.
     """
     sentence = LESION_SENTENCE.fullmatch(text)
     if sentence is not None and all(PLACE.fullmatch(place) for place in sentence.group(2).split(" and ")):
@@ -150,7 +150,7 @@ def _reworded_lesions(number: str, where: str, variant: int) -> str:
 
 
 def _brief_place(side: str, zones: Sequence[str]) -> str:
-    """For example "right top, base"; a side without a zone stands alone."""
+    """For example "right top, base", or only a side if there are no zones."""
     return f"{side} {', '.join(ZONES.get(zone, zone) for zone in zones)}".rstrip()
 
 
@@ -173,4 +173,4 @@ TEXTS: dict[str, Callable[[Sequence[str], Generator], list[str]]] = {
     "typos": lambda texts, rng: [mistyped(text, rng) for text in texts],
     "paraphrase": lambda texts, _: [paraphrased(text, n) for n, text in enumerate(texts)],
 }
-"""Text modes by name: true texts of a split to what is asked for."""
+"""Text modes by name: functions from the true texts of a split to the texts to use."""

@@ -1,4 +1,4 @@
-"""The networks, and the folder that a model is kept in.
+"""The networks, and the model folder.
 
-Knows tensors and weights; knows no volumes, no files of images and no Slicer.
+Knows tensors and weights; knows nothing about volumes, image files or Slicer.
 """

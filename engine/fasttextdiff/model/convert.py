@@ -1,6 +1,6 @@
-"""Make a model folder from the files of the published work: guided-diffusion's U-Net, a fusion head, a text encoder.
+"""Makes a model folder from the files of the published work: guided-diffusion's U-Net, a fusion head, a text encoder.
 
-Knows files and folders; knows nothing about how the published tensors are named. Never runs code from a pickle.
+Knows files and folders; knows nothing about the names of published tensors. Never runs code from a pickle.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PUBLISHED_SIZE = 256
 
 EIGHT_BITS = (127.5, 255.0)
 CT_LUNG_WINDOW = (-600.0, 1500.0)
-"""(level, width). Published images are 8-bit pictures divided by 255, the CT slices among them already windowed for the
-lung; which window is not documented, so that voxels in Hounsfield units get the usual one.
+"""(level, width). Published images are 8-bit pictures divided by 255, with CT slices already in a lung window. That
+window is not documented, so voxels in Hounsfield units get the usual one.
 """
 
 
@@ -42,17 +42,18 @@ def convert(
     Args:
         denoiser: `256x256_diffusion_uncond.pt` of guided-diffusion (552.8 million parameters, 2.2 GB).
         head: `model_best.pth` of the published training: a state dict, bare or under "state_dict" or "model". Its
-            shapes tell whether the features of MoNuSeg or of QaTa-COV19 are read.
+            shapes tell whether it is for MoNuSeg or QaTa-COV19.
         text_encoder: folder or hub id of a ModernBERT with 768 channels.
-        output: model folder to make; must not exist, or be empty. It appears whole or not at all.
-        name: what the model is to be called; "paper-monuseg" or "paper-qata" if None.
+        output: model folder to write; must be missing or empty. It is written completely or not at all.
+        name: name of the model; "paper-monuseg" or "paper-qata" if None.
 
     Returns:
         `output`.
 
     Raises:
-        UsageError: a file is missing, or `output` is in the way.
-        FastTextDiffError: a file cannot be read, needs code to be read, or is not the published network.
+        UsageError: a file is missing, or `output` is not empty.
+        FastTextDiffError: a file cannot be read without running code, cannot be read at all, or is not the published
+            network.
     """
     denoiser = as_path(denoiser)
     head = as_path(head)
@@ -79,7 +80,7 @@ def convert(
 
 
 def published_preprocessing() -> Preprocessing:
-    """How the published training shows images: x / 255, longer side 256 pixels, BGR as OpenCV reads."""
+    """Preprocessing of the published training: x / 255, longer side 256 pixels, BGR as in OpenCV."""
     return Preprocessing(
         {
             Modality.XRAY: ImageSettings(PUBLISHED_SIZE, EIGHT_BITS, (0.0, 100.0)),
@@ -92,13 +93,13 @@ def published_preprocessing() -> Preprocessing:
 
 
 def read_checkpoint(path: PathText) -> dict[str, Any]:
-    """The tensors of a `torch.save` file by name; of a zip file, they stay on the disk until they are used.
+    """The tensors of a `torch.save` file by name; those of a zip file are memory-mapped.
 
-    A state dict under "state_dict" or "model" is taken out, and the prefix "module." of `DataParallel` off.
+    Unpacks a state dict under "state_dict" or "model", and removes the prefix "module." of `DataParallel`.
 
     Raises:
-        UsageError: there is no such file.
-        FastTextDiffError: it is broken, or needs code to be read.
+        UsageError: the file does not exist.
+        FastTextDiffError: it is damaged, or cannot be read without running code.
     """
     path = as_path(path)
     if not path.is_file():
@@ -107,10 +108,10 @@ def read_checkpoint(path: PathText) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise FastTextDiffError(
-            f"{path} is no checkpoint of tensors alone, and code in a pickle is not run: save its state dict by itself"
+            f"{path} holds more than tensors, and code in a pickle is not run: save only its state dict"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise FastTextDiffError(f"{path} cannot be read as a checkpoint: {one_line(error)}") from error
+        raise FastTextDiffError(f"{path} is not a valid checkpoint: {one_line(error)}") from error
     return _state_dict(content, path)
 
 

@@ -1,4 +1,4 @@
-"""The head's 3x3 convolutions: each as the textbook has it, and a faster form with the same result.
+"""The head's 3x3 convolutions: the textbook form of each, and a faster form with the same result.
 
 Knows shapes only.
 """
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 def convolve_upsampled_reference(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """What the paper's figure 2 draws: upsample every scale, join the channels, convolve. Arguments as below."""
+    """As in figure 2 of the paper: upsample every scale, concatenate, convolve. See :func:`convolve_upsampled`."""
     upsampled = [functional.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps]
     joined: Tensor = convolution(torch.cat(upsampled, dim=1))
     return joined
@@ -25,7 +25,7 @@ def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tup
     """A 3x3 convolution, padded by one, of the channels of all maps, each upsampled bilinearly to one size.
 
     Equal to :func:`convolve_upsampled_reference` up to rounding, without the large map of all channels. A convolution
-    is linear in its input channels, so that each map has its own part:
+    is linear in its input channels, so each map contributes separately:
     conv(cat(up(m_1), ..., up(m_K))) = bias + sum_k conv_k(up(m_k)).
 
     Args:
@@ -41,7 +41,7 @@ def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tup
     result = convolution.bias.expand(len(maps[0]), *size, -1).clone()
     for small, weight in zip(maps, weights, strict=True):
         if tuple(small.shape[2:]) == size:
-            in_order = weight.contiguous(memory_format=torch.channels_last)  # or the map would be brought out of it
+            in_order = weight.contiguous(memory_format=torch.channels_last)  # else the map would lose this layout
             result += functional.conv2d(small, in_order, padding=1).permute(0, 2, 3, 1)
         else:
             result = _add_convolved(result, small, weight)
@@ -49,10 +49,10 @@ def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tup
 
 
 def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> Tensor:
-    """Add to `result` (B, H, W, out) in place the 3x3 convolution of a map (B, C, h, w) that is upsampled first.
+    """Add to `result` (B, H, W, out), in place, the 3x3 convolution of a map (B, C, h, w) after upsampling.
 
     Write the kernel as three rows w_-1, w_0, w_1. Upsampling along y and convolving along x commute, so that
-    conv(up(m)) = sum_r shift_r(up_y(w_r * up_x(m))): the three row convolutions run at the map's own height.
+    conv(up(m)) = sum_r shift_r(up_y(w_r * up_x(m))): the three row convolutions run at the map's original height.
     """
     height, width = result.shape[1:3]
     wide = functional.interpolate(small, (small.shape[2], width), mode="bilinear", align_corners=False)
@@ -65,14 +65,14 @@ def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> Tensor:
 
 
 class _AddShifted(Function):
-    """Add to a map, in place, another one shifted up by some rows.
+    """Add a map, shifted up by some rows, to another one in place.
 
-    The same as an assignment to a slice, whose backward pass would copy the whole gradient twice.
+    Like an assignment to a slice, whose backward pass would copy the whole gradient twice.
     """
 
     @staticmethod
     def forward(ctx: Any, result: Tensor, added: Tensor, up: int) -> Tensor:
-        """`added` and `result` (B, H, W, C); rows that leave the map are lost, as zero padding has it."""
+        """`added` and `result` (B, H, W, C); rows shifted out of the map are dropped, as with zero padding."""
         ctx.mark_dirty(result)
         ctx.up = up
         to, of = _shifted_rows(result.shape[1], up)
@@ -81,7 +81,7 @@ class _AddShifted(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        """The sum's gradient goes to both, shifted back for the one."""
+        """The gradient of the sum, for both inputs; shifted back for `added`."""
         to, of = _shifted_rows(gradient.shape[1], ctx.up)
         back = torch.zeros_like(gradient)
         back[:, of] = gradient[:, to]
@@ -89,15 +89,15 @@ class _AddShifted(Function):
 
 
 def _shifted_rows(height: int, up: int) -> tuple[slice, slice]:
-    """Rows of a map that a shift up fills, and the rows that it fills them with."""
+    """Target rows and source rows of a shift up."""
     return slice(max(0, -up), height - max(0, up)), slice(max(0, up), height - max(0, -up))
 
 
 def convolve_to_few(convolution: nn.Conv2d, image: Tensor) -> Tensor:
     """A 3x3 convolution, padded by one, to a few channels: equal to `convolution(image)` up to rounding.
 
-    out(y, x) = bias + sum over the nine taps (r, s) of w_rs . image(y + r, x + s): the products of all taps are one
-    matrix product (9 * few, C) @ (C, H * W), and their planes are added with a shift.
+    out(y, x) = bias + sum over the nine taps (r, s) of w_rs . image(y + r, x + s). The products of all taps are one
+    matrix product (9 * few, C) @ (C, H * W); the resulting planes are shifted and added.
 
     Args:
         convolution: of C channels to a few.

@@ -1,4 +1,4 @@
-"""Decoder features of a diffusion U-Net at chosen timesteps: the image half of the method.
+"""Decoder features of a diffusion U-Net at chosen timesteps: the image part of the method.
 
 Knows the noise schedule and the network; knows nothing about text, findings, masks or volumes.
 """
@@ -19,15 +19,15 @@ from fasttextdiff.errors import Cancelled
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """Which features are taken from the denoiser.
+    """Which features to take from the denoiser.
 
     Attributes:
         timesteps: diffusion steps t at which the noised image x_t is denoised (paper: 50, 150, 250).
-        blocks: decoder blocks whose output is kept, counted as guided-diffusion counts `output_blocks`: block
+        blocks: decoder blocks whose output is kept, numbered as in guided-diffusion's `output_blocks`: block
             k * (layers_per_block + 1) + r is residual block r of up-block k, with its attention, and with the
             up-sampler after the last residual block of an up-block.
-        patch_size: p > 1 folds p x p pixels into channels before the network (space to depth), so that it works at
-            1/p of the image's side; 1 for the published network.
+        patch_size: p > 1 folds p x p pixels into channels before the network (space to depth), so that it runs at 1/p
+            of the image's side; 1 for the published network.
     """
 
     timesteps: tuple[int, ...]
@@ -35,7 +35,7 @@ class FeaturePlan:
     patch_size: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse plans that no network can serve."""
+        """Refuse invalid plans."""
         if not self.timesteps or not self.blocks:
             raise ValueError("a feature plan needs at least one timestep and one decoder block")
         if list(self.blocks) != sorted(set(self.blocks)):
@@ -43,10 +43,9 @@ class FeaturePlan:
 
 
 class FeatureDenoiser(nn.Module):
-    """A `diffusers.UNet2DModel` read at chosen decoder blocks and timesteps (paper section 3.2; TextDiff, section 2.1).
+    """Reads features of a `diffusers.UNet2DModel` at chosen blocks and timesteps (paper section 3.2; TextDiff 2.1).
 
-    All timesteps of all images go through the network in one batch, and no decoder block after the last one in the plan
-    is run.
+    All timesteps of all images run in one batch. Decoder blocks after the last one in the plan are not run.
 
     Args:
         unet: the network; its input has `3 * patch_size ** 2` channels.
@@ -54,7 +53,7 @@ class FeatureDenoiser(nn.Module):
         plan: timesteps and blocks to read.
 
     Raises:
-        ValueError: if the plan names a block or timestep that the network or schedule does not have.
+        ValueError: the plan has a block or timestep that the network or schedule lacks.
     """
 
     def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler, plan: FeaturePlan) -> None:
@@ -72,7 +71,7 @@ class FeatureDenoiser(nn.Module):
         return int(self.plan.patch_size * 2 ** (len(self.unet.up_blocks) - 1))
 
     def feature_channels(self) -> tuple[int, ...]:
-        """Channels of every map that :meth:`forward` returns: len(timesteps) times the block's own."""
+        """Channels of every map of :meth:`forward`: len(timesteps) times those of the block."""
         per_level = self.unet.config.layers_per_block + 1
         widths = list(reversed(self.unet.config.block_out_channels))
         return tuple(len(self.plan.timesteps) * widths[block // per_level] for block in self.plan.blocks)
@@ -89,17 +88,17 @@ class FeatureDenoiser(nn.Module):
             noise: eps, (1, 3, H, W) shared by the batch or (B, 3, H, W); used at every timestep.
 
         Returns:
-            one map a block of the plan, (B, T * C_k, h_k, w_k), timesteps outermost in the channel axis.
+            One map per block of the plan, (B, T * C_k, h_k, w_k), timesteps outermost in the channel axis.
         """
         features, _ = self.run(*self._noised(image, noise), full=False)
         return self._by_image(features)
 
     def denoise(self, image: Tensor, noise: Tensor) -> tuple[list[Tensor], Tensor]:
-        """:meth:`forward` with the network's own output in addition to the features, for training.
+        """Like :meth:`forward`, but also return the network's output, for training.
 
         Returns:
-            features as :meth:`forward`; the network's output (B * T, out, H, W), timesteps of an image next to each
-            other.
+            Features as from :meth:`forward`; the network's output (B * T, out, H, W), timesteps of an image next to
+            each other.
         """
         features, output = self.run(*self._noised(image, noise), full=True)
         assert output is not None
@@ -122,8 +121,8 @@ class FeatureDenoiser(nn.Module):
         """One pass over x_t (B, 3, H, W) at timesteps (B,).
 
         Returns:
-            the plan's decoder maps (B, C_k, h_k, w_k), and, if `full`, the network's own output (B, out, H, W), which
-            is the predicted noise (first 3 channels) and, where the network learned it, the variance.
+            The plan's decoder maps (B, C_k, h_k, w_k) and, if `full`, the network's output (B, out, H, W): the
+            predicted noise (first 3 channels) and, if the network learned it, the variance.
         """
         unet = self.unet
         sample = functional.pixel_unshuffle(noised, self.plan.patch_size) if self.plan.patch_size > 1 else noised
@@ -146,10 +145,9 @@ class FeatureDenoiser(nn.Module):
 def _decode(
     unet: UNet2DModel, sample: Tensor, emb: Tensor, skips: list[Tensor], *, wanted: Sequence[int], last: int | None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run the up-blocks, keep the wanted blocks' outputs, stop after `last`.
+    """Run the up-blocks, keep the outputs of the plan's blocks, stop after `last`.
 
-    `UNet2DModel.forward` cannot stop inside an up-block, nor return the maps between its residual blocks; hence this
-    loop.
+    `UNet2DModel.forward` can neither stop inside an up-block nor return the maps between its residual blocks.
     """
     features: list[Tensor] = []
     index = 0
@@ -173,19 +171,19 @@ def _decode(
 
 @contextmanager
 def interruptible(network: nn.Module, go_on: Callable[[], bool]) -> Iterator[None]:
-    """Within this context a pass of the network stops before its next convolution as soon as the callback says so.
+    """A context in which a pass of the network can be stopped before each convolution.
 
     Args:
-        network: whose passes.
-        go_on: asked before every convolution.
+        network: the network.
+        go_on: called before every convolution.
 
     Raises:
-        Cancelled: from the pass, as soon as `go_on` returned False.
+        Cancelled: from the pass, as soon as `go_on` returns False.
     """
 
     def ask(*_: object) -> None:
         if not go_on():
-            raise Cancelled("something else is to be computed first")
+            raise Cancelled("stopped for another request")
 
     hooks = [layer.register_forward_pre_hook(ask) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     try:
@@ -196,6 +194,6 @@ def interruptible(network: nn.Module, go_on: Callable[[], bool]) -> Iterator[Non
 
 
 def seeded_noise(shape: Sequence[int], seed: int, device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal noise that depends on `shape` and `seed` alone, not on the device (drawn on the CPU)."""
+    """Standard normal noise that depends only on `shape` and `seed`, not on the device (drawn on the CPU)."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn(*shape, generator=generator).to(device)

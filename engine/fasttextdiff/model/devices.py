@@ -1,4 +1,4 @@
-"""Which device and number format the networks compute on. Knows the machine; knows nothing about models."""
+"""Chooses the device and dtype of the networks. Knows the machine; knows nothing about models."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from fasttextdiff.errors import UsageError
 
 BATCH_IMAGES = {"cpu": 4, "cuda": 16, "mps": 8}
-"""Images (slices or tiles) that go through the denoiser at once, by device type."""
+"""Batch size of the denoiser in images (slices or tiles), by device type."""
 BATCH_PAIRS = {"cpu": 1, "cuda": 64, "mps": 8}
-"""Pairs of an image and a finding that go through the fusion head at once; a CPU's caches hold one map, not many."""
+"""Batch size of the fusion head in pairs of image and finding; a CPU's caches hold only one map."""
 
 
 def choose_device(name: str) -> torch.device:
     """The device for a name.
 
     Raises:
-        UsageError: it is not a device, or not there.
+        UsageError: it is not a device, or not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -42,7 +42,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """The computing dtype for a name.
 
     Raises:
-        UsageError: no such dtype, or not on this device.
+        UsageError: the dtype is unknown, or not supported by the device.
     """
     if name == "auto":
         if device.type == "cuda":
@@ -57,7 +57,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself; torch would imitate it on older GPUs, slower than float32."""
+    """Whether a device supports bfloat16 natively; on older GPUs torch emulates it, slower than float32."""
     if device.type == "cuda":
         return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
     return device.type != "mps" or torch.backends.mps.is_macos_or_newer(14, 0)

@@ -1,4 +1,4 @@
-"""Image features kept in memory within a budget. Knows tensors and keys; knows nothing about images or models."""
+"""A cache of image features within a memory budget. Knows tensors and keys; knows nothing about images or models."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 CACHE_DTYPE = torch.float16
-"""Features are rounded to this before every use, so that a hit gives the same bits as a miss."""
+"""Features are rounded to this dtype before every use, so that a hit gives the same bits as a miss."""
 
 
 class FeatureCache:
-    """Least-recently-used cache of one image's feature maps each, on the CPU.
+    """Least-recently-used cache on the CPU; each entry holds the feature maps of one image.
 
     Args:
-        budget: bytes; an entry that is larger than the whole budget is not kept.
+        budget: bytes; an entry larger than the whole budget is not kept.
     """
 
     def __init__(self, budget: int) -> None:
@@ -35,7 +35,7 @@ class FeatureCache:
         return entry
 
     def put(self, key: Hashable, features: Sequence[Tensor]) -> None:
-        """Store maps that :func:`rounded` made, dropping the least recently used ones to stay within the budget."""
+        """Store maps from :func:`rounded`, dropping the least recently used ones to stay within the budget."""
         size = sum(f.numel() * f.element_size() for f in features)
         if size > self.budget or key in self._entries:
             return
@@ -46,12 +46,12 @@ class FeatureCache:
             self.used -= sum(f.numel() * f.element_size() for f in dropped)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._entries.clear()
         self.used = 0
 
 
 def rounded(features: Sequence[Tensor]) -> list[Tensor]:
-    """Maps in the cache's dtype, on the CPU; values beyond its range are clipped to it."""
+    """Maps in the cache's dtype, on the CPU; values are clipped to its range."""
     limit = torch.finfo(CACHE_DTYPE).max
     return [f.clamp(-limit, limit).to("cpu", CACHE_DTYPE) for f in features]

@@ -1,6 +1,6 @@
-"""Cross-modal fusion: image features attend to the words of a finding, a decoder makes logits of them.
+"""Cross-modal fusion: image features attend to the words of a finding, and a decoder computes logits.
 
-Knows shapes only; knows nothing about where the features or the words came from.
+Knows shapes only; knows nothing about the origin of features or words.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch.nn import functional
 from fasttextdiff.model.convolutions import convolve_to_few, convolve_upsampled, convolve_upsampled_reference
 
 POSITION_OCTAVES = 3
-"""Frequencies pi, 2 pi, 4 pi of the positional code."""
+"""Frequencies of the positional code: pi, 2 pi, 4 pi."""
 
 
 class FusionOutput(NamedTuple):
-    """What the head says about each (image, finding) pair.
+    """The head's output for each (image, finding) pair.
 
     Attributes:
         logits: (B, out_channels, H, W).
-        presence: (B,) logit that the finding is in the image at all; None for heads without that output.
+        presence: (B,) logit that the finding is in the image at all; None for heads without this output.
     """
 
     logits: Tensor
@@ -35,7 +35,7 @@ class FusionOutput(NamedTuple):
 
 
 class Words(NamedTuple):
-    """Texts as a cross-attention sees them.
+    """Texts prepared for a cross-attention.
 
     Attributes:
         keys: (B, heads * L, width).
@@ -69,9 +69,9 @@ class CrossAttention(nn.Module):
         self.norm_out = nn.LayerNorm(width)
 
     def reference(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
-        """The formula as the paper has it (equation 4): softmax(Q K^T / sqrt(d)) V for every head, then `to_out`.
+        """Equation 4 of the paper as written: softmax(Q K^T / sqrt(d)) V for every head, then `to_out`.
 
-        :meth:`forward` computes the same faster; a test holds the two together.
+        :meth:`forward` computes the same faster; a test checks that they agree.
 
         Args:
             image: (B, N, width), N pixels.
@@ -92,7 +92,7 @@ class CrossAttention(nn.Module):
         return self.norm_out(self.to_out(attended.transpose(1, 2).flatten(2)))
 
     def words(self, text: Tensor, mask: Tensor | None) -> Words:
-        """What :meth:`forward` needs of a text, whichever map asks for it.
+        """Prepare a text for :meth:`forward`; the result serves all maps.
 
         A text has far fewer tokens than a map has pixels, so the projections of the pixels x are folded into the words.
         With W_q, W_k, W_v and W_o of one head:
@@ -107,7 +107,7 @@ class CrossAttention(nn.Module):
         to_q = self.to_q.weight.unflatten(0, (self.heads, -1))
         to_out = self.to_out.weight.unflatten(1, (self.heads, -1))
         keys = torch.einsum("blhd,hdc->bhlc", k, to_q) / math.sqrt(k.shape[-1])
-        # the weights of a head's words sum to one, so that each may carry its share of the bias
+        # the attention weights of a head sum to one, so each head can carry its share of the bias
         values = torch.einsum("blhd,chd->bhlc", v, to_out) + self.to_out.bias / self.heads
         return Words(keys.flatten(1, 2), values.flatten(1, 2), mask)
 
@@ -116,14 +116,14 @@ class CrossAttention(nn.Module):
 
         Args:
             image: (B, N, width), N pixels.
-            words: of B * F texts, the F texts that are asked of an image next to each other.
+            words: of B * F texts, with the F texts of an image next to each other.
 
         Returns:
             (B * F, N, width).
         """
         keys, values, mask = words
         asked = keys.unflatten(0, (len(image), -1)).flatten(1, 2)
-        # pixels last, where a softmax over a handful of words is fast
+        # with pixels last, the softmax over a few words is fast
         scores = (asked @ image.transpose(1, 2)).view(len(keys), self.heads, -1, image.shape[1])
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, :, None], -torch.inf)
@@ -142,11 +142,11 @@ class FusionBlock(nn.Module):
         self.linear = nn.Linear(width, width)
 
     def words(self, text: Tensor, mask: Tensor | None) -> tuple[Words, Words]:
-        """For both attentions; arguments as of :meth:`CrossAttention.words`."""
+        """Words for both attentions; arguments as for :meth:`CrossAttention.words`."""
         return self.attention1.words(text, mask), self.attention2.words(text, mask)
 
     def reference(self, image: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
-        """The block as published; arguments as of :meth:`CrossAttention.reference`."""
+        """The block as published; arguments as for :meth:`CrossAttention.reference`."""
         image = image + self.attention1.reference(self.norm1(image), text, mask)
         image = image + self.attention2.reference(self.norm2(image), text, mask)
         return image + self.linear(functional.gelu(self.norm3(image)))
@@ -160,20 +160,20 @@ class FusionBlock(nn.Module):
 
 
 def _added(answer: Tensor, image: Tensor) -> Tensor:
-    """Their sum in the dtype of the image, in the memory of the answer: to get fresh memory costs more than to add."""
+    """Their sum in the dtype of the image, in the memory of `answer`, because allocation costs more than addition."""
     return answer.to(image.dtype).add_(image)
 
 
 class FusionHead(ModelMixin, ConfigMixin):
     """The trained part of the method (paper section 3.3, figure 2; TextDiff section 2.2).
 
-    Every scale is brought to `width` channels by a 1x1 convolution (skipped where it has that width already: the first
-    scale has its own, the later ones share one a channel count), passes one fusion block shared by all scales, is
-    upsampled bilinearly, and the concatenation is decoded by three 3x3 convolutions.
+    Every scale is projected to `width` channels by a 1x1 convolution, unless it already has that width. The first scale
+    has its own projection; later scales with equal channels share one. All scales pass one shared fusion block and are
+    upsampled bilinearly; three 3x3 convolutions decode the concatenation.
 
     The published head is `FusionHead(feature_channels=(1536, 1536, 768, 768))` (MoNuSeg) or `(3072, 1536, 1536, 768)`
-    (QaTa): 9,683,234 and 10,862,882 parameters. The compact one is narrower, and adds what the published one lacks: a
-    positional code, so that "left" can be learned, and a presence output, so that absent findings can be recognised.
+    (QaTa): 9,683,234 and 10,862,882 parameters. The compact head is narrower, and adds a positional code, so that
+    "left" can be learned, and a presence output, so that absent findings can be recognised.
 
     Args:
         feature_channels: channels of each scale, coarsest first.
@@ -183,10 +183,10 @@ class FusionHead(ModelMixin, ConfigMixin):
         head_dim: channels of a head.
         decoder_channels: channels after the first and the second 3x3 convolution.
         out_channels: 2 (background, finding; softmax) or 1 (sigmoid).
-        norm_groups: 0 for batch normalisation in the decoder as published; otherwise group normalisation, which does
-            not mix the statistics of X-rays with those of histology.
+        norm_groups: 0 for batch normalisation in the decoder, as published; else group normalisation, which does not
+            mix the statistics of X-rays and histology.
         positional: whether features carry their normalised (x, y) in the image, x to the right, y down, each -1..1.
-        presence: whether the presence output exists.
+        presence: whether there is a presence output.
     """
 
     config_name = "config.json"
@@ -222,13 +222,13 @@ class FusionHead(ModelMixin, ConfigMixin):
     def forward(
         self, features: Sequence[Tensor], text: Tensor, text_mask: Tensor | None, size: tuple[int, int]
     ) -> FusionOutput:
-        """Logits for one or more findings an image.
+        """Logits for one or more findings per image.
 
         Args:
-            features: one map a scale, (B, C_k, h_k, w_k).
-            text: (B * F, L, text_dim) token states, the F findings of an image next to each other.
+            features: one map per scale, (B, C_k, h_k, w_k).
+            text: (B * F, L, text_dim) token states, with the F findings of an image next to each other.
             text_mask: (B * F, L) bool, True for real tokens; None attends to all, as published.
-            size: height and width of the decoder's grid, and so of the logits.
+            size: height and width of the decoder's grid and of the logits.
 
         Returns:
             logits (B * F, out_channels, *size), presence (B * F,).
@@ -238,10 +238,10 @@ class FusionHead(ModelMixin, ConfigMixin):
     def reference(
         self, features: Sequence[Tensor], text: Tensor, text_mask: Tensor | None, size: tuple[int, int]
     ) -> FusionOutput:
-        """:meth:`forward` step by step as figure 2 draws it, one text an image: slow, and easy to follow.
+        """:meth:`forward` step by step as in figure 2, with one text per image: slow, but easy to follow.
 
         Args:
-            features: one map a scale, (B, C_k, h_k, w_k).
+            features: one map per scale, (B, C_k, h_k, w_k).
             text: (B, L, text_dim).
             text_mask: (B, L) bool, True for real tokens; None attends to all, as published.
             size: height and width of the logits.
@@ -252,7 +252,7 @@ class FusionHead(ModelMixin, ConfigMixin):
         return FusionOutput(self.conv3(hidden), self.presence(fused[0], hidden))
 
     def project(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The part that no text has a say in: every scale at the head's width, with its positions.
+        """The part that does not depend on the text: every scale at the head's width, with the positional code.
 
         Args:
             features: as for :meth:`forward`.
@@ -265,7 +265,7 @@ class FusionHead(ModelMixin, ConfigMixin):
     def answer(
         self, maps: Sequence[Tensor], text: Tensor, text_mask: Tensor | None, size: tuple[int, int]
     ) -> FusionOutput:
-        """:meth:`forward` from the maps that :meth:`project` made on."""
+        """The rest of :meth:`forward`, from the maps of :meth:`project`."""
         words = self.block.words(text, text_mask)
         fused = [_as_map(self.block(_as_pixels(m), words), m) for m in maps]
         hidden = functional.relu_(self.norm1(convolve_upsampled(self.conv1, fused, size)))
@@ -273,7 +273,7 @@ class FusionHead(ModelMixin, ConfigMixin):
         return FusionOutput(convolve_to_few(self.conv3, hidden), self.presence(fused[0], hidden))
 
     def presence(self, coarsest: Tensor, hidden: Tensor) -> Tensor | None:
-        """Logit (B,) that the finding is there, from the coarsest fused map and the decoder's last hidden one."""
+        """Logit (B,) that the finding is there, from the coarsest fused map and the decoder's last hidden map."""
         if self.presence_head is None:
             return None
         pooled = torch.cat([coarsest.mean((2, 3)), hidden.mean((2, 3)), hidden.amax((2, 3))], dim=1)
@@ -300,24 +300,24 @@ def _as_pixels(image: Tensor) -> Tensor:
 def _as_map(pixels: Tensor, like: Tensor) -> Tensor:
     """(B, h * w, C) to (B, C, h, w) with height and width of another map; channels last in memory.
 
-    `transpose` before `unflatten` would do as well, but leave a batch of one with strides that torch does not take for
-    channels last, and then copies.
+    `transpose` before `unflatten` would also work, but for a batch of one torch would not recognise the strides as
+    channels last, and would copy.
     """
     return pixels.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
 
 
 def foreground_logit(logits: Tensor) -> Tensor:
-    """Log-odds of the finding, (B, 1 or 2, H, W) to (B, H, W): a softmax of two is the sigmoid of their difference."""
+    """Log-odds of the finding, (B, 1 or 2, H, W) to (B, H, W); a softmax of two is the sigmoid of their difference."""
     return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
 
 
 @lru_cache(maxsize=32)
-@torch.inference_mode(False)  # or a code that was first needed without gradients could never be trained with
+@torch.inference_mode(False)  # else a cached code first made in inference mode could not be used in training
 def positional_code(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Pixel centres (x, y) in -1..1 with sines and cosines of a few octaves.
 
     Returns:
-        (height * width, 2 + 4 * POSITION_OCTAVES), rows first; kept for the next time, so not to be changed.
+        (height * width, 2 + 4 * POSITION_OCTAVES), rows first; cached, so do not modify it.
     """
     y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) * (2 / height) - 1
     x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) * (2 / width) - 1
@@ -327,7 +327,7 @@ def positional_code(height: int, width: int, device: torch.device, dtype: torch.
 
 
 def _projection_roles(channels: Sequence[int], width: int) -> list[tuple[bool, int] | None]:
-    """Which projection a scale uses, as (is first scale, channels); None where the width fits already."""
+    """The projection of each scale as (is first scale, channels); None if it already has the width."""
     return [None if c == width else (k == 0, c) for k, c in enumerate(channels)]
 
 

@@ -1,6 +1,6 @@
-"""What a model says about itself in `model_index.json`: name, thresholds, and what it was taught.
+"""The description of a model in `model_index.json`: name, thresholds and taught terms.
 
-Loads no weights and needs no torch, so that findings can be checked while they are typed; knows nothing about volumes.
+Loads no weights and no torch, so that findings can be checked while the user types. Knows nothing about volumes.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ COMPONENTS = {
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model says about itself.
+    """The description of a model.
 
     Attributes:
         name: short name, e.g. "compact-0.7".
         licence: SPDX identifier of the weights.
-        threshold: probability above which a pixel belongs to the mask, chosen once for all modalities.
+        threshold: probability above which a pixel belongs to the mask, the same for all modalities.
         presence_threshold: presence below which a mask is emptied; 0 for models without a presence output.
         taught: findings the model was trained on, by modality ("xray", ...); empty if unknown.
         weights_sha256: first 16 hex digits of the hash of all weights; set on loading.
@@ -51,25 +51,25 @@ class ModelInfo:
     weights_sha256: str = ""
 
     def knows(self, finding: str, modality: Modality | None) -> bool:
-        """Whether a finding text names something that the model was trained on for a modality, for any if None."""
+        """Whether a text names a finding that was taught for a modality, or for any modality if None."""
         return self.taught_finding(finding, modality) is not None
 
     def window(self, finding: str, modality: Modality) -> tuple[float, float] | None:
-        """(level, width) in which the model was trained to see a finding; None for the modality's own window."""
+        """(level, width) of a finding in training; None for the modality's window."""
         found = self.taught_finding(finding, modality)
         return None if found is None else found.window
 
     def taught_finding(self, finding: str, modality: Modality | None) -> TaughtFinding | None:
-        """What the model was taught of a finding text, for a modality, for any if None; None if nothing."""
+        """The taught finding that a text names, for a modality, or for any modality if None; None if there is none."""
         kinds = self.taught if modality is None else [modality.value]
         return named_in(finding, (taught for kind in kinds for taught in self.taught.get(kind, ())))
 
     def warning(self, finding: str, modality: Modality | None) -> str:
-        """Why an answer for this finding cannot be relied on, in one line; empty if nothing speaks against it.
+        """Why a result for this finding cannot be relied on, in one line; empty if there is no reason.
 
         Args:
             finding: the text as typed.
-            modality: of the image; None if it is not known yet.
+            modality: modality of the image; None if not known yet.
         """
         if not self.taught:
             return ""
@@ -82,24 +82,24 @@ class ModelInfo:
 
 
 def normalise(finding: str) -> str:
-    """A text with runs of white space as one space, nothing else: what training counts characters in."""
+    """A text with each run of white space replaced by one space; training counts characters in this form."""
     return " ".join(finding.split())
 
 
 def require_findings(findings: Sequence[str]) -> None:
-    """Refuse what is no list of texts, or an empty one; a text alone would be taken letter by letter.
+    """Require a list of at least one text; a single text would be read letter by letter.
 
     Raises:
-        UsageError: there are no findings, or they are no texts.
+        UsageError: the list is empty, or holds something else than texts.
     """
     if isinstance(findings, str) or not all(isinstance(finding, str) for finding in findings):
-        raise UsageError(f"findings are a list of texts, for example ['left lung'], not {findings!r:.60}")
+        raise UsageError(f"findings must be a list of texts, for example ['left lung'], not {findings!r:.60}")
     if not findings:
         raise UsageError("no finding was given: type what to look for, for example 'left lung'")
 
 
 def require_words(finding: str) -> None:
-    """Refuse what no model can read.
+    """Refuse a finding that no model can read.
 
     Raises:
         UsageError: see :func:`fasttextdiff.contract.findings.unreadable`.
@@ -115,7 +115,7 @@ def local_folder(name_or_folder: PathText | None) -> Path:
         name_or_folder: None for the bundled model.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the folder does not exist.
     """
     if name_or_folder is None:
         return BUNDLED_MODEL
@@ -126,10 +126,10 @@ def local_folder(name_or_folder: PathText | None) -> Path:
 
 
 def read_index(folder: PathText) -> dict[str, Any]:
-    """The content of `model_index.json`, of a folder that has all its parts.
+    """The content of `model_index.json`, after checking that all components exist.
 
     Raises:
-        ModelError: it is not there, not readable or of another version, or a component is missing.
+        ModelError: it is missing, not readable or of another version, or a component is missing.
     """
     folder = as_path(folder)
     try:
@@ -148,19 +148,19 @@ def read_index(folder: PathText) -> dict[str, Any]:
 
 
 def read_info(folder: PathText) -> ModelInfo:
-    """What the model in a folder says about itself; its weights are neither read nor hashed.
+    """The description of the model in a folder; its weights are neither read nor hashed.
 
     Raises:
-        ModelError: see :func:`read_index`; or the description lacks a field, or has one of another type.
+        ModelError: see :func:`read_index`; or a field is missing or of the wrong type.
     """
     return info_of(folder, read_index(folder))
 
 
 def info_of(folder: PathText, index: Mapping[str, Any]) -> ModelInfo:
-    """The description within an index that :func:`read_index` gave.
+    """The description in an index from :func:`read_index`.
 
     Raises:
-        ModelError: it lacks a field, or has one that does not exist, is of another type or out of its range.
+        ModelError: a field is missing, unknown, of the wrong type or out of range.
     """
     folder = as_path(folder)
     try:
@@ -177,7 +177,7 @@ _THRESHOLDS = {"threshold": ModelInfo.threshold, "presence_threshold": ModelInfo
 
 def _share(name: str, value: Any) -> float:
     share = float(value)
-    if not 0 <= share <= 1:  # so is NaN, with which every mask would be empty
+    if not 0 <= share <= 1:  # also refuses NaN, with which every mask would be empty
         raise ValueError(f"'{name}' must be a number from 0 to 1, got {share}")
     return share
 

@@ -35,11 +35,11 @@ class FastTextDiffPipeline(nn.Module):
         text_encoder: finding to token states.
         denoiser: image to decoder features.
         fusion: features and token states to logits.
-        preprocessing: how images reach the model.
-        info: name, thresholds and what it was taught.
+        preprocessing: how images are prepared for the model.
+        info: name, thresholds and taught terms.
 
     Raises:
-        ValueError: the parts do not fit each other.
+            ValueError: the parts do not fit together.
     """
 
     def __init__(
@@ -67,28 +67,28 @@ class FastTextDiffPipeline(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def features(self, image: Tensor, noise: Tensor) -> list[Tensor]:
-        """What a frozen denoiser has to say: (B, 3, H, W) in [-1, 1] to its decoder maps."""
+        """Features of a frozen denoiser: (B, 3, H, W) in [-1, 1] to its decoder maps."""
         features: list[Tensor] = self.denoiser(image, noise)
         return features
 
     def maps(self, image: Tensor, noise: Tensor) -> list[Tensor]:
-        """Phase one, all that does not depend on the finding: the features as the fusion head takes them in.
+        """Phase one, which does not depend on the finding: features projected for the fusion head.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
             noise: (1, 3, H, W) or (B, 3, H, W).
 
         Returns:
-            one map a scale, (B, width, h_k, w_k).
+            One map per scale, (B, width, h_k, w_k).
         """
         return self.fusion.project(self.features(image, noise))
 
     def answer(self, maps: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
-        """Phase two: maps and token states of one or more findings an image to logits on the decoder's grid.
+        """Phase two: maps and token states of one or more findings per image to logits on the decoder's grid.
 
         Args:
             maps: from :meth:`maps`, batch B.
-            text: batch B * F, the F findings of an image next to each other.
+            text: batch B * F, with the F findings of an image next to each other.
             size: (H, W) of the model's input.
         """
         patch = self.denoiser.plan.patch_size
@@ -96,15 +96,15 @@ class FastTextDiffPipeline(nn.Module):
         return self.fusion.answer(maps, text.states, mask, (size[0] // patch, size[1] // patch))
 
     def decode(self, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
-        """:meth:`answer` from the denoiser's :meth:`features` on, for training."""
+        """:meth:`answer` from the denoiser's :meth:`features`, for training."""
         return self.answer(self.fusion.project(features), text, size)
 
     def save_pretrained(self, folder: PathText, dtype: torch.dtype | None = None) -> None:
-        """Write the model folder: one subfolder a component, safetensors, and `model_index.json`.
+        """Write the model folder: one subfolder per component, safetensors, and `model_index.json`.
 
         Args:
-            folder: made if needed.
-            dtype: of the stored weights; the model's own if None.
+            folder: created if missing.
+            dtype: dtype of the stored weights; the model's own if None.
         """
         folder = as_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,8 +142,8 @@ class FastTextDiffPipeline(nn.Module):
             dtype: of the loaded weights.
 
         Raises:
-            UsageError: there is no such folder.
-            ModelError: it is incomplete, holds pickles instead of safetensors, or shapes do not fit.
+            UsageError: the folder does not exist.
+            ModelError: it is incomplete, has pickles instead of safetensors, or shapes do not fit.
         """
         folder = _resolve(name_or_folder)
         index = read_index(folder)
@@ -169,14 +169,14 @@ class FastTextDiffPipeline(nn.Module):
 
 
 def weights_hash(name_or_folder: PathText | None = None) -> str:
-    """The hash that a model's results carry, without loading it; arguments and errors as of `from_pretrained`."""
+    """The weights hash in a model's results, without loading it; arguments and errors as for `from_pretrained`."""
     folder = _resolve(name_or_folder)
     read_index(folder)
     return _hash_weights(folder)
 
 
 def quiet_libraries() -> None:
-    """Errors of ours are one line; the libraries' advice and progress bars would bury it."""
+    """Silence advice and progress bars of libraries, which would hide our one-line errors."""
     import diffusers.utils.logging
     import transformers.utils.logging
 
@@ -186,7 +186,7 @@ def quiet_libraries() -> None:
 
 
 def _resolve(name_or_folder: PathText | None) -> Path:
-    """A local folder for a name; only a hub id (`owner/name`) that is no path may reach for the network."""
+    """A local folder for a name; only a hub id (`owner/name`) that is not a path is downloaded."""
     text = "" if name_or_folder is None else as_name(name_or_folder)
     is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
     if name_or_folder is None or not is_hub_id or Path(text).is_dir():
@@ -209,7 +209,7 @@ def _plan(values: Mapping[str, Any]) -> FeaturePlan:
 
 
 def load_component(kind: Any, folder: PathText, dtype: torch.dtype) -> Any:
-    """Load one diffusers component strictly: a missing, additional or misshapen tensor is an error, not a warning.
+    """Load one diffusers component strictly: a missing, extra or misshapen tensor is an error, not a warning.
 
     Raises:
         ModelError: its weights are missing, damaged or do not fit its configuration.
@@ -226,7 +226,7 @@ def load_component(kind: Any, folder: PathText, dtype: torch.dtype) -> Any:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {weights} do not fit: {one_line(error)}") from error
-    # diffusers' own `to` warns about every dtype, even where no module has to stay in float32
+    # diffusers' `to` warns about every dtype, even if no module has to stay in float32
     return nn.Module.to(model, dtype).eval()
 
 
@@ -247,7 +247,7 @@ def _save_component(module: Any, folder: Path, dtype: torch.dtype | None) -> Non
 
 
 def _hash_weights(folder: Path) -> str:
-    """First 16 hex digits of the SHA-256 over all weight files, in the order of their names."""
+    """First 16 hex digits of the SHA-256 of all weight files, sorted by name."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*/*.safetensors")):
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The published networks as ours: guided-diffusion's 256x256 U-Net and the fusion head, and where each tensor goes.
+"""Builds the published networks, guided-diffusion's 256x256 U-Net and the fusion head, and maps their tensors to ours.
 
 Knows names and shapes; knows nothing about files or folders.
 """
@@ -17,7 +17,7 @@ from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
 from fasttextdiff.model.fusion import FusionHead
 
 GuidedConfig = Mapping[str, Any]
-"""Arguments of guided-diffusion's `UNetModel` by name; `attention_resolutions` are down-sampling factors, as there."""
+"""Arguments of guided-diffusion's `UNetModel` by name; `attention_resolutions` are down-sampling factors."""
 
 PUBLISHED_UNET: GuidedConfig = {
     "image_size": 256,
@@ -44,10 +44,10 @@ NORM_GROUPS = 32
 """Groups of every GroupNorm in guided-diffusion (`nn.normalization`)."""
 
 _IGNORED = {"dropout", "num_heads", "num_heads_upsample", "use_checkpoint", "use_fp16"}
-"""Arguments without influence on inference once `num_head_channels` is given."""
+"""Arguments that do not affect inference if `num_head_channels` is given."""
 
 _FIXED = {"conv_resample": True, "use_new_attention_order": False, "num_classes": None, "dims": 2}
-"""Arguments that may be given, with the only value that is understood."""
+"""Optional arguments, with their only supported value."""
 
 _RESNET = {
     "in_layers.0": "norm1",
@@ -83,11 +83,11 @@ _HEAD = {
 
 
 class SourceTensor(NamedTuple):
-    """What becomes of one published tensor.
+    """Where a published tensor goes.
 
     Attributes:
         shape: its published shape.
-        targets: our tensors: one of equally many elements, or query, key and value.
+        targets: our tensors: one with the same number of elements, or query, key and value.
         heads: number of attention heads whose rows are interleaved in a `qkv` tensor.
     """
 
@@ -97,18 +97,18 @@ class SourceTensor(NamedTuple):
 
 
 Layout = dict[str, SourceTensor]
-"""Every tensor of a published state dict by its name."""
+"""Every tensor of a published state dict by name."""
 
 
 def build_unet(config: GuidedConfig) -> UNet2DModel:
-    """The `UNet2DModel` that computes what guided-diffusion's `UNetModel(**config)` computes, on the meta device.
+    """The `UNet2DModel` equivalent to guided-diffusion's `UNetModel(**config)`, on the meta device.
 
     Raises:
-        FastTextDiffError: a configuration that no `UNet2DModel` expresses.
+        FastTextDiffError: `UNet2DModel` cannot express the configuration.
     """
     _check(config)
     attends = _attention_levels(config)
-    # only the "Resnet" blocks have residual resampling without attention: DownBlock2D and UpBlock2D ignore "resnet"
+    # only the "Resnet" blocks support residual resampling without attention: DownBlock2D and UpBlock2D ignore "resnet"
     plain = ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
     down, up = plain if config["resblock_updown"] else ("DownBlock2D", "UpBlock2D")
     resampling = "resnet" if config["resblock_updown"] else "conv"
@@ -126,13 +126,13 @@ def build_unet(config: GuidedConfig) -> UNet2DModel:
             resnet_time_scale_shift="scale_shift" if config["use_scale_shift_norm"] else "default",
             attention_head_dim=config["num_head_channels"],
             norm_num_groups=NORM_GROUPS,
-            attn_norm_num_groups=NORM_GROUPS,  # else the middle attention loses its norm with "scale_shift"
+            attn_norm_num_groups=NORM_GROUPS,  # else the middle attention would have no norm with "scale_shift"
         )
     return unet.eval()
 
 
 def _check(config: GuidedConfig) -> None:
-    """Refuse what UNet2DModel has no option for, rather than convert it wrongly."""
+    """Refuse settings that UNet2DModel does not support, rather than convert them wrongly."""
     missing = [key for key in PUBLISHED_UNET if key not in config]
     unknown = [key for key in config if key not in {*PUBLISHED_UNET, *_IGNORED, *_FIXED}]
     if missing or unknown:
@@ -153,7 +153,7 @@ def _check(config: GuidedConfig) -> None:
 
 
 def _attention_levels(config: GuidedConfig) -> list[bool]:
-    """Whether a level, the finest first, has attention."""
+    """Whether each level has attention, finest first."""
     return [2**level in config["attention_resolutions"] for level in range(len(config["channel_mult"]))]
 
 
@@ -177,7 +177,7 @@ def linear_schedule(timesteps: int = 1000) -> DDPMScheduler:
 
 
 def unet_layout(config: GuidedConfig, unet: UNet2DModel) -> Layout:
-    """guided-diffusion's tensors for `unet`, made by :func:`build_unet` from `config`."""
+    """guided-diffusion's tensors for a `unet` from :func:`build_unet`."""
     shapes = _shapes(unet)
     layout = _copied({"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2"}, shapes)
     layout |= _copied({"input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out"}, shapes)
@@ -256,7 +256,7 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _copied(modules: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Layout:
-    """Entries for modules whose tensors have the same names and shapes here and there."""
+    """Entries for modules whose tensors have the same names and shapes in both."""
     return {
         theirs + name.removeprefix(ours): SourceTensor(shape, (name,))
         for theirs, ours in modules.items()
@@ -266,15 +266,15 @@ def _copied(modules: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -
 
 
 def fill(module: nn.Module, layout: Layout, state: Mapping[str, Any], origin: str) -> None:
-    """Give a module built on the meta device its weights, in float32.
+    """Assign float32 weights to a module built on the meta device.
 
-    Tensors are taken over without a copy where possible, so that a mapped file is not read into memory.
+    Tensors are not copied if possible, so that a memory-mapped file is not read into memory.
 
     Args:
         module: from :func:`build_unet` or :func:`build_head`.
         layout: from :func:`unet_layout` or :func:`head_layout`.
         state: published tensors by name.
-        origin: where they are from, for the message.
+        origin: their source, for the message.
 
     Raises:
         FastTextDiffError: a tensor is missing, unexpected or has another shape; the message names the first.
@@ -295,7 +295,7 @@ def _check_tensors(layout: Layout, state: Mapping[str, Any], origin: str) -> Non
             raise FastTextDiffError(f"{origin} is not the published network: tensor '{name}' is missing")
         found = state[name]
         if not isinstance(found, Tensor):
-            raise FastTextDiffError(f"{origin} is not the published network: '{name}' is no tensor")
+            raise FastTextDiffError(f"{origin} is not the published network: '{name}' is not a tensor")
         if tuple(found.shape) != source.shape:
             raise FastTextDiffError(
                 f"{origin} is not the published network: tensor '{name}' has shape {tuple(found.shape)}, "
@@ -307,22 +307,22 @@ def _check_tensors(layout: Layout, state: Mapping[str, Any], origin: str) -> Non
 
 
 def _split_qkv(tensor: Tensor, heads: int) -> list[Tensor]:
-    """Query, key and value (heads, C / heads, ...) of (3C, ...).
+    """Split (3C, ...) into query, key and value (heads, C / heads, ...).
 
-    Rows go head by head, and q, k, v within a head (QKVAttentionLegacy).
+    Rows are ordered by head, then q, k, v within a head (QKVAttentionLegacy).
     """
     parts = tensor.unflatten(0, (heads, 3, -1)).unbind(1)
     return [part.clone(memory_format=torch.contiguous_format) for part in parts]
 
 
 def infer_plan(state: Mapping[str, Any], unet: UNet2DModel, origin: str) -> tuple[str, FeaturePlan]:
-    """Which published plan a head's state dict was trained for, by the input channels of its `down1`.
+    """The published plan of a head's state dict, from the input channels of its `down1`.
 
     Returns:
-        the plan's name and the plan.
+        The plan's name and the plan.
 
     Raises:
-        FastTextDiffError: it fits none of them.
+        FastTextDiffError: no plan fits.
     """
     found = tuple(getattr(state.get("down1.weight"), "shape", ()))
     expected = {}

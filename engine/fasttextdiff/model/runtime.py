@@ -1,6 +1,6 @@
-"""Runs the networks with PyTorch, in batches that fit the device: images to maps, maps and words to answers.
+"""Runs the networks with PyTorch, in batches that fit the device: images to maps, maps and words to results.
 
-Knows tensors, devices and memory; knows no volumes, no cache and no files.
+Knows tensors, devices and memory; knows nothing about volumes, the cache or files.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class TorchRuntime:
 
     Attributes:
         pipeline: the model.
-        device: where it computes.
-        dtype: in which number format.
-        batch: images that go through the denoiser at once; fewer once the device had too little memory.
-        pairs: the same for pairs of an image and a finding in the fusion head.
+        device: the device.
+        dtype: the computing dtype.
+        batch: batch size of the denoiser in images; reduced if the device had too little memory.
+        pairs: batch size of the fusion head in pairs of image and finding; reduced likewise.
 
     Raises:
-        UsageError: the device is not there, or the dtype is unknown.
+            UsageError: the device is not available, or the dtype is unknown.
     """
 
     def __init__(self, pipeline: FastTextDiffPipeline, device: str = "auto", dtype: str = "auto") -> None:
@@ -52,14 +52,14 @@ class TorchRuntime:
 
     @staticmethod
     def _in_fast_layout(pipeline: FastTextDiffPipeline) -> FastTextDiffPipeline:
-        """Channels last in memory, for the networks that convolve."""
+        """Set channels-last memory format for the convolutional networks."""
         for part in (pipeline.denoiser, pipeline.fusion):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return pipeline
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Without gradients, in the runtime's number format."""
+        """A context without gradients, in the runtime's dtype."""
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             yield
 
@@ -75,12 +75,12 @@ class TorchRuntime:
             raise self._too_little_memory("the text encoder") from None
 
     def maps(self, pixels: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[list[Tensor]]:
-        """What the fusion head needs of each image, (1, width, h, w) a scale, rounded as the cache keeps it.
+        """Maps of each image for the fusion head, (1, width, h, w) per scale, rounded as in the cache.
 
         Args:
-            pixels: images (h, w) or (h, w, 3) in [0, 1], all of `fit.source`.
+            pixels: images (h, w) or (h, w, 3) in [0, 1], all of size `fit.source`.
             fit: how they are fitted into the model's input.
-            seed: of the noise, the same for all images.
+            seed: seed of the noise, the same for all images.
 
         Raises:
             DeviceMemoryError: the device's memory is too small for one image.
@@ -92,22 +92,22 @@ class TorchRuntime:
         noise = seeded_noise((1, *images.shape[1:]), seed, self.device)
         with self.computing():
             maps = self.pipeline.maps(images.to(self.device), noise)
-            # rounded one by one: a part of a batch would keep all of it in memory
+            # rounded one by one, because a view of a batch would keep the whole batch in memory
             return [self._kept([m[n : n + 1] for m in maps]) for n in range(len(pixels))]
 
     @staticmethod
     def _kept(maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps as the cache holds them, whether it does or not."""
+        """Maps as the cache would hold them."""
         return rounded(maps)
 
     def answers(self, maps: Sequence[Tensor], fit: Fit, text: TextStates) -> tuple[Tensor, Tensor]:
-        """Log-odds (B, F, h, w) on an image's own grid and presence (B, F), on the CPU.
+        """Log-odds (B, F, h, w) on the image's grid and presence (B, F), on the CPU.
 
-        As many pairs of an image and a finding at once as the device takes; fewer from then on where it does not.
+        Runs `pairs` pairs of image and finding at a time; reduces `pairs` if the device's memory is too small.
 
         Args:
             maps: (B, width, h_k, w_k) of B images, float32, on the CPU.
-            fit: of all of them.
+            fit: fit of all images.
             text: F findings.
 
         Raises:
@@ -138,7 +138,7 @@ class TorchRuntime:
         return logits, output.presence.float().sigmoid().cpu().unflatten(0, (images, -1))
 
     def _halving(self, work: Callable[[Any], list[Any]], items: Sequence[Any]) -> list[Any]:
-        """Do work on a batch; one that does not fit the GPU's memory is halved, and later batches stay small."""
+        """Run a batch; if it does not fit the GPU's memory, halve it, also for later batches."""
         try:
             return work(items)
         except torch.OutOfMemoryError:
@@ -153,7 +153,7 @@ class TorchRuntime:
 
 
 def batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Neighbouring items together, at most `size` of them."""
+    """Consecutive groups of at most `size` items."""
     yield from (items[start : start + size] for start in range(0, len(items), size))
 
 

@@ -1,6 +1,6 @@
-"""The findings that a model was taught: how `model_index.json` lists them, which one a text names, its quality.
+"""The taught findings of a model: reads them from `model_index.json`, finds the one named in a text, gives its quality.
 
-Knows words and numbers; needs no torch.
+Knows words and numbers; does not import torch.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from fasttextdiff.contract.fields import ContractError, from_fields, to_fields
 from fasttextdiff.contract.findings import understood
 
 Taught = Mapping[str, tuple[TaughtFinding, ...]]
-"""By modality."""
+"""Taught findings by modality."""
 
 FEW_SLICES = 20
-"""A finding with fewer training images than this is called weak."""
+"""A finding with fewer training images is weak."""
 LOW_DICE = 0.5
-"""So is one with a lower validation Dice."""
+"""A finding with a lower validation Dice is weak."""
 
 
 def taught_from(index: Mapping[str, Sequence[Any]]) -> dict[str, tuple[TaughtFinding, ...]]:
@@ -38,7 +38,7 @@ def _entry(entry: Any) -> TaughtFinding:
 
 
 def taught_to(taught: Taught) -> dict[str, list[Any]]:
-    """The inverse of :func:`taught_from`; fields that hold their default are left out."""
+    """The inverse of :func:`taught_from`; fields at their default are left out."""
     return {kind: [_plain(finding) for finding in findings] for kind, findings in taught.items()}
 
 
@@ -49,7 +49,7 @@ def _plain(finding: TaughtFinding) -> Any:
 
 
 def joined(*sources: Taught) -> dict[str, tuple[TaughtFinding, ...]]:
-    """Findings of several sources by modality; of those with the same name the last one counts."""
+    """Findings of several sources by modality; of equal names, the last one counts."""
     kinds = dict.fromkeys(kind for source in sources for kind in source)
     return {kind: _named_once(finding for source in sources for finding in source.get(kind, ())) for kind in kinds}
 
@@ -59,7 +59,7 @@ def _named_once(findings: Iterable[TaughtFinding]) -> tuple[TaughtFinding, ...]:
 
 
 def named_in(text: str, findings: Iterable[TaughtFinding]) -> TaughtFinding | None:
-    """The finding whose term a text holds as whole words; the longest term counts, the first among equals.
+    """The finding whose term occurs in a text as whole words; the longest one, the first among equals.
 
     Args:
         text: as typed.
@@ -80,7 +80,7 @@ def _words(text: str) -> str:
 
 
 def quality_line(finding: TaughtFinding, kind: str) -> str:
-    """How well a finding is known, such as "liver on ct: Dice 0.91 (n 8), 40 training slices of 12 patients".
+    """The recorded quality of a finding, e.g. "liver on ct: Dice 0.91 (n 8), 40 training slices of 12 patients".
 
     Empty if nothing is recorded.
     """

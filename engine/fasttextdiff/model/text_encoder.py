@@ -1,6 +1,6 @@
-"""Finding text to token states, with ModernBERT.
+"""Encodes findings as token states with ModernBERT.
 
-Knows nothing about images; says nothing about what a finding means.
+Knows nothing about images or the meaning of findings.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from fasttextdiff.model.info import require_words
 from fasttextdiff.paths import PathText, as_name
 
 CACHE_SIZE = 4096
-"""Findings whose states are kept: at 64 tokens of 256 float32 channels this is 256 MB at the very most, usually 1/8
-of it.
+"""Findings whose states are cached: at 64 tokens of 256 float32 channels at most 256 MB, usually 1/8 of it.
 """
 
 
@@ -29,14 +28,14 @@ class TextStates(NamedTuple):
 
     Attributes:
         states: (B, L, D), zero where `mask` is False.
-        mask: (B, L) bool, True for real tokens ([CLS] and [SEP] included).
+        mask: (B, L) bool, True for real tokens, including [CLS] and [SEP].
     """
 
     states: Tensor
     mask: Tensor
 
     def part(self, first: int, end: int) -> TextStates:
-        """Some of the findings, without the padding that only others needed."""
+        """Some of the findings, without the padding needed only by others."""
         mask = self.mask[first:end]
         length = int(mask.sum(1).max())
         return TextStates(self.states[first:end, :length], mask[:, :length])
@@ -45,13 +44,13 @@ class TextStates(NamedTuple):
 class TextEncoder(nn.Module):
     """A ModernBERT and its tokenizer (paper section 3.1; Warner et al., arXiv 2412.13663).
 
-    Unlike the published code, which cuts every caption to ten tokens and lets padding be attended, all tokens up to
-    `max_tokens` are read and padding is masked.
+    All tokens up to `max_tokens` are read and padding is masked. The published code cuts every caption to ten tokens
+    and attends to padding.
 
     Args:
         model: `transformers.ModernBertModel`, or any encoder with `last_hidden_state`.
         tokenizer: its fast tokenizer.
-        max_tokens: longest finding accepted, [CLS] and [SEP] included; at least 64.
+        max_tokens: longest finding accepted, including [CLS] and [SEP]; at least 64.
     """
 
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int = 128) -> None:
@@ -74,12 +73,12 @@ class TextEncoder(nn.Module):
         Args:
             name_or_folder: e.g. `thomas-sounack/BioClinical-ModernBERT-base`, or a folder with config.json and
                 model.safetensors.
-            tokenizer: folder of the tokenizer, if it is another one.
+            tokenizer: folder of the tokenizer, if it is a different one.
             max_tokens: see the class.
             dtype: of the loaded weights.
 
         Raises:
-            ModelError: not there, incomplete, or weights only as a pickle.
+                ModelError: it is missing or incomplete, or its weights are only a pickle.
         """
         place = as_name(name_or_folder)
         tokenizer_place = place if tokenizer is None else as_name(tokenizer)
@@ -107,11 +106,11 @@ class TextEncoder(nn.Module):
         """Refuse a text that cannot be a finding for this encoder.
 
         Raises:
-            UsageError: it is empty, holds no Latin letter, or has more than `max_tokens` tokens.
+            UsageError: it is empty, has no Latin letters, or has more than `max_tokens` tokens.
         """
         require_words(finding)
         text = understood(finding)
-        # a token is at least one character of the text, so most texts need not be tokenized twice
+        # a token has at least one character, so short texts need not be tokenized here
         if len(text) + 2 > self.max_tokens and (n := len(self.tokenizer(text)["input_ids"])) > self.max_tokens:
             raise UsageError(
                 f"the finding '{shortened(text)}' has {n} tokens, the model reads {self.max_tokens}: shorten it"
@@ -125,15 +124,15 @@ class TextEncoder(nn.Module):
         return TextStates(states * mask[..., None].to(states.dtype), mask)
 
     def _dtype(self, ids: Tensor) -> torch.dtype:
-        """What attention will be computed in: under autocast not the weights' dtype."""
+        """The dtype of attention, which under autocast is not that of the weights."""
         kind = ids.device.type
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.model.dtype
 
     @torch.no_grad()
     def encode(self, findings: Sequence[str]) -> TextStates:
-        """Token states without gradients, each different text computed once and then taken from a cache.
+        """Token states without gradients; each text is computed once, then cached.
 
-        Texts are encoded one by one, so that a finding's states do not depend on what it is padded with.
+        Texts are encoded one by one, so that the states of a finding do not depend on padding.
         """
         rows = [self._cached(f) for f in findings]
         length = max(row.shape[0] for row in rows)
@@ -152,7 +151,7 @@ class TextEncoder(nn.Module):
         return self._cache[key]
 
     def clear_cache(self) -> None:
-        """Forget all states; needed after the weights, device or dtype changed."""
+        """Clear the cache; needed after the weights, device or dtype changed."""
         self._cache.clear()
 
     def _apply(self, fn: Any, recurse: bool = True) -> TextEncoder:
@@ -161,27 +160,27 @@ class TextEncoder(nn.Module):
 
 
 def _load_model(name_or_folder: str) -> Any:
-    """Load strictly: transformers would fill a missing tensor with random numbers without an error."""
+    """Load strictly; transformers would fill a missing tensor with random numbers without an error."""
     from transformers import AutoModel
 
-    # no dtype here: its argument is called "torch_dtype" before transformers 4.56 and "dtype" from 5 on
+    # no dtype here: the argument is "torch_dtype" before transformers 4.56 and "dtype" from 5 on
     model, report = AutoModel.from_pretrained(
         name_or_folder,
         use_safetensors=True,
-        attn_implementation="sdpa",  # until it is known where it runs
+        attn_implementation="sdpa",  # until the device is known
         output_loading_info=True,
     )
-    # a BERT's pooler is often not stored, and never used here
+    # the pooler of a BERT is often not stored, and not used here
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ValueError(f"tensor '{missing[0]}' is missing")
     if hasattr(model.config, "reference_compile"):
-        model.config.reference_compile = False  # transformers 4 would compile on the first GPU pass, for every length
+        model.config.reference_compile = False  # transformers 4 would compile for every length on the first GPU pass
     return model
 
 
 def attention_implementation(device: torch.device, dtype: torch.dtype) -> str:
-    """`flash_attention_2` where it is installed and can run, on a GPU from Ampere on in 16 bits, otherwise `sdpa`."""
+    """`flash_attention_2` if installed and supported (Ampere or newer, 16 bits), else `sdpa`."""
     usable = (
         device.type == "cuda"
         and dtype in (torch.float16, torch.bfloat16)

@@ -1,4 +1,4 @@
 """Draws results and pages: contact sheets, tiles, captions, tables.
 
-Knows pictures and text; knows no networks.
+Knows pictures and text; knows nothing about networks.
 """

@@ -1,6 +1,6 @@
-"""A page as headings, paragraphs, tables and pictures, written as Markdown or HTML: one content, two forms.
+"""A page of headings, paragraphs, tables and pictures, written as Markdown or HTML.
 
-Knows the two languages; knows nothing about what the page tells.
+Knows the two formats; knows nothing about the content.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in a file next to the page, or as a `data:` URL, and what it shows; full width is optional."""
+    """A picture with a caption, in a file next to the page or as a `data:` URL; optionally at full width."""
 
     file: str
     caption: str
@@ -54,7 +54,7 @@ Block = Heading | Paragraph | Table | Picture
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
-    """The page as GitHub's Markdown."""
+    """The page as GitHub Markdown."""
     return "\n\n".join(_markdown(block) for block in blocks) + "\n"
 
 
@@ -73,12 +73,12 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _marked(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Text escaped for Markdown, on one line."""
     return re.sub(r"([\\`*_|<>\[\]#])", r"\\\1", " ".join(text.split()))
 
 
 def to_html(blocks: Sequence[Block]) -> str:
-    """The page as HTML that needs only its picture files."""
+    """The page as HTML without other dependencies than its picture files."""
     title = next((block.text for block in blocks if isinstance(block, Heading)), "")
     body = "\n".join(_html(block) for block in blocks)
     return (

@@ -1,4 +1,4 @@
-"""Set text of any script in a picture: a font that has the characters, lines that fit, no text that makes it fail.
+"""Draws text of any script in a picture: finds a font, wraps lines, and never fails on a text.
 
 Knows nothing about medical images.
 """
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Names that Pillow looks up in the system's font folders: most alphabets first, then Chinese, Japanese and Korean, on
-# Linux, Windows and macOS.
+# Names that Pillow looks up in the system's font folders on Linux, Windows and macOS: most alphabets first, then
+# Chinese, Japanese and Korean.
 _REGULAR = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf", "Arial Unicode.ttf")
 _BOLD = ("DejaVuSans-Bold.ttf", "NotoSans-Bold.ttf", "arialbd.ttf", "Arial Bold.ttf")
 _WIDE = (
@@ -28,10 +28,10 @@ _WIDE = (
 
 
 def font_for(text: str, size: int, *, bold: bool = False) -> Font:
-    """The installed font that can show most of the text; Pillow's own where none is installed.
+    """The installed font that can show most of the text; Pillow's own if none is installed.
 
     Args:
-        text: what will be written.
+        text: text to draw.
         size: height in pixels.
         bold: prefer a bold face.
     """
@@ -56,13 +56,13 @@ def _installed(size: int, bold: bool) -> list[Font]:
 
 
 def _has(font: Font, char: str) -> bool:
-    """Whether the font draws the character as something other than its sign for "no such character"."""
+    """Whether the font has a glyph for the character other than its "missing character" sign."""
     return _drawn(font, char) != _drawn(font, "\U0010fffe")
 
 
 @functools.lru_cache(maxsize=4096)
 def _drawn(font: Font, char: str) -> bytes | None:
-    """The character's pixels; None where the font cannot even try."""
+    """The character's pixels; None if the font fails."""
     try:
         return bytes(font.getmask(char))
     except (UnicodeError, OSError, ValueError):
@@ -70,19 +70,19 @@ def _drawn(font: Font, char: str) -> bytes | None:
 
 
 def drawable(text: str) -> str:
-    """The text on one line, without what no font can draw (control characters, halves of surrogate pairs)."""
+    """The text on one line, without characters that no font can draw (control characters, lone surrogates)."""
     whole = text.encode("utf-8", "replace").decode("utf-8")
     return " ".join("".join(char if char.isprintable() else " " for char in whole).split())
 
 
 def wrap(text: str, font: Font, width: float, lines: int) -> list[str]:
-    """Break text into lines no wider than `width` pixels, at spaces where there are any.
+    """Break text into lines of at most `width` pixels, at spaces if possible.
 
     Args:
-        text: what to set; control characters and line breaks count as spaces.
+        text: text to wrap; control characters and line breaks count as spaces.
         font: the font it will be drawn in.
         width: pixels available.
-        lines: how many lines at most; text that does not fit ends in an ellipsis.
+        lines: maximum number of lines; text that does not fit ends in an ellipsis.
     """
     rest = drawable(text)[:2000]
     wrapped: list[str] = []
@@ -99,7 +99,7 @@ def wrap(text: str, font: Font, width: float, lines: int) -> list[str]:
 
 
 def _fitting(text: str, font: Font, width: float) -> str:
-    """The longest beginning that fits, up to a space if possible; one character at least."""
+    """The longest prefix that fits, up to a space if possible; at least one character."""
     low, high = 1, len(text)
     while low < high:
         middle = (low + high + 1) // 2

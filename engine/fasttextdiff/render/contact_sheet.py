@@ -1,6 +1,6 @@
-"""Draw a result as one picture: the most telling slices of each finding with the mask on them, and what was found.
+"""Draws a result as one picture: representative slices of each finding with the mask, and its measurements.
 
-Knows nothing about models and about other file formats; slices are drawn as radiologists look at them.
+Slices are drawn in radiological convention. Knows nothing about models or other file formats.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SOFTWARE = "FastTextDiff"
-"""PNG's `Software` text of every picture written here, so that it is not taken for an image to be segmented."""
+"""The `Software` text of every PNG that we write, so that it is not mistaken for an input image."""
 
 _COLUMNS = 6
 _MARGIN, _GAP = 28, 8
 _PAGE, _TEXT, _MUTED, _WARNING = (16, 18, 22), (240, 242, 245), (150, 156, 166), (245, 190, 80)
-# What stands at the left and right edge of a displayed slice (see `orientation`).
+# Labels at the left and right edge of a displayed slice (see `orientation`).
 _EDGES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
 
 
@@ -45,8 +45,8 @@ def write_preview(result: SegmentationResult, path: PathText) -> None:
         path: file to write, ending in `.png`; an existing one is replaced.
 
     Raises:
-        UsageError: another extension, or a place that cannot be written to.
-        FastTextDiffError: the system refused to write.
+        UsageError: another extension, or a path that cannot be written.
+        FastTextDiffError: writing failed.
     """
     from PIL.PngImagePlugin import PngInfo
 
@@ -62,7 +62,7 @@ def write_preview(result: SegmentationResult, path: PathText) -> None:
 
 
 def draw_preview(result: SegmentationResult) -> Image.Image:
-    """Draw the picture: one row of slices a finding; for planar images the image and one panel a finding, side by side.
+    """Draw the picture: one row of slices per finding; for planar images, the image and one panel per finding.
 
     Returns:
         An RGB image, 600 to about 2,000 pixels wide.
@@ -78,7 +78,7 @@ def draw_preview(result: SegmentationResult) -> Image.Image:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Tiles in a row, under what they show."""
+    """A row of tiles under a caption."""
 
     tiles: list[Image.Image]
     heading: str
@@ -87,7 +87,7 @@ class _Panel:
 
 
 def _volume_panels(result: SegmentationResult, display: DisplayPlane) -> list[_Panel]:
-    """One panel a finding, with the slices that show most of it."""
+    """One panel per finding, with representative slices."""
     chosen = [_telling_slices(finding, display, result.provenance.slices) for finding in result.findings]
     colors = assign_colors([finding.finding for finding in result.findings])
     size = tile_size(display, max(map(len, chosen)))
@@ -104,12 +104,12 @@ def _volume_panels(result: SegmentationResult, display: DisplayPlane) -> list[_P
 
 
 def _telling_slices(finding: FindingResult, display: DisplayPlane, scope: tuple[int, int]) -> list[int]:
-    """Up to six slices that show the finding, spread over its extent; evenly spread over the scope if there is none.
+    """Up to six slices that show the finding, spread over its extent; if it is empty, spread over the scope.
 
     Args:
-        finding: its mask decides.
-        display: which axis the slices are along.
-        scope: (first, last + 1) of the slices asked for.
+        finding: the finding with its mask.
+        display: display plane, for the slice axis.
+        scope: (first, last + 1) of the requested slices.
     """
     first, last = scope
     areas = np.count_nonzero(display.to_display(finding.mask), axis=(1, 2))
@@ -122,7 +122,7 @@ def _telling_slices(finding: FindingResult, display: DisplayPlane, scope: tuple[
 
 
 def _planar_panels(result: SegmentationResult, display: DisplayPlane) -> list[_Panel]:
-    """The image alone, then the image with each finding."""
+    """The plain image, then the image with each finding."""
     size = tile_size(display, 2)
     image = draw_slice(to_gray(display.to_display(result.volume.array)[0], result), size)
     panels = [_Panel([image], "Image", None, "")]
@@ -134,7 +134,7 @@ def _planar_panels(result: SegmentationResult, display: DisplayPlane) -> list[_P
 
 
 def _volume_details(finding: FindingResult, result: SegmentationResult, display: DisplayPlane) -> str:
-    """How much, where, and how sure the model is that it is there."""
+    """Volume, number of slices and presence."""
     first, last = result.provenance.slices
     voxels = int(np.count_nonzero(finding.mask))
     if not voxels:
@@ -150,7 +150,7 @@ def _milliliters(amount: float) -> str:
 
 
 def _planar_details(finding: FindingResult) -> str:
-    """Area in pixels: a planar image has no calibrated millimetres."""
+    """Area in pixels, because a planar image has no calibrated millimetres."""
     pixels = int(np.count_nonzero(finding.mask))
     if not pixels:
         return _joined("not found", finding)
@@ -164,7 +164,7 @@ def _joined(amount: str, finding: FindingResult) -> str:
 
 
 def _title(result: SegmentationResult, display: DisplayPlane) -> str:
-    """Which image, in which plane and window."""
+    """The image, plane and window."""
     window = result.provenance.window
     return "  ·  ".join(
         part
@@ -178,7 +178,7 @@ def _title(result: SegmentationResult, display: DisplayPlane) -> str:
 
 
 def _footer(result: SegmentationResult) -> str:
-    """How it was made."""
+    """The provenance."""
     made = result.provenance
     samples = f"{made.samples} sample" + ("s" if made.samples != 1 else "")
     return (
@@ -227,19 +227,19 @@ def _row_width(pictures: list[Image.Image]) -> int:
 
 
 def _row(panels: list[_Panel]) -> list[Image.Image]:
-    """Panels with their tiles at one height, however long their captions are."""
+    """Panels with their tiles aligned, whatever the length of their captions."""
     captions = [_caption(panel) for panel in panels]
     top = max(caption.height for caption in captions) + 10
     return [_panel_picture(panel, caption, top) for panel, caption in zip(panels, captions, strict=True)]
 
 
 def _panel_width(panel: _Panel) -> int:
-    """As wide as its tiles, but wide enough for words."""
+    """Width of the tiles, but at least enough for text."""
     return max(sum(tile.width for tile in panel.tiles) + _GAP * (len(panel.tiles) - 1), 360)
 
 
 def _caption(panel: _Panel) -> Image.Image:
-    """Swatch and finding, details below."""
+    """Colour swatch and finding, with details below."""
     from PIL import Image
 
     indent = 28 if panel.color else 0
@@ -273,7 +273,7 @@ def _line(text: str, size: int, color: Rgb, width: int, *, bold: bool = False) -
 
 
 def _text_block(text: str, size: int, color: Rgb, width: int, *, lines: int, bold: bool = False) -> Image.Image:
-    """Wrapped text on the page's colour."""
+    """Wrapped text on the page's background."""
     from PIL import Image, ImageDraw
 
     font = font_for(drawable(text), size, bold=bold)

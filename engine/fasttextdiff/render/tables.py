@@ -1,4 +1,4 @@
-"""Prints tables to the terminal, or as plain text where there is none. Knows nothing about what is in them."""
+"""Prints tables to a terminal or as plain text. Knows nothing about their content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 COLUMNS_OF_FILES = 160
-"""Width of a table that goes into a file or another program, which have none of their own."""
+"""Width of a table that is written to a file or another program."""
 
 
 def show_table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -1,6 +1,6 @@
-"""One slice as a small picture: grey values through a window, in true proportions, with a mask drawn over it.
+"""Draws one slice as a small picture: windowed grey values, true proportions, and a mask as an overlay.
 
-Knows nothing about findings, captions and pages.
+Knows nothing about findings, captions or pages.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _FILL = 0.30
 
 
 def tile_size(display: DisplayPlane, tiles: int) -> tuple[int, int]:
-    """Pixels (width, height) of a tile, in the proportions that the slice has in millimetres.
+    """Pixels (width, height) of a tile, in the slice's proportions in millimetres.
 
     Args:
-        display: its slices' shape and pixel spacing.
-        tiles: how many stand side by side, 1 to 6; fewer are drawn larger.
+        display: gives the shape and pixel spacing of slices.
+        tiles: number of tiles side by side, 1 to 6; fewer are drawn larger.
     """
     _, rows, columns = display.display_shape
     row_mm, column_mm = display.pixel_spacing
@@ -35,12 +35,12 @@ def tile_size(display: DisplayPlane, tiles: int) -> tuple[int, int]:
     width = _WIDTHS[tiles]
     if width * ratio > _TALLEST:
         width = round(_TALLEST / ratio)
-    # A slice of a few voxels' thickness is drawn out of proportion rather than as a line that nobody can see.
+    # A slice only a few voxels high is drawn out of proportion rather than as an invisible line.
     return max(width, 60), max(min(round(width * ratio), _TALLEST), 60)
 
 
 def to_gray(voxels: NDArray[np.generic], result: SegmentationResult) -> NDArray[np.uint8]:
-    """One slice (row, column[, 3]) as 0 to 255 through the window of the run, or its own range if there was none."""
+    """One slice (row, column[, 3]) as 0 to 255 in the window of the run, or in its own range if there is none."""
     values = voxels.astype(np.float32)
     window = result.provenance.window
     if window is not None:
@@ -63,7 +63,7 @@ def draw_slice(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
 
 
 def overlay_mask(tile: Image.Image, mask: NDArray[np.bool_], color: Rgb) -> Image.Image:
-    """The tile with a mask (row, column) as a translucent area with a crisp outline; the tile itself stays as it is."""
+    """A copy of the tile with a mask (row, column) as a translucent area with a sharp outline."""
     from PIL import Image
 
     inside = _scaled(mask, tile.size)
@@ -75,7 +75,7 @@ def overlay_mask(tile: Image.Image, mask: NDArray[np.bool_], color: Rgb) -> Imag
 
 
 def draw_outline(tile: Image.Image, mask: NDArray[np.bool_], color: Rgb) -> Image.Image:
-    """The tile with a mask's (row, column) outline alone, so that the inside stays visible."""
+    """A copy of the tile with only the outline of a mask (row, column), so that the inside stays visible."""
     from PIL import Image
 
     pixels = np.array(tile)
@@ -92,12 +92,12 @@ def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _scaled(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask at `size` (width, height): edges where they were when enlarged; no voxel lost when shrunk."""
+    """The mask at `size` (width, height): edges keep their place when enlarged; no voxel is lost when shrunk."""
     from PIL import Image
 
     area = Image.fromarray(mask.astype(np.float32))
     if mask.shape[1] > size[0] or mask.shape[0] > size[1]:
-        # However little of a pixel it covers, a small lesion must not vanish from the picture.
+        # A small lesion must not vanish from the picture, however little of a pixel it covers.
         inside: NDArray[np.bool_] = np.asarray(area.resize(size, Image.Resampling.BOX)) > 1e-6
     else:
         inside = np.asarray(area.resize(size, Image.Resampling.BILINEAR)) > 0.5
