@@ -10,10 +10,11 @@ from PIL import Image
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.prompts import NEVER_TAUGHT
 from fasttextdiff.training.samples import LUNGS, PULMONARY, Region, Sample
+from fasttextdiff_lab.anatomy import SHOWN
 from fasttextdiff_lab.appearance import altered, cut_to_body, grey_levels
 from fasttextdiff_lab.atlas import ct_mr_items, with_qata_lungs, xray_groups
 from fasttextdiff_lab.views import AtlasViews, elsewhere, prompts_of
-from fasttextdiff_lab.vocabulary import SHOWN, STRUCTURES
+from fasttextdiff_lab.vocabulary import STRUCTURES
 
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
 HEADER = "Image,Mask,Structure,Modality,Window,Plane,Source,Patient,Split,Annotation\n"

@@ -26,7 +26,8 @@ from fasttextdiff.training.samples import (
     region_bits,
     windowed,
 )
-from fasttextdiff_lab.vocabulary import FROM_TABLE, SHOWN, STRUCTURES
+from fasttextdiff_lab.anatomy import SHOWN
+from fasttextdiff_lab.vocabulary import FROM_TABLE, STRUCTURES
 
 EMPTY = "EMPTY"
 """In a table: annotated, and absent from the image. A structure without a row is unknown."""

@@ -21,9 +21,10 @@ from fasttextdiff.training.prompts import (
     whole_prompt,
 )
 from fasttextdiff.training.samples import Sample
+from fasttextdiff_lab.anatomy import SHOWN, SHOWN_XRAY, TRUNK, Area
 from fasttextdiff_lab.appearance import Levels, altered
 from fasttextdiff_lab.atlas import source_of
-from fasttextdiff_lab.vocabulary import SHOWN, SHOWN_XRAY, STRUCTURES, TRUNK, Area
+from fasttextdiff_lab.vocabulary import STRUCTURES
 
 PHRASES = (
     "{finding}", "{finding}", "{finding}", "the {finding}", "segment the {finding}", "segment {finding}",

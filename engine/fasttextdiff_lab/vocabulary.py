@@ -7,27 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Flag, auto
 
 from fasttextdiff.training.prompts import CONSOLIDATION_WORDS, GROUND_GLASS_WORDS, LESION_WORDS
-
-
-class Area(Flag):
-    """Parts of the body; an image shows some of them, a structure is in some of them."""
-
-    NONE = 0
-    HEAD = auto()
-    CHEST = auto()
-    BREAST = auto()
-    ABDOMEN = auto()
-    PELVIS = auto()
-    SPINE = auto()
-    LIMB = auto()
-    CELLS = auto()
-
-
-TRUNK = Area.CHEST | Area.ABDOMEN | Area.SPINE
-BELLY = Area.ABDOMEN | Area.CHEST | Area.PELVIS | Area.SPINE
+from fasttextdiff_lab.anatomy import TRUNK, Area
 
 
 @dataclass(frozen=True)
@@ -380,51 +362,3 @@ FROM_TABLE = {
     "right_clavicle": "right clavicle",
 }
 """Names in the tables of the data whose sides are the patient's and follow the image."""
-
-SHOWN: Mapping[str, Area] = {
-    "acdc": _CHEST | _ABDOMEN,
-    "msd_heart": TRUNK,
-    "chd68": TRUNK,
-    "avt_aorta": BELLY,
-    "fumpe": TRUNK,
-    "imlab3d": TRUNK,
-    "lidc": TRUNK,
-    "msd_lung": TRUNK,
-    "chest_ct_subset": TRUNK,
-    "lung_ct_sa": TRUNK,
-    "tcia_dwt": BELLY,
-    "breastdm": Area.BREAST | _CHEST,
-    "busi": Area.BREAST,
-    "bus_bra": Area.BREAST,
-    "msd_liver": BELLY,
-    "msd_hepaticvessel": BELLY,
-    "msd_spleen": BELLY,
-    "curvas": BELLY,
-    "kits19": BELLY,
-    "chaos_ct": BELLY,
-    "mendeley_stone": BELLY,
-    "kssd": BELLY,
-    "kidney_t2w": BELLY,
-    "pansegdata_t2": BELLY,
-    "uwm_gi": BELLY,
-    "bladder_mr": _PELVIS | _ABDOMEN,
-    "prostate_edwards": _PELVIS | _ABDOMEN | _SPINE,
-    "prostate158": _PELVIS,
-    "spider": BELLY,
-    "lgg_tcga": _HEAD,
-    "msd_hippocampus": _HEAD,
-    "ct_ich": _HEAD,
-    "mbh": _HEAD,
-    "phe_sich": _HEAD,
-    "aisd": _HEAD,
-    "ms_mendeley": _HEAD,
-    "brats2023": _HEAD,
-    "brats_met": _HEAD,
-    "brisc2025": _HEAD,
-    "npc_t2": _HEAD,
-    "pardoe": _HEAD,
-    "fullhead": _HEAD,
-    "sts_ibsi": Area.LIMB | Area.CHEST | Area.PELVIS | Area.ABDOMEN | Area.SPINE,
-}
-"""What images of each source of the CT and MR atlas may show: rather too much, so that nothing is wrongly absent."""
-SHOWN_XRAY = TRUNK | Area.BREAST | Area.LIMB
