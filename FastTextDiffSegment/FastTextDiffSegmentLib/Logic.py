@@ -51,6 +51,7 @@ class SegmentationRequest:
         samples: noise samples averaged.
         seed: of the noise.
         threshold: probability above which a pixel belongs to a segment; None for the model's own.
+        sliceBySlice: each slice on its own: no smoothing across slices, no parts left out.
     """
 
     volumeNode: Any
@@ -60,6 +61,7 @@ class SegmentationRequest:
     samples: int = 1
     seed: int = 0
     threshold: float | None = None
+    sliceBySlice: bool = False
 
     def isValid(self) -> tuple[bool, str]:
         """Whether it can be asked, and if not, why."""
@@ -132,6 +134,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         seed: int = 0,
         threshold: float | None = None,
         masking: Masking | None = None,
+        sliceBySlice: bool = False,
         progress: Callable[[int, int], bool] | None = None,
     ) -> list[SegmentedFinding]:
         """Segment findings and write them; waits until it is done.
@@ -147,6 +150,8 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             seed: of the noise; equal seeds give equal results.
             threshold: probability above which a pixel belongs to a segment; None for the model's own.
             masking: masking and overwriting of the Segment Editor; None lets segments overlap.
+            sliceBySlice: each slice on its own; otherwise findings are smoothed across slices, and parts that a
+                finding cannot have are left out.
             progress: asked with (done, total) slices; False cancels.
 
         Returns:
@@ -158,7 +163,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             JobCancelled: `progress` returned False; nothing was changed.
         """
         lines = tuple(findingLines("\n".join(findings)))
-        request = SegmentationRequest(volumeNode, lines, sliceRange, modality, samples, seed, threshold)
+        request = SegmentationRequest(volumeNode, lines, sliceRange, modality, samples, seed, threshold, sliceBySlice)
         isValid, reason = request.isValid()
         if not isValid:
             raise SceneError(reason)
@@ -196,6 +201,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             samples=request.samples,
             seed=request.seed,
             threshold=request.threshold,
+            sliceBySlice=request.sliceBySlice,
         )
         try:
             _requireUnchanged(request, source)

@@ -29,6 +29,7 @@ class FastTextDiffSegmentParameters:
         samples: noise samples averaged.
         seed: of the noise.
         editorMasking: whether the Segment Editor's masking and overwriting are obeyed.
+        sliceBySlice: whether each slice is segmented on its own.
     """
 
     # a union that does not name None cannot be empty in Slicer's wrapper
@@ -44,6 +45,7 @@ class FastTextDiffSegmentParameters:
     samples: Annotated[int, WithinRange(1, 32)] = 1
     seed: Annotated[int, WithinRange(0, 1_000_000)] = 0
     editorMasking: bool = False
+    sliceBySlice: bool = False
 
 
 def remembered(history: list[str], findings: list[str]) -> list[str]:

@@ -128,6 +128,7 @@ BAD_OPTIONS = [
     *({"threshold": value} for value in (float("nan"), float("inf"), 0, 1, -0.5, "0.5", True, np.float32("nan"))),
     *({"window": value} for value in ((float("nan"), 1.0), (0.0, float("inf")), (0.0, 0.0), (0, -1), (1,), 3, "12")),
     *({"window": (1e308, 1e308)}, {"window": (0.0, 1e-300)}),
+    *({"slice_by_slice": value} for value in ("yes", 1, 0.0)),
     *({"samples": value} for value in (0, -1, 1.5, float("nan"), "2", True, 1001, 10**30)),
     *({"seed": value} for value in (-1, 1.5, 2**63, float("inf"))),
     *({"slices": value} for value in ((0, 0), (3, 2), (-1, 2), (0.5, 2), (0,), (0, float("nan")))),

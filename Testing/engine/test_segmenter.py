@@ -69,16 +69,16 @@ def test_a_cache_hit_equals_a_miss_and_saves_the_denoiser(segmenter):
 
 def test_voxels_changed_in_place_are_not_answered_from_the_cache(segmenter):
     volume = ct()
-    before = segmenter.segment(volume, FINDINGS[:1]).probability[FINDINGS[0]]
+    before = segmenter.segment(volume, FINDINGS[:1], slice_by_slice=True).probability[FINDINGS[0]]
     volume.array[2] = volume.array[2][::-1].copy()
-    after = segmenter.segment(volume, FINDINGS[:1]).probability[FINDINGS[0]]
+    after = segmenter.segment(volume, FINDINGS[:1], slice_by_slice=True).probability[FINDINGS[0]]
     assert not np.array_equal(before[2], after[2])
     assert np.array_equal(before[1], after[1])
 
 
 def test_only_the_slices_asked_for_are_segmented(segmenter):
-    result = segmenter.segment(ct(), FINDINGS, slices=(1, 3))
-    whole = segmenter.segment(ct(), FINDINGS)
+    result = segmenter.segment(ct(), FINDINGS, slices=(1, 3), slice_by_slice=True)
+    whole = segmenter.segment(ct(), FINDINGS, slice_by_slice=True)
     for finding in FINDINGS:
         assert not result.probability[finding][[0, 3, 4]].any()
         assert np.isnan(result.presence[finding][[0, 3, 4]]).all()
@@ -118,8 +118,9 @@ def test_batches_change_no_more_than_last_digits(segmenter):
 
 def test_samples_are_averaged_and_their_spread_is_reported(segmenter):
     finding = FINDINGS[0]
-    parts = [segmenter.segment(ct(), [finding], seed=seed).probability[finding] for seed in (5, 6, 7)]
-    result = segmenter.segment(ct(), [finding], samples=3, seed=5)
+    alike = {"slice_by_slice": True}
+    parts = [segmenter.segment(ct(), [finding], seed=seed, **alike).probability[finding] for seed in (5, 6, 7)]
+    result = segmenter.segment(ct(), [finding], samples=3, seed=5, **alike)
     np.testing.assert_allclose(result.probability[finding], np.mean(parts, 0), atol=1e-5)
     np.testing.assert_allclose(result.disagreement[finding], np.std(parts, 0), atol=1e-5)
     assert segmenter.segment(ct(), [finding]).disagreement[finding] is None

@@ -796,10 +796,31 @@ def test_an_inverted_x_ray_gives_the_same_mask_through_panel_and_command_line(pa
     np.testing.assert_array_equal(panel.mask("right lung", volume), expected)
 
 
+def test_each_slice_on_its_own_holds_for_runs_and_new_batches(panel, chestCt, monkeypatch):
+    from FastTextDiffSegmentLib.scene.Geometry import SceneError
+
+    asked = []
+
+    def steps(request, *_):
+        asked.append(request.sliceBySlice)
+        raise SceneError("enough is known")
+        yield
+
+    monkeypatch.setattr(panel.widget.logic, "segmentationSteps", steps)
+    panel.type("left lung")
+    for isTicked in (False, True):
+        panel.ui.sliceBySliceCheckBox.checked = isTicked
+        panel.click("segmentVolumeButton")
+        panel.finishRun()
+        assert asked[-1] == isTicked
+    assert panel.widget.batch._hooks.options()["slice_by_slice"] is True
+
+
 def test_a_script_segments_without_the_panel_and_can_cancel(panel, chestCt):
     from FastTextDiffSegment import FastTextDiffSegmentLogic
     from FastTextDiffSegmentLib.engine.Jobs import JobCancelled
     from FastTextDiffSegmentLib.scene.Geometry import SceneError
+    from FastTextDiffSegmentLib.scene.SegmentWriter import tagOf
 
     logic = FastTextDiffSegmentLogic()
     folder = logic.session.folder.path
@@ -819,6 +840,9 @@ def test_a_script_segments_without_the_panel_and_can_cancel(panel, chestCt):
     for wrong in ((None, ["left lung"]), (chestCt, []), (chestCt, ["  "])):
         with pytest.raises(SceneError):
             logic.segment(*wrong)
+    for isAlone, tag in ((False, "smoothed by 3 mm; largest part"), (True, "slice by slice")):
+        [found] = logic.segment(chestCt, ["left lung"], node, sliceRange=(60, 62), sliceBySlice=isAlone)
+        assert tagOf(node.GetSegmentation().GetSegment(found.segmentId), "FastTextDiff.Consistency").startswith(tag)
     logic.close()
     assert not folder.exists()
 

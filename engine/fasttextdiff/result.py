@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.contract import images
 from fasttextdiff.contract.findings import same_key
+from fasttextdiff.contract.segments import SLICE_BY_SLICE
+from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Volume
 
 
@@ -35,6 +38,7 @@ class Provenance:
         device: e.g. "cpu", "cuda:0".
         dtype: e.g. "float32", "bfloat16".
         created: ISO 8601 time in UTC.
+        slice_by_slice: whether no slice had an influence on another, as in results of earlier versions.
     """
 
     model: str
@@ -50,6 +54,7 @@ class Provenance:
     device: str
     dtype: str
     created: str
+    slice_by_slice: bool = True
 
     def of(self, finding: FindingResult) -> Provenance:
         """How one finding of the run was made: with its own window."""
@@ -70,6 +75,7 @@ class FindingResult:
         warnings: one line each, e.g. that the model was not trained on this finding.
         typed: the text as typed; empty if the same as `finding`.
         window: (level, width) applied to the voxels, in their units; None if the image's full range was used.
+        consistency: what was done so that it holds together across slices, in one line.
     """
 
     finding: str
@@ -80,6 +86,29 @@ class FindingResult:
     warnings: tuple[str, ...] = ()
     typed: str = ""
     window: tuple[float, float] | None = None
+    consistency: str = SLICE_BY_SLICE
+
+
+def on_whole_grid(found: FindingResult, image: PreparedImage) -> FindingResult:
+    """Put a result on the grid of the whole volume; slices outside the request are empty."""
+    slices = image.slices
+    if len(slices) == image.display.n_slices:
+        return found
+
+    def embedded(array: NDArray[Any]) -> NDArray[Any]:
+        whole = np.zeros(image.display.shape, array.dtype)
+        whole[image.requested()] = array
+        return whole
+
+    presence = np.full(image.display.n_slices, np.nan, np.float32)
+    presence[slices.start : slices.stop] = found.presence
+    return replace(
+        found,
+        probability=embedded(found.probability),
+        mask=embedded(found.mask),
+        disagreement=None if found.disagreement is None else embedded(found.disagreement),
+        presence=presence,
+    )
 
 
 def entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fasttextdiff.contract.findings import distinct, understood_note
-from fasttextdiff.contract.segments import is_there
+from fasttextdiff.contract.segments import SLICE_BY_SLICE, is_there
 from fasttextdiff.errors import Cancelled
 from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
+from fasttextdiff.image.consistency import SliceGrid
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage, View, prepare
 from fasttextdiff.image.volume import Volume
@@ -30,7 +29,8 @@ from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.model.runtime import TorchRuntime, batched
 from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.option_rules import check_options
-from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
+from fasttextdiff.result import FindingResult, Provenance, SegmentationResult, on_whole_grid
+from fasttextdiff.segments.consistency_rules import hold_together
 from fasttextdiff.version import __version__
 
 Progress = Callable[[int, int], bool]
@@ -104,6 +104,7 @@ class Segmenter:
         seed: int = 0,
         threshold: float | None = None,
         window: Window | None = None,
+        slice_by_slice: bool = False,
         progress: Progress | None = None,
     ) -> SegmentationResult:
         """Segment typed findings.
@@ -118,6 +119,8 @@ class Segmenter:
             seed: of the noise; equal seeds give equal bits.
             threshold: probability above which a voxel belongs to the mask; the model's own if None.
             window: (level, width) instead of the one the model was trained with.
+            slice_by_slice: take every slice as the model answers it. Otherwise findings are smoothed across the
+                slices of the request, and parts that a finding cannot have are left out.
             progress: called after every slice.
 
         Raises:
@@ -125,10 +128,10 @@ class Segmenter:
             FastTextDiffError: the image cannot be segmented.
             Cancelled: `progress` returned False.
         """
-        check_options(threshold=threshold)
+        check_options(threshold=threshold, slice_by_slice=slice_by_slice)
         self.check_findings(findings)
         image = self.prepare(volume, slices=slices, plane=plane, samples=samples, seed=seed, window=window)
-        return self.decode(image, findings, threshold=threshold, progress=progress)
+        return self.decode(image, findings, threshold=threshold, slice_by_slice=slice_by_slice, progress=progress)
 
     def prepare(
         self,
@@ -186,6 +189,7 @@ class Segmenter:
         findings: Sequence[str],
         *,
         threshold: float | None = None,
+        slice_by_slice: bool = False,
         progress: Progress | None = None,
     ) -> SegmentationResult:
         """Phase two: probabilities and masks of findings, on the volume's whole grid.
@@ -196,6 +200,7 @@ class Segmenter:
             image: from :meth:`prepare`.
             findings: as for :meth:`segment`; the empty text gives the text-free result, for evaluation only.
             threshold: as for :meth:`segment`.
+            slice_by_slice: as for :meth:`segment`.
             progress: called after every slice.
 
         Raises:
@@ -203,8 +208,10 @@ class Segmenter:
             Cancelled: `progress` returned False.
             DeviceMemoryError: the device's memory is too small.
         """
-        found = self.decode_slices(image, findings, threshold=threshold, progress=progress)
-        whole = tuple(_on_whole_grid(finding, image) for finding in found.findings)
+        found = self.decode_slices(
+            image, findings, threshold=threshold, slice_by_slice=slice_by_slice, progress=progress
+        )
+        whole = tuple(on_whole_grid(finding, image) for finding in found.findings)
         return SegmentationResult(image.volume, whole, found.provenance)
 
     def decode_slices(
@@ -213,6 +220,7 @@ class Segmenter:
         findings: Sequence[str],
         *,
         threshold: float | None = None,
+        slice_by_slice: bool = False,
         progress: Progress | None = None,
     ) -> SliceResults:
         """Like :meth:`decode`, but with memory for the requested slices only, however large the volume is.
@@ -221,6 +229,7 @@ class Segmenter:
             image: from :meth:`prepare`.
             findings: as for :meth:`decode`.
             threshold: as for :meth:`segment`.
+            slice_by_slice: as for :meth:`segment`.
             progress: called after every slice.
 
         Raises:
@@ -228,17 +237,24 @@ class Segmenter:
             Cancelled: `progress` returned False.
             DeviceMemoryError: the device's memory is too small.
         """
-        check_options(threshold=threshold)
+        check_options(threshold=threshold, slice_by_slice=slice_by_slice)
         require_findings(findings)
         typed = distinct(findings)
         for finding in filter(str.strip, typed.values()):
             require_words(finding)
         stack = self._decoded(image, list(typed), progress)
-        if image.volume.padding is not None:
-            stack.clear(image.volume.padding[image.requested()])
+        padding = None if image.volume.padding is None else image.volume.padding[image.requested()]
+        if padding is not None:
+            stack.clear(padding)
         limit = self.pipeline.info.threshold if threshold is None else float(threshold)
-        found = self._findings(image, typed, stack, limit)
-        return SliceResults(found, self._provenance(replace(image, window=found[0].window), limit))
+        is_apart = slice_by_slice or len(image.slices) == 1
+        outcomes = {}
+        if not is_apart:
+            grid = SliceGrid.of(image.volume, image.display.axes[0])
+            limits = {"threshold": limit, "presence_threshold": self.pipeline.info.presence_threshold}
+            outcomes = hold_together(typed, stack.probability, stack.presence, grid, padding=padding, **limits)
+        found = self._findings(image, typed, stack, limit, outcomes)
+        return SliceResults(found, self._provenance(replace(image, window=found[0].window), limit, is_apart))
 
     def describe(self, volume: Volume, **request: Any) -> PreparedImage:
         """Former name of :meth:`prepare`."""
@@ -320,7 +336,12 @@ class Segmenter:
         return [found[n] for n in range(len(views))]
 
     def _findings(
-        self, image: PreparedImage, typed: Mapping[str, str], stack: SliceStack, threshold: float
+        self,
+        image: PreparedImage,
+        typed: Mapping[str, str],
+        stack: SliceStack,
+        threshold: float,
+        outcomes: Mapping[str, tuple[str, str]],
     ) -> tuple[FindingResult, ...]:
         """Masks of voxels above the threshold on slices where the finding is present, with warnings."""
         info = self.pipeline.info
@@ -328,7 +349,8 @@ class Segmenter:
         findings = []
         for n, (name, text) in enumerate(typed.items()):
             there = is_there(stack.presence[n], info.presence_threshold)
-            said = understood_note(text), info.warning(name, image.volume.modality)
+            consistency, doubt = outcomes.get(name, (SLICE_BY_SLICE, ""))
+            said = understood_note(text), info.warning(name, image.volume.modality), doubt
             findings.append(
                 FindingResult(
                     finding=name,
@@ -339,11 +361,12 @@ class Segmenter:
                     warnings=tuple(filter(None, said)),
                     typed=text if said[0] else "",
                     window=self._window(image, name),
+                    consistency=consistency,
                 )
             )
         return tuple(findings)
 
-    def _provenance(self, image: PreparedImage, threshold: float) -> Provenance:
+    def _provenance(self, image: PreparedImage, threshold: float, is_apart: bool) -> Provenance:
         info = self.pipeline.info
         return Provenance(
             model=info.name,
@@ -359,29 +382,8 @@ class Segmenter:
             device=str(self.device),
             dtype=self.dtype_name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            slice_by_slice=is_apart,
         )
-
-
-def _on_whole_grid(found: FindingResult, image: PreparedImage) -> FindingResult:
-    """Put a result on the grid of the whole volume; slices outside the request are empty."""
-    slices = image.slices
-    if len(slices) == image.display.n_slices:
-        return found
-
-    def embedded(array: NDArray[Any]) -> NDArray[Any]:
-        whole = np.zeros(image.display.shape, array.dtype)
-        whole[image.requested()] = array
-        return whole
-
-    presence = np.full(image.display.n_slices, np.nan, np.float32)
-    presence[slices.start : slices.stop] = found.presence
-    return replace(
-        found,
-        probability=embedded(found.probability),
-        mask=embedded(found.mask),
-        disagreement=None if found.disagreement is None else embedded(found.disagreement),
-        presence=presence,
-    )
 
 
 def _report(progress: Progress | None, done: int, total: int) -> None:

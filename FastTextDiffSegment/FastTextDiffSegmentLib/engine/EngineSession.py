@@ -183,6 +183,7 @@ class EngineSession:
         samples: int = 1,
         seed: int = 0,
         threshold: float | None = None,
+        sliceBySlice: bool = False,
     ) -> Steps:
         """Segment findings on slices `[first, end)` along the array's first axis, all if None.
 
@@ -191,7 +192,9 @@ class EngineSession:
         """
         folder = self.folder.newFolder("output")
         try:
-            request = Segment(volume.volume, tuple(findings), folder, sliceRange, samples, seed, threshold)
+            request = Segment(
+                volume.volume, tuple(findings), folder, sliceRange, samples, seed, threshold, sliceBySlice
+            )
             answer = yield from self.client.ask(request, onProgress)
             return SegmentationOutput(answer, volume, folder)
         except BaseException:

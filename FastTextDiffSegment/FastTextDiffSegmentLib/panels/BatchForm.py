@@ -27,7 +27,8 @@ class BatchHooks:
         whyNotReady: why the engine cannot be used, in one line; empty if it can.
         hasConsent: whether the user accepts the weights' licence; may ask.
         findings: those of the findings list.
-        options: options of the panel that hold for a new batch, as in a request (samples, seed, model, device).
+        options: options of the panel that hold for a new batch, as in a request (samples, seed, slice_by_slice, model,
+            device).
         ask: a question to be answered with yes or no.
         openFileName: asks for an input file; empty if the user changed their mind.
         load: puts a case's image and segmentation into the scene.

@@ -59,7 +59,7 @@ class BatchLink:
         options = {"model": self._settings.modelFolder or None, "device": self._settings.device}
         parameters = self._context.parameters
         if parameters is not None:
-            options.update(samples=parameters.samples, seed=parameters.seed)
+            options.update(samples=parameters.samples, seed=parameters.seed, slice_by_slice=parameters.sliceBySlice)
         return options
 
     def _load(self, case: BatchCase, folder: Path) -> None:

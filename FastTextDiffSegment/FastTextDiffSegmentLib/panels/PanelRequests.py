@@ -42,6 +42,7 @@ class PanelRequests:
             modality=parameters.modality or None,
             samples=parameters.samples,
             seed=parameters.seed,
+            sliceBySlice=parameters.sliceBySlice,
         )
 
     def aboutShownSlice(self) -> SegmentationRequest | None:

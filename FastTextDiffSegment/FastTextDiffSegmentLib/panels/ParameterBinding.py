@@ -16,6 +16,7 @@ _WIDGETS = {
     "samples": "samplesSpinBox",
     "seed": "seedSpinBox",
     "editorMasking": "editorMaskingCheckBox",
+    "sliceBySlice": "sliceBySliceCheckBox",
 }
 
 

@@ -31,6 +31,7 @@ _TIP_TAGS = (
     "Threshold",
     "Samples",
     "Seed",
+    "Consistency",
     "Device",
 )
 

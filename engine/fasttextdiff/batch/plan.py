@@ -30,6 +30,7 @@ class CaseOptions:
         window: (level, width); the one the model was trained with if None.
         modality: None to take it from the header or guess it, as `read_volume` does.
         nan_as_air: as for `read_volume`.
+        slice_by_slice: as for `Segmenter.segment`.
     """
 
     slices: tuple[int, int] | None = None
@@ -40,6 +41,7 @@ class CaseOptions:
     window: tuple[float, float] | None = None
     modality: Modality | None = None
     nan_as_air: bool = False
+    slice_by_slice: bool = False
 
     def __post_init__(self) -> None:
         """Refuse invalid values before any case is read."""

@@ -65,6 +65,7 @@ class BatchRequest(BatchOptions):
                 seed=self.seed,
                 threshold=self.threshold,
                 nan_as_air=self.nan_as_air,
+                slice_by_slice=self.slice_by_slice,
             ),
             modality=self.modality,
             series=self.series,

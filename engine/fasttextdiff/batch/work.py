@@ -63,6 +63,7 @@ def segment_case(segmenter: Segmenter, volume: Volume, case: Case, run: Run) -> 
         seed=o.seed,
         threshold=o.threshold,
         window=o.window,
+        slice_by_slice=o.slice_by_slice,
     )
     return replace(result, provenance=replace(result.provenance, created=run.started))
 

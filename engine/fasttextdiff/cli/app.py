@@ -69,6 +69,12 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.
 NanAsAirOption = Annotated[bool, typer.Option("--nan-as-air", help="Treat NaN voxels as air around the patient.")]
 
 
+SliceBySliceOption = Annotated[
+    bool,
+    typer.Option("--slice-by-slice", help="Each slice on its own: no smoothing across slices, no parts left out."),
+]
+
+
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 
 

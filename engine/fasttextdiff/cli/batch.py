@@ -15,6 +15,7 @@ from fasttextdiff.cli.app import (
     PlaneOption,
     SamplesOption,
     SeedOption,
+    SliceBySliceOption,
     ThresholdOption,
     Verbose,
     app,
@@ -62,6 +63,7 @@ def batch(
     seed: SeedOption = 0,
     threshold: ThresholdOption = None,
     plane: PlaneOption = "acquisition",
+    slice_by_slice: SliceBySliceOption = False,
     nan_as_air: NanAsAirOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -90,7 +92,7 @@ def batch(
     request = BatchRequest(
         source, output, texts, tuple(formats or [".seg.nrrd"]), fractional, modality, series,
         largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
-        tls_ca_file, tls_cert, tls_key, nan_as_air,
+        tls_ca_file, tls_cert, tls_key, nan_as_air, slice_by_slice,
     )  # fmt: skip
     stop = Stop()
     if until_eof:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from fasttextdiff.cli.app import (
     PlaneOption,
     SamplesOption,
     SeedOption,
+    SliceBySliceOption,
     ThresholdOption,
     Verbose,
     app,
@@ -58,6 +59,7 @@ def segment(
         str | None, typer.Option(help="ct, mr, xray, histology or other; guessed if not given.")
     ] = None,
     series: Annotated[str | None, typer.Option(help="Series Instance UID, for a folder with several series.")] = None,
+    slice_by_slice: SliceBySliceOption = False,
     nan_as_air: NanAsAirOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -78,8 +80,12 @@ def segment(
     from fasttextdiff.option_rules import check_options
     from fasttextdiff.version import DISCLAIMER
 
-    options = {"slices": pair(slices, ":", int, "--slices"), "window": pair(window, ",", float, "--window")}
+    options: dict[str, Any] = {
+        "slices": pair(slices, ":", int, "--slices"),
+        "window": pair(window, ",", float, "--window"),
+    }
     check_options(**options)
+    options |= {"plane": plane, "samples": samples, "seed": seed, "threshold": threshold}
     finding = [utf8_text(text) for text in finding]
     for text in finding:
         require_words(text)
@@ -90,9 +96,7 @@ def segment(
     segmenter = load_segmenter(model, device, dtype)
     segmenter.check_findings(finding)
     with progress_bar("segmenting") as progress:
-        result = segmenter.segment(
-            volume, finding, plane=plane, samples=samples, seed=seed, threshold=threshold, progress=progress, **options
-        )
+        result = segmenter.segment(volume, finding, slice_by_slice=slice_by_slice, progress=progress, **options)
     _write_extras(result, preview, uncertainty)
     written = write_segmentation(result, output, fractional=fractional)
     _show_result(result)

@@ -48,6 +48,7 @@ class BatchOptions:
         tls_cert: our certificate.
         tls_key: its private key.
         nan_as_air: treat NaN voxels as air around the patient.
+        slice_by_slice: each slice on its own: no smoothing across slices, no parts left out.
     """
 
     source: Path
@@ -71,6 +72,7 @@ class BatchOptions:
     tls_cert: str | None = None
     tls_key: str | None = None
     nan_as_air: bool = False
+    slice_by_slice: bool = False
 
 
 def option_name(name: str) -> str:

@@ -119,6 +119,7 @@ class Segment:
         samples: noise samples averaged.
         seed: of the noise.
         threshold: probability above which a voxel is in the mask; null for the model's own.
+        slice_by_slice: each slice on its own: no smoothing across slices, no parts left out.
     """
 
     op: ClassVar[str] = "segment"
@@ -130,6 +131,7 @@ class Segment:
     samples: int = 1
     seed: int = 0
     threshold: float | None = None
+    slice_by_slice: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,16 @@ FINDING_TAG = PREFIX + "Finding"
 TYPED_TAG = PREFIX + "Typed"
 """The finding as typed, if it was read differently."""
 PRESENCE_TAG = PREFIX + "Presence"
+CONSISTENCY_TAG = PREFIX + "Consistency"
+"""What was done so that the finding holds together across slices."""
+SLICE_BY_SLICE = "slice by slice"
+"""Its value where nothing was."""
 SEQUENCE_ITEM_TAG = PREFIX + "SequenceItem"
 SLICES_TAG = PREFIX + "Slices"
 THRESHOLD_TAG = PREFIX + "Threshold"
 PROVENANCE_FIELDS = (
     *("slices", "plane", "window", "threshold", "model", "weights_sha256", "software"),
-    *("seed", "samples", "timesteps", "device", "dtype", "created"),
+    *("seed", "samples", "timesteps", "device", "dtype", "created", "slice_by_slice"),
 )
 """The fields of the provenance, one tag each: see :func:`provenance_tag`."""
 
@@ -41,7 +45,7 @@ def provenance_tag(field: str) -> str:
 
 TAG_NAMES = (
     *(TERMINOLOGY_TAG, ALGORITHM_TAG, ALGORITHM_NAME_TAG),
-    *(FINDING_TAG, TYPED_TAG, PRESENCE_TAG, SEQUENCE_ITEM_TAG),
+    *(FINDING_TAG, TYPED_TAG, PRESENCE_TAG, CONSISTENCY_TAG, SEQUENCE_ITEM_TAG),
     *map(provenance_tag, PROVENANCE_FIELDS),
 )
 """Every tag that we may write."""

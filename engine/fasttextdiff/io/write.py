@@ -271,6 +271,7 @@ def _finding_records(result: SegmentationResult) -> list[dict[str, Any]]:
             {
                 "finding": finding.finding,
                 "label": label,
+                "consistency": finding.consistency,
                 "voxels": voxels,
                 "ml": None if result.volume.is_planar else round(voxels * result.volume.voxel_ml, 6),
                 "presence": [round(float(p), 4) if np.isfinite(p) else None for p in finding.presence],

@@ -6,7 +6,7 @@ Knows nothing about files or voxels; tag names and length limits are in `contrac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from fasttextdiff.contract.segments import (
     ALGORITHM_NAME_TAG,
     ALGORITHM_TAG,
     AUTOMATIC,
+    CONSISTENCY_TAG,
     FINDING_TAG,
     PRESENCE_TAG,
     TERMINOLOGY_TAG,
@@ -60,6 +61,7 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
         ALGORITHM_NAME_TAG: algorithm_name(provenance.model).replace("|", "/"),
         FINDING_TAG: escape_tag(finding.finding),
         PRESENCE_TAG: presence_text(finding.presence),
+        CONSISTENCY_TAG: escape_tag(finding.consistency),
     }
     if finding.typed:
         tags[TYPED_TAG] = escape_tag(finding.typed)
@@ -81,8 +83,12 @@ def provenance_texts(provenance: Provenance) -> dict[str, str]:
 
 
 def texts_of_tags(tags: Mapping[str, str]) -> dict[str, str] | None:
-    """The texts of :func:`provenance_texts` from the tags of a segment; None if any is missing."""
+    """The texts of :func:`provenance_texts` from the tags of a segment; None if any is missing.
+
+    A field that earlier versions did not write has its default.
+    """
     names = {field.name: provenance_tag(field.name) for field in fields(Provenance)}
+    tags = {**{names[f.name]: _value_text(f.default) for f in fields(Provenance) if f.default is not MISSING}, **tags}
     if any(tag not in tags for tag in names.values()):
         return None
     return {name: unescape_tag(tags[tag]) for name, tag in names.items()}

@@ -159,7 +159,7 @@ class Jobs:
         """
         check_options(threshold=request.threshold)
         image, findings, folder = self._asked(request)
-        results, notes = self._decoded(image, findings, request.threshold, progress)
+        results, notes = self._decoded(image, findings, request, progress)
         self._ahead.shown(image, findings)
         files = _Files(folder)
         try:
@@ -182,19 +182,20 @@ class Jobs:
         return image, findings, folder
 
     def _decoded(
-        self, image: PreparedImage, findings: Sequence[str], threshold: float | None, progress: Progress
+        self, image: PreparedImage, findings: Sequence[str], request: Segment, progress: Progress
     ) -> tuple[SliceResults, list[str]]:
         """The results, and notes. If the GPU's memory is too small, switch to the CPU for good."""
         segmenter = self._opened()
+        asked: dict[str, Any] = {"threshold": request.threshold, "slice_by_slice": request.slice_by_slice}
         try:
-            return segmenter.decode_slices(image, findings, threshold=threshold, progress=progress), []
+            return segmenter.decode_slices(image, findings, progress=progress, **asked), []
         except DeviceMemoryError:
             if segmenter.device.type == "cpu":
                 raise
         # outside the handler, because the error keeps the GPU's tensors alive
         self._segmenter = Segmenter(segmenter.pipeline, "cpu")
         torch.cuda.empty_cache()
-        results = self._segmenter.decode_slices(image, findings, threshold=threshold, progress=progress)
+        results = self._segmenter.decode_slices(image, findings, progress=progress, **asked)
         return results, [TOO_SMALL_GPU]
 
     def look_ahead(self, go_on: Callable[[], bool]) -> bool:

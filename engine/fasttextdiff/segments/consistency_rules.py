@@ -1,0 +1,134 @@
+"""Which findings are organs, of so many parts, and which are lesions of at least some size; and how that is told.
+
+Knows words; how voxels are treated is in `image.consistency`. A finding that is not in the table keeps all its parts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.contract.findings import shortened, understood
+from fasttextdiff.image.consistency import ConsistencyRule, Settled, SliceGrid, settle
+
+_ORGAN_MM, _OTHER_MM = 3.0, 1.5
+"""Smoothing along the slices: with 3 mm, lungs change from slice to slice as their air does; a nodule of 4 mm would
+lose half its probability."""
+_NECK_MM = 3.0
+_NODULE_MM3, _PATCH_MM3 = 14.0, 65.0
+"""Spheres of 3 and 5 mm in diameter."""
+_TOO_MUCH = 0.1
+"""Share of an organ that is not left out without a warning."""
+
+ORGAN = ConsistencyRule(_ORGAN_MM, parts=1, neck=_NECK_MM)
+ORGANS = ConsistencyRule(_ORGAN_MM, parts=2, neck=_NECK_MM)
+"""The largest part of each side."""
+SLENDER = ConsistencyRule(_OTHER_MM, parts=1)
+"""In one part, but too thin to look for necks."""
+FOCAL = ConsistencyRule(_OTHER_MM, smallest=_NODULE_MM3)
+PATCHY = ConsistencyRule(_OTHER_MM, smallest=_PATCH_MM3)
+UNKNOWN = ConsistencyRule(_OTHER_MM)
+
+_PAIRED = re.compile(r"(?:lungs?|kidneys?)(?: fields?)?|(?:pulmonary|renal|lung) (?:parenchyma|fields?)")
+_COMPACT = re.compile(
+    r"heart|cor|(?:cardiac|heart) (?:silhouette|shadow)|liver|hepar|(?:liver|hepatic|splenic) parenchyma|spleen|lien"
+    r"|(?:urinary )?bladder|vesica urinaria"
+)
+_SLENDER = re.compile(
+    r"(?:thoracic |ascending descending )?aorta|aortic lumen|trachea(?: main bronchi)?|windpipe|airway|central airways"
+    r"|(?:atrium|ventricle)(?: of heart)?|(?:atrial|ventricular) cavity|atrium (?:sinistrum|dextrum)"
+    r"|[lr][av](?: (?:cavity|blood pool|myocardium|wall))?|(?:ventricular )?myocardium(?: of ventricle)?|heart muscle"
+    r"|(?:whole )?prostate(?: gland)?|pancreas|pancreatic (?:gland|parenchyma)|stomach|gastric lumen|gaster|ventriculus"
+    r"|clavicle|clavicula|collar ?bone"
+)
+_PATCHY_WORDS = re.compile(
+    r"\b(?:infect\w+|pneumonias?|opacit(?:y|ies)|opacification|infiltrat\w+|airspace disease|consolidations?|ggos?"
+    r"|ground[ -]glass|inflam\w+|shadowing|(?:diseased|affected|abnormal) areas?|abnormality|patch\w*)\b"
+)
+_FOCAL_WORDS = re.compile(
+    r"\b(?:nodules?|nodular|nodes?|lesions?|tumou?rs?|cancer|carcinoma|mass(?:es)?|metastas[ei]s|gliomas?|neoplasms?"
+    r"|sarcomas?|nsclc|hcc|rcc|npc|embol\w+|pe|thromb\w+|filling defects?|stones?|nephrolith\w*|calcul[ui]s?"
+    r"|urolithiasis|plaques?|ha?emorrhages?|ha?ematomas?|bleeds?|blood(?! pool)|ich|ivh|sah|sdh|infarct\w*|strokes?"
+    r"|o?edemas?)\b"
+)
+_SIDES = re.compile(r"\b(left|right|both|bilateral)(?: ?-?sided?\b)?")
+_FILLERS = re.compile(r"\b(?:the|patient's|whole|entire|on|and)\b")
+
+
+def rule_of(finding: str) -> ConsistencyRule:
+    """The rule for a finding in any spelling; for one of which nothing is known, no part is left out.
+
+    Args:
+        finding: a text in English; only one that names an organ and nothing else has an organ's rule.
+    """
+    words = understood(finding).casefold()
+    if _FOCAL_WORDS.search(words):
+        return FOCAL
+    if _PATCHY_WORDS.search(words):
+        return PATCHY
+    sides = set(_SIDES.findall(words))
+    name = " ".join(_FILLERS.sub(" ", _SIDES.sub(" ", words)).split())
+    if _PAIRED.fullmatch(name):
+        return ORGAN if sides in ({"left"}, {"right"}) else ORGANS
+    if _COMPACT.fullmatch(name):
+        return ORGAN
+    return SLENDER if _SLENDER.fullmatch(name) else UNKNOWN
+
+
+def hold_together(
+    findings: Iterable[str],
+    probability: NDArray[np.float32],
+    presence: NDArray[np.float32],
+    grid: SliceGrid,
+    *,
+    threshold: float,
+    presence_threshold: float,
+    padding: NDArray[np.bool_] | None = None,
+) -> dict[str, tuple[str, str]]:
+    """Apply the rules of findings to their voxels, in place: :func:`fasttextdiff.image.consistency.settle`.
+
+    Args:
+        findings: as understood.
+        probability: (F, k, j, i) of neighbouring slices.
+        presence: (F, slices).
+        grid: of the voxels.
+        threshold: of the probability.
+        presence_threshold: of the presence.
+        padding: (k, j, i), voxels that are none of the patient's; None if there are none.
+
+    Returns:
+        by finding what was done, in one line for the segment's tag, and a warning, empty if there is none.
+    """
+    outcomes = {}
+    limits = {"threshold": threshold, "presence_threshold": presence_threshold}
+    for n, finding in enumerate(findings):
+        rule = rule_of(finding)
+        done = settle(probability[n], presence[n], grid, rule, padding=padding, **limits)
+        left_out = done.voxels * grid.voxel_mm3 / 1000
+        outcomes[finding] = _outcome(rule, done, left_out), _warning(finding, rule, done, left_out)
+    return outcomes
+
+
+def _outcome(rule: ConsistencyRule, done: Settled, ml: float) -> str:
+    """For example "smoothed by 3 mm; largest part; left out: 12 of 0.20 ml"."""
+    said = [f"smoothed by {rule.smoothing:g} mm"] if done.is_smoothed else []
+    if rule.parts:
+        said.append("largest part" if rule.parts == 1 else f"largest {rule.parts} parts")
+    else:
+        said.append(f"parts from {rule.smallest:g} mm3 on" if rule.smallest else "all parts")
+    if done.left_out:
+        said.append(f"left out: {done.left_out} of {ml:.2f} ml")
+    return "; ".join(said)
+
+
+def _warning(finding: str, rule: ConsistencyRule, done: Settled, ml: float) -> str:
+    """That much of an organ was left out; empty if it was little."""
+    if not rule.parts or done.voxels <= _TOO_MUCH * done.kept:
+        return ""
+    return (
+        f"'{shortened(finding)}': {ml:.1f} ml apart from the largest part were left out: compare with the image, "
+        "or segment slice by slice"
+    )
