@@ -1,1 +1,1 @@
-"""Training of the compact model. Nothing outside this package, but the command line, knows it."""
+"""Training of the compact model. Only the command line uses this package."""

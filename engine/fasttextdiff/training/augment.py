@@ -1,4 +1,4 @@
-"""Random geometry and grey levels for training samples; the words' sides follow every mirror.
+"""Random geometry and grey levels for training samples; a mirror also swaps the sides in texts.
 
 Knows samples; knows nothing about prompts or networks.
 """
@@ -20,7 +20,7 @@ from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import Region, Sample
 
 SOFT_TISSUE = 0.6
-"""Grey level in 0..1 of a CT slice in its lung window above which there is neither air nor lung."""
+"""Grey level (0 to 1) of a CT slice in its lung window above which there is neither air nor lung."""
 
 _MIRRORED_BITS = ((Region.LEFT_LUNG, Region.RIGHT_LUNG), (Region.RIGHT_LUNG, Region.LEFT_LUNG))
 
@@ -34,7 +34,8 @@ class Geometry:
         rotation: largest angle, degrees.
         stretch: largest change of the aspect ratio, as a factor of 1 + stretch.
         shift: largest shift, as a share of the image.
-        upside_down: whether the picture has no up (histology): vertical mirrors and right angles are added.
+        upside_down: whether the picture has no fixed orientation (histology), which adds vertical mirrors and rotations
+            by right angles.
     """
 
     zoom: tuple[float, float]
@@ -54,9 +55,9 @@ GEOMETRY = {
 
 
 def augment(sample: Sample, size: int, rng: Generator) -> Sample:
-    """A random view of a sample as a square of `size` pixels; regions, masks, sides and words stay true.
+    """A random view of a sample as a square of `size` pixels; regions, masks, sides and words stay correct.
 
-    Images of a patient are fitted whole into the square; histology is cropped at the sample's own resolution.
+    Images of a patient are fitted into the square as a whole; histology is cropped at the sample's resolution.
     """
     geometry = GEOMETRY[sample.modality]
     mirror = rng.random() < 0.5 and sample.mirrored
@@ -74,7 +75,7 @@ def _affine(sample: Sample, size: int, geometry: Geometry, mirror: bool, rng: Ge
     zoom = math.exp(rng.uniform(low, high))
     stretch = math.exp(rng.uniform(-1, 1) * math.log1p(geometry.stretch) / 2)
     if geometry.upside_down:
-        view = size / zoom  # pixels of the sample seen along a side
+        view = size / zoom  # side of the view in pixels of the sample
         room = max(0.0, 1 - view / width), max(0.0, 1 - view / height)
     else:
         view = max(height, width) / zoom
@@ -83,7 +84,7 @@ def _affine(sample: Sample, size: int, geometry: Geometry, mirror: bool, rng: Ge
     angle += rng.integers(4) * math.pi / 2 if geometry.upside_down else 0
     cos, sin = math.cos(angle), math.sin(angle)
     turn = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-stretch if mirror else stretch, 1 / stretch])
-    # in pixels the view is a square; grid_sample wants shares of each axis
+    # the view is square in pixels; grid_sample expects fractions of each axis
     matrix = np.diag([view / width, view / height]) @ turn
     offset = np.array([rng.uniform(-1, 1) * room[0], rng.uniform(-1, 1) * room[1]])
     return torch.tensor(np.concatenate([matrix, offset[:, None]], axis=1), dtype=torch.float32)
@@ -103,7 +104,7 @@ def _warp(sample: Sample, size: int, theta: torch.Tensor) -> tuple[NDArray[np.ui
 
 
 def _swap(sample: Sample) -> Sample:
-    """Left and right exchanged in regions, sentence, findings and zones, after a mirror."""
+    """Swap left and right in regions, sentence, findings and zones, after a mirror."""
     old = sample.regions
     kept = old & ~np.uint8(Region.LEFT_LUNG | Region.RIGHT_LUNG | Region.PATIENT_LEFT)
     for source, goal in _MIRRORED_BITS:
@@ -115,9 +116,9 @@ def _swap(sample: Sample) -> Sample:
 
 
 def with_contrast(image: NDArray[np.floating[Any]], rng: Generator) -> NDArray[np.floating[Any]]:
-    """A CT slice with patches of its soft tissue as bright as blood that carries contrast agent.
+    """A CT slice with some soft tissue as bright as blood with contrast agent.
 
-    The slices of the research data have none, and a bright heart is nothing that a model should find strange.
+    The research data have no contrast, and a model should not be confused by a bright heart.
     """
     coarse = torch.from_numpy(rng.normal(size=(1, 1, 6, 6)).astype(np.float32))
     field = functional.interpolate(coarse, image.shape[:2], mode="bicubic", align_corners=False)[0, 0].numpy()
@@ -130,11 +131,13 @@ def _grey_levels(image: NDArray[np.uint8], modality: Modality, rng: Generator) -
     """Random gamma, contrast and brightness, colour for stains, and some blur or noise."""
     x: NDArray[np.floating[Any]] = image.astype(np.float32) / 255
     spread = 0.5 if modality is Modality.CT else 0.3
-    if modality is Modality.HISTOLOGY and x.ndim == 3:  # a grey tile is no stain
+    if modality is Modality.HISTOLOGY and x.ndim == 3:  # a grey tile has no stain
         x = x ** np.exp(rng.uniform(-0.25, 0.25, 3).astype(np.float32))
         x = x * rng.uniform(0.85, 1.1, 3).astype(np.float32)
     if modality is Modality.CT and rng.random() < 0.4:
-        x = np.minimum(x * np.float32(rng.uniform(1.0, 1.8)), 1)  # contrast-filled vessels saturate, soft tissue may
+        x = np.minimum(
+            x * np.float32(rng.uniform(1.0, 1.8)), 1
+        )  # vessels with contrast agent saturate, soft tissue may
     elif modality is Modality.CT and rng.random() < 0.5:
         x = with_contrast(x, rng)
     x = x ** np.float32(math.exp(rng.uniform(-spread, spread)))

@@ -1,4 +1,4 @@
-"""Batches of augmented images, prompts and masks, one a step, the same for the same seed and step.
+"""Batches of augmented images, prompts and masks, one per step; equal seed and step give equal batches.
 
 Knows how groups are mixed; knows nothing about networks.
 """
@@ -26,23 +26,24 @@ from fasttextdiff.training.slips import with_slips
 
 PROMPTS_PER_IMAGE = 2
 MISTYPED = 0.08
-"""Share of the prompts that have slips of the fingers, so that a model need not be asked in perfect spelling."""
+"""Share of prompts with typos, so that the model tolerates them."""
 MOST_DRAWS = 50
-"""Images that are tried for one place in a batch; if none of them can be read, the data are gone."""
+"""Images tried for one place in a batch; if none can be read, training stops."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's data; prompt p of image b is row `2 b + p` of texts and masks.
+    """The data of one step; prompt p of image b is row `2 b + p` of texts and masks.
 
     Attributes:
         images: (B, 3, S, S) in [-1, 1].
         noise: (B, 3, S, S), standard normal.
         texts: 2 B findings.
         masks: (2 B, S, S) float32, 0 or 1.
-        names: the images' file names.
-        skipped: why images that were drawn are not among them, a line each.
-        weight: of this process's mean loss in the mean over all processes: 1 where all have as many images.
+        names: file names of the images.
+        skipped: why other drawn images are missing, one line each.
+        weight: weight of this process's mean loss in the mean over all processes; 1 if all have the same number of
+            images.
     """
 
     images: Tensor
@@ -55,18 +56,18 @@ class Batch:
 
 
 ViewMaker = Callable[[Sample, int, Generator], "tuple[Sample, tuple[Prompt, Prompt]]"]
-"""Makes a random view of a sample, a square of so many pixels, with two prompts."""
+"""Makes a random square view of a sample, of a given size in pixels, with two prompts."""
 
 
 def standard_view(sample: Sample, size: int, rng: Generator) -> tuple[Sample, tuple[Prompt, Prompt]]:
-    """An augmented sample with its prompts: those of one's own data as they were written, of research data made up."""
+    """An augmented sample with two prompts: texts as written for the user's own data, generated for research data."""
     view = augment(sample, size, rng)
     return view, own_prompts(view, rng) if view.findings else (whole_prompt(view, rng), steered_prompt(view, rng))
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which images of every batch a process takes: number `index`, and every `count`-th after it."""
+    """The part of every batch that a process takes: image `index` and every `count`-th after it."""
 
     index: int = 0
     count: int = 1
@@ -74,9 +75,9 @@ class Share:
 
 @dataclass(frozen=True)
 class View:
-    """One augmented image of a batch with its prompts, the texts as typed, and noise (3, S, S).
+    """One augmented image of a batch with its prompts, their texts with typos, and noise (3, S, S).
 
-    `skipped` is as in :class:`Batch`.
+    `skipped` as in :class:`Batch`.
     """
 
     sample: Sample
@@ -87,10 +88,9 @@ class View:
 
 
 class StepBatches(Dataset[Batch]):
-    """Item `step` is that step's batch, or a process's share of it.
+    """Item `step` is the batch of that step, or a process's share of it.
 
-    Every image has a random generator of its own, so that an image is the same whichever process draws it, and whatever
-    became of the others.
+    Every image has its own random generator, so that it does not depend on the process or on other images.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class StepBatches(Dataset[Batch]):
         self.groups = [name for name in config.mixture if samples.get(name)]
         if not self.groups or not set(config.mixture) <= set(samples):
             mixed, known = ", ".join(config.mixture), ", ".join(name for name in samples if samples[name])
-            raise UsageError(f"the mixture names {mixed or 'no groups'}, but there are samples of {known or 'none'}")
+            raise UsageError(f"the mixture lists {mixed or 'no groups'}, but there are samples of {known or 'none'}")
         smallest = min(stage.batch for stage in config.stages)
         if smallest < self.share.count:
             raise UsageError(f"a batch of {smallest} images cannot be shared by {self.share.count} processes")
@@ -115,7 +115,7 @@ class StepBatches(Dataset[Batch]):
         return self.config.total_steps
 
     def __getitem__(self, step: int) -> Batch:
-        """Draw images of all groups, augment them and word two prompts for each."""
+        """Draw images of all groups, augment them and make two prompts for each."""
         seed, stage = self.config.seed, self.config.stage_at(step)
         groups = _allot(self.shares, stage.batch, np.random.default_rng((seed, step)))
         places = range(stage.batch)[self.share.index :: self.share.count]
@@ -135,7 +135,7 @@ class StepBatches(Dataset[Batch]):
         )
 
     def _view(self, group: str, size: int, rng: Generator) -> View:
-        """A random view of a random image that can be read."""
+        """A random view of a random readable image."""
         pool, skipped = self.samples[group], []
         for _ in range(MOST_DRAWS):
             try:
@@ -152,18 +152,18 @@ class StepBatches(Dataset[Batch]):
 
 
 def _typed(text: str, rng: Generator) -> str:
-    """A text as a hurried user types it, now and then."""
+    """The text, sometimes with typos."""
     return with_slips(text, rng) if rng.random() < MISTYPED else text
 
 
 def as_images(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Pictures (S, S) or (S, S, 3) as the model takes them: (B, 3, S, S) in [-1, 1]."""
+    """Pictures (S, S) or (S, S, 3) as model input (B, 3, S, S) in [-1, 1]."""
     colour = [picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1) for picture in pictures]
     return to_model_range(np.stack(colour).astype(np.float32) / np.float32(255), "rgb")
 
 
 def _allot(shares: NDArray[np.float64], count: int, rng: np.random.Generator) -> list[int]:
-    """`count` group numbers with the shares kept as exactly as whole numbers allow; the remainder is drawn."""
+    """`count` group numbers in the given shares, as exactly as whole numbers allow; the remainder is drawn."""
     exact = shares * count
     whole = np.floor(exact).astype(int)
     rest = count - int(whole.sum())

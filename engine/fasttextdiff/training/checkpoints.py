@@ -1,6 +1,6 @@
-"""Checkpoint files of a run: written whole or not at all, read with one line for an answer when they do not fit.
+"""Reads and writes the checkpoint files of a run, with atomic writes and one-line errors.
 
-Knows files; knows nothing about what is trained.
+Knows files; knows nothing about models.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fasttextdiff.errors import FastTextDiffError, one_line
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace a checkpoint by a new one; whatever happens on the way, the previous one stays.
+    """Replace a checkpoint; if this fails in any way, the previous one is kept.
 
     Raises:
         FastTextDiffError: it cannot be written, e.g. because the disk is full.
@@ -27,9 +27,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         with temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
-            os.fsync(file.fileno())  # else a power cut can leave the new name on an empty file
+            os.fsync(file.fileno())  # else a power cut could leave an empty file under the new name
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk with a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         temporary.unlink(missing_ok=True)
         kept = "; the previous one is kept" if path.is_file() else ""
         raise FastTextDiffError(f"the checkpoint {path} cannot be written: {one_line(error)}{kept}") from error
@@ -43,15 +43,15 @@ def load_checkpoint(path: Path, *parts: tuple[str, Any], choices: Mapping[str, A
 
     Args:
         path: the file.
-        parts: names and the objects whose `load_state_dict` takes what is stored under that name.
-        choices: values that must be what they were when the checkpoint was written. Those that it does not hold are not
-            compared: older versions wrote none.
+        parts: names, and objects whose `load_state_dict` loads the state stored under that name.
+        choices: settings that must equal those in the checkpoint. Settings that it lacks are not compared, because
+            older versions stored none.
 
     Returns:
-        the number of steps done, 0 without a file.
+            The number of steps done, 0 without a file.
 
     Raises:
-        FastTextDiffError: it cannot be read, is of another model, or was made by another choice.
+            FastTextDiffError: it cannot be read, is from another model, or was made with other settings.
     """
     if not path.is_file():
         return 0

@@ -26,11 +26,11 @@ from fasttextdiff.training.tokenizer import learned_tokenizer
 
 
 def starting_model(config: TrainingConfig, taught: Taught) -> FastTextDiffPipeline:
-    """The model that training starts from: new, or with weights of `start`, or with pretrained parts.
+    """The initial model of a training: new, with the weights of `start`, or with pre-trained parts.
 
     Args:
         config: the run.
-        taught: findings of the training data by modality; added to those that the start was taught.
+        taught: findings of the training data by modality; added to those of the start.
 
     Raises:
         FastTextDiffError: a folder cannot be used, or its text encoder or denoiser does not fit the model.
@@ -63,7 +63,7 @@ def starting_model(config: TrainingConfig, taught: Taught) -> FastTextDiffPipeli
 
 
 def _part(pipeline: FastTextDiffPipeline, name: str) -> nn.Module:
-    """The module of a dotted name.
+    """The module with a dotted name.
 
     Raises:
         UsageError: the model has no such part.
@@ -77,7 +77,7 @@ def _part(pipeline: FastTextDiffPipeline, name: str) -> nn.Module:
 
 
 def read_denoiser(folder: Path) -> tuple[UNet2DModel, DDPMScheduler]:
-    """Network and noise schedule of a model folder, or of one that `pretrain-denoiser` made.
+    """Network and noise schedule of a model folder, or of an output folder of `pretrain-denoiser`.
 
     Raises:
         UsageError: the folder has no denoiser.
@@ -94,10 +94,10 @@ def read_denoiser(folder: Path) -> tuple[UNet2DModel, DDPMScheduler]:
 
 
 def _pretrained_denoiser(folder: Path, old: FeatureDenoiser) -> FeatureDenoiser:
-    """The denoiser of a folder in the place of another, read at the same timesteps and blocks.
+    """The denoiser of a folder, read at the same timesteps and blocks as the old one.
 
     Raises:
-        FastTextDiffError: it has other sizes.
+        FastTextDiffError: its sizes differ.
     """
     unet, scheduler = read_denoiser(folder)
     sizes = [
@@ -111,14 +111,14 @@ def _pretrained_denoiser(folder: Path, old: FeatureDenoiser) -> FeatureDenoiser:
 
 
 def _read_at(timesteps: tuple[int, ...], old: FeatureDenoiser) -> FeatureDenoiser:
-    """A denoiser read at other timesteps.
+    """The denoiser, read at other timesteps.
 
     Raises:
-        FastTextDiffError: they are not in its schedule, or not as many as before, which the fusion head cannot take.
+        FastTextDiffError: they are not in its schedule, or their number differs, which does not fit the fusion head.
     """
     before = old.plan.timesteps
     if len(timesteps) != len(before):
-        raise FastTextDiffError(f"the model is read at {len(before)} timesteps, the configuration names {timesteps}")
+        raise FastTextDiffError(f"the model is read at {len(before)} timesteps, the configuration gives {timesteps}")
     try:
         return FeatureDenoiser(old.unet, old.scheduler, replace(old.plan, timesteps=timesteps))
     except ValueError as error:
@@ -148,7 +148,7 @@ def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipelin
 
 
 def compact_preprocessing() -> Preprocessing:
-    """How the compact model is shown images, in training and in use."""
+    """Preprocessing of the compact model, in training and in use."""
     return Preprocessing(
         {
             Modality.XRAY: ImageSettings(size=208),
@@ -161,7 +161,7 @@ def compact_preprocessing() -> Preprocessing:
 
 
 def build_denoiser(model: CompactModelConfig) -> FeatureDenoiser:
-    """An untrained denoiser that is read as the model says."""
+    """An untrained denoiser with the sizes and feature plan of the model."""
     levels = len(model.channels)
     unet = UNet2DModel(
         in_channels=3 * model.patch_size**2,

@@ -1,4 +1,4 @@
-"""What a training run is made of, read from one YAML file.
+"""The settings of a training run, read from one YAML file.
 
 Knows names and ranges; builds nothing.
 """
@@ -17,7 +17,7 @@ from fasttextdiff.paths import as_path
 PATHS = {"data", "text", "output", "start", "text_encoder", "denoiser"}
 """Fields that are paths, relative to the YAML file; `~` is the home folder."""
 BUNDLED = "bundled"
-"""The value of `start` that means the bundled model."""
+"""Value of `start` for the bundled model."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Stage:
     Attributes:
         steps: optimiser steps.
         size: side of the square training images, in pixels.
-        batch: images a step; every image comes with two prompts.
+        batch: images per step; every image has two prompts.
     """
 
     steps: int
@@ -42,15 +42,15 @@ class CompactModelConfig:
     Attributes:
         vocabulary: tokens of the tokenizer.
         text_dim: channels of the text encoder.
-        text_layers: its layers.
-        text_heads: its attention heads.
-        channels: of the denoiser's levels, finest first.
-        layers_per_block: residual blocks a level.
+        text_layers: layers of the text encoder.
+        text_heads: attention heads of the text encoder.
+        channels: channels of the denoiser's levels, finest first.
+        layers_per_block: residual blocks per level.
         patch_size: see FeaturePlan.
         timesteps: see FeaturePlan.
         blocks: see FeaturePlan.
         fusion_width: channels of the fusion head.
-        fusion_heads: its attention heads, of 32 channels each.
+        fusion_heads: attention heads of the fusion head, with 32 channels each.
         decoder_channels: see FusionHead.
     """
 
@@ -73,38 +73,38 @@ class TrainingConfig:
     """One training run; paths are relative to the YAML file.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         output: folder for checkpoints and the finished model.
-        stages: run one after another.
-        licence: SPDX identifier of the weights; empty for the start's.
-        datasets: one's own data by name: a folder in LViT's layout or with `train/targets.csv`, or a table of volumes
-            (CSV with the columns image, mask, text). Each is a group of the mixture.
-        data: folder of the research data sets, whose groups are named in `training/samples.py`; None for none.
-        mixture: images of each group in every batch, as shares of the batch; if empty, all datasets equally.
-        labels: labelled images of each group that are used, a seeded choice; None for all.
-        start: model folder whose weights and tokenizer are trained further, whatever `model` says, or "bundled"; None
-            starts anew.
-        text_encoder: folder made by `pretrain-text` or `distil-text`, whose text encoder and tokenizer are used; None
-            for the start's.
-        denoiser: folder made by `pretrain-denoiser`, whose denoiser is used; None for the start's.
-        timesteps: diffusion steps that features are read at; None for the start's, or those of `model`.
-        frozen: parts that stay as they are, by the names of their weights' modules, as `model.text_encoder` or
-            `denoiser.unet.mid_block`; the published denoiser is one.
-        text: folder of text for the tokenizer, needed without `start` and `model.text_encoder`.
+        stages: stages, run one after another.
+        licence: SPDX identifier of the weights; empty for that of the start.
+        datasets: the user's own data by name: a folder in LViT's layout or with `train/targets.csv`, or a table of
+            volumes (CSV with the columns image, mask, text). Each is a group of the mixture.
+        data: folder of the research data sets, whose groups are listed in `training/samples.py`; None without them.
+        mixture: share of each group in every batch; if empty, all datasets equally.
+        labels: number of labelled images to use of each group, chosen by the seed; None for all.
+        start: model folder whose weights and tokenizer to train further, regardless of `model`, or "bundled"; None for
+            a new model.
+        text_encoder: output folder of `pretrain-text` or `distil-text` with the text encoder and tokenizer to use; None
+            for those of the start.
+        denoiser: output folder of `pretrain-denoiser` with the denoiser to use; None for that of the start.
+        timesteps: timesteps at which features are read; None for those of the start or of `model`.
+        frozen: parts that are not trained, by module name, e.g. `model.text_encoder` or `denoiser.unet.mid_block`. In
+            the published work, the denoiser is frozen.
+        text: folder of text for the tokenizer, required without `start` and `model.text_encoder`.
         model: sizes.
-        seed: of initial weights, data order, augmentation and noise.
-        learning_rate: peak, AdamW.
-        text_learning_rate: peak for the text encoder.
-        weight_decay: decoupled.
+        seed: seed of initial weights, data order, augmentation and noise.
+        learning_rate: peak learning rate (AdamW).
+        text_learning_rate: peak learning rate of the text encoder.
+        weight_decay: decoupled weight decay.
         warmup: steps of linear warm-up.
         cooldown: share of all steps over which the rate falls linearly to 2 % at the end; constant in between.
-        denoising_weight: of the noise-prediction loss (Ho et al. 2020, equation 14), if the denoiser is trained.
-        presence_weight: of the presence loss.
-        ema: decay of the averaged weights that are saved.
-        presence_batches: batches after the last step on which the presence output alone is fitted once more, for models
-            that have one; 0 for none. Masks above the threshold stay as they are.
-        calibration_batches: batches after the last step whose cross-entropy sets the temperature of the finished
-            model's probabilities; 0 leaves them as they were trained, too sure of themselves: Dice rewards that.
+        denoising_weight: weight of the noise-prediction loss (Ho et al. 2020, equation 14), if the denoiser is trained.
+        presence_weight: weight of the presence loss.
+        ema: decay of the EMA weights that are saved.
+        presence_batches: batches after the last step on which only the presence output is refitted, for models that
+            have one; 0 for none. Masks above the threshold do not change.
+        calibration_batches: batches after the last step for the temperature of the finished model's probabilities; 0
+            leaves them overconfident, which Dice rewards in training.
         checkpoint_every: steps between checkpoints.
     """
 
@@ -137,13 +137,13 @@ class TrainingConfig:
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse a run that has nothing to learn from or to start from."""
+        """Refuse a run without data, or without a start or text."""
         if not self.datasets and self.data is None:
-            raise ValueError("there is nothing to train on: name your data under 'datasets'")
+            raise ValueError("there is nothing to train on: list your data under 'datasets'")
         if self.start is None and self.text_encoder is None and self.text is None:
             raise ValueError("give 'start: bundled' or another model to start from, or a folder of 'text'")
         if self.start is None and not self.licence:
-            raise ValueError("give the 'licence' of the weights: there is no start to take it from")
+            raise ValueError("give the 'licence' of the weights: there is no 'start' to take it from")
         if self.labels is not None and self.labels < 1:
             raise ValueError(f"'labels' must be at least 1, not {self.labels}")
         if not self.mixture:
@@ -167,8 +167,8 @@ def read_config(path: Path) -> TrainingConfig:
     """Read and check a YAML file.
 
     Raises:
-        UsageError: there is no such file, or a number in it is out of its range.
-        FastTextDiffError: it is not valid YAML, lacks a field, or has one that does not exist.
+        UsageError: the file does not exist, or a number in it is out of range.
+        FastTextDiffError: it is not valid YAML, lacks a field, or has an unknown field.
     """
     import yaml
 
@@ -186,7 +186,7 @@ def read_config(path: Path) -> TrainingConfig:
         values["datasets"] = {str(name): (path.parent / as_path(place)).resolve() for name, place in own.items()}
         run = _build(TrainingConfig, values)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, OSError, UsageError) as error:
-        reason = " ".join(str(error).split())  # YAML's own message has several lines
+        reason = " ".join(str(error).split())  # YAML's message has several lines
         raise FastTextDiffError(f"the training configuration {path} cannot be used: {reason}") from error
     except RecursionError as error:
         raise FastTextDiffError(f"the training configuration {path} cannot be used: nested too deeply") from error
@@ -203,7 +203,7 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
 
 
 def _value(value: Any, kind: Any) -> Any:
-    """Lists as tuples; and numbers that YAML takes for texts, as it does with 1e-4, which has no point."""
+    """Convert lists to tuples, and numbers such as 1e-4, which YAML reads as text."""
     if isinstance(value, list):
         return tuple(value)
     return float(value) if kind == "float" and isinstance(value, str) else value

@@ -1,6 +1,6 @@
-"""Looks at one's own data before training: what is missing, damaged, empty, ambiguous or of unknown sides.
+"""Checks the user's own data before training: missing, damaged, empty or ambiguous files, and unknown sides.
 
-Knows files; knows nothing about networks or how results are shown.
+Knows files; knows nothing about networks or display.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from fasttextdiff.model.info import require_words
 from fasttextdiff.training.own_data import SPLIT, OffGridError, VolumeRow, by_image, read_table
 
 NAMED = 3
-"""Names of a problem that a one-line message tells."""
+"""Number of names that a one-line message lists for a problem."""
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 Progress = Callable[[int, int], bool]
 
 
 class Kind(Enum):
-    """What can be wrong with labelled data, and whether it stops training."""
+    """Kinds of problems with labelled data, and whether they stop training."""
 
     TABLE = ("the dataset cannot be used", True)
     NO_IMAGE = ("rows whose image is missing", True)
     NO_MASK = ("rows whose mask is missing", True)
     UNREADABLE = ("files that cannot be read", True)
-    SIZE = ("masks of another size, or on another grid, than their image", True)
-    AMBIGUOUS = ("image names that are there with several endings", True)
+    SIZE = ("masks with another size or grid than their image", True)
+    AMBIGUOUS = ("images that exist with several extensions", True)
     NO_WORDS = ("texts without Latin letters: the model reads English", True)
     SIDES = (
-        'texts name sides, but dataset.json does not say whose: add "laterality": "patient" (the patient\'s) or '
+        'texts give sides, but dataset.json does not say whose: add "laterality": "patient" (the patient\'s) or '
         '"laterality": "image" (the picture\'s)',
         True,
     )
     FLAT = (
-        "pictures without a position in the patient, whose texts name sides: give them as a folder with dataset.json, "
-        "which says whose sides are meant",
+        "pictures without a position in the patient, with sides in their texts: give them as a folder with "
+        "dataset.json, which says whose sides are meant",
         True,
     )
     NO_ROW = ("images without a row in the table: not used", False)
-    REPEATED = ("rows that are there more than once: used once", False)
-    NO_TEXT = ("rows without a text: they teach the answer without a text", False)
-    EMPTY = ("empty masks: they teach that the finding is not there", False)
+    REPEATED = ("repeated rows: used once", False)
+    NO_TEXT = ("rows without a text: they teach the text-free result", False)
+    EMPTY = ("empty masks: they teach that the finding is absent", False)
     GREY = (
         "masks with more than two grey levels: every value above 0 is read as the finding, in JPEG every one above 127",
         False,
     )
-    PLACES = ("tissue whose texts name places: tiles are turned in training, so these words teach nothing", False)
+    PLACES = ("tissue with locations in its texts: tiles are rotated in training, so these words teach nothing", False)
 
     def __init__(self, what: str, stops: bool) -> None:
         self.what, self.stops = what, stops
@@ -66,11 +66,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a dataset, and where.
+    """A problem of a dataset.
 
     Attributes:
-        kind: what.
-        names: of the files, rows or texts, each once, in the order they were met.
+        kind: kind of the problem.
+        names: files, rows or texts with it, each once, in order.
     """
 
     kind: Kind
@@ -84,14 +84,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        name: of the dataset.
+        name: name of the dataset.
         path: folder or table.
         images: images with at least one row.
         rows: rows of the table.
-        problems: in the order of :class:`Kind`; empty if all is well.
+        problems: in the order of :class:`Kind`; empty if there are none.
     """
 
     name: str
@@ -124,7 +124,7 @@ def require_usable(reports: Iterable[DataReport]) -> None:
     """Refuse data with problems that stop training.
 
     Raises:
-        FastTextDiffError: all of them, in one line.
+        FastTextDiffError: there are such problems; the message lists them in one line.
     """
     bad = [
         f"dataset '{report.name}': " + "; ".join(problem.line() for problem in report.errors)
@@ -132,7 +132,7 @@ def require_usable(reports: Iterable[DataReport]) -> None:
         if report.errors
     ]
     if bad:
-        raise FastTextDiffError("the data cannot be trained on. " + ". ".join(bad))
+        raise FastTextDiffError("the data cannot be used for training. " + ". ".join(bad))
 
 
 def check_datasets(datasets: Mapping[str, Path], progress: Progress | None = None) -> list[DataReport]:
@@ -146,7 +146,7 @@ def check_datasets(datasets: Mapping[str, Path], progress: Progress | None = Non
 
 
 def check_dataset(name: str, path: Path, progress: Progress | None = None) -> DataReport:
-    """Read every file of a dataset once; nothing is raised for what is wrong in it."""
+    """Read every file of a dataset once; problems in it are reported, not raised."""
     notes = _Notes()
     try:
         if path.is_dir():
@@ -185,7 +185,7 @@ def _check_folder(folder: Path, notes: _Notes, progress: Progress | None) -> tup
 
 
 def _check_words(row: Row, laterality: str | None, notes: _Notes) -> None:
-    """Whose sides are meant must be known; a tile of tissue has no patient's side."""
+    """Check that the meaning of sides is known; a tissue tile has no patient side."""
     is_tissue = row.modality is Modality.HISTOLOGY
     if _SIDE.search(row.text) and not is_tissue and laterality not in ("image", "patient"):
         notes.add(Kind.SIDES, shortened(row.text))
@@ -194,7 +194,7 @@ def _check_words(row: Row, laterality: str | None, notes: _Notes) -> None:
 
 
 def _check_pair(row: Row, sizes: dict[Path, tuple[int, ...] | None], notes: _Notes) -> None:
-    """The files of a row; the size of an image that several rows name is read once."""
+    """Check the files of a row; the size of an image shared by several rows is read once."""
     if row.image is None:
         notes.add(Kind.NO_IMAGE, row.name)
     elif row.image not in sizes:
@@ -268,7 +268,7 @@ def _check_volume_row(row: VolumeRow, volume: Volume | None, notes: _Notes) -> N
     _check_mask(row.mask.name, levels if row.label is None else mask, mask, notes)
 
 
-# --- what both share -------------------------------------------------------------------------------------------------
+# --- common to both --------------------------------------------------------------------------------------------------
 
 
 def _check_repeats(rows: Iterable[tuple[str, object]], notes: _Notes) -> None:

@@ -1,4 +1,4 @@
-"""The groups of training images that a configuration's mixture may name: research data, one's own, a label budget.
+"""The groups of training images for a configuration's mixture: research data, the user's own data, a label budget.
 
 Knows which data there are; knows nothing about batches or networks.
 """
@@ -22,7 +22,7 @@ from fasttextdiff.training.own_data import OwnItem, load_dataset
 from fasttextdiff.training.samples import Item, Sample, load_samples
 
 LONGEST_TERM = 60
-"""Characters; a longer text of own data is a sentence and no finding term."""
+"""Characters; a longer text of the user's data is a sentence, not a term."""
 MOST_TERMS = 200
 
 ItemT = TypeVar("ItemT", bound=Item)
@@ -30,13 +30,13 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run draws from.
+    """The training data of a run.
 
     Attributes:
-        groups: names to training images.
-        labelled: with a label budget, the labelled images of each group that are used; empty without.
-        taught: findings by modality; of a user's own data, the most frequent first.
-        texts: all texts of one's own data, each once.
+        groups: training images by group name.
+        labelled: with a label budget, the labelled images used of each group; else empty.
+        taught: findings by modality; those of the user's data with the most frequent first.
+        texts: all texts of the user's data, each once.
     """
 
     groups: Mapping[str, Sequence[Item]]
@@ -46,11 +46,11 @@ class TrainingData:
 
 
 def load_groups(config: TrainingConfig, note: Callable[[str], None]) -> TrainingData:
-    """Research groups in memory; one's own data, to be read when they are drawn.
+    """Load the groups: research data into memory; the user's data are read when drawn.
 
     Args:
         config: the run.
-        note: called with a line for everything that cannot be used and is left out.
+        note: called with one line for everything that cannot be used.
 
     Raises:
         UsageError: a dataset has the name of a research group.
@@ -59,7 +59,9 @@ def load_groups(config: TrainingConfig, note: Callable[[str], None]) -> Training
     research = {} if config.data is None else load_samples(config.data)
     taken = set(research) & set(config.datasets)
     if taken:
-        raise UsageError(f"a dataset cannot be called {', '.join(sorted(taken))}: research data have that name")
+        raise UsageError(
+            f"a dataset cannot be called {', '.join(sorted(taken))}: a group of the research data has that name"
+        )
     prepared = config.output / "slices"
     own = {name: load_dataset(path, prepared, note) for name, path in config.datasets.items()}
     labelled: dict[str, list[str]] = {}
@@ -76,7 +78,7 @@ def load_groups(config: TrainingConfig, note: Callable[[str], None]) -> Training
 
 
 def label_budget(sources: Sequence[str], labels: int, group: str, seed: int) -> list[str]:
-    """The labelled images that are used: a seeded choice in which 5 are among 15, and these among 50."""
+    """Choose labelled images by the seed; a choice of 5 is part of that of 15, and so on."""
     different = sorted(set(sources))
     order = np.random.default_rng((seed, zlib.crc32(group.encode()))).permutation(len(different))
     return sorted(different[n] for n in order[:labels])

@@ -1,6 +1,6 @@
-"""The training loop: resumable, seeded, with averaged weights.
+"""The training loop: resumable, seeded, with EMA weights.
 
-Knows optimisation; batches, losses and the model are made elsewhere.
+Knows optimisation; other modules make batches, losses and the model.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from fasttextdiff.training.temperature import calibrate
 
 CHECKPOINT = "checkpoint.pt"
 FINAL_SHARE = 0.02
-"""The learning rate at the end, as a share of the peak."""
+"""Final learning rate as a share of the peak."""
 NAMED = 16
-"""File names that an error tells at most."""
+"""Maximum number of file names in an error."""
 
 Report = Callable[[int, dict[str, float]], None]
 Note = Callable[[str], None]
@@ -51,29 +51,29 @@ def train(
 ) -> Path:
     """Train, or resume from the checkpoint in the output folder.
 
-    Under `accelerate launch` or `torchrun` every process calls it; they share each batch and end with the same weights.
+    Under `accelerate launch` or `torchrun`, every process calls this; they share each batch and end with equal weights.
 
     Args:
         config: the run.
-        report: called after every step, by the first process, with the number of steps done, the step's losses and
-            learning rates.
-        stop: asked after every step; True of any process saves a checkpoint and ends the run early.
-        note: called with a line for every file that cannot be used and is skipped.
-        load: gathers the groups of training images that the mixture names.
-        make_view: augments an image and asks for what is in it.
+        report: called by the first process after every step, with the number of steps done, the losses and the learning
+            rates.
+        stop: called after every step; True on any process saves a checkpoint and ends the run early.
+        note: called with one line for every file that is skipped.
+        load: loads the groups of training images of the mixture.
+        make_view: augments an image and makes its prompts.
 
     Returns:
-        the folder of the finished model, or of the run if it was stopped.
+            The folder of the finished model, or of the run if it was stopped.
 
     Raises:
-        UsageError: the configuration names what is not there, or fewer images a batch than processes.
-        FastTextDiffError: data, model or checkpoint cannot be used; the loss is no longer a number; the disk is full.
+            UsageError: the configuration refers to something missing, or has fewer images per batch than processes.
+            FastTextDiffError: data, model or checkpoint cannot be used; the loss is not finite; the disk is full.
     """
     from accelerate import Accelerator
 
     accelerator = Accelerator(mixed_precision=training_precision(), cpu=not torch.cuda.is_available())
     config.output.mkdir(parents=True, exist_ok=True)
-    with accelerator.main_process_first():  # it learns the tokenizer and prepares slices, the others find them
+    with accelerator.main_process_first():  # it trains the tokenizer and prepares slices for the others
         data = load(config, note)
         pipeline = starting_model(config, data.taught)
     _require_readable(pipeline, data)
@@ -100,7 +100,7 @@ def train(
 
 
 def _require_readable(pipeline: FastTextDiffPipeline, data: TrainingData) -> None:
-    """Refuse texts of one's own data that the text encoder cannot read."""
+    """Refuse texts of the user's data that the text encoder cannot read."""
     for text in data.texts:
         pipeline.text_encoder.check(text)
 
@@ -113,7 +113,7 @@ def _loader(
 
 
 def _loaded(batches: StepBatches, steps: range) -> DataLoader[Batch]:
-    """Batches of some steps, prepared in the background during the steps before them."""
+    """Batches of some steps, prepared in the background during earlier steps."""
     return DataLoader(
         batches, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=4, worker_init_fn=_one_thread
     )
@@ -122,7 +122,7 @@ def _loaded(batches: StepBatches, steps: range) -> DataLoader[Batch]:
 class _Losses(nn.Module):
     """A model with its losses as one forward pass.
 
-    What runs on several devices in step has to be called through `forward`, or gradients are not averaged.
+    Data-parallel training must call `forward`, or gradients are not averaged.
     """
 
     def __init__(self, pipeline: FastTextDiffPipeline, config: TrainingConfig) -> None:
@@ -134,14 +134,14 @@ class _Losses(nn.Module):
 
 
 class _Run:
-    """Model, optimiser and averaged weights of a run, on one process or one of several."""
+    """Model, optimiser and EMA weights of a run, in one process or one of several."""
 
     def __init__(self, config: TrainingConfig, accelerator: Any, pipeline: FastTextDiffPipeline) -> None:
         from diffusers.training_utils import EMAModel
 
         self.config, self.accelerator = config, accelerator
         self.pipeline = pipeline.to(accelerator.device).train()
-        for part in (pipeline.denoiser, pipeline.fusion):  # a fifth of the time less on a CPU
+        for part in (pipeline.denoiser, pipeline.fusion):  # 20 % faster on a CPU
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98))
         self.losses, self.optimizer = accelerator.prepare(_Losses(self.pipeline, config), optimizer)
@@ -149,7 +149,7 @@ class _Run:
         self.choices = {"seed": config.seed, "labels": config.labels}
 
     def restore(self) -> int:
-        """Resume from the checkpoint, if there is one; returns the steps done."""
+        """Resume from the checkpoint, if there is one; return the number of steps done."""
         peaks = [group["peak"] for group in self.optimizer.param_groups]
         path = self.config.output / CHECKPOINT
         first = load_checkpoint(path, *self._parts().items(), choices=self.choices)
@@ -162,7 +162,7 @@ class _Run:
         return {"model": self.pipeline, "optimizer": self.optimizer, "average": self.average}
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """One optimiser step (from 0); returns its losses, as means of all processes, and its learning rates.
+        """Run one optimiser step (from 0); return its losses, averaged over processes, and its learning rates.
 
         Raises:
             FastTextDiffError: the loss or its gradient is not finite; nothing was changed.
@@ -184,7 +184,7 @@ class _Run:
         return {**numbers, **{name: rate * factor for name, rate in rates.items()}}
 
     def _means(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
-        """Means over the processes; those without a finding in their share have no Dice, and any other NaN stays."""
+        """Means over processes. Processes without a finding have no Dice and do not count; any other NaN stays."""
         values = torch.stack([value.detach().float() for value in losses.values()])
         gathered = self.accelerator.gather(values[None])
         means = dict(zip(losses, gathered.mean(0).tolist(), strict=True))
@@ -198,7 +198,7 @@ class _Run:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         raise FastTextDiffError(
             f"in step {step + 1} the loss or its gradient is not a finite number, with the images "
-            f"{', '.join(names[:NAMED])}{more}; the last checkpoint is kept: look at these, or lower the learning rates"
+            f"{', '.join(names[:NAMED])}{more}; the last checkpoint is kept: check these, or lower the learning rates"
         )
 
     def _of_all_processes(self, values: Sequence[str]) -> list[str]:
@@ -207,23 +207,23 @@ class _Run:
         return list(gather_object(list(values)))
 
     def any_process(self, flag: bool) -> bool:
-        """Whether the flag is set on any process: they stop together, or the others would wait for ever."""
+        """Whether the flag is set on any process; all must stop together, or the others would wait forever."""
         if self.accelerator.num_processes == 1:
             return flag
         flags = torch.tensor([float(flag)], device=self.accelerator.device)
         return bool(self.accelerator.gather(flags).max() > 0)
 
     def save(self, step: int) -> None:
-        """Write the checkpoint; all processes hold the same, so the first one does."""
+        """Write the checkpoint from the first process; all have the same state."""
         if self.accelerator.is_main_process:
             states = {name: part.state_dict() for name, part in self._parts().items()}
             save_checkpoint(self.config.output / CHECKPOINT, {"step": step, "choices": self.choices, **states})
 
     def finish(self, batches: StepBatches) -> Path:
-        """Write the finished model, with averaged weights, rounded where trained, calibrated if so configured.
+        """Write the finished model with EMA weights, rounded where trained, and calibrated if configured.
 
         Args:
-            batches: of the run; those after its last step serve presence and calibration.
+            batches: batches of the run; those after its last step are used for presence and calibration.
 
         Raises:
             FastTextDiffError: it cannot be written; the checkpoint is kept.
@@ -235,7 +235,7 @@ class _Run:
             except (OSError, RuntimeError, SafetensorError) as error:
                 raise FastTextDiffError(
                     f"the model cannot be written to {folder}: {one_line(error)}; the checkpoint is kept: "
-                    "make room and run the same command again"
+                    "free some space and rerun the same command"
                 ) from error
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
@@ -257,34 +257,34 @@ class _Run:
 
     @torch.no_grad()
     def _calibrate(self, batches: StepBatches) -> None:
-        """Scale the probabilities on batches that training would have drawn next."""
+        """Fit the temperature on batches that training would draw next."""
         pairs = ((output.logits, truth) for output, truth in self._answers(batches, self.config.calibration_batches))
         found = calibrate(self.pipeline.fusion, pairs, self.config.seed)
         log_line(self.config.output, {"temperature": round(found, 4)})
 
     @torch.no_grad()
     def _refit_presence(self, batches: StepBatches) -> None:
-        """Fit the presence output alone on batches that training would have drawn next."""
+        """Refit only the presence output, on batches that training would draw next."""
         answers = self._answers(batches, self.config.presence_batches)
         before, after = refit(self.pipeline.fusion, answers, self.config.seed)
         log_line(self.config.output, {"presence_before": round(before, 4), "presence_after": round(after, 4)})
 
     def _answers(self, batches: StepBatches, count: int) -> Iterator[tuple[FusionOutput, Tensor]]:
-        """What the model says on batches after the last step, and the truth."""
+        """Outputs of the model on batches after the last step, with the truth."""
         first = self.config.total_steps
         for batch in _loaded(batches, range(first, first + count)):
             yield predict(self.pipeline, batch, self.accelerator.device)[0], batch.masks
 
 
 def _seed(seed: int, step: int, process: int) -> None:
-    """Dropout, where a model has any, is the same in a run that was resumed: no state of a generator need be kept."""
+    """Seed dropout by step, so that a resumed run needs no generator state."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, process)).generate_state(1)[0]))
 
 
 def training_losses(
     pipeline: FastTextDiffPipeline, batch: Batch, config: TrainingConfig, device: torch.device
 ) -> dict[str, Tensor]:
-    """Forward pass and all losses of one batch; `loss` is the weighted sum, `dice` is only to look at."""
+    """Forward pass and all losses of one batch; `loss` is the weighted sum, `dice` is only for display."""
     output, denoising = predict(pipeline, batch, device)
     truth = batch.masks.to(device)
     segmentation = segmentation_loss(output.logits, truth)
@@ -300,7 +300,7 @@ def training_losses(
 
 
 def predict(pipeline: FastTextDiffPipeline, batch: Batch, device: torch.device) -> tuple[FusionOutput, Tensor | None]:
-    """What the model says about every (image, prompt) pair, and the denoiser's own loss, if it is trained."""
+    """Output for every (image, prompt) pair, and the denoiser's loss if it is trained."""
     images, noise = batch.images.to(device), batch.noise.to(device)
     features, denoising = image_features(pipeline, images, noise)
     tokens = pipeline.text_encoder.tokenize(batch.texts)
@@ -309,28 +309,28 @@ def predict(pipeline: FastTextDiffPipeline, batch: Batch, device: torch.device) 
 
 
 def image_features(pipeline: FastTextDiffPipeline, images: Tensor, noise: Tensor) -> tuple[list[Tensor], Tensor | None]:
-    """The denoiser's features, and its own loss; a frozen one has none and runs only as far as its last feature."""
+    """The denoiser's features and loss; a frozen one has no loss and stops after its last feature."""
     denoiser = pipeline.denoiser
     trained = [parameter.requires_grad for parameter in denoiser.parameters()]
     if not any(trained):
         return denoiser(images, noise), None
     if not all(trained):
-        images.requires_grad_()  # torch crashes in the backward pass of a group norm whose input needs no gradient
+        images.requires_grad_()  # torch crashes in the backward pass of a group norm if its input has no gradient
     features, predicted = denoiser.denoise(images, noise)
     return features, denoising_loss(predicted, noise.repeat_interleave(len(denoiser.plan.timesteps), dim=0))
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Warm-up, plateau and linear cool-down: with a plateau a run can be shortened or extended while it runs."""
+    """Warm-up, plateau and linear cool-down; the plateau allows a run to be shortened or extended."""
     remaining = (config.total_steps - step) / max(1.0, config.cooldown * config.total_steps)
     return min(1.0, (step + 1) / max(1, config.warmup), max(FINAL_SHARE, remaining))
 
 
 def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Text encoder and the rest, each with and without weight decay (none for biases and norms)."""
+    """Text encoder and other parameters, each with and without weight decay (none for biases and norms)."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in pipeline.named_parameters():
-        if not parameter.requires_grad:  # of a frozen part
+        if not parameter.requires_grad:  # part of a frozen module
             continue
         groups.setdefault((name.startswith("text_encoder"), parameter.ndim > 1), []).append(parameter)
     rates = {True: config.text_learning_rate, False: config.learning_rate}
@@ -342,7 +342,7 @@ def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) ->
 
 @torch.no_grad()
 def _round(trained: Iterable[Tensor]) -> None:
-    """Keep the 8 significant bits that autocast computes with in training: what is saved packs smaller."""
+    """Keep the 8 significant bits used by autocast in training, so that saved weights compress better."""
     for parameter in trained:
         parameter.copy_(parameter.bfloat16())
 

@@ -1,4 +1,4 @@
-"""Losses of segmentation, presence, denoising and of what texts mean. Knows tensors only."""
+"""Losses for segmentation, presence, denoising and text states. Knows tensors only."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch.nn import functional
 from fasttextdiff.model.fusion import foreground_logit
 
 HALF_INVENTED = 0.01
-"""Share of the image; a false mask of this area costs half of what a missed finding does."""
+"""Share of the image; a false mask of this area costs half as much as a missed finding."""
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Binary cross-entropy plus Dice on probabilities (paper section 3.4), mean of the pairs.
+    """Binary cross-entropy plus Dice loss on probabilities (paper section 3.4), mean over pairs.
 
-    The published code takes Dice of raw logits, which is a slip. Where nothing is to be found Dice says nothing;
-    m / (m + 1 % of the image) of the mask's area m replaces it, which weighs a whole missed or invented finding
-    alike. Cross-entropy alone leaves a small false mask nearly for free.
+    The published code computes Dice on raw logits, by mistake. With an empty truth, Dice is not informative and is
+    replaced by m / (m + 1 % of the image), where m is the area of the mask. This weighs a missed and a false finding
+    alike; with cross-entropy only, a small false mask costs almost nothing.
 
     Args:
         logits: (N, 1 or 2, h, w), upsampled bilinearly to the truth's grid.
@@ -36,7 +36,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def presence_loss(presence: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of "the finding is in the image": (N,) logits against (N, H, W) truth."""
+    """Cross-entropy of the presence: (N,) logits against (N, H, W) truth."""
     there = (truth.amax((1, 2)) > 0).float()
     return functional.binary_cross_entropy_with_logits(presence.float(), there)
 
@@ -47,7 +47,7 @@ def denoising_loss(predicted: Tensor, noise: Tensor) -> Tensor:
 
 
 def foreground_dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean Dice of the thresholded masks over the pairs whose truth is not empty; for the progress line."""
+    """Mean Dice of thresholded masks over pairs whose truth is not empty; for the progress line."""
     with torch.no_grad():
         size = truth.shape[1:]
         odds = functional.interpolate(foreground_logit(logits.float())[:, None], size, mode="bilinear")[:, 0]
@@ -58,12 +58,12 @@ def foreground_dice(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def contrastive_loss(states: Tensor, meaning: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss (Khosla et al. 2020, equation 2): equal meanings together, all others apart.
+    """Supervised contrastive loss (Khosla et al. 2020, equation 2): pulls equal meanings together, pushes others apart.
 
     Args:
         states: (N, D).
-        meaning: (N,) integers; rows with no other of the same meaning only serve as negatives, -1 takes no part at all.
-        temperature: of the cosines.
+        meaning: (N,) integers; a row with a unique meaning serves only as a negative, -1 is ignored.
+        temperature: temperature of the cosine similarities.
     """
     part = meaning >= 0
     unit, meaning = functional.normalize(states[part].float(), dim=1), meaning[part]

@@ -1,7 +1,7 @@
-"""Samples in which findings are known to be absent, made from labelled ones.
+"""Makes samples in which findings are known to be absent from labelled ones.
 
-Nearly every image of the data is of a sick chest, and a model that never saw anything else finds lesions everywhere.
-Knows samples; knows nothing about files or wording.
+Nearly every image of the data has lesions, and a model trained only on them finds lesions everywhere. Knows samples;
+knows nothing about files or wording.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from scipy import ndimage
 from fasttextdiff.training.samples import LUNGS, PULMONARY, Region, Sample
 
 FILLINGS = 12
-"""Abdomens that are made of each slice of lung bases."""
+"""Number of abdomens made from each slice of lung bases."""
 SPECK = 0.0005
-"""Share of the image; with fewer lesions a side is not sick."""
+"""Share of the image; a side with a smaller lesion area counts as clear."""
 
 
 def with_negatives(samples: Mapping[str, Sequence[Sample]], seed: int) -> dict[str, Sequence[Sample]]:
     """The groups of `load_samples`, with "one_sided", "symmetric", "lungless" and "abdomen" added.
 
-    "one_sided" are those of "qata" with lesions on one side only: asked for the other side, they answer with nothing.
-    "abdomen" is made of the lung bases next to a liver, of which there are few: each is filled in several ways.
+    "one_sided" holds samples of "qata" with lesions on one side only, whose other side is empty. "abdomen" is made from
+    lung bases next to a liver; there are few of them, so each is filled in several ways.
     """
     rng = np.random.default_rng(seed)
     one_sided = [sample for sample in samples.get("qata", ()) if is_one_sided(sample)]
@@ -41,7 +41,7 @@ def with_negatives(samples: Mapping[str, Sequence[Sample]], seed: int) -> dict[s
 
 
 def is_one_sided(sample: Sample) -> bool:
-    """Whether there are lesions on one of the patient's sides and not a pixel on the other."""
+    """Whether there are lesions on one of the patient's sides and none on the other."""
     left = (sample.regions & np.uint8(Region.PATIENT_LEFT)) > 0
     lesions = (sample.regions & np.uint8(Region.LESION)) > 0
     less, more = sorted([(lesions & left).mean(), (lesions & ~left).mean()])
@@ -49,9 +49,9 @@ def is_one_sided(sample: Sample) -> bool:
 
 
 def symmetric_chests(sample: Sample) -> Iterator[Sample]:
-    """Of a one-sided chest: one made of the clear half and its mirror image, and one of the other half.
+    """Two chests from a one-sided one: the clear half with its mirror image, and likewise the other half.
 
-    The second keeps symmetry from telling that nothing is there. Only lesions are known in either.
+    The second prevents symmetry from indicating absence. Only lesions are known in either.
     """
     left = (sample.regions & np.uint8(Region.PATIENT_LEFT)) > 0
     yield _mirrored(sample, left, keep_left=True)
@@ -59,7 +59,7 @@ def symmetric_chests(sample: Sample) -> Iterator[Sample]:
 
 
 def _mirrored(sample: Sample, left: NDArray[np.bool_], *, keep_left: bool) -> Sample:
-    """One half and its mirror image; columns that the other half has more of are black."""
+    """One half and its mirror image; extra columns of the other half are black."""
     width = left.shape[1]
     columns, split = np.arange(width), int(np.argmax(left[0]))  # the patient's left half starts at column `split`
     kept = (columns >= split) == keep_left
@@ -74,18 +74,18 @@ def _mirrored(sample: Sample, left: NDArray[np.bool_], *, keep_left: bool) -> Sa
 
 
 def without_lungs(sample: Sample, rng: Generator) -> Sample:
-    """A CT slice whose lungs are filled with something like abdominal organs, fat and bowel gas.
+    """A CT slice whose lungs are filled to look like abdominal organs, fat and bowel gas.
 
     Args:
         sample: a slice with lung masks.
-        rng: of the filling.
+        rng: random generator of the filling.
 
     Returns:
-        a sample in which lungs and lung lesions are known to be absent.
+        A sample in which lungs and lung lesions are known to be absent.
     """
     image = sample.image.astype(np.float32)
     lungs = ndimage.binary_dilation((sample.regions & np.uint8(LUNGS)) > 0, iterations=3)
-    # what is left between the lungs (bronchi, the border) is as dark as they are
+    # the rest between the lungs (bronchi, the border) is as dark as the lungs
     lungs |= ndimage.binary_fill_holes(lungs) & (image < _tissue_level(image, lungs) * 0.75)
     tissue = _tissue_level(image, lungs)
     fill = tissue * _organs(image.shape, rng)
@@ -106,14 +106,14 @@ def without_lungs(sample: Sample, rng: Generator) -> Sample:
 
 
 def _tissue_level(image: NDArray[np.float32], lungs: NDArray[np.bool_]) -> float:
-    """The grey level of soft tissue: the median outside the lungs and above their brightest parts."""
+    """The grey level of soft tissue: the median outside the lungs of pixels brighter than the lungs."""
     outside = image[~lungs]
     bright = outside[outside > np.median(image[lungs])]
     return float(np.median(bright)) if bright.size else float(image.max())
 
 
 def _organs(shape: tuple[int, ...], rng: Generator) -> NDArray[np.float32]:
-    """Factors on the tissue's level: patches of organs (with or without contrast), fat between them."""
+    """Factors on the tissue level: patches of organs (with or without contrast), with fat between them."""
     coarse = rng.normal(size=(int(rng.integers(5, 10)), int(rng.integers(5, 10))))
     scale = (shape[0] / coarse.shape[0], shape[1] / coarse.shape[1])
     field = ndimage.zoom(coarse, scale, order=3)[: shape[0], : shape[1]]

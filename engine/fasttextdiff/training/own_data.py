@@ -1,4 +1,4 @@
-"""One's own labelled data as training items: folders of pictures, read when they are drawn, and tables of volumes.
+"""The user's own labelled data as training items: folders of pictures, read when drawn, and tables of volumes.
 
 Knows files, windows and sizes; knows nothing about wording, augmentation or networks.
 """
@@ -31,19 +31,19 @@ from fasttextdiff.training.samples import LONGEST_SIDE, Region, Sample, resize
 SPLIT = "Train"
 COLUMNS = ("image", "mask", "text")
 EMPTY_SLICES = 16
-"""Slices that are taken of a volume whose masks are empty."""
+"""Number of slices used from a volume whose masks are empty."""
 OFF_GRID = 0.05
-"""Share of the smallest voxel side; a mask whose matrix differs by more is not on the image's grid."""
+"""Share of the smallest voxel side; a mask whose geometry differs by more is not on the image's grid."""
 
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class OwnPicture:
-    """A picture with the findings that its rows name.
+    """A picture with the findings of its rows.
 
     Attributes:
-        targets: one a row; all of the same image.
+        targets: one per row; all of the same image.
     """
 
     targets: tuple[Target, ...]
@@ -60,14 +60,14 @@ class OwnPicture:
 
     @property
     def modality(self) -> Modality:
-        """Of the image."""
+        """Modality of the image."""
         return self.targets[0].modality
 
     def load(self) -> Sample:
-        """Read image and masks, window and shrink them as in use.
+        """Read image and masks; window and shrink them as in use.
 
         Raises:
-            FastTextDiffError: a file is missing, damaged, or a mask has another size than its image.
+            FastTextDiffError: a file is missing or damaged, or a mask differs from its image in size.
         """
         pixels = self.targets[0].load_image()
         masks = []
@@ -89,11 +89,11 @@ class OwnSlice:
 
     Attributes:
         folder: holds `images.npy` (slices, h, w[, 3]) and `masks.npy` (slices, findings, h, w), both uint8.
-        index: of the slice in these.
-        number: of the slice in the volume.
-        source: the volume's name in its table.
-        findings: texts, one a mask.
-        modality: of the volume.
+        index: index of the slice in these.
+        number: number of the slice in the volume.
+        source: name of the volume in its table.
+        findings: texts, one per mask.
+        modality: modality of the volume.
         mirrored: see :class:`Sample`.
     """
 
@@ -128,11 +128,11 @@ class VolumeRow:
     """One row of a table of volumes.
 
     Attributes:
-        name: of the image, as the table has it.
+        name: name of the image in the table.
         image: path.
         mask: path.
         text: the finding; sides are the patient's, by geometry.
-        modality: of the image; None for the reader's guess.
+        modality: modality of the image; None to let the reader guess.
         label: value of the finding's voxels in the mask; None for everything above 0.
     """
 
@@ -144,16 +144,16 @@ class VolumeRow:
     label: int | None
 
     def read_mask(self, volume: Volume) -> NDArray[np.bool_]:
-        """The mask (k, j, i) on the grid of its image; errors as of :meth:`read_levels`."""
+        """The mask (k, j, i) on the grid of its image; errors as for :meth:`read_levels`."""
         return self.mask_of(self.read_levels(volume))
 
     def mask_of(self, levels: NDArray[np.generic]) -> NDArray[np.bool_]:
-        """Where the finding is, by the values of the mask's file."""
+        """The mask of the finding, from the values of the mask file."""
         found: NDArray[np.bool_] = np.greater(levels, 0) if self.label is None else np.equal(levels, self.label)
         return found
 
     def read_levels(self, volume: Volume) -> NDArray[np.generic]:
-        """The values (k, j, i) of the mask's file, on the grid of its image.
+        """The values (k, j, i) of the mask file, on the grid of its image.
 
         Raises:
             FastTextDiffError: it cannot be read, or is on another grid.
@@ -176,11 +176,11 @@ class CannotKeepError(FastTextDiffError):
 
 
 def read_table(path: Path) -> list[VolumeRow]:
-    """The rows of a table of volumes; paths in it are relative to it. Whether files are there is not looked at.
+    """The rows of a table of volumes; paths are relative to the table. Does not check that files exist.
 
     Raises:
-        UsageError: there is no such table.
-        FastTextDiffError: columns are missing, or a value cannot be used.
+        UsageError: the table does not exist.
+        FastTextDiffError: columns are missing, or a value is not valid.
     """
     if not path.is_file():
         raise UsageError(f"there is no table {path}")
@@ -206,7 +206,7 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> VolumeRow:
         label = int(cells["label"]) if cells.get("label") else None
     except ValueError as error:
         known = ", ".join(m.value for m in Modality)
-        reason = f"modality is one of {known}, label a whole number"
+        reason = f"modality must be one of {known}, label a whole number"
         raise FastTextDiffError(f"{path}, line {number}: {one_line(error)}; {reason}") from error
     name, mask = cells["image"], cells["mask"]
     return VolumeRow(name, _place(path, number, name), _place(path, number, mask), cells["text"], modality, label)
@@ -225,27 +225,27 @@ def load_dataset(path: Path, prepared: Path, note: Note) -> list[OwnItem]:
 
     Args:
         path: a folder of pictures, or a table of volumes.
-        prepared: folder for the slices of volumes; made once, and used again.
-        note: called with a line for every volume that cannot be read and is left out.
+        prepared: folder for the slices of volumes, which are prepared once and reused.
+        note: called with one line for every volume that cannot be read.
 
     Raises:
-        FastTextDiffError: nothing in it can be used.
+            FastTextDiffError: nothing in it can be used.
     """
     items: list[OwnItem] = []
     if path.is_dir():
         pictures: dict[Path, dict[Target, None]] = {}
         for target in load_targets(path, SPLIT):
-            pictures.setdefault(target.image, {})[target] = None  # a row that is there twice counts once
+            pictures.setdefault(target.image, {})[target] = None  # repeated rows count once
         items += [OwnPicture(tuple(targets)) for targets in pictures.values()]
     else:
         items += _slices(read_table(path), prepared, note)
     if not items:
-        raise FastTextDiffError(f"{path}: nothing in it can be trained on")
+        raise FastTextDiffError(f"{path}: nothing in it can be used for training")
     return items
 
 
 def by_image(rows: Sequence[VolumeRow]) -> list[tuple[VolumeRow, ...]]:
-    """Rows of the same image together; one that is there twice counts once."""
+    """Rows grouped by image; repeated rows count once."""
     images: dict[Path, dict[VolumeRow, None]] = {}
     for row in rows:
         images.setdefault(row.image, {})[row] = None
@@ -263,7 +263,7 @@ def _slices(rows: Sequence[VolumeRow], prepared: Path, note: Note) -> Iterator[O
 
 
 def _prepared_slices(group: tuple[VolumeRow, ...], prepared: Path) -> Iterator[OwnSlice]:
-    """The slices of a volume with their masks; prepared on disk if they are not yet: volumes could fill the memory."""
+    """The slices of a volume with their masks, prepared on disk if necessary, because volumes could fill the memory."""
     folder = prepared / _digest(group)
     if not folder.is_dir():
         _prepare(group, folder)
@@ -278,7 +278,7 @@ def _prepared_slices(group: tuple[VolumeRow, ...], prepared: Path) -> Iterator[O
 
 
 def _digest(group: tuple[VolumeRow, ...]) -> str:
-    """A name that changes with the files, the labels and the modality, but not with the texts."""
+    """A name that depends on files, labels and modality, but not on texts."""
     parts: list[object] = []
     try:
         for row in group:
@@ -292,7 +292,7 @@ def _digest(group: tuple[VolumeRow, ...]) -> str:
 
 
 def _prepare(group: tuple[VolumeRow, ...], folder: Path) -> None:
-    """Write the slices of a volume as they reach the model; the folder appears whole or not at all."""
+    """Write the prepared slices of a volume; the folder is written completely or not at all."""
     volume = read_volume(group[0].image, modality=group[0].modality)
     masks = [row.read_mask(volume) for row in group]
     display = display_plane(volume, "acquisition")
@@ -302,7 +302,7 @@ def _prepare(group: tuple[VolumeRow, ...], folder: Path) -> None:
     pairs = [_fitted(_bytes(apply_window(stack[n], window)), shown[n], display.pixel_spacing, settings) for n in chosen]
     about = {"modality": volume.modality.value, "slices": chosen, "mirrored": display.anatomical != "sagittal"}
     temporary = folder.with_suffix(".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     try:
         temporary.mkdir(parents=True)
         np.save(temporary / "images.npy", np.stack([image for image, _ in pairs]))
@@ -319,7 +319,7 @@ def _prepare(group: tuple[VolumeRow, ...], folder: Path) -> None:
 def _cropped(
     volume: Volume, masks: Sequence[NDArray[np.bool_]], display: DisplayPlane, settings: ImageSettings
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
-    """Displayed slices and masks (slices, n, h, w), cut to the body where this is done in use."""
+    """Displayed slices and masks (slices, n, h, w), cropped to the body as in use."""
     stack = display.to_display(volume.array)
     together = np.stack([display.to_display(mask) for mask in masks], axis=1)
     if not settings.crop_to_body or volume.is_planar or volume.is_color:
@@ -329,7 +329,7 @@ def _cropped(
 
 
 def _worth_showing(masks: NDArray[np.bool_]) -> list[int]:
-    """Numbers of the slices with a finding, and of as many without, evenly spread; masks are (slices, n, h, w)."""
+    """Indices of slices with a finding, and of as many without, evenly spread; masks are (slices, n, h, w)."""
     filled = masks.any(axis=(1, 2, 3))
     with_finding, without = np.nonzero(filled)[0], np.nonzero(~filled)[0]
     count = min(len(without), len(with_finding) or EMPTY_SLICES)
@@ -344,7 +344,7 @@ def _bytes(windowed: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _fitted(
     image: NDArray[np.uint8], masks: NDArray[np.bool_], spacing: tuple[float, float], settings: ImageSettings
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Image and masks (n, h, w) with square pixels; tiled images as large as in use, others of at most 256 pixels."""
+    """Image and masks (n, h, w) with square pixels; tiled images at the size of use, others at most 256 pixels."""
     rows, columns = masks.shape[1:]
     longest = max(rows, columns)
     size = max(longest, settings.enlarge_to) if settings.tiled else min(longest, LONGEST_SIDE)
@@ -361,7 +361,7 @@ def _sample(
     *,
     mirrored: bool = True,
 ) -> Sample:
-    """A sample of which nothing is known but its findings."""
+    """A sample of which only the findings are known."""
     regions = np.zeros(image.shape[:2], np.uint8)
     return Sample(
         image,

@@ -1,8 +1,7 @@
-"""Prompts for one's own data: the texts as they were written, each with its own mask, and nothing that was made up.
+"""Prompts for the user's own data: the texts as written, each with its mask.
 
-Knows wording; knows nothing about files, augmentation or networks. What a user's own image shows besides what its
-rows say is not known, so no other wording and no other side is asked for. Only words for what this kind of image can
-never show are answered with nothing.
+Other contents of the image are unknown, so no other wordings or sides are used. Only prompts for what this modality can
+never show have an empty mask. Knows wording; knows nothing about files, augmentation or networks.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from fasttextdiff.training.prompts import CONSOLIDATION_WORDS, GROUND_GLASS_WORD
 from fasttextdiff.training.samples import Sample
 
 FOREIGN_SHARE = 0.25
-"""Of the second prompts of an image: what its kind never shows."""
+"""Share of second prompts that ask for something that the modality never shows."""
 _CELLS = ("cell nuclei", "stained nuclei", "nuclei of the cells")
 _RADIOLOGICAL = ("left lung", "right lung", *HEART_WORDS, *GROUND_GLASS_WORDS, *CONSOLIDATION_WORDS)
 FOREIGN = {
@@ -28,7 +27,7 @@ FOREIGN = {
 
 
 def own_prompts(sample: Sample, rng: Generator) -> tuple[Prompt, Prompt]:
-    """One of the image's texts with its mask; then another of its texts if it has several, or a foreign word."""
+    """One text of the image with its mask; then another of its texts, if it has several, or a foreign word."""
     order = rng.permutation(len(sample.findings))
     words = _foreign_words(sample)
     if words and rng.random() < FOREIGN_SHARE:
@@ -44,11 +43,11 @@ def _row(sample: Sample, index: int) -> Prompt:
 
 
 def _foreign_words(sample: Sample) -> list[str]:
-    """Words for what the image cannot show, and that none of its texts mentions."""
+    """Words for what the image cannot show and none of its texts mentions."""
     texts = " ".join(sample.findings).lower()
     return [word for word in FOREIGN[sample.modality] if not any(part in texts for part in _stems(word))]
 
 
 def _stems(text: str) -> list[str]:
-    """The first four letters of every longer word, so that "nuclear" is a mention of nuclei."""
+    """The first four letters of every longer word, so that "nuclear" matches "nuclei"."""
     return [word[:4] for word in text.lower().split() if len(word) > 3]

@@ -1,4 +1,4 @@
-"""Unlabelled pictures of any folder, as a denoiser is trained on them.
+"""Reads unlabelled pictures from a folder for training a denoiser.
 
 Knows files, windows and sizes; knows nothing about findings or networks.
 """
@@ -22,21 +22,21 @@ from fasttextdiff.training.samples import Region, Sample, resize_image
 
 ENDINGS = (*PICTURE_ENDINGS, *NIFTI_ENDINGS, *ITK_ENDINGS)
 ROOM = 1.25
-"""Pictures of a patient are kept this many times as large as they are trained on, so that zooming stays sharp."""
+"""Images of patients are kept at this multiple of the training size, so that zooming stays sharp."""
 TISSUE = 4
-"""Colour pictures, from which parts are cut, are kept up to this many times as large."""
+"""Colour pictures, which are cropped, are kept at up to this multiple."""
 FLAT = 2.0
-"""Grey levels; a slice whose spread is smaller shows nothing (air, the border of a volume)."""
+"""Grey levels; a slice with a smaller range is skipped (air, the border of a volume)."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What was found in a folder.
+    """The pictures of a folder.
 
     Attributes:
-        samples: pictures and slices with something to be seen, without any labels.
-        files: how many files they come from.
-        skipped: a line for every file that could not be read: which, and why.
+        samples: unlabelled pictures and slices that are not empty.
+        files: number of their files.
+        skipped: one line for every file that could not be read, with the reason.
     """
 
     samples: list[Sample]
@@ -45,14 +45,14 @@ class Pictures:
 
 
 def read_pictures(folder: Path, size: int) -> Pictures:
-    """Read every picture and every slice of every volume below a folder, into memory.
+    """Read every picture and every slice of every volume below a folder into memory.
 
     Args:
         folder: with PNG, JPEG, TIFF, NIfTI, NRRD and MetaImage files at any depth.
-        size: pixels of the side that will be trained on.
+        size: side of training images in pixels.
 
     Raises:
-        UsageError: there is no such folder, or not one readable image in it.
+        UsageError: the folder does not exist, or has no readable image.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no image folder {folder}")
@@ -70,7 +70,7 @@ def read_pictures(folder: Path, size: int) -> Pictures:
 
 
 def _slices(volume: Volume, size: int) -> Iterator[Sample]:
-    """The slices as the model is shown them: upright, windowed, no larger than useful."""
+    """The slices as for the model: upright, windowed, no larger than useful."""
     window = choose_window(volume, compact_preprocessing().of(volume.modality))
     modality = _trained_as(volume)
     longest = round(size * (TISSUE if modality is Modality.HISTOLOGY else ROOM))
@@ -81,7 +81,7 @@ def _slices(volume: Volume, size: int) -> Iterator[Sample]:
 
 
 def _trained_as(volume: Volume) -> Modality:
-    """The modality whose augmentation fits: tissue has no up, and Hounsfield units bear other zooms than a picture."""
+    """The modality whose augmentation fits: tissue has no fixed orientation, and CT needs other zooms than pictures."""
     if volume.is_color:
         return Modality.HISTOLOGY
     return Modality.CT if volume.modality is Modality.CT else Modality.XRAY

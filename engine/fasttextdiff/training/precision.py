@@ -1,4 +1,4 @@
-"""The number format that training computes in. Knows the machine; knows nothing about models."""
+"""Chooses the dtype of training. Knows the machine; knows nothing about models."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 
 def training_precision() -> str:
-    """The format as accelerate names it: "bf16" where the machine is fast in it, otherwise "no", which is float32.
+    """The dtype as accelerate names it: "bf16" if it is fast on this machine, else "no" (float32).
 
-    A processor without bfloat16 instructions (AVX2 only) has no fast convolution in bfloat16: a step of the compact
-    model then takes some twenty times as long as in float32.
+    Without bfloat16 instructions (AVX2 only), a processor has no fast bfloat16 convolution: a step of the compact model
+    takes about twenty times as long as in float32.
     """
     return "bf16" if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"

@@ -1,6 +1,6 @@
-"""Fits the presence output of a finished model once more, on what the rest of its head tells it.
+"""Refits the presence output of a finished model on the outputs of the rest of its head.
 
-Knows a head and truths; knows nothing about where they came from.
+Knows a head and truths; knows nothing about their origin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional
 from fasttextdiff.model.fusion import FusionHead, FusionOutput
 
 HELD_OUT = 0.15
-"""Share of the pairs, the last ones, that choose the epoch."""
+"""Share of the pairs, at the end, that are held out to choose the epoch."""
 EPOCHS = 60
 BATCH = 256
 LEARNING_RATE = 1e-3
@@ -23,15 +23,15 @@ WEIGHT_DECAY = 0.01
 
 
 def refit(head: FusionHead, answers: Iterable[tuple[FusionOutput, Tensor]], seed: int) -> tuple[float, float]:
-    """Train the presence layers alone, on inputs that are computed once.
+    """Train only the presence layers, on inputs that are computed once.
 
     Args:
-        head: changed in place; it must have a presence output.
-        answers: its outputs and the truth (N, H, W), 0 or 1, made while they are asked for.
-        seed: of the order of the pairs.
+        head: changed in place; must have a presence output.
+        answers: its outputs and the truth (N, H, W), 0 or 1, generated lazily.
+        seed: seed of the order of pairs.
 
     Returns:
-        cross-entropy on the pairs held out, before and after; the layers stay as they were if nothing is gained.
+        Cross-entropy on held-out pairs, before and after; the layers are unchanged if it does not improve.
     """
     assert head.presence_head is not None
     evidence, there = _collected(head.presence_head, answers)
@@ -57,7 +57,7 @@ def refit(head: FusionHead, answers: Iterable[tuple[FusionOutput, Tensor]], seed
 
 
 def _collected(layers: nn.Module, answers: Iterable[tuple[FusionOutput, Tensor]]) -> tuple[Tensor, Tensor]:
-    """What the layers are given for each pair (N, channels), and whether the finding is there (N,)."""
+    """Inputs of the layers for each pair (N, channels), and whether the finding is there (N,)."""
     given: list[Tensor] = []
     hook = layers.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach().float().cpu()))
     try:

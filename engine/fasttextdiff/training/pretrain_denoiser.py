@@ -1,4 +1,4 @@
-"""Pre-training of a denoiser on unlabelled images: noise is predicted at every timestep (Ho et al. 2020, algorithm 1).
+"""Pre-trains a denoiser on unlabelled images: predicts noise at random timesteps (Ho et al. 2020, algorithm 1).
 
 Knows pictures, noise and networks; knows nothing about text, findings or masks.
 """
@@ -27,10 +27,10 @@ from fasttextdiff.training.pretraining import Pretraining, Report, Schedule, Ten
 from fasttextdiff.training.samples import Sample
 
 HELD_OUT = 20
-"""The last of so many parts of the pictures is kept for measuring: neighbours in a folder are often of one patient."""
+"""The last of this many parts is held out; it is contiguous, because neighbours are often of one patient."""
 HELD_OUT_BATCHES = 8
 MEASURED_SEED = 2**31
-"""Seed of the held-out batches: views and noise are the same before and after, and none that training draws."""
+"""Seed of the held-out batches, whose views and noise are the same before and after, and differ from training."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class DenoiserPretraining:
 
     Attributes:
         images: folder of pictures and volumes, at any depth.
-        output: gets `unet`, `scheduler`, a checkpoint and a summary.
-        start: folder with `unet` and `scheduler` (a model, or an output of this) that is trained further; None makes a
-            new one.
-        model: sizes of a new one, ignored with `start`.
-        schedule: how long and how fast.
-        size: pixels of the side of a training image.
-        batch: images a step.
-        ema: decay of the averaged weights that are saved.
-        seed: of weights, order, views and noise.
+        output: folder for `unet`, `scheduler`, a checkpoint and a summary.
+        start: folder with the `unet` and `scheduler` to train further (a model, or an output of this); None for a new
+            denoiser.
+        model: sizes of a new denoiser, ignored with `start`.
+        schedule: length and learning rate.
+        size: side of a training image in pixels.
+        batch: images per step.
+        ema: decay of the EMA weights that are saved.
+        seed: seed of weights, order, views and noise.
     """
 
     images: Path
@@ -72,14 +72,14 @@ def pretrain_denoiser(
     Args:
         run: the run.
         report: called after every step with the number of steps done and the loss.
-        stop: asked after every step; True saves a checkpoint and ends early.
-        note: called with a line for every file that is skipped, and with their number.
+        stop: called after every step; True saves a checkpoint and ends early.
+        note: called with one line for every skipped file, and with their number.
 
     Returns:
-        the output folder; its `unet` and `scheduler` are written when the run is complete.
+            The output folder; `unet` and `scheduler` are written when the run is complete.
 
     Raises:
-        UsageError: nothing can be learned from, or the size does not fit the network.
+            UsageError: there are no usable images, or the size does not fit the network.
         ModelError: `start` cannot be loaded.
     """
     model = NoisePrediction(_start(run))
@@ -101,7 +101,7 @@ def pretrain_denoiser(
 
 
 def _start(run: DenoiserPretraining) -> FeatureDenoiser:
-    """A new denoiser, or the one of `start`; which features would be read from it does not count here."""
+    """A new denoiser, or that of `start`; its feature plan does not matter here."""
     if run.start is None:
         torch.manual_seed(run.seed)
         return build_denoiser(run.model)
@@ -126,12 +126,12 @@ class NoisePrediction(nn.Module):
 
 
 class NoisedBatches(Dataset[Tensors]):
-    """Item `step` is that step's batch, the same for the same seed and step.
+    """Item `step` is the batch of that step; equal seed and step give equal batches.
 
     Args:
         samples: pictures.
         run: seed, sizes and steps.
-        timesteps: of the noise schedule.
+        timesteps: number of timesteps of the noise schedule.
     """
 
     def __init__(self, samples: Sequence[Sample], run: DenoiserPretraining, timesteps: int) -> None:
@@ -164,12 +164,12 @@ def _read(run: DenoiserPretraining, note: Callable[[str], None]) -> list[Sample]
 
 
 def _split(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Pictures to learn from, and those that are held out.
+    """Training and held-out pictures.
 
     Raises:
         UsageError: there are too few to hold any out.
     """
     count = len(samples) // HELD_OUT
     if count == 0:
-        raise UsageError(f"{len(samples)} pictures are too few to learn from: at least {HELD_OUT} are needed")
+        raise UsageError(f"{len(samples)} pictures are too few: at least {HELD_OUT} are needed")
     return list(samples[:-count]), list(samples[-count:])

@@ -1,4 +1,4 @@
-"""Masked-language pre-training of a compact text encoder on any text files (Devlin et al. 2019; ModernBERT: 30 %).
+"""Pre-trains a compact text encoder by masked-language modelling (Devlin et al. 2019; 30 % masked, as in ModernBERT).
 
 Knows text and tokens; knows nothing about findings, images or segmentation.
 """
@@ -24,12 +24,12 @@ from fasttextdiff.training.text_probe import separability
 from fasttextdiff.training.tokenizer import learned_tokenizer, read_texts
 
 MASKED = 0.3
-"""Share of the tokens that are hidden and predicted."""
+"""Share of tokens that are masked and predicted."""
 HELD_OUT_EVERY = 50
-"""Every N-th text is held out for measuring and never trained on."""
+"""Every N-th text is held out for measuring."""
 HELD_OUT_BATCHES = 16
 NEIGHBOURS = 16
-"""Batches are drawn from this many batches of texts of about the same length, so that little is padding."""
+"""Texts of this many batches are sorted by length, so that there is little padding."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class TextPretraining:
 
     Attributes:
         text: folder of .txt and .csv files.
-        output: gets `model.text_encoder`, `tokenizer`, a checkpoint and a summary.
-        start: model folder whose text encoder and tokenizer are trained further; None makes new ones.
+        output: folder for `model.text_encoder`, `tokenizer`, a checkpoint and a summary.
+        start: model folder whose text encoder and tokenizer to train further; None for new ones.
         model: sizes of a new encoder, ignored with `start`.
-        schedule: how long and how fast.
-        batch: texts a step.
-        longest: tokens after which a text is cut into another.
-        seed: of weights, order and masks.
+        schedule: length and learning rate.
+        batch: texts per step.
+        longest: maximum number of tokens of a text; longer texts are split.
+        seed: seed of weights, order and masks.
     """
 
     text: Path
@@ -63,10 +63,10 @@ def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool]
     Args:
         run: the run.
         report: called after every step with the number of steps done and the loss.
-        stop: asked after every step; True saves a checkpoint and ends early.
+        stop: called after every step; True saves a checkpoint and ends early.
 
     Returns:
-        the output folder; its `model.text_encoder` and `tokenizer` are written when the run is complete.
+            The output folder; `model.text_encoder` and `tokenizer` are written when the run is complete.
     """
     run.output.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(run)
@@ -83,7 +83,7 @@ def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool]
 
 
 class MaskedWords(nn.Module):
-    """An encoder with a head that predicts hidden tokens, which is thrown away afterwards.
+    """An encoder with a temporary head that predicts masked tokens.
 
     Args:
         encoder: `transformers.ModernBertModel`.
@@ -94,32 +94,32 @@ class MaskedWords(nn.Module):
         from transformers import ModernBertForMaskedLM
 
         super().__init__()
-        encoder.config.sparse_prediction = True  # logits of the hidden tokens only: a quarter less work
+        encoder.config.sparse_prediction = True  # logits of masked tokens only, which saves a quarter of the work
         self.masked_model = ModernBertForMaskedLM(encoder.config)
         self.masked_model.model.load_state_dict(encoder.state_dict())
 
     @property
     def encoder(self) -> Any:
-        """The part that is kept."""
+        """The encoder without the head."""
         return self.masked_model.model
 
     def forward(self, **batch: Tensor) -> Tensors:
-        """Cross-entropy of the hidden tokens (natural logarithm), of a batch of :class:`MaskedBatches`."""
+        """Cross-entropy (natural logarithm) of the masked tokens in a batch of :class:`MaskedBatches`."""
         return {"loss": self.masked_model(**batch).loss}
 
 
 def save_encoder(encoder: Any, tokenizer: Any, folder: Path) -> None:
-    """Write `model.text_encoder` and `tokenizer`, as `text_encoder:` of a training configuration names them."""
+    """Write `model.text_encoder` and `tokenizer`, for `text_encoder:` in a training configuration."""
     encoder.save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
 
 
 class MaskedBatches(Dataset[dict[str, Tensor]]):
-    """Item `step` is that step's batch with some tokens hidden, the same for the same seed and step.
+    """Item `step` is the batch of that step with masked tokens; equal seed and step give equal batches.
 
     Args:
-        texts: token ids of each text, [CLS] and [SEP] included.
-        tokenizer: knows the mask and pads.
+        texts: token ids of each text, including [CLS] and [SEP].
+        tokenizer: masks and pads.
         run: seed, batch and steps.
     """
 
@@ -133,20 +133,20 @@ class MaskedBatches(Dataset[dict[str, Tensor]]):
         return self.run.schedule.steps
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask` and `labels`, each (B, L); labels are -100 where nothing was hidden."""
+        """`input_ids`, `attention_mask` and `labels`, each (B, L); labels are -100 where nothing was masked."""
         rng = np.random.default_rng((self.run.seed, step))
         count = min(self.run.batch, len(self.texts))
         near = min(NEIGHBOURS * count, len(self.texts))
         start = int(rng.integers(len(self.texts) - near + 1))
         chosen = start + rng.choice(near, size=count, replace=False)
-        with torch.random.fork_rng(devices=[]):  # the collator draws from torch's own generator
+        with torch.random.fork_rng(devices=[]):  # the collator uses torch's global generator
             torch.manual_seed(int(rng.integers(2**31)))
             hidden: dict[str, Tensor] = dict(self.hide([{"input_ids": self.texts[n]} for n in chosen]))
         return hidden
 
 
 def split_texts(texts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Texts to learn from, and the few that are held out; each is there once.
+    """Training and held-out texts, each once.
 
     Raises:
         UsageError: there are too few to hold any out.
@@ -154,23 +154,23 @@ def split_texts(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     different = list(dict.fromkeys(text for text in texts if text))
     held_out = different[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
     if not held_out:
-        raise UsageError(f"{len(different)} texts are too few to learn from: at least {HELD_OUT_EVERY} are needed")
+        raise UsageError(f"{len(different)} texts are too few: at least {HELD_OUT_EVERY} are needed")
     held = set(held_out)
     return [text for text in different if text not in held], held_out
 
 
 def cut_texts(texts: Sequence[str], tokenizer: Any, longest: int) -> list[list[int]]:
-    """Token ids of every text; what is longer than `longest` tokens is split."""
+    """Token ids of every text; texts longer than `longest` tokens are split."""
     inner = longest - 2
     pieces = []
     for ids in tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]:
         pieces += [ids[start : start + inner] for start in range(0, len(ids), inner)]
-    # a piece of a word or two has nothing around what is hidden
+    # a piece of one or two words has no context for the masked tokens
     return [[tokenizer.cls_token_id, *piece, tokenizer.sep_token_id] for piece in pieces if len(piece) >= 4]
 
 
 def _measure(training: Pretraining, model: MaskedWords, tokenizer: Any, held_out: MaskedBatches) -> dict[str, Any]:
-    """What the summary says of an encoder."""
+    """Measures an encoder for the summary."""
     loss = training.mean_loss(held_out, HELD_OUT_BATCHES)
     return {"held_out_loss": loss, "probe": separability(TextEncoder(model.encoder, tokenizer))}
 
@@ -184,7 +184,7 @@ def _tokenizer(run: TextPretraining) -> Any:
 
 
 def _start_encoder(run: TextPretraining, tokenizer: Any) -> Any:
-    """A new encoder, or the one of `start`."""
+    """A new encoder, or that of `start`."""
     torch.manual_seed(run.seed)
     if run.start is None:
         return build_modernbert(run.model, tokenizer)

@@ -1,6 +1,6 @@
-"""One optimisation run of a part of a model: resumable, seeded, stoppable, the same for every kind of loss.
+"""One optimisation run of a part of a model, for any loss: resumable, seeded, stoppable.
 
-Knows optimisation and checkpoints; batches and losses are made elsewhere.
+Knows optimisation and checkpoints; other modules make batches and losses.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast.
+    """Length and learning rate of a run.
 
     Attributes:
         steps: optimiser steps.
-        learning_rate: peak, AdamW.
+        learning_rate: peak learning rate (AdamW).
         warmup: steps of linear warm-up; then the rate falls linearly to 0.
         checkpoint_every: steps between checkpoints.
     """
@@ -54,14 +54,14 @@ class Pretraining:
     """A model, its optimiser and their state; resumes from the checkpoint in the output folder if there is one.
 
     Args:
-        model: takes the tensors of a batch by name and gives its losses by name; "loss" is minimised, the others are
-            only to look at.
-        schedule: how long and how fast.
-        output: folder of the checkpoint and of the summary; made if needed.
-        ema: decay of averaged weights, `average`; None for none.
+        model: takes the tensors of a batch by name and returns losses by name; "loss" is minimised, the others are only
+            for display.
+        schedule: length and learning rate.
+        output: folder of the checkpoint and the summary; created if missing.
+        ema: decay of the EMA weights `average`; None without them.
 
     Raises:
-        FastTextDiffError: the checkpoint is of another model.
+            FastTextDiffError: the checkpoint is from another model.
     """
 
     def __init__(self, model: nn.Module, schedule: Schedule, output: Path, ema: float | None = None) -> None:
@@ -84,16 +84,16 @@ class Pretraining:
         self.model, self._optimizer = self.accelerator.prepare(model, optimizer)
 
     def run(self, batches: Dataset[Tensors], report: Report, stop: Callable[[], bool], workers: int = 0) -> bool:
-        """Train until the schedule ends or `stop` says so; either way a checkpoint is left.
+        """Train until the schedule ends or `stop` returns True; save a checkpoint in both cases.
 
         Args:
-            batches: item `step` is that step's batch.
+            batches: item `step` is the batch of that step.
             report: called after every step with the number of steps done and the losses before it.
-            stop: asked after every step.
-            workers: processes that make batches; 0 makes them in this one.
+            stop: called after every step.
+            workers: processes that make batches; 0 makes them in this process.
 
         Returns:
-            whether the run is complete.
+            Whether the run is complete.
         """
         last = self.schedule.steps
         loader = DataLoader(batches, batch_size=None, sampler=range(self.done, last), num_workers=workers)
@@ -111,25 +111,25 @@ class Pretraining:
     def note(self, **values: object) -> None:
         """Add values to the summary."""
         path, known = self.output / SUMMARY, {}
-        with suppress(OSError, ValueError, TypeError):  # there is none, or it was truncated by a crash
+        with suppress(OSError, ValueError, TypeError):  # it is missing, or was truncated by a crash
             known = dict(parse_json(path.read_text(encoding="utf-8")))
         with whole_files(path) as (temporary,):
             temporary.write_text(json.dumps({**known, **values}, indent=1) + "\n", encoding="utf-8")
 
     @torch.no_grad()
     def mean_loss(self, batches: Dataset[Tensors], count: int, name: str = "loss") -> float:
-        """The mean of a loss over the first `count` batches, without learning from them."""
+        """The mean of a loss over the first `count` batches, without training."""
         self.model.eval()
         losses = [float(self.model(**self._to_device(batches[n]))[name].item()) for n in range(count)]
         self.model.train()
         return sum(losses) / count
 
     def _to_device(self, batch: Tensors) -> Tensors:
-        """The batch where the model is."""
+        """The batch on the model's device."""
         return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
 
     def _step(self, batch: Tensors, rate: float) -> dict[str, float]:
-        """One optimiser step; returns the losses before it."""
+        """Run one optimiser step; return the losses before it."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         losses = self.model(**self._to_device(batch))

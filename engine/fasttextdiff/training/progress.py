@@ -1,4 +1,4 @@
-"""A progress bar with losses for a training run, a log file, curves for TensorBoard, and Ctrl-C as a request to stop.
+"""A progress bar with losses, a log file, TensorBoard curves, and a clean stop on Ctrl-C.
 
 Knows nothing about what is trained.
 """
@@ -20,15 +20,15 @@ LOG_EVERY = 20
 LOG = "log.jsonl"
 CURVES = "tensorboard"
 SHOWN = ("loss", "dice")
-"""What the bar shows of a step's numbers; the log has all."""
+"""Numbers of a step that the bar shows; the log has all."""
 RATES = ("learning_rate", "text_learning_rate")
-"""Numbers that are logged as they are; of all others the log has running means."""
+"""Numbers that are logged unchanged; all others are logged as running means."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-"""Signals that ask for a checkpoint and an end."""
+"""Signals that end the run after a checkpoint."""
 
 
 def log_line(output: Path, content: Mapping[str, Any]) -> None:
-    """Add one line of JSON to the log of a run.
+    """Append one line of JSON to the log of a run.
 
     Raises:
         FastTextDiffError: it cannot be written.
@@ -41,22 +41,21 @@ def log_line(output: Path, content: Mapping[str, Any]) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is the only process, or the first of those that `accelerate launch` started."""
+    """Whether this is the only process, or the first one of `accelerate launch`."""
     return os.environ.get("RANK", "0") == "0"
 
 
 class TrainingProgress:
-    """Context manager whose :meth:`report` is called after every step and whose :meth:`stopped` tells of Ctrl-C.
+    """Context manager whose :meth:`report` is called after every step; :meth:`stopped` is True after Ctrl-C.
 
-    SIGTERM counts as Ctrl-C: cluster schedulers send it before they take a machine away. A line of JSON is added to
-    `log.jsonl` in the output folder every 20 steps, with running means; every step's own numbers go to `tensorboard/`
-    next to it.
+    SIGTERM counts as Ctrl-C, because cluster schedulers send it before they end a job. Every 20 steps, a line of JSON
+    with running means is appended to `log.jsonl` in the output folder; the numbers of every step go to `tensorboard/`.
 
     Args:
         name: shown before the bar.
-        steps: of the whole run.
+        steps: steps of the whole run.
         output: folder of the run.
-        shown: whether there is a bar; of several processes only the first one has it.
+        shown: whether to show a bar; only the first of several processes does.
     """
 
     def __init__(self, name: str, steps: int, output: Path, *, shown: bool = True) -> None:
@@ -89,7 +88,9 @@ class TrainingProgress:
     def report(self, step: int, numbers: dict[str, float]) -> None:
         """Show and log one step."""
         self.step = step
-        there = {name: value for name, value in numbers.items() if value == value}  # a batch of nothing has no Dice
+        there = {
+            name: value for name, value in numbers.items() if value == value
+        }  # a batch without findings has no Dice
         for name, value in there.items():
             old = value if name in RATES else self._means.get(name, value)
             self._means[name] = SMOOTHING * old + (1 - SMOOTHING) * value
@@ -104,11 +105,11 @@ class TrainingProgress:
         self._bar.console.print(line, markup=False, highlight=False)
 
     def stopped(self) -> bool:
-        """Whether a signal asked for an end."""
+        """Whether a signal has requested a stop."""
         return self._stop
 
     def _draw(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Add a point to every curve; what a run that was cut off drew beyond its checkpoint is dropped."""
+        """Add a point to every curve; points of an interrupted run after its checkpoint are removed."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self._output / CURVES
@@ -121,7 +122,7 @@ class TrainingProgress:
             raise FastTextDiffError(f"the curves in {folder} cannot be written: {one_line(error)}") from error
 
     def _on_interrupt(self, *_: object) -> None:
-        """The first signal lets the step finish and be saved; the second stops at once."""
+        """The first signal stops after the current step and a checkpoint, the second immediately."""
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True

@@ -1,8 +1,8 @@
-"""Prompts with true masks, generated from what a sample says is where.
+"""Generates prompts with true masks from the labels of a sample.
 
-Knows the wording of findings and sides; knows nothing about files, augmentation or networks. Sides are the patient's
-throughout. A wording that has no true mask on a sample (a zone nobody marked, ground-glass where only infection is
-labelled) is never made.
+Knows the wording of findings and sides; knows nothing about files, augmentation or networks. Sides are the patient's.
+Prompts without a known mask on a sample (an unmarked zone, ground-glass where only infection is labelled) are never
+generated.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ PLACES = (
     "involving the {side} lung", "seen in the {side} hemithorax", "over the {side} lung", "just in the {side} lung",
     "in the patient's {side}-sided lung", "projecting over the {side} thorax", "from the {side} lung",
 )  # fmt: skip
-"""What a composed prompt for one side is made of: more ways to say it than any list of templates holds."""
+"""Parts of composed prompts for one side, which are more varied than a list of templates."""
 COMPOSED = 0.5
-"""Share of these among the prompts for a finding on a side."""
+"""Share of composed prompts among those for a finding on a side."""
 RETOLD_LUNG = ("{zone} {side} lung", "{zone} part of the {side} lung", "{side} lung ({zone})", "{side} {zone} lung")
 RETOLD = 0.4
-"""Share of LViT's sentences that are given in another order, or without their count."""
+"""Share of LViT's sentences that are reordered or lose their count."""
 SICK_SIDE = (
     "affected part of the {side} lung", "diseased part of the {side} lung", "what is wrong in the {side} lung?",
     "is the {side} lung affected?", "inflamed parts of the patient's {side} lung", "abnormal {side} lung",
     "the {side} lung is diseased here", "sick areas, {side} lung",
 )  # fmt: skip
-"""Sides whose lesions are asked for without naming them: an adjective is all that tells them from the lung itself."""
+"""Prompts for the lesions of a side without naming them; only an adjective distinguishes them from the lung itself."""
 IN_ZONE = (
     "{finding} in the {zone} zone of the {side} lung", "{zone} {side} lung {finding}",
     "{finding} in the {zone} {side} lung",
@@ -82,10 +82,10 @@ DENSITIES = (
 )  # fmt: skip
 SPREADS = ("evenly", "sparsely", "irregularly", "unevenly", "densely", "uniformly")
 PARTS = ("left", "right", "upper", "lower", "middle", "upper left", "upper right", "lower left", "lower right")
-"""Sentences on a tile say where nuclei are dense, never which nuclei are meant: always all of them.
+"""Sentences on a tile describe density, but the mask is always all nuclei.
 
-A tile is shown in crops and turned, which makes its own sentence untrue; and 24 sentences are so few that a model takes
-"sparsely" for a reason to find less. So any of them goes with any tile.
+Tiles are cropped and rotated, which makes their own sentence wrong; and with only 24 sentences a model learns to find
+less for "sparsely". Any sentence is therefore used with any tile.
 """
 NEGATED = ("no {finding}", "no evidence of {finding}", "without {finding}", "no sign of {finding}")
 EVERYWHERE = (
@@ -103,9 +103,9 @@ FINDINGS = {
     Region.NUCLEI: NUCLEI_WORDS,
 }
 ABSENT_BELOW = 0.0005
-"""A region of less than this share of the image is neither there nor absent: no prompt asks for it."""
+"""A region smaller than this share of the image counts as neither present nor absent; no prompt asks for it."""
 KEPT_EMPTY = 0.25
-"""Share of the prompts for a class of lesions that are kept where the class is not there."""
+"""Share of prompts for a class of lesions that are kept if the class is absent."""
 
 _LUNGS = (TaughtFinding("left lung"), TaughtFinding("right lung"), TaughtFinding("lungs", ("lung", "lung fields")))
 _HEART = TaughtFinding(HEART_WORDS[0], HEART_WORDS[1:])
@@ -129,12 +129,12 @@ class Prompt:
 
 
 Maker = Callable[[], "Prompt | None"]
-"""Makes one kind of prompt for a sample; None if the sample holds no truth for it."""
+"""Makes one kind of prompt for a sample; None if the sample has no truth for it."""
 
 
 def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
-    """What is everywhere: the full sentence, a generic word, one of the structures, or nothing at all (the union)."""
-    makers: list[tuple[float, Maker]] = [(0.05, lambda: _foreign(sample, rng))]  # the only one that never lacks truth
+    """A prompt without a side: the full sentence, a generic word, one of the structures, or no text (the union)."""
+    makers: list[tuple[float, Maker]] = [(0.05, lambda: _foreign(sample, rng))]  # the only kind that always has a truth
     main = Region.NUCLEI if sample.modality is Modality.HISTOLOGY else Region.LESION
     if main & sample.annotated:
         mask = has(sample, main)
@@ -152,7 +152,7 @@ def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
 
 
 def steered_prompt(sample: Sample, rng: Generator) -> Prompt:
-    """What the words decide: one side, one zone, another structure, a negation, or something that is not there."""
+    """A prompt where words matter: one side, one zone, another structure, a negation, or something absent."""
     makers: list[tuple[float, Maker]] = [
         (0.35, lambda: _negated(sample, rng)),
         (0.45, lambda: _foreign(sample, rng)),
@@ -170,18 +170,18 @@ def steered_prompt(sample: Sample, rng: Generator) -> Prompt:
 
 
 def has(sample: Sample, region: Region) -> Mask:
-    """Where any of the region's bits is set."""
+    """Mask of the pixels with any bit of the region."""
     return (sample.regions & np.uint8(region)) > 0
 
 
 def on_side(sample: Sample, region: Region, side: str) -> Mask:
-    """The region's part on one of the patient's sides."""
+    """The part of a region on one of the patient's sides."""
     left = has(sample, Region.PATIENT_LEFT)
     return has(sample, region) & (left if side == "left" else ~left)
 
 
 def _draw(makers: list[tuple[float, Maker]], rng: Generator) -> Prompt:
-    """A prompt from a weighted choice of makers; where there is no truth, or only a speck, another is drawn."""
+    """A prompt from a weighted choice of makers; without a truth, or with a tiny one, another is drawn."""
     weights = np.array([weight for weight, _ in makers])
     while True:
         index = int(rng.choice(len(makers), p=weights / weights.sum()))
@@ -211,10 +211,9 @@ def _whole_region(sample: Sample, region: Region, rng: Generator) -> Prompt | No
 
 
 def _seldom_empty(prompt: Prompt, region: Region, rng: Generator) -> Prompt | None:
-    """A prompt for a class of lesions; most of those with nothing to find are given up.
+    """A prompt for a class of lesions; most prompts with an empty mask are dropped.
 
-    Only 16 of 56 X-rays show consolidation. Asked for as often as it comes, it taught a model that the answer to the
-    word is always nothing.
+    Only 16 of 56 X-rays show consolidation. Without this, a model learned that the mask for the word is always empty.
     """
     if region & LESION_CLASSES and not prompt.mask.any() and rng.random() > KEPT_EMPTY:
         return None
@@ -236,7 +235,7 @@ def _on_side(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
 
 
 def _composed(rng: Generator) -> str:
-    """A template for a finding on a side, its parts drawn one by one; the place may come first."""
+    """A template for a finding on a side, composed of random parts; the location may come first."""
     what = " ".join(filter(None, (_pick(LEADS, rng), _pick(AMOUNTS, rng), "{finding}")))
     place = _pick(PLACES, rng)
     return f"{place}: {what}" if rng.random() < 0.2 else f"{what} {place}"
@@ -245,25 +244,25 @@ def _composed(rng: Generator) -> str:
 def _described(sample: Sample, rng: Generator) -> str:
     if sample.modality is Modality.HISTOLOGY:
         return _pick(DENSITIES, rng).format(spread=_pick(SPREADS, rng), part=_pick(PARTS, rng))
-    return _told(sample.sentence, rng)
+    return _varied(sample.sentence, rng)
 
 
-def _told(sentence: str, rng: Generator) -> str:
-    """A sentence of LViT's form, now and then with its clauses in another order, fewer, or with places reworded."""
+def _varied(sentence: str, rng: Generator) -> str:
+    """A sentence of LViT's form, sometimes with clauses reordered or dropped, or locations reworded."""
     if rng.random() >= RETOLD:
         return sentence
     clauses = sentence.rstrip(".").split(", ")
     if len(clauses) > 2 and rng.random() < 0.5:
-        del clauses[1]  # how many there are says nothing of where
+        del clauses[1]  # the count does not affect the location
     if rng.random() < 0.5:
         clauses.reverse()
     form = _pick(RETOLD_LUNG, rng)
-    told = ZONED_LUNG.sub(lambda m: form.format(zone=m[1].strip(), side=m[2]) if m[1] else m[0], ", ".join(clauses))
-    return told.lower() if rng.random() < 0.5 else told
+    varied = ZONED_LUNG.sub(lambda m: form.format(zone=m[1].strip(), side=m[2]) if m[1] else m[0], ", ".join(clauses))
+    return varied.lower() if rng.random() < 0.5 else varied
 
 
 def _in_zone(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
-    """A zone is true where the caption names one zone on that side, or where there are lung masks to divide."""
+    """A prompt for a zone, if the caption names one zone on that side, or there are lung masks to divide."""
     side = _pick(list(SIDES), rng)
     mask = on_side(sample, region, side)
     if side in sample.zones and region is Region.LESION:
@@ -293,7 +292,7 @@ def _negated(sample: Sample, rng: Generator) -> Prompt:
 
 
 def _foreign(sample: Sample, rng: Generator) -> Prompt:
-    """Something that this kind of image never shows, or that no image was labelled for."""
+    """A prompt for something that this modality never shows, or that is labelled in no image."""
     if rng.random() < 0.3:
         word = _pick(NEVER_TAUGHT, rng)
     elif sample.modality is Modality.HISTOLOGY:

@@ -1,4 +1,4 @@
-"""Training samples: an image and what is known to be where in it.
+"""Training samples: images with their labels.
 
 Knows the research data sets; knows nothing about wording or augmentation.
 """
@@ -24,20 +24,20 @@ from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.read import read_volume
 
 HISTOLOGY_SCALES = (1.0, 0.5, 0.256)
-"""Resolutions of a histology tile that are trained on; the last is the published work's 256 px of 1000."""
+"""Resolutions of a histology tile in training; the last is that of the published work, 256 px of 1000."""
 ENLARGED = 2
-"""The smallest of these is trained on once more, enlarged: the model is shown small tiles enlarged."""
+"""The smallest of these is also used enlarged, because small tiles are enlarged in use."""
 ZONES = ("upper", "middle", "lower", "anterior", "posterior")
 ZONED_LUNG = re.compile(rf"\b((?:(?:{'|'.join(ZONES)}|all)\s+)*)(left|right) lung\b")
-"""A lung in a sentence of LViT's form: group 1 are its zones, which may be none, group 2 is its side."""
+"""A lung in a sentence of LViT's form: group 1 holds its zones, if any, group 2 its side."""
 CT_LUNG_WINDOW = (-400.0, 1200.0)
-"""(level, width) in HU that shows air, lung and soft tissue at the grey levels of the training slices."""
+"""(level, width) in HU that gives air, lung and soft tissue the grey levels of the training slices."""
 LONGEST_SIDE = 256
-"""Images of other modalities are kept at this size, in pixels."""
+"""Size in pixels at which images of other modalities are kept."""
 
 
 class Region(IntFlag):
-    """Bits of a label image. `PATIENT_LEFT` is the half plane on the patient's left of the midline."""
+    """Bits of a label image. `PATIENT_LEFT` is the half plane left of the patient's midline."""
 
     LESION = 1
     GROUND_GLASS = 2
@@ -56,14 +56,14 @@ class Sample:
     Attributes:
         image: (h, w) or (h, w, 3) uint8, windowed.
         regions: (h, w) uint8 of :class:`Region` bits.
-        modality: of the image.
-        annotated: regions whose absence in `regions` means that they are absent; the others are unknown.
+        modality: modality of the image.
+        annotated: regions that are annotated, so that their absence in `regions` is known; others are unknown.
         sentence: a description with the patient's sides; empty if there is none.
-        zones: the one zone word that the sentence names on a side, by side; sides with several zones are left out.
-        name: of the file, for messages.
-        findings: texts of own data, with the patient's sides; empty for the research data.
-        masks: (n, h, w) uint8, 0 or 1, where each of the n findings is.
-        mirrored: whether mirror images are true pictures; not those of sagittal slices.
+        zones: the zone in the sentence by side, for sides with exactly one zone.
+        name: file name, for messages.
+        findings: texts of the user's data, with the patient's sides; empty for the research data.
+        masks: (n, h, w) uint8, 0 or 1, masks of the n findings.
+        mirrored: whether mirror images are realistic; not for sagittal slices.
     """
 
     image: NDArray[np.uint8]
@@ -79,20 +79,20 @@ class Sample:
 
     @property
     def source(self) -> str:
-        """The labelled file that the sample was made from."""
+        """The labelled file of the sample."""
         return self.name
 
     def load(self) -> Sample:
-        """Itself: it is in memory already."""
+        """Return the sample itself, which is already in memory."""
         return self
 
 
 class Item(Protocol):
-    """A training image that is read when it is drawn."""
+    """A training image that is read when drawn."""
 
     @property
     def source(self) -> str:
-        """The labelled file that it is made from."""
+        """The labelled file of the image."""
         ...
 
     def load(self) -> Sample:
@@ -110,10 +110,10 @@ PULMONARY = Region.LESION | LESION_CLASSES
 
 
 def load_samples(data: Path) -> dict[str, list[Sample]]:
-    """All training samples by group, from the folders that are there (`shared/data/README.md`).
+    """All training samples by group, from the folders that exist (`shared/data/README.md`).
 
     Returns:
-        groups (the names in a configuration's mixture) to their samples.
+        Samples by group, as named in a configuration's mixture.
     """
     sources = {
         "qata": ((_qata, "qata_cov19_v2_2"),),
@@ -131,7 +131,7 @@ def load_samples(data: Path) -> dict[str, list[Sample]]:
 
 
 def single_zones(sentence: str) -> dict[str, str]:
-    """The zone word of each side that a sentence of LViT's form names once and with exactly one, by side."""
+    """The zone by side in a sentence of LViT's form, for sides that occur once and with exactly one zone."""
     phrases: dict[str, list[str]] = {}
     for words, side in ZONED_LUNG.findall(sentence):
         phrases.setdefault(side, []).append(words.strip())
@@ -149,7 +149,7 @@ def _qata(folder: Path) -> Iterator[Sample]:
 
 
 def _contradicts(sentence: str, mask: NDArray[np.bool_], regions: NDArray[np.uint8]) -> bool:
-    """Whether a sentence names one side only and most of the mask is on the other: 3 % of the one-sided ones do."""
+    """Whether a sentence has only one side and most of the mask is on the other, as in 3 % of one-sided sentences."""
     sides = set(re.findall(r"\b(left|right)\b", sentence.lower()))
     if len(sides) != 1:
         return False
@@ -159,7 +159,7 @@ def _contradicts(sentence: str, mask: NDArray[np.bool_], regions: NDArray[np.uin
 
 
 def _structures(folder: Path) -> Iterator[Sample]:
-    """Radiologists' masks of 56 X-rays: both lungs, heart and mediastinum, ground-glass, consolidation."""
+    """Radiologists' masks for 56 X-rays: both lungs, heart and mediastinum, ground-glass, consolidation."""
     names = {
         "left_lung": Region.LEFT_LUNG,
         "right_lung": Region.RIGHT_LUNG,
@@ -186,7 +186,7 @@ def _v7(folder: Path) -> Iterator[Sample]:
 
 
 def between_lungs(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The patient's left half plane: beyond the column midway between the lungs' inner thirds."""
+    """The patient's left half plane, beyond the column midway between the inner thirds of the lungs."""
     width = left.shape[1]
     if not (left.any() and right.any()):
         return np.broadcast_to(np.arange(width) >= width / 2, left.shape)
@@ -206,7 +206,7 @@ def _dsb(folder: Path) -> Iterator[Sample]:
 
 
 def nuclei_samples(target: Target) -> Iterator[Sample]:
-    """A histology tile at every resolution that tiles are trained at."""
+    """A histology tile at every training resolution."""
     mask = target.load_mask()
     regions, name = region_bits({Region.NUCLEI: mask}), target.image.name
     whole = Sample(target.load_image(), regions, Modality.HISTOLOGY, Region.NUCLEI, target.text, name=name)
@@ -221,7 +221,7 @@ def nuclei_samples(target: Target) -> Iterator[Sample]:
 
 
 def _resize(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """(h, w, 3) enlarged bilinearly."""
+    """Enlarge (h, w, 3) bilinearly."""
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
     large = functional.interpolate(pixels, scale_factor=factor, mode="bilinear", align_corners=False)
     return large[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
@@ -240,7 +240,7 @@ def _bjorke(folder: Path) -> Iterator[Sample]:
 
 
 def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
-    """Slices without lesion labels: they teach the lungs, weakly, and nothing about lesions."""
+    """Slices without lesion labels, with weak labels of the lungs."""
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES:
             image = load_image(path, grey=True)
@@ -250,7 +250,7 @@ def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
 
 
 def _liver_ct(folder: Path) -> Iterator[Sample]:
-    """Three slices of one patient at the level of the liver: clear lung bases and what is next to them."""
+    """Three slices of one patient at the level of the liver, with clear lung bases."""
     for path in sorted(folder.glob("0*.dcm")):
         voxels = read_volume(path).array
         inside = voxels[(0, *body_box(voxels).slices)]
@@ -260,17 +260,17 @@ def _liver_ct(folder: Path) -> Iterator[Sample]:
 
 
 def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[Region, NDArray[np.bool_]]:
-    """Lungs of a lung-window slice by threshold, hole filling and a split: weak labels, not masks drawn by a person.
+    """Weak labels of the lungs in a lung-window slice, by threshold, hole filling and a split.
 
-    Dark components (with known lesions) that are large and hold no corner of the picture; the published slices are
-    cropped so tightly that lungs reach the border, but never a corner.
+    The lungs are large dark components (with known lesions) that contain no corner of the picture; the published slices
+    are cropped so tightly that lungs reach the border, but never a corner.
 
     Args:
         image: (h, w), patient right on the left of the picture.
         lesions: (h, w), known lesions, which belong to the lungs although they are bright.
 
     Returns:
-        left lung, right lung and the patient's left half plane; empty if the two lungs could not be separated.
+            Left lung, right lung and the patient's left half plane; empty if the lungs could not be separated.
     """
     smooth = ndimage.gaussian_filter(image.astype(np.float32), 1.0)
     parts, count = ndimage.label((smooth < otsu_threshold(smooth)) | lesions)
@@ -293,7 +293,7 @@ def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[
 
 
 def _midline(lungs: NDArray[np.bool_]) -> float:
-    """The column between the lungs: the emptiest one in the middle third of their extent."""
+    """The column between the lungs: the one with fewest pixels in the middle third of their extent."""
     columns = np.nonzero(lungs.any(axis=0))[0]
     if not columns.size:
         return lungs.shape[1] / 2
@@ -305,14 +305,14 @@ def _midline(lungs: NDArray[np.bool_]) -> float:
 
 
 def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Vessels and small lesions filled in."""
+    """Fill in vessels and small lesions."""
     padded = np.pad(mask, 8)
     closed = ndimage.binary_closing(padded, ndimage.generate_binary_structure(2, 1), iterations=6)
     return ndimage.binary_fill_holes(closed)[8:-8, 8:-8]
 
 
 def otsu_threshold(image: NDArray[np.float32]) -> float:
-    """The grey level that separates dark from bright with the largest variance between them (Otsu 1979)."""
+    """The grey level that separates dark from bright with the largest between-class variance (Otsu 1979)."""
     counts, edges = np.histogram(image, bins=128)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
@@ -336,13 +336,13 @@ def region_bits(masks: Mapping[Region, NDArray[np.bool_]]) -> NDArray[np.uint8]:
 
 
 def windowed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture as the model will see it in use: percentile window, 8 bits."""
+    """A picture as the model sees it in use: percentile window, 8 bits."""
     shown = apply_window(image, percentile_window(image, (0.5, 99.5)))
     return np.round(shown * 255).astype(np.uint8)
 
 
 def shrink(sample: Sample, longest: int = LONGEST_SIDE) -> Sample:
-    """The sample with its longer side at most `longest` pixels; regions by majority (area above one half)."""
+    """The sample with its longer side at most `longest` pixels; regions by majority (over half of the area)."""
     height, width = sample.regions.shape
     if max(height, width) <= longest:
         return sample
@@ -355,13 +355,13 @@ def shrink(sample: Sample, longest: int = LONGEST_SIDE) -> Sample:
 def resize(
     image: NDArray[np.uint8], masks: NDArray[np.bool_], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """An image as :func:`resize_image` does it, and its masks (n, h, w), by majority, as `size`."""
+    """Resize an image by :func:`resize_image`, and its masks (n, h, w) by majority, to `size`."""
     areas = functional.interpolate(torch.from_numpy(masks)[None].float(), size, mode="area")[0].numpy()
     return resize_image(image, size), areas >= 0.5
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image (h, w) or (h, w, 3), bilinear and anti-aliased, as `size`."""
+    """Resize an image (h, w) or (h, w, 3) to `size`, bilinear and anti-aliased."""
     colour = torch.from_numpy(np.atleast_3d(image).copy()).permute(2, 0, 1)[None].float()
     resized = functional.interpolate(colour, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     pixels = resized.round().clamp(0, 255).to(torch.uint8).numpy()

@@ -1,4 +1,4 @@
-"""Slips of the fingers in training prompts. Knows letters only."""
+"""Typos in training prompts. Knows letters only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from numpy.random import Generator
 
 LETTERS_A_SLIP = 10
 LONG_WORD = re.compile(r"[A-Za-z]{4,}")
-"""Short words stay as they are: a slip makes "no" another word."""
+"""Shorter words are kept, because a typo would turn "no" into another word."""
 
 
 def with_slips(text: str, rng: Generator) -> str:
-    """The text with one letter in ten of its longer words lost, doubled or exchanged with the next, and at least one.
+    """The text with one typo per ten letters of its longer words, and at least one.
 
-    A text without longer words comes back as it is.
+    A typo drops a letter, doubles it or swaps it with the next. A text without longer words is unchanged.
     """
     places = [n for word in LONG_WORD.finditer(text) for n in range(word.start(), word.end() - 1)]
     if not places:

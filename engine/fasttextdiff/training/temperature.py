@@ -1,6 +1,6 @@
-"""Temperature scaling (Guo et al. 2017, section 4.2) of a finished model: its probabilities, not its masks, change.
+"""Temperature scaling (Guo et al. 2017, section 4.2) of a finished model: changes probabilities, but not masks.
 
-Knows log-odds and truths; knows nothing about where they came from.
+Knows log-odds and truths; knows nothing about their origin.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from torch.nn import functional
 from fasttextdiff.model.fusion import FusionHead, foreground_logit
 
 PIXELS = 2000
-"""Pixels of each (image, finding) pair that are looked at: neighbours tell the same."""
+"""Pixels used of each (image, finding) pair; neighbours carry the same information."""
 RANGE = (0.5, 4.0)
-"""Temperatures that are believed; beyond them the data are too few to tell."""
+"""Accepted temperatures; values beyond them mean too few data."""
 
 
 def calibrate(head: FusionHead, pairs: Iterable[tuple[Tensor, Tensor]], seed: int) -> float:
-    """Divide a head's log-odds by the temperature at which they predict the truth best. Masks at 0.5 stay as they are.
+    """Divide a head's log-odds by the temperature that predicts the truth best. Masks at 0.5 do not change.
 
-    The temperature goes into the weights of the last convolution: at inference nothing is added, and nothing forgotten.
+    The temperature is folded into the weights of the last convolution, so inference needs no extra step.
 
     Args:
         head: changed in place.
         pairs: its logits (N, 1 or 2, h, w) and the truth (N, H, W), 0 or 1, of images as in training.
-        seed: of the choice of pixels.
+        seed: seed of the choice of pixels.
 
     Returns:
-        the temperature; above 1, the model was too sure.
+        The temperature; above 1 if the model was overconfident.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = [_some_pixels(logits, truth, generator) for logits, truth in pairs]

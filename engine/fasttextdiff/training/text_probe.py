@@ -1,7 +1,7 @@
-"""Whether an encoder's token states tell side, denial and finding: linear probes on wordings they were not fitted on.
+"""Tests with linear probes on held-out wordings whether an encoder's token states encode side, negation and finding.
 
-A state is that of the finding's own words: it holds a side or a denial only if the encoder carried it there. Knows
-token states; knows nothing about images or training.
+The probes use the states of the finding's words, which hold side and negation only through attention. Knows token
+states; knows nothing about images or training.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ SIDES = (
     {"side": "right", "lung": "the right lung", "on": "the right"},
     {"side": "bilateral", "lung": "both lungs", "on": "both sides"},
 )
-"""What the places of a template are filled with, by side: left, right, both."""
+"""Fillings of the templates by side: left, right, both."""
 FITTED_TEMPLATES = (
     ("{words} in {lung}", "{side} {words}", "{words} on {on}", "{words}, {lung}"),
     ("no {words} in {lung}", "{lung} without {words}", "no sign of {side} {words}", "no {words} on {on}"),
 )
-"""Templates that affirm and that deny, for fitting the probes."""
+"""Affirmative and negative templates for fitting the probes."""
 HELD_OUT_TEMPLATES = (
     ("within {lung} there is {words}", "{words} affecting {lung}", "show me the {words} at {on}"),
     ("there is no {words} within {lung}", "{lung} not affected by {words}", "never any {words} at {on}"),
 )
-"""The same, for measuring; not among those of `training.prompts`."""
+"""Held-out counterparts for measuring; not in `training.prompts`."""
 FITTED_PLAIN = ("{words}", "all {words}", "segment {words}", "no {words}", "is there {words}?")
 HELD_OUT_PLAIN = ("please outline the {words}", "the picture shows {words}", "there is nothing of {words}")
-"""Templates without a side, for telling findings apart."""
+"""Templates without a side, for distinguishing findings."""
 LESIONS = ("lesion", "ground-glass", "consolidation")
 FITTED_WORDS = {
     "lesion": ("infection", "pneumonia", "opacity", "infiltrate", "airspace disease", "inflammation"),
@@ -53,7 +53,7 @@ HELD_OUT_WORDS = {
     "nuclei": ("cell nucleus", "haematoxylin-stained nuclei", "nuclear profiles"),
     "lungs": ("pulmonary fields", "lung parenchyma", "aerated lungs"),
 }
-"""The same, for measuring; not among those of `training.prompts`."""
+"""Held-out counterparts for measuring; not in `training.prompts`."""
 RIDGE = 1e-2
 
 
@@ -62,7 +62,7 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class _Row:
-    """A text, the finding's words in it, and what it says; side -1 where it names none."""
+    """A text, the finding's words in it, and its labels; side -1 if there is none."""
 
     text: str
     words: str
@@ -72,18 +72,18 @@ class _Row:
 
 
 def separability(encoder: TextEncoder) -> dict[str, dict[str, float]]:
-    """Accuracy of telling side (chance 1/3), negation (1/2) and finding (1/6) from the states of the finding's words.
+    """Accuracy for side (chance 1/3), negation (1/2) and finding (1/6), from the states of the finding's words.
 
     Args:
-        encoder: any; its mode stays what it was.
+        encoder: the text encoder; its training mode is preserved.
 
     Returns:
-        "side", "negation" and "finding", each with "templates" (held-out templates, words of the fit) and "synonyms"
-        (held-out templates and held-out words).
+        "side", "negation" and "finding", each with "templates" (held-out templates, fitted words) and "synonyms"
+        (held-out templates and words).
     """
     mode = encoder.training
     encoder.eval()
-    told = {}
+    accuracies = {}
     for names, make, fitted, held_out in (
         (("side", "negation"), _sided, FITTED_TEMPLATES, HELD_OUT_TEMPLATES),
         (("finding",), _plain, FITTED_PLAIN, HELD_OUT_PLAIN),
@@ -93,16 +93,16 @@ def separability(encoder: TextEncoder) -> dict[str, dict[str, float]]:
             for rows in ((fitted, FITTED_WORDS), (held_out, FITTED_WORDS), (held_out, HELD_OUT_WORDS))
         )
         for name in names:
-            told[name] = {
+            accuracies[name] = {
                 "templates": _accuracy(name, fit, templates),
                 "synonyms": _accuracy(name, fit, synonyms),
             }
     encoder.train(mode)
-    return told
+    return accuracies
 
 
 def _sided(templates: Sequence[Sequence[str]], words: Mapping[str, Sequence[str]]) -> list[_Row]:
-    """Every lesion on every side, affirmed and denied."""
+    """Every lesion on every side, affirmed and negated."""
     return [
         _Row(template.format(words=word, **places), word, side, negation, LESIONS.index(finding))
         for negation, wordings in enumerate(templates)
@@ -139,10 +139,10 @@ def _states(encoder: TextEncoder, rows: Sequence[_Row]) -> Tensor:
 
 
 def _accuracy(name: str, fit: tuple[Sequence[_Row], Tensor], asked: tuple[Sequence[_Row], Tensor]) -> float:
-    """Share of the asked rows whose label a probe fitted to the others tells."""
+    """Accuracy on the `asked` rows of a probe fitted to the others."""
     labels, wanted = (torch.tensor([getattr(row, name) for row in rows]) for rows, _ in (fit, asked))
-    told = _fit_and_tell(fit[1], functional.one_hot(labels).float() * 2 - 1, asked[1]).argmax(1)
-    return float((told == wanted).float().mean())
+    accuracies = _fit_and_tell(fit[1], functional.one_hot(labels).float() * 2 - 1, asked[1]).argmax(1)
+    return float((accuracies == wanted).float().mean())
 
 
 def _fit_and_tell(states: Tensor, labels: Tensor, others: Tensor) -> Tensor:

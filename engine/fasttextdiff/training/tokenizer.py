@@ -1,4 +1,4 @@
-"""A byte-pair tokenizer learned from radiology text.
+"""Trains a byte-pair tokenizer on radiology text.
 
 Knows text files; knows nothing about findings or models.
 """
@@ -21,22 +21,22 @@ SPECIAL_TOKENS = {
 }
 
 WANTED = "vocabulary.txt"
-"""File next to a learned tokenizer: the vocabulary size that was asked for."""
+"""File next to a trained tokenizer with the requested vocabulary size."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
-    """Learn a `transformers.PreTrainedTokenizerFast`: lower-cased byte-level BPE (Sennrich et al. 2016).
+    """Train a `transformers.PreTrainedTokenizerFast`: lower-cased byte-level BPE (Sennrich et al. 2016).
 
     Args:
-        texts: what to learn from.
-        vocabulary: number of tokens, the special ones included; every byte is one, so no text is unknown.
+        texts: training texts.
+        vocabulary: number of tokens, including special ones; every byte is a token, so no text is unknown.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    # hyphens are cut off by byte-level splitting: "left-sided" and "left sided" share their words
+    # byte-level splitting separates hyphens, so that "left-sided" and "left sided" share their words
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -56,26 +56,26 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
 
 
 def learned_tokenizer(folder: Path, text: Path | None, vocabulary: int) -> Any:
-    """The tokenizer in a folder; learned from the text folder and kept there if there is none yet.
+    """The tokenizer in a folder; if there is none, train one on the text folder and save it there.
 
     Raises:
-        UsageError: the folder's tokenizer was learned for another vocabulary, or there is nothing to learn one from.
+        UsageError: the folder's tokenizer has another vocabulary size, or there is no text to train one.
     """
     from transformers import AutoTokenizer
 
     if not folder.is_dir():
         if text is None:
-            raise UsageError(f"there is no tokenizer in {folder}, and no folder of 'text' to learn one from")
+            raise UsageError(f"there is no tokenizer in {folder}, and no folder of 'text' to train one")
         train_tokenizer(read_texts(text), vocabulary).save_pretrained(folder)
         (folder / WANTED).write_text(f"{vocabulary}\n", encoding="utf-8")
-    wanted = folder / WANTED  # a small corpus gives fewer tokens than wanted, so their number does not tell
+    wanted = folder / WANTED  # a small corpus gives fewer tokens than requested, so their number cannot be compared
     if wanted.is_file() and int(wanted.read_text(encoding="utf-8")) != vocabulary:
-        raise UsageError(f"the tokenizer in {folder} was learned for another vocabulary: choose another output folder")
+        raise UsageError(f"the tokenizer in {folder} was trained for another vocabulary: choose another output folder")
     return AutoTokenizer.from_pretrained(folder)
 
 
 def read_texts(folder: Path) -> Iterator[str]:
-    """Every line of `*.txt` and every cell with a space in `*.csv` below a folder, licences left out."""
+    """Every line of `*.txt` and every cell with a space in `*.csv` below a folder, without licences."""
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".txt", ".csv") and "licence" not in p.name)
     if not files:
         raise UsageError(f"there are no .txt or .csv files in {folder}")
