@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Commands for a fresh machine with nothing but Python 3.10 or newer: `run.py demo`, `run.py check` and `run.py test`.
+"""Commands for a machine that has only Python 3.10 or newer: `run.py demo`, `run.py check` and `run.py test`.
 
-Makes its own environment in `.venv` beside this file and touches nothing else. Knows nothing about the engine.
+Makes an environment in `.venv` next to this file and changes nothing else. Knows nothing about the engine.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def main() -> int:
     """Parse the command and run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["demo", "check", "test"], help=HELP)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the demo or to pytest")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed to the demo or to pytest")
     options = parser.parse_args()
-    if sys.version_info < (3, 10):  # noqa: UP036 - here it is the user's own Python
+    if sys.version_info < (3, 10):  # noqa: UP036 - this runs in the user's own Python
         parser.error(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
     if options.command == "demo":
         prepare("demo")
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def prepare(command: str) -> None:
-    """Make the environment, or bring it up to date when what it is made from has changed."""
+    """Make the environment, or update it if its inputs have changed."""
     wanted = hashlib.sha256()
     for name in ("pyproject.toml", "constraints.txt"):
         wanted.update((ROOT / name).read_bytes())
@@ -50,14 +50,14 @@ def prepare(command: str) -> None:
             venv.create(ENVIRONMENT, with_pip=True)
         except subprocess.CalledProcessError:
             sys.exit("error: this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv")
-    # torch first: pip then finds it installed and does not look for a build with CUDA libraries
+    # torch first, so that pip finds it installed and does not choose a build with CUDA libraries
     install("-c", str(ROOT / "constraints.txt"), "torch")
     install("-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}{EXTRAS[command]}")
     stamp.write_text(wanted.hexdigest())
 
 
 def install(*arguments: str) -> None:
-    """Run pip, and end with its exit code if it fails."""
+    """Run pip, and exit with its code if it fails."""
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
     if code := subprocess.call(command):
         sys.exit(code)
@@ -69,12 +69,12 @@ def demo(arguments: list[str]) -> int:
 
 
 def check() -> int:
-    """Formatter, linter and type checker; the exit code of the first that fails."""
+    """Run formatter, linter and type checker; return the exit code of the first that fails."""
     return run(["ruff", "format", "--check", "."]) or run(["ruff", "check", "."]) or run(["mypy"])
 
 
 def test(arguments: list[str]) -> int:
-    """All tests, or those that `arguments` name to pytest."""
+    """Run all tests, or those given by pytest's `arguments`."""
     parallel = (
         []
         if "-n" in arguments
@@ -86,7 +86,7 @@ def test(arguments: list[str]) -> int:
 def run(command: list[str]) -> int:
     """Run a Python module of the environment and return its exit code."""
     print("$ python -m", " ".join(command), flush=True)
-    # the window tests need no screen; two test processes share the machine's cores better than torch's threads do
+    # window tests run without a screen; test processes use the cores better than torch's threads
     environment = {"QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     return subprocess.call([str(PYTHON), "-m", *command], cwd=ROOT, env=environment)
 

@@ -1,6 +1,6 @@
-"""Segments the bundled sample images from typed findings and paints one picture of everything.
+"""Segments the bundled sample images from typed findings and draws one picture of all results.
 
-Also an example of the engine as a library: read, segment, write. Run it through `python3 run.py demo`.
+Also an example of the engine as a library: read, segment, write. Run it with `python3 run.py demo`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CASES = (
 
 
 def main() -> None:
-    """Segment every case and say what was found and where it was written."""
+    """Segment every case, and print the results and output files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for the results")
     output = parser.parse_args().output
@@ -76,7 +76,7 @@ def run(segmenter: Segmenter, case: Case, output: Path) -> Image.Image:
 
 
 def collage(pictures: list[Image.Image], width: int = 1400) -> Image.Image:
-    """Two columns of pictures of equal width, filled where there is more room."""
+    """Two columns of pictures of equal width, each added to the shorter column."""
     columns: list[list[Image.Image]] = [[], []]
     for picture in pictures:
         fitted = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)

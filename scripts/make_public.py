@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes the public repository from one commit of this one: the same files, one commit, no history.
 
-    python3 scripts/make_public.py --check                         # the checks alone, on HEAD
-    python3 scripts/make_public.py ../SlicerFastTextDiffSegment    # the repository, in a new folder
+python3 scripts/make_public.py --check                         # only the checks, on HEAD
+python3 scripts/make_public.py ../SlicerFastTextDiffSegment    # the repository, in a new folder
 
-Needs Python and git, and sends nothing anywhere. Checks the size and what the Slicer Extensions Index asks for; knows
-nothing about what the files do.
+Needs Python and git; uploads nothing. Checks the size and the rules of the Slicer Extensions Index; knows nothing about
+the content of files.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "FastTextDiffSegment"
 ENTRY = f"{NAME}.json"
 TREE_BUDGET = 45_000_000
-"""Bytes that the files may have together."""
+"""Maximum total size of the files in bytes."""
 CLONE_BUDGET = 90_000_000
-"""Bytes of a fresh clone: the files and the packed `.git`. The index refuses more than 100 MB."""
+"""Maximum size of a fresh clone in bytes: the files and the packed `.git`. The index refuses more than 100 MB."""
 
-# The schema of version 1.0.1 requires three keys and allows nothing beside the ones listed here.
+# Version 1.0.1 of the schema requires three keys and allows only the keys listed here.
 _SCHEMA = "/slicer-extension-catalog-entry-schema-v1.0.1.json#"
 _REQUIRED = {"$schema", "category", "scm_url"}
 _ALLOWED = _REQUIRED | {"scm_revision", "scm_type", "build_dependencies", "build_subdirectory", "enabled", "tier"}
@@ -48,14 +48,14 @@ _ICON_SIZE = (128, 128)
 
 
 class PublishingError(Exception):
-    """The public repository cannot be made; one line says why and what to do."""
+    """The public repository cannot be made; the one-line message says why and what to do."""
 
 
 # --- rules of the Slicer Extensions Index ----------------------------------------------------------------------------
 
 
 def index_problems(tree: Path) -> list[str]:
-    """What keeps the Slicer Extensions Index from listing the extension in `tree`; one line each, empty if nothing."""
+    """Violations of the rules of the Slicer Extensions Index in `tree`, one line each."""
     metadata = cmake_metadata(tree)
     return [
         *(f"CMakeLists.txt: EXTENSION_{key} is missing or empty; set it" for key in _METADATA if not metadata.get(key)),
@@ -101,7 +101,7 @@ def _picture_problems(tree: Path, metadata: dict[str, str]) -> Iterator[str]:
     raw = f"https://raw.githubusercontent.com/{repository}/main/"
     for url in urls:
         if not url.startswith(raw) or not (tree / url.removeprefix(raw)).is_file():
-            yield f"CMakeLists.txt: {url} is no file of this repository; pictures must be in it, below {raw}"
+            yield f"CMakeLists.txt: {url} is not a file of this repository; pictures must be in it, below {raw}"
     icon = tree / urls[0].removeprefix(raw) if urls else tree
     if icon.is_file() and _png_size(icon) != _ICON_SIZE:
         yield f"{icon.relative_to(tree).as_posix()}: the icon must be a PNG of 128 x 128 pixels"
@@ -120,11 +120,11 @@ def _text_problems(tree: Path) -> Iterator[str]:
         for name in ("LICENSE", "README.md")
     )
     if not any(name in licence[:200] for name in _LICENCES):
-        yield "LICENSE: the index wants the Apache or MIT licence at the top of the repository"
-    words = " ".join(readme.lower().split())  # a line may end within a phrase
+        yield "LICENSE: the index requires the Apache or MIT licence at the top of the repository"
+    words = " ".join(readme.lower().split())  # a phrase may span two lines
     for what, word in _README_WORDS.items():
         if word.lower() not in words:
-            yield f'README.md: {what} is missing; the index wants it there (searched for "{word}")'
+            yield f'README.md: {what} is missing; the index requires it (searched for "{word}")'
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
@@ -134,22 +134,22 @@ def tracked_files(repository: Path) -> list[Path]:
     """The files of the working tree that git tracks.
 
     Raises:
-        PublishingError: `repository` is no git repository, or git is not there.
+        PublishingError: `repository` is not a git repository, or git is not installed.
     """
     names = _git(repository, "ls-files", "-z").decode().split("\0")
     return [repository / name for name in names if name and (repository / name).is_file()]
 
 
 def size_problems(files_bytes: int, clone_bytes: int = 0) -> list[str]:
-    """What is over its budget; one line each.
+    """Sizes over budget, one line each.
 
     Args:
         files_bytes: size of the files.
-        clone_bytes: size of the files and the packed `.git` of a fresh clone; 0 if none was made.
+        clone_bytes: size of the files and the packed `.git` of a fresh clone; 0 if there is none.
     """
     sizes = (("tracked files", files_bytes, TREE_BUDGET), ("a fresh clone", clone_bytes, CLONE_BUDGET))
     return [
-        f"{what}: {_mb(size)} are over the budget of {_mb(budget)}; take large files out"
+        f"{what}: {_mb(size)} is over the budget of {_mb(budget)}; remove large files"
         for what, size, budget in sizes
         if size > budget
     ]
@@ -163,7 +163,7 @@ def _mb(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-# --- making it -------------------------------------------------------------------------------------------------------
+# --- making the repository -------------------------------------------------------------------------------------------
 
 
 def make_public(repository: Path, commit: str, target: Path, message: str) -> int:
@@ -173,17 +173,17 @@ def make_public(repository: Path, commit: str, target: Path, message: str) -> in
         Size of a fresh clone in bytes.
 
     Raises:
-        PublishingError: a check failed, the folder is taken, or git failed. Then nothing is left behind.
+        PublishingError: a check failed, the folder exists, or git failed. Nothing is left in these cases.
     """
     if target.exists():
-        raise PublishingError(f"{target}: is there already; name a new folder, or remove this one")
+        raise PublishingError(f"{target}: already exists; give a new folder, or remove this one")
     try:
         export(repository, commit, target)
         _refuse(check(target))
         for arguments in (("init", "-q", "-b", "main"), ("add", "-A", "-f"), ("commit", "-q", "-m", message)):
             _git(target, *arguments)
         if _git(target, "rev-parse", "HEAD^{tree}") != _git(repository, "rev-parse", f"{commit}^{{tree}}"):
-            raise PublishingError(f"{target}: the files are not those of {commit}; look for git filters and attributes")
+            raise PublishingError(f"{target}: the files differ from {commit}; check git filters and attributes")
         with tempfile.TemporaryDirectory() as folder:
             _git(target, "clone", "-q", "--no-local", str(target), f"{folder}/clone")
             clone = _bytes_in(Path(folder))
@@ -195,7 +195,7 @@ def make_public(repository: Path, commit: str, target: Path, message: str) -> in
 
 
 def export(repository: Path, commit: str, target: Path) -> None:
-    """Write the files of `commit` into the new folder `target`."""
+    """Write the files of `commit` to the new folder `target`."""
     archive = _git(repository, "archive", "--format=tar", commit)
     target.mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -203,7 +203,7 @@ def export(repository: Path, commit: str, target: Path) -> None:
 
 
 def check(tree: Path) -> list[str]:
-    """All that is wrong with a tree of files that is to be published; one line each, empty if nothing."""
+    """Problems of a tree of files to publish, one line each."""
     return [*size_problems(_bytes_in(tree)), *index_problems(tree)]
 
 
@@ -224,15 +224,15 @@ def _git(folder: Path, *arguments: str) -> bytes:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check, and make the repository if a folder is given; 0 done, 1 something is wrong."""
+    """Check, and make the repository if a folder is given; returns 0 if done, 1 on a problem."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", nargs="?", type=Path, help="new folder of the public repository")
-    parser.add_argument("--check", action="store_true", help="check the commit, make nothing")
+    parser.add_argument("--check", action="store_true", help="only check the commit")
     parser.add_argument("--commit", default="HEAD", help="the commit whose files are published (default: HEAD)")
-    parser.add_argument("--message", default=f"{NAME}: first public version", help="message of the one commit")
+    parser.add_argument("--message", default=f"{NAME}: first public version", help="message of the commit")
     options = parser.parse_args(arguments)
     if (options.target is None) != options.check:
-        parser.error("name the new folder, or say --check")
+        parser.error("give the new folder, or --check")
     try:
         if options.check:
             with tempfile.TemporaryDirectory() as folder:
@@ -241,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{options.commit} can be published")
         else:
             size = make_public(ROOT, options.commit, options.target.resolve(), options.message)
-            print(f"{options.target}: made; a fresh clone has {_mb(size)}, {_mb(CLONE_BUDGET)} are allowed")
+            print(f"{options.target}: made; a fresh clone has {_mb(size)} of {_mb(CLONE_BUDGET)} allowed")
     except PublishingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -120,7 +120,7 @@ def test_nothing_is_left_of_a_repository_that_is_too_large(source, tmp_path, mon
 
 def test_a_folder_that_is_taken_stays_as_it_is(source, tmp_path):
     (tmp_path / "public").mkdir()
-    with pytest.raises(make_public.PublishingError, match="is there already"):
+    with pytest.raises(make_public.PublishingError, match="already exists"):
         make_public.make_public(source, "HEAD", tmp_path / "public", "x")
     assert list((tmp_path / "public").iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The laboratory: how the bundled model is made. Imports the product `fasttextdiff`, never the other way round.
+"""The laboratory: how the bundled model is made. It imports the product `fasttextdiff`, never vice versa.
 
 Not installed into 3D Slicer.
 """

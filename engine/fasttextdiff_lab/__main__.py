@@ -1,4 +1,4 @@
-"""`python -m fasttextdiff_lab`: how the bundled model is made, measured and compared. Commands are in `commands`."""
+"""`python -m fasttextdiff_lab`: make, measure and compare the bundled model. Commands are in `commands`."""
 
 from fasttextdiff_lab.commands import main
 

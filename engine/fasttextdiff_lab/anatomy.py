@@ -1,4 +1,4 @@
-"""Parts of the body, and which of them the images of each source of the research data may show. Knows names only."""
+"""Parts of the body, and which of them images of each data source may show. Knows names only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Flag, auto
 
 
 class Area(Flag):
-    """Parts of the body; an image shows some of them, a structure is in some of them."""
+    """Parts of the body that an image shows or a structure lies in."""
 
     NONE = 0
     HEAD = auto()
@@ -68,5 +68,5 @@ SHOWN: Mapping[str, Area] = {
     "fullhead": Area.HEAD,
     "sts_ibsi": Area.LIMB | Area.CHEST | Area.PELVIS | Area.ABDOMEN | Area.SPINE,
 }
-"""What images of each source of the CT and MR atlas may show: rather too much, so that nothing is wrongly absent."""
+"""Areas that images of each source of the CT and MR atlas may show; generous, so that nothing is wrongly absent."""
 SHOWN_XRAY = TRUNK | Area.BREAST | Area.LIMB

@@ -1,7 +1,7 @@
-"""Changes of an image's looks that hide which source it came from. Geometry and words stay as they are.
+"""Changes the appearance of images to hide their source. Geometry and words do not change.
 
-Healthy X-rays and sick ones come from different hospitals: a model that tells the hospitals apart needs no lesions to
-look right in training. Knows grey levels; knows nothing about findings.
+Normal and abnormal X-rays come from different hospitals, so a model could learn to recognise the hospital instead of
+lesions. Knows grey levels; knows nothing about findings.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import Sample
 
 Levels = NDArray[np.float64]
-"""Cumulative share of the pixels up to each of 256 grey levels."""
+"""Cumulative histogram: share of pixels up to each of 256 grey levels."""
 MATCHED, BLURRED, CROPPED = 0.35, 0.25, 0.5
-"""Shares of X-rays that get another one's histogram, of blurred images, of CT slices cut to the body."""
+"""Shares of X-rays with the histogram of another, of blurred images, and of CT slices cropped to the body."""
 BODY_LEVEL = 26
-"""Grey level of a windowed CT slice above which there is body, or a table."""
+"""Grey level of a windowed CT slice above which there is body or table."""
 COARSEST = 2.5
 
 
@@ -34,12 +34,12 @@ def grey_levels(image: NDArray[np.uint8]) -> Levels:
 
 
 def altered(sample: Sample, references: Sequence[Levels], rng: Generator) -> Sample:
-    """A sample with another appearance, now and then.
+    """The sample, sometimes with another appearance.
 
     Args:
-        sample: any.
+        sample: any sample.
         references: histograms of X-rays of all sources.
-        rng: of the choice.
+        rng: random generator.
     """
     if sample.modality is Modality.CT and rng.random() < CROPPED:
         sample = cut_to_body(sample)
@@ -52,7 +52,7 @@ def altered(sample: Sample, references: Sequence[Levels], rng: Generator) -> Sam
 
 
 def _matched(image: NDArray[np.uint8], reference: Levels, share: float) -> NDArray[np.uint8]:
-    """The image with another one's grey levels, mixed with its own."""
+    """The image with the grey levels of another, mixed with its own."""
     own = grey_levels(image)
     table = np.interp(own, reference, np.arange(256))
     mixed = share * table + (1 - share) * np.arange(256)
@@ -60,7 +60,7 @@ def _matched(image: NDArray[np.uint8], reference: Levels, share: float) -> NDArr
 
 
 def _coarser(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """The image reduced and enlarged again."""
+    """The image, reduced and enlarged again."""
     pixels = torch.from_numpy(np.atleast_3d(image).copy()).permute(2, 0, 1)[None].float()
     size = tuple(max(32, round(n / factor)) for n in image.shape[:2])
     small = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
@@ -70,7 +70,7 @@ def _coarser(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def cut_to_body(sample: Sample) -> Sample:
-    """A CT slice without the air around the body: the box of the largest bright part, if that is not small."""
+    """A CT slice without the air around the body: the bounding box of the largest bright part, unless it is small."""
     grey = sample.image if sample.image.ndim == 2 else sample.image.max(axis=2)
     parts, count = ndimage.label(ndimage.binary_opening(grey > BODY_LEVEL, iterations=2))
     if not count:

@@ -1,6 +1,6 @@
-"""Training images of the wider research data: X-ray atlas, CT and MR atlas, further histology tiles.
+"""Loads training images of the wider research data: X-ray atlas, CT and MR atlas, further histology tiles.
 
-Knows the layout of these folders (`targets.csv`, one mask a row); knows nothing about wording or augmentation.
+Knows the layout of these folders (`targets.csv`, one mask per row); knows nothing about wording or augmentation.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from fasttextdiff_lab.anatomy import SHOWN
 from fasttextdiff_lab.vocabulary import FROM_TABLE, STRUCTURES
 
 EMPTY = "EMPTY"
-"""In a table: annotated, and absent from the image. A structure without a row is unknown."""
+"""Mask in a table for a structure that is annotated and absent. A structure without a row is unknown."""
 LEFT_OUT = {"v7"}
-"""Sources that are not trained on: lungs drawn by another convention, and some pictures that may not be changed."""
+"""Sources not used in training: lungs drawn by another convention, and pictures that may not be modified."""
 CHAMBERS = {"acdc", "msd_heart", "chd68"}
-"""Sources whose left and right name parts of the heart: a mirror image of them would be untrue."""
+"""Sources in which left and right are parts of the heart, so that images may not be mirrored."""
 CLEAREST = 3
-"""JSRT's subtlety of a nodule, 1 to 5, from which it is taught; below, it can hardly be seen."""
+"""Minimum subtlety of JSRT's nodules, 1 to 5, for training; below, they are hardly visible."""
 MODALITIES = {"ct": Modality.CT, "mr": Modality.MR, "us": Modality.OTHER}
 RARE = 120
-"""Masks of a structure above which each further one counts less: it is drawn as if there were sqrt(RARE * masks)."""
+"""Number of masks above which further ones count less: a structure is drawn as if it had sqrt(RARE * masks)."""
 FEWEST = 15
-"""Training masks below which a structure is not taught."""
+"""Minimum number of training masks of a structure."""
 
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class AtlasItem:
-    """An image of the CT and MR atlas, read when it is drawn, with the structure that is asked for first.
+    """An image of the CT and MR atlas, read when drawn, with the structure to ask for first.
 
     Attributes:
-        folder: of the atlas.
-        rows: of the table, all of one image, the first one's structure being the one that is asked for.
+        folder: folder of the atlas.
+        rows: rows of the table for one image; the structure of the first row is the one to ask for.
     """
 
     folder: Path
@@ -86,22 +86,22 @@ def structure_name(row: Row) -> str:
 
 
 def source_of(sample: Sample) -> str:
-    """The source of an atlas sample, by its name."""
+    """The source of an atlas sample, from its name."""
     return sample.name.partition("/")[0]
 
 
 def read_table(folder: Path, split: str = "train") -> list[Row]:
-    """Rows of `targets.csv` of one split."""
+    """Rows of `targets.csv` for one split."""
     with (folder / "targets.csv").open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if row["Split"] == split]
 
 
 def ct_mr_items(folder: Path) -> list[AtlasItem]:
-    """The CT and MR atlas as a pool from which drawing evenly balances structures and patients.
+    """The CT and MR atlas as a pool in which uniform draws balance structures and patients.
 
-    A structure with n masks gets a weight of n up to :data:`RARE`, and sqrt(RARE * n) above; within it every patient
-    gets the same. Structures below :data:`FEWEST` masks are not asked for. Images where a structure is absent stand
-    for it too, with a third of its weight.
+    A structure with n masks has a weight of n up to :data:`RARE`, and sqrt(RARE * n) above; within a structure, every
+    patient has the same weight. Structures with fewer than :data:`FEWEST` masks are not asked for. Images in which a
+    structure is absent are added with a third of its weight.
     """
     rows = [row for row in read_table(folder) if row["Source"] not in LEFT_OUT]
     there = Counter(row["Structure"] for row in rows if row["Mask"] != EMPTY)
@@ -115,7 +115,7 @@ def ct_mr_items(folder: Path) -> list[AtlasItem]:
 
 
 def _pool(folder: Path, structure: str, images: Mapping[str, list[Row]], masks: int) -> Iterator[AtlasItem]:
-    """Items that ask for one structure, as often as it is to be drawn."""
+    """Items for one structure, repeated according to its weight."""
     filled: dict[str, list[AtlasItem]] = defaultdict(list)
     empty: list[AtlasItem] = []
     for rows in images.values():
@@ -129,7 +129,7 @@ def _pool(folder: Path, structure: str, images: Mapping[str, list[Row]], masks: 
 
 
 def _evenly(patients: Mapping[str, Sequence[AtlasItem]], count: int) -> Iterator[AtlasItem]:
-    """`count` items, patient after patient, slice after slice, again from the start when all were taken."""
+    """`count` items, cycling through patients and their slices."""
     turn, given = 0, 0
     while patients and given < count:
         for items in patients.values():
@@ -140,10 +140,10 @@ def _evenly(patients: Mapping[str, Sequence[AtlasItem]], count: int) -> Iterator
 
 
 def xray_groups(folder: Path) -> dict[str, list[Sample]]:
-    """The X-ray atlas by what an image is for: "normal", "lungs" and "jsrt" (heart, clavicles, nodules).
+    """The X-ray atlas by purpose: "normal", "lungs" and "jsrt" (heart, clavicles, nodules).
 
     Args:
-        folder: of the atlas.
+        folder: folder of the atlas.
     """
     images: dict[str, list[Row]] = defaultdict(list)
     for row in read_table(folder):
@@ -163,7 +163,7 @@ def xray_groups(folder: Path) -> dict[str, list[Sample]]:
 
 
 def _rarer_sources_more(samples: list[Sample]) -> list[Sample]:
-    """Every source of normal pictures as often as makes a quarter of the most frequent one, at least."""
+    """Repeat every source of normal pictures to at least a quarter of the most frequent one."""
     by_source: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_source[source_of(sample)].append(sample)
@@ -180,7 +180,7 @@ def _xray(folder: Path, name: str, rows: Sequence[Row], subtlety: int) -> Sample
     image = windowed(load_image(folder / "img" / name, grey=True))
     masks = {row["Structure"]: _mask(folder, row, image.shape) for row in rows}
     regions, annotated = lung_regions(masks, image.shape)
-    if "lesion" in masks:  # in the table it is always EMPTY: a picture that was confirmed to be normal
+    if "lesion" in masks:  # always EMPTY in the table: a picture confirmed to be normal
         annotated |= PULMONARY
     asked: list[str] = [s for s in ("heart", "left_clavicle", "right_clavicle") if s in masks]
     if subtlety >= CLEAREST:
@@ -195,7 +195,7 @@ def _xray(folder: Path, name: str, rows: Sequence[Row], subtlety: int) -> Sample
 
 
 def lung_regions(masks: Mapping[str, NDArray[np.bool_]], shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], Region]:
-    """Region bits of lungs and of the patient's left half; and which of them are known."""
+    """Region bits of the lungs and the patient's left half, and which of them are known."""
     nothing = np.zeros(shape, bool)
     left, right = masks.get("left_lung", nothing), masks.get("right_lung", nothing)
     bits = {Region.LEFT_LUNG: left, Region.RIGHT_LUNG: right, Region.PATIENT_LEFT: between_lungs(left, right)}
@@ -204,9 +204,9 @@ def lung_regions(masks: Mapping[str, NDArray[np.bool_]], shape: tuple[int, ...])
 
 
 def with_qata_lungs(samples: Sequence[Sample], qata: Path, atlas: Path) -> list[Sample]:
-    """QaTa's training images with lung masks where there are some, and without those that are not to be trained on.
+    """QaTa's training images with lung masks if available, without images excluded from training.
 
-    Left out are pictures that evaluation sets hold too (`exclude_from_training.txt`) and the validation part of the
+    Excluded are pictures that are also in evaluation sets (`exclude_from_training.txt`) and the validation part of the
     lung masks.
     """
     excluded = set((qata / "exclude_from_training.txt").read_text(encoding="utf-8").split())
@@ -230,7 +230,7 @@ def _with_lungs(sample: Sample, folder: Path, rows: Mapping[str, Row]) -> Sample
 
 
 def nuclei_extra(folder: Path) -> Iterator[Sample]:
-    """Histology tiles at the resolutions that tiles are trained at."""
+    """Histology tiles at the training resolutions."""
     for row in read_table(folder):
         yield from nuclei_samples(Target(folder / "img" / row["Image"], folder / row["Mask"], "", Modality.HISTOLOGY))
 
@@ -242,15 +242,13 @@ def _mask(folder: Path, row: Row, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def require_known(items: Sequence[AtlasItem]) -> None:
-    """Refuse a table whose structures or sources the vocabulary does not know.
+    """Refuse a table with structures or sources that are not in the vocabulary.
 
     Raises:
-        ValueError: naming them.
+        ValueError: there are some; the message lists them.
     """
     rows = [row for item in items for row in item.rows]
     names = {structure_name(row) for row in rows} - set(STRUCTURES)
     sources = {row["Source"] for row in rows} - set(SHOWN)
     if names or sources:
-        raise ValueError(
-            f"the vocabulary does not know the structures {sorted(names)} or the sources {sorted(sources)}"
-        )
+        raise ValueError(f"the structures {sorted(names)} or the sources {sorted(sources)} are not in the vocabulary")

@@ -1,6 +1,6 @@
-"""The laboratory's command line: train the bundled model, take its state out of a run, measure and compare it.
+"""The laboratory's command line: train the bundled model, export it from a run, measure and compare it.
 
-Knows arguments and tables; everything else is done elsewhere.
+Knows arguments and tables; other modules do the work.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 app = new_app("fasttextdiff-lab", "Make, measure and compare the bundled model.")
 Config = Annotated[Path, typer.Argument(help="YAML file, see fasttextdiff_lab/configs.")]
-Output = Annotated[Path | None, typer.Option(help="Folder of the run, in place of the configured one.")]
+Output = Annotated[Path | None, typer.Option(help="Folder of the run, instead of the configured one.")]
 
 
 @command(app)
@@ -47,7 +47,7 @@ def train(config: Config, output: Output = None) -> None:
 
 @command(app)
 def snapshot(
-    config: Config, folder: Annotated[Path, typer.Argument(help="Model folder to make.")], output: Output = None
+    config: Config, folder: Annotated[Path, typer.Argument(help="Model folder to write.")], output: Output = None
 ) -> None:
     """Write the model of a run's last checkpoint (EMA weights) to a folder."""
     from fasttextdiff_lab.snapshot import save_snapshot
@@ -58,11 +58,11 @@ def snapshot(
 @command(app)
 def measure(
     data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
-    model: Annotated[Path | None, typer.Option(help="Model folder; the bundled one if none.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Model folder; the bundled model if not given.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Only every N-th image.")] = 1,
-    report: Annotated[Path | None, typer.Option("--json", help="File for every answer and the table.")] = None,
+    report: Annotated[Path | None, typer.Option("--json", help="Write all answers and the table to this file.")] = None,
 ) -> None:
-    """Validation figures on the wider data, each with n and 95 % interval."""
+    """Validate on the wider data; every figure with n and 95 % interval."""
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff_lab import measure as m
@@ -78,8 +78,8 @@ def measure(
         "mean Dice of structures with at least 3 validation masks": mean,
         "number of these structures": count,
         "absent structures of the CT and MR atlas kept empty": m.share_empty(atlas),
-        "sick X-rays answered at all": 1 - m.share_empty(sick, there=True),
-        "AUROC of presence, sick against healthy X-rays": m.presence_auroc(sick, healthy),
+        "abnormal X-rays with a mask": 1 - m.share_empty(sick, there=True),
+        "AUROC of presence, abnormal against normal X-rays": m.presence_auroc(sick, healthy),
     }
     for line in lines:
         say(str(line))
@@ -92,7 +92,7 @@ def measure(
 
 
 def _configured(config: Path, output: Path | None) -> TrainingConfig:
-    """The run of a configuration, in another folder if one is given."""
+    """The run of a configuration, with another output folder if one is given."""
     from fasttextdiff.training.config import read_config
 
     run = read_config(config)
@@ -103,17 +103,17 @@ def _configured(config: Path, output: Path | None) -> TrainingConfig:
 def distil_text(
     text: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of .txt and .csv files, at any depth.")],
     teacher: Annotated[
-        str, typer.Option(help="BERT or ModernBERT to learn from: folder or hub id, with weights as safetensors.")
+        str, typer.Option(help="Teacher: a BERT or ModernBERT with safetensors weights, folder or hub id.")
     ],
-    start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, whose text encoder learns.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Gets text_encoder, tokenizer and checkpoints.")],
+    start: Annotated[Path, typer.Option(help="Folder of pretrain-text, or model, with the student.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for text_encoder, tokenizer and checkpoints.")],
     steps: Annotated[
         int, typer.Option(min=1, callback=checked, help="Optimiser steps of 16 texts and 8 families of prompts.")
     ] = 2000,
-    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Of order and prompts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, callback=checked, help="Seed of order and prompts.")] = 0,
     verbose: Verbose = False,
 ) -> None:
-    """Teach a compact text encoder what a pretrained one knows of every word, and to keep left from right, no from yes.
+    """Distil a pretrained text encoder into a compact one, token by token, keeping sides and negations apart.
 
     Ctrl-C saves and stops.
     """
@@ -134,7 +134,7 @@ def verify_golden(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with cases.json and the stored arrays.")],
     verbose: Verbose = False,
 ) -> None:
-    """Prove that the classes are the published networks: compare them with stored outputs, without any weights."""
+    """Verify that the classes are the published networks: compare with stored outputs, without any weights."""
     from fasttextdiff_lab.golden import verify_golden as verify
 
     checks = verify(folder)
@@ -151,11 +151,12 @@ def benchmark(
     suite: Annotated[
         list[str] | None, typer.Option(help="interactive, volume, text, memory or training; all if not given.")
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="Image to measure on; a made-up chest CT if not given.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Image to measure on; a phantom chest CT if not given.")] = None,
     full_size: Annotated[
-        bool, typer.Option("--full-size", help="Also the published network at full size: minutes on a CPU, 8 GB.")
+        bool,
+        typer.Option("--full-size", help="Also the published network at full size: minutes on a CPU, 8 GB."),
     ] = False,
-    repeats: Annotated[int, typer.Option(min=1, callback=checked, help="Each figure is the median of so many.")] = 7,
+    repeats: Annotated[int, typer.Option(min=1, callback=checked, help="Repeats; each figure is their median.")] = 7,
     slices: Annotated[int, typer.Option(min=1, max=1000, help="Slices of the volume suite.")] = 16,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     model: ModelOption = None,
@@ -197,5 +198,5 @@ def _show_figures(figures: Sequence[Figure], machine: dict[str, Any]) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; errors as of `fasttextdiff`."""
+    """Run the command line; errors as for `fasttextdiff`."""
     run_app(app)

@@ -1,7 +1,7 @@
-"""Distillation of a pretrained text encoder into a compact one, token by token, with hard negatives.
+"""Distils a pretrained text encoder into a compact one, token by token, with hard negatives.
 
-A sentence's vector is never the target: in it left is close to right and no to yes. Knows text and tokens; knows
-nothing about images or segmentation.
+Sentence vectors are not used as targets, because in them left is close to right and no to yes. Knows text and tokens;
+knows nothing about images or segmentation.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from fasttextdiff_lab.statements import Span, family
 
 HELD_OUT_BATCHES = 8
 SURVEYED = 256
-"""Texts from which the mean and spread of the teacher's channels are taken."""
+"""Number of texts for the mean and standard deviation of the teacher's channels."""
 CONTRASTED = ("prompt", "finding", "side")
-"""What is kept apart: the mean state of a prompt, of the finding's words in it, of the word that names its side."""
+"""Contrasted states: the means over a prompt, over the finding's words, and over the word for the side."""
 CONTRAST_DIM = 64
 
 
@@ -43,14 +43,14 @@ class TextDistillation:
     Attributes:
         text: folder of .txt and .csv files.
         teacher: folder or hub id of a pretrained encoder that `transformers.AutoModel` loads from safetensors.
-        start: folder made by `pretrain-text`, or model folder, whose text encoder is trained further.
-        output: gets `model.text_encoder`, `tokenizer`, a checkpoint and a summary.
-        schedule: how long and how fast.
-        batch: texts a step.
-        families: prompts a step, each with its paraphrase and hard negatives.
-        longest: tokens after which a text is cut; the rest is not read.
+        start: output folder of `pretrain-text`, or model folder, with the text encoder to train further.
+        output: folder for `model.text_encoder`, `tokenizer`, a checkpoint and a summary.
+        schedule: length and learning rate.
+        batch: texts per step.
+        families: prompts per step, each with its paraphrase and hard negatives.
+        longest: maximum number of tokens of a text; the rest is not read.
         contrast: weight of the contrastive losses relative to the teacher's.
-        seed: of projections, order and prompts.
+        seed: seed of projections, order and prompts.
     """
 
     text: Path
@@ -71,10 +71,10 @@ def distil_text(run: TextDistillation, report: Report, stop: Callable[[], bool] 
     Args:
         run: the run.
         report: called after every step with the number of steps done and the losses.
-        stop: asked after every step; True saves a checkpoint and ends early.
+        stop: called after every step; True saves a checkpoint and ends early.
 
     Returns:
-        the output folder; its `model.text_encoder` and `tokenizer` are written when the run is complete.
+            The output folder; `model.text_encoder` and `tokenizer` are written when the run is complete.
 
     Raises:
         ModelError: teacher or start cannot be loaded.
@@ -96,27 +96,27 @@ def distil_text(run: TextDistillation, report: Report, stop: Callable[[], bool] 
 
 
 def load_teacher(name_or_folder: str) -> TextEncoder:
-    """A pretrained encoder, from safetensors and without code of its own.
+    """A pretrained encoder, from safetensors and without custom code.
 
     Raises:
         ModelError: it cannot be loaded.
-        UsageError: its tokens cannot be found in the text, or it needs a decoder.
+        UsageError: its tokenizer does not give the position of tokens, or it has a decoder.
     """
     encoder = TextEncoder.from_pretrained(name_or_folder)
     if not encoder.tokenizer.is_fast:
-        raise UsageError(f"the tokenizer of {name_or_folder} does not say where tokens stand: choose one that is fast")
+        raise UsageError(f"the tokenizer of {name_or_folder} does not give the position of tokens: choose a fast one")
     if getattr(encoder.model.config, "is_encoder_decoder", False):
         raise UsageError(f"{name_or_folder} has a decoder: choose an encoder such as BERT or ModernBERT")
     return encoder
 
 
 class Teacher:
-    """The frozen encoder: states of its tokens, every channel with mean 0 and spread 1.
+    """The frozen encoder: states of its tokens, with mean 0 and standard deviation 1 in every channel.
 
     Args:
-        encoder: pretrained.
-        texts: from which mean and spread are taken.
-        longest: tokens of the student; the teacher is given twice as many where it can read them.
+        encoder: the pretrained encoder.
+        texts: texts for mean and standard deviation.
+        longest: maximum tokens of the student; the teacher gets twice as many if it can read them.
     """
 
     def __init__(self, encoder: TextEncoder, texts: Sequence[str], longest: int) -> None:
@@ -128,15 +128,14 @@ class Teacher:
         self.mean, self.spread = states[mask].mean(0), states[mask].std(0).clamp_min(1e-6)
 
     def states_at(self, texts: Sequence[str], spans: Tensor) -> tuple[Tensor, Tensor]:
-        """What the student's tokens should hold.
+        """Target states for the student's tokens.
 
         Args:
             texts: B texts.
             spans: (B, L, 2), characters of the student's tokens.
 
         Returns:
-            (B, L, D) means of the states of all tokens that share characters with the student's; (B, L) bool, False
-            where none does.
+            (B, L, D) means of the states of all tokens that overlap the student's; (B, L) bool, False if none does.
         """
         states, _, offsets = self._states(texts)
         shared = overlaps(spans, offsets)
@@ -151,12 +150,12 @@ class Teacher:
 
 
 class DistillationBatches(Dataset[Tensors]):
-    """Item `step` is that step's batch, the same for the same seed and step.
+    """Item `step` is the batch of that step; equal seed and step give equal batches.
 
     Args:
-        texts: what there is to read.
+        texts: training texts.
         tokenizer: the student's.
-        teacher: gives the states to learn.
+        teacher: gives the target states.
         run: seed, sizes and steps.
     """
 
@@ -199,7 +198,7 @@ class DistillationBatches(Dataset[Tensors]):
 
 
 class Distillation(nn.Module):
-    """A student with linear maps to the teacher's states and to a space of meanings; both are thrown away afterwards.
+    """A student with temporary linear maps to the teacher's states and to a space of meanings.
 
     Args:
         student: trained in place.
@@ -217,8 +216,8 @@ class Distillation(nn.Module):
         """Losses of a batch of :class:`DistillationBatches`.
 
         Returns:
-            "teacher", the share of the teacher's variance that is not explained (1 knows nothing); "contrast", the mean
-            of the contrastive losses; "loss", their weighted sum.
+            "teacher", the unexplained share of the teacher's variance (1 explains nothing); "contrast", the mean of the
+            contrastive losses; "loss", their weighted sum.
         """
         states = {part: self.student(batch[f"{part}_ids"], batch[f"{part}_mask"]).states for part in ("text", "prompt")}
         unexplained = [self._unexplained(states[part], batch, part) for part in states]
@@ -236,11 +235,11 @@ class Distillation(nn.Module):
 
 
 def _numbered(meanings: Sequence[Hashable]) -> Tensor:
-    """Equal meanings get equal numbers."""
+    """Number the meanings; equal ones get equal numbers."""
     numbers = {meaning: number for number, meaning in enumerate(dict.fromkeys(meanings))}
     return torch.tensor([numbers[meaning] for meaning in meanings])
 
 
 def _tokens_in(spans: Sequence[Span], offsets: Tensor) -> Tensor:
-    """Which tokens share characters with each text's span: (B, L) bool."""
+    """Which tokens overlap each text's span: (B, L) bool."""
     return overlaps(torch.tensor(spans)[:, None], offsets)[:, 0]

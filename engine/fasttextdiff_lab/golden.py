@@ -1,6 +1,6 @@
-"""Prove, without any weights, that our classes compute what the published networks compute.
+"""Verifies, without any weights, that our classes compute the same as the published networks.
 
-Knows the stored cases' format; knows nothing about which configurations are stored.
+Knows the format of stored cases; knows nothing about the stored configurations.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOLERANCE = 2e-4
 
 LOGIT_STRIDE = 4
 FEATURE_SIDE = 8
-"""Heads' logits are stored at every 4th pixel, decoder blocks at every (width / 8)-th."""
+"""Logits of heads are stored at every 4th pixel, decoder blocks at every (width / 8)-th."""
 
 Arrays = Mapping[str, NDArray[np.generic]]
 Case = Mapping[str, Any]
@@ -47,12 +47,12 @@ Case = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class GoldenCheck:
-    """One stored value or array against ours.
+    """The comparison of one stored value or array with ours.
 
     Attributes:
         name: case and array, e.g. "tiny32 block4.t50".
-        error: largest absolute difference; infinite for another shape; for counts, by how much they differ.
-        tolerance: largest error allowed; 0 for counts.
+        error: largest absolute difference; infinite if shapes differ; for counts, their difference.
+        tolerance: largest allowed error; 0 for counts.
     """
 
     name: str
@@ -61,7 +61,7 @@ class GoldenCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether ours agrees; never with a NaN."""
+        """Whether they agree; False for NaN."""
         return self.error <= self.tolerance
 
 
@@ -69,15 +69,15 @@ def verify_golden(folder: PathText) -> list[GoldenCheck]:
     """Compare every stored array of every case with what our classes compute, in float32 on the CPU.
 
     Args:
-        folder: with `cases.json`, and `unet_<case>.npz` or `head_<case>.npz` for each network; the format is described
-            in its README.
+        folder: with `cases.json`, and `unet_<case>.npz` or `head_<case>.npz` for each network; its README describes the
+            format.
 
     Returns:
-        the checks in the order of the cases; a case whose parameter names or shapes differ has that check alone.
+            The checks in the order of the cases; a case whose parameter names or shapes differ has only that check.
 
     Raises:
-        UsageError: there is no such folder or no `cases.json` in it.
-        FastTextDiffError: it cannot be read, is incomplete, or has a case of an unknown kind.
+            UsageError: the folder or its `cases.json` does not exist.
+            FastTextDiffError: it cannot be read, is incomplete, or has a case of an unknown kind.
     """
     folder = as_path(folder)
     checks: list[GoldenCheck] = []
@@ -106,7 +106,7 @@ def _read_cases(folder: Path) -> dict[str, Case]:
 
 
 def _verifier(name: str, case: Case) -> Callable[[Path, str, Case], list[GoldenCheck]]:
-    """A case's kind follows from what it holds."""
+    """The verifier for a case, chosen by its keys."""
     if "config" in case:
         return _verify_unet
     if "extract_dims" in case:
@@ -127,13 +127,13 @@ def _read_arrays(path: Path) -> Arrays:
 
 
 def standard_normal(seed: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The golden cases' numbers: float32 of `shape` that depend on the text `seed` alone."""
+    """Input numbers of the golden cases: float32 of `shape` that depend only on the text `seed`."""
     random = np.random.RandomState(zlib.crc32(seed.encode()))
     return np.asarray(random.standard_normal(shape), dtype=np.float32)
 
 
 def parameter(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """The golden cases' value of a published parameter: plausible in scale, and fixed by name and seed."""
+    """Value of a published parameter in the golden cases: plausible in scale, determined by name and seed."""
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
     values = standard_normal(f"{seed}:{name}", shape)
@@ -153,7 +153,7 @@ def _parameters(case: Case) -> dict[str, Tensor]:
 
 
 def _check_parameters(name: str, case: Case, layout: Layout) -> GoldenCheck:
-    """How many published tensors differ in name or shape from those that our mapping reads."""
+    """The number of published tensors that differ in name or shape from those in our mapping."""
     ours = {tensor: source.shape for tensor, source in layout.items()}
     stored = {tensor: tuple(shape) for tensor, shape in case["parameters"].items()}
     return GoldenCheck(f"{name} parameter names and shapes", len(ours.items() ^ stored.items()), 0)
@@ -187,7 +187,7 @@ def _verify_unet(folder: Path, name: str, case: Case) -> list[GoldenCheck]:
 
 
 def _untested(case: Case, stored: Arrays) -> list[str]:
-    """Timesteps without an output and blocks without features: an emptied file must not pass."""
+    """Timesteps without an output and blocks without features, so that an empty file does not pass."""
     blocks = {int(found[1]) for key in stored if (found := re.match(r"block(\d+)\.", key))}
     outputs = [f"out.{t}" for t in case["steps"] if f"out.{t}" not in stored]
     return outputs + [f"block {b}" for b in case["blocks"] if b not in blocks]
@@ -197,7 +197,7 @@ def _untested(case: Case, stored: Arrays) -> list[str]:
 def _run_denoiser(
     denoiser: FeatureDenoiser, name: str, case: Case, batch: int
 ) -> tuple[dict[str, NDArray[np.float32]], float]:
-    """All that may be stored of a U-Net, under its stored name, and how far truncated features are from full ones."""
+    """All outputs of a U-Net by stored name, and the difference of truncated features from full ones."""
     side, channels, seed = case["image_size"], case["config"]["in_channels"], case["seed"]
     image = torch.from_numpy(np.tanh(standard_normal(f"{name}.{seed}:image", (batch, channels, side, side))))
     noise = torch.from_numpy(standard_normal(f"{name}.{seed}:noise", (1, channels, side, side)))
@@ -253,7 +253,9 @@ def _head_inputs(name: str, case: Case, text_dim: int) -> tuple[list[Tensor], Te
 
 def _verify_schedule(folder: Path, name: str, case: Case) -> list[GoldenCheck]:
     if case["name"] != "linear":
-        raise FastTextDiffError(f"{folder / 'cases.json'} asks for a '{case['name']}' schedule; only 'linear' is known")
+        raise FastTextDiffError(
+            f"{folder / 'cases.json'} asks for a '{case['name']}' schedule; only 'linear' is supported"
+        )
     kept = linear_schedule(case["num_train_timesteps"]).alphas_cumprod
     ours = {"sqrt_alphas_cumprod": kept.sqrt(), "sqrt_one_minus_alphas_cumprod": (1 - kept).sqrt()}
     return list(_check_schedule(name, case, ours))

@@ -1,6 +1,6 @@
-"""Validation of the bundled model on the wider data: silence on healthy X-rays, structures, absent structures.
+"""Validates the bundled model on the wider data: false positives on normal X-rays, structures, absent structures.
 
-Knows data and metrics; the model is asked through `Segmenter`, as users ask it. Reports, never chooses.
+Knows data and metrics; runs the model through `Segmenter`, like users. Reports figures and makes no choices.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from fasttextdiff_lab.atlas import EMPTY, LEFT_OUT, MODALITIES, Row, read_table,
 from fasttextdiff_lab.vocabulary import STRUCTURES
 
 LESIONS = ("infection", "opacity in the left lung", "opacity in the right lung")
-"""What healthy X-rays are asked for."""
+"""Prompts for normal X-rays."""
 FALSE_ABOVE = 0.002
-"""Share of the image from which a mask where nothing is counts as a false positive."""
+"""A mask of an absent finding that is larger than this share of the image is a false positive."""
 XRAY_STRUCTURES = ("left_lung", "right_lung", "heart", "left_clavicle", "right_clavicle")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said to one question.
+    """The result for one prompt.
 
     Attributes:
-        group: of what it is a case, such as "ct/liver".
+        group: group of the case, such as "ct/liver".
         image: file name.
-        there: whether the truth holds it.
-        dice: with the truth; 0 or 1 where it is empty.
+        there: whether the finding is in the truth.
+        dice: Dice with the truth; 0 or 1 if the truth is empty.
         area: the mask's share of the image.
         presence: probability that it is there.
     """
@@ -52,13 +52,13 @@ class Answer:
 def ask(
     segmenter: Segmenter, path: Path, modality: Modality, questions: Sequence[tuple[str, str, NDArray[np.bool_] | None]]
 ) -> list[Answer]:
-    """Ask an image for several findings.
+    """Segment several findings on an image.
 
     Args:
         segmenter: the model.
-        path: of the picture.
-        modality: of the picture.
-        questions: (group, text, truth (h, w)); no truth means that it is absent.
+        path: path of the picture.
+        modality: modality of the picture.
+        questions: (group, text, truth (h, w)); a truth of None means absent.
     """
     image = load_image(path, grey=True)
     described = segmenter.prepare(picture_volume(image, modality, str(path)))
@@ -74,7 +74,7 @@ def ask(
 
 
 def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1) -> Iterator[Answer]:
-    """The validation part of the X-ray atlas: lesions that are absent, lungs, heart and clavicles."""
+    """The validation part of the X-ray atlas: absent lesions, lungs, heart and clavicles."""
     for name, rows in _by_image(read_table(folder, "val"), every):
         questions: list[tuple[str, str, NDArray[np.bool_] | None]] = []
         source = rows[0]["Source"]
@@ -104,7 +104,7 @@ def ask_atlas(segmenter: Segmenter, folder: Path, every: int = 1) -> Iterator[An
 
 
 def ask_infections(segmenter: Segmenter, folder: Path, every: int = 10) -> Iterator[Answer]:
-    """Sick X-rays of QaTa's validation split, asked for "infection"."""
+    """Abnormal X-rays of QaTa's validation split, with the prompt "infection"."""
     for target in load_targets(folder, "val")[::every]:
         yield from ask(segmenter, target.image, target.modality, [("qata/infection", LESIONS[0], target.load_mask())])
 
@@ -119,7 +119,7 @@ def _by_image(rows: Iterable[Row], every: int) -> list[tuple[str, list[Row]]]:
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of a table: what, of how many cases, and its 95 % interval over images."""
+    """One figure of a table: name, number of cases, value and 95 % interval over images."""
 
     what: str
     n: int
@@ -132,7 +132,7 @@ class Line:
 
 
 def table(answers: Sequence[Answer]) -> list[Line]:
-    """Dice where the structure is there, and the share of empty masks where it is not, by group and in all."""
+    """Dice of present structures and the share of empty masks for absent ones, by group and in total."""
     lines = []
     for group, cases in sorted(_groups(answers).items()):
         there, absent = [a for a in cases if a.there], [a for a in cases if not a.there]
@@ -160,7 +160,7 @@ def _line(what: str, cases: Sequence[Answer], values: Sequence[float]) -> Line:
 
 
 def structure_mean(answers: Sequence[Answer], fewest: int = 3) -> tuple[float, int]:
-    """Mean over structures of their mean Dice, of those with enough validation masks, and how many these are."""
+    """Mean over structures of their mean Dice, for structures with enough validation masks, and their number."""
     dice: dict[str, list[float]] = defaultdict(list)
     for answer in answers:
         if answer.there:
@@ -170,12 +170,12 @@ def structure_mean(answers: Sequence[Answer], fewest: int = 3) -> tuple[float, i
 
 
 def share_empty(answers: Sequence[Answer], *, there: bool = False) -> float:
-    """Share of empty masks among the cases where the finding is absent, or present."""
+    """Share of empty masks among cases with the finding absent or, with `there`, present."""
     return float(np.mean([a.area <= (0 if there else FALSE_ABOVE) for a in answers if a.there == there]))
 
 
 def presence_auroc(sick: Sequence[Answer], healthy: Sequence[Answer]) -> float:
-    """Chance that a sick image's presence is above a healthy one's."""
+    """Probability that the presence of an abnormal image is above that of a normal one."""
     from scipy.stats import rankdata
 
     ranks = rankdata([a.presence for a in (*sick, *healthy)])

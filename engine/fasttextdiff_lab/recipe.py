@@ -1,4 +1,4 @@
-"""Gathers all training images of the bundled model and trains it. Knows where everything is; decides nothing itself."""
+"""Gathers all training images of the bundled model and trains it. Knows the folders; makes no decisions."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from fasttextdiff_lab.taught import taught_findings
 from fasttextdiff_lab.views import AtlasViews
 
 REFERENCES = 60
-"""X-rays of each group whose histograms others may get."""
+"""Number of X-rays of each group whose histograms are used as references."""
 
 
 def load_recipe(data: Path, seed: int) -> tuple[dict[str, Sequence[Item]], Taught]:
-    """All groups of training images, and the findings that they teach by modality.
+    """All groups of training images, and their taught findings by modality.
 
     Args:
-        data: the folder of research data.
-        seed: of images that are made from others.
+        data: folder of the research data.
+        seed: seed of images that are made from others.
     """
     samples = load_samples(data)
     atlas = data / "xray_atlas"
@@ -49,12 +49,12 @@ def load_recipe(data: Path, seed: int) -> tuple[dict[str, Sequence[Item]], Taugh
 
 
 def _v7_names(data: Path) -> set[str]:
-    """Pictures whose lungs are drawn by another convention, heart and diaphragm included."""
+    """Pictures whose lungs are drawn by another convention, including heart and diaphragm."""
     return {path.name for path in (data / "cxr_lungs_v7" / "img").iterdir()}
 
 
 def references_of(groups: dict[str, Sequence[Item]], seed: int) -> list[Levels]:
-    """Histograms of X-rays of all sources, drawn evenly from the groups that hold them."""
+    """Histograms of X-rays of all sources, drawn evenly from their groups."""
     rng = np.random.default_rng(seed)
     found = []
     for name in ("qata", "xray_normal", "xray_lungs", "xray_jsrt", "structures"):
@@ -67,7 +67,7 @@ def references_of(groups: dict[str, Sequence[Item]], seed: int) -> list[Levels]:
 
 
 def train_recipe(config: TrainingConfig, report: Report, stop: Callable[[], bool], note: Note) -> Path:
-    """Train the bundled model; arguments as of :func:`fasttextdiff.training.loop.train`."""
+    """Train the bundled model; arguments as for :func:`fasttextdiff.training.loop.train`."""
     assert config.data is not None
     groups, taught = load_recipe(config.data, config.seed)
     data = TrainingData(groups, {}, taught, ())

@@ -1,6 +1,6 @@
-"""The model of a run that is not finished: the running means of its weights, from its last checkpoint.
+"""Exports the model of an unfinished run: its EMA weights from the last checkpoint.
 
-Knows checkpoints; trains nothing and changes nothing in the run's folder.
+Knows checkpoints; does not train, and does not change the run's folder.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fasttextdiff.training.loop import CHECKPOINT
 
 
 def snapshot(config: TrainingConfig) -> tuple[FastTextDiffPipeline, int]:
-    """The model with its running means, neither calibrated nor with its presence fitted, and the number of steps.
+    """The model with its EMA weights, not calibrated and without refitted presence, and the number of steps.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
 
     Raises:
         UsageError: the run has no checkpoint.
-        FastTextDiffError: it does not fit the configuration.
+        FastTextDiffError: the checkpoint does not fit the configuration.
     """
     from diffusers.training_utils import EMAModel
 

@@ -1,7 +1,7 @@
-"""Prompts without images, with what they mean, and for each one with nearly the same words and another meaning.
+"""Prompts without images, with their meanings, and hard negatives: similar words with another meaning.
 
-A prompt whose side was swapped, whose finding was denied or was put in another's place must not look like the prompt
-itself to a text encoder. Knows the wordings of training; knows nothing about images, tokens or networks.
+A text encoder must distinguish a prompt from one with a swapped side, a negation or another finding. Knows the wordings
+of training; knows nothing about images, tokens or networks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLASSES: dict[str, Sequence[str]] = {
     "LUNGS": LUNGS_WORDS,
     **{word: (word,) for word in NEVER_TAUGHT},
 }
-"""Finding classes and their synonyms."""
+"""Classes of findings with synonyms."""
 LVIT_IN_ZONE = ("Unilateral {finding}, one infected area, {zone} {side} lung.",)
 LVIT_BILATERAL = tuple(
     f"Bilateral {{finding}}, {count} infected areas, all left lung and all right lung."
@@ -39,14 +39,14 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Statement:
-    """A prompt and what it means; two with the same finding, side, zone and denial mean the same.
+    """A prompt and its meaning; equal finding, side, zone and negation mean the same.
 
     Attributes:
-        template: with `{finding}`, `{side}` if that is left or right, and `{zone}` if there is one.
-        word: one of the finding's synonyms.
+        template: with `{finding}`, `{side}` for left or right, and `{zone}` if there is one.
+        word: a synonym of the finding.
         finding: name of a class in :data:`CLASSES`.
-        side: the patient's left, right, both, or empty if no side is named.
-        zone: of the lung on that side, or empty.
+        side: the patient's left, right or both; empty without a side.
+        zone: zone of the lung on that side, or empty.
         denied: whether it says that the finding is absent.
     """
 
@@ -64,7 +64,7 @@ class Statement:
 
     @property
     def meaning(self) -> tuple[str, str, str, bool]:
-        """What has to be equal for two prompts to mean the same."""
+        """Equal for prompts with the same meaning."""
         return self.finding, self.side, self.zone, self.denied
 
     @property
@@ -75,13 +75,13 @@ class Statement:
 
     @property
     def side_span(self) -> Span | None:
-        """Characters of the word that names the side."""
+        """Characters of the word for the side."""
         found = SIDE_WORDS.search(self.text) if self.side else None
         return found.span() if found else None
 
 
 def family(rng: Generator) -> list[Statement]:
-    """A prompt, another wording of it, and hard negatives: denied or affirmed, another finding, side and zone."""
+    """A prompt, a paraphrase, and hard negatives: negated or affirmed, another finding, side and zone."""
     base = _drawn(rng)
     paraphrase = _worded(replace(base, word=_pick(CLASSES[base.finding], rng)), rng)
     members = [base, paraphrase, _turned(base, rng), _with_another_finding(base, rng)]
@@ -93,7 +93,7 @@ def family(rng: Generator) -> list[Statement]:
 
 
 def _drawn(rng: Generator) -> Statement:
-    """Any statement; most are about a lesion on one side, because that is where words have to steer."""
+    """A random statement; most are about a lesion on one side, where the words matter."""
     side = zone = ""
     if rng.random() < 0.2:
         finding = _pick([name for name in CLASSES if name not in PULMONARY], rng)
@@ -106,7 +106,7 @@ def _drawn(rng: Generator) -> Statement:
 
 
 def _worded(statement: Statement, rng: Generator) -> Statement:
-    """The statement in a template drawn anew."""
+    """The statement in another random template."""
     unzoned: dict[str, Sequence[str]] = {"": ANYWHERE, "both": BILATERAL}
     templates = (*IN_ZONE, *LVIT_IN_ZONE) if statement.zone else unzoned.get(statement.side, ON_SIDE)
     if statement.denied:
@@ -117,7 +117,7 @@ def _worded(statement: Statement, rng: Generator) -> Statement:
 
 
 def _turned(base: Statement, rng: Generator) -> Statement:
-    """Denied if it was affirmed; in the same template if that can be denied."""
+    """The negation of the statement, or its affirmation; in the same template if possible."""
     if not base.denied and _is_noun_phrase(base.template):
         return replace(base, template=_pick(NEGATED, rng).replace("{finding}", base.template), denied=True)
     return _worded(replace(base, denied=not base.denied), rng)
@@ -136,7 +136,7 @@ def _on_another_side(base: Statement, rng: Generator) -> Statement:
 
 
 def _is_noun_phrase(template: str) -> bool:
-    """Whether "no ..." can stand before it."""
+    """Whether it can follow "no ..."."""
     return template.startswith("{") and ":" not in template and "?" not in template
 
 

@@ -1,6 +1,6 @@
-"""What the bundled model was taught, with training counts and CT windows, as its `model_index.json` lists it.
+"""Lists the taught findings of the bundled model, with training counts and CT windows, for its `model_index.json`.
 
-Knows the training data and the vocabulary; trains and measures nothing.
+Knows the training data and the vocabulary; does not train or measure.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ WINDOWS: Mapping[str, Window | None] = {
     "lung_-400_1200": None,
     "lung_masked": None,
 }
-"""(level, width) by the name of a window in the table of the CT and MR atlas; None for a CT's default, the lung's.
+"""(level, width) by the name of a window in the table of the CT and MR atlas; None for the default CT lung window.
 
-Most pictures have their window baked in and its numbers are not known: these are estimates, checked by eye.
+Most pictures are already windowed with unknown numbers, so these are estimates, checked by eye.
 """
 XRAY_NAMES = ("left lung", "right lung", "heart", "left clavicle", "right clavicle", "nodule")
 REGIONS = {
@@ -43,7 +43,7 @@ REGIONS = {
     Region.HEART: "heart",
     Region.NUCLEI: "nuclei",
 }
-"""Names of findings, as in :data:`TAUGHT`, that are marked in the images of the first data."""
+"""Names of findings, as in :data:`TAUGHT`, that are labelled in the first research data."""
 
 
 def taught_findings(data: Path, groups: Mapping[str, Sequence[Item]]) -> Taught:
@@ -51,7 +51,7 @@ def taught_findings(data: Path, groups: Mapping[str, Sequence[Item]]) -> Taught:
 
     Args:
         data: folder of the research data.
-        groups: of training images, as :func:`fasttextdiff_lab.recipe.load_recipe` gives them.
+        groups: groups of training images from :func:`fasttextdiff_lab.recipe.load_recipe`.
     """
     rows = [row for row in read_table(data / "ct_mr_atlas") if row["Source"] not in LEFT_OUT and row["Mask"] != EMPTY]
     asked = {row["Structure"] for items in groups.values() for i in items if isinstance(i, AtlasItem) for row in i.rows}
@@ -63,7 +63,7 @@ def taught_findings(data: Path, groups: Mapping[str, Sequence[Item]]) -> Taught:
 
 
 def finding_of(structure: str) -> TaughtFinding:
-    """A structure of the vocabulary by its first word."""
+    """A structure of the vocabulary as a finding, named by its first word."""
     name, *synonyms = STRUCTURES[structure].words
     return TaughtFinding(name, tuple(synonyms))
 
@@ -86,13 +86,13 @@ def _from_rows(rows: Iterable[Row]) -> dict[str, list[TaughtFinding]]:
 
 
 def _window(rows: Sequence[Row]) -> Window | None:
-    """The most frequent window of a structure's pictures; that of all CTs where some are shown in it."""
+    """The most frequent window of a structure's pictures; the default window if some are shown in it."""
     counts = Counter(WINDOWS[row["Window"]] for row in rows)
     return None if None in counts else counts.most_common(1)[0][0]
 
 
 def _counted(samples: Iterable[Sample]) -> dict[str, dict[str, set[str]]]:
-    """Names of the images that show each finding, by modality."""
+    """Names of the images with each finding, by modality."""
     names: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for sample in samples:
         found = names[sample.modality.value]
@@ -118,7 +118,7 @@ def _from_samples(counts: Mapping[str, Mapping[str, set[str]]]) -> dict[str, lis
 
 
 def _merged(findings: Sequence[TaughtFinding]) -> tuple[TaughtFinding, ...]:
-    """Findings of one modality; those that share a name are one, with the words and images of both."""
+    """Findings of one modality; findings that share a name are merged, with the words and images of both."""
     merged: dict[str, TaughtFinding] = {}
     for finding in findings:
         known = merged.get(finding.name)

@@ -32,17 +32,17 @@ PHRASES = (
     "where is the {finding}?", "{finding} on this image", "{finding} on this slice", "contour of the {finding}",
     "please outline the {finding}", "all of the {finding}", "visible {finding}",
 )  # fmt: skip
-"""Ways to ask for a structure; the bare word is the most frequent one."""
+"""Templates for a structure; the bare word is the most frequent one."""
 NAMED = 0.7
-"""Share of the prompts that ask for a named structure, the more there are, where an image has lungs or lesions too."""
+"""Share of prompts for a named structure on images that also have lungs or lesions; higher with more structures."""
 ELSEWHERE = 0.08
-"""Share of second prompts, on images of chests and tissue, that ask for a structure elsewhere in the body."""
+"""Share of second prompts for a structure elsewhere in the body, on images of chests and tissue."""
 ABSENT, DENIED = 0.4, 0.08
-"""The same, and denials, on images of the CT and MR atlas. Without a second structure there are more of the same."""
+"""The same, and negations, on images of the CT and MR atlas. Images without a second structure get more of these."""
 
 
 class AtlasViews:
-    """Makes views as `fasttextdiff.training.batches` asks for them.
+    """Makes views for `fasttextdiff.training.batches`.
 
     Args:
         references: histograms of X-rays, see :func:`fasttextdiff_lab.appearance.altered`.
@@ -52,13 +52,13 @@ class AtlasViews:
         self.references = references
 
     def __call__(self, sample: Sample, size: int, rng: Generator) -> tuple[Sample, tuple[Prompt, Prompt]]:
-        """A view of `size` pixels, and its prompts."""
+        """A view of `size` pixels and its prompts."""
         view = augment(altered(sample, self.references, rng), size, rng)
         return view, prompts_of(view, rng)
 
 
 def prompts_of(view: Sample, rng: Generator) -> tuple[Prompt, Prompt]:
-    """Two prompts: what the image was drawn for, and what words have to decide."""
+    """Two prompts: one for the structure that the image was drawn for, and one where words matter."""
     if not view.findings:
         second = elsewhere(view, rng) if rng.random() < ELSEWHERE else steered_prompt(view, rng)
         return whole_prompt(view, rng), second
@@ -69,7 +69,7 @@ def prompts_of(view: Sample, rng: Generator) -> tuple[Prompt, Prompt]:
 
 
 def _mixed(view: Sample, rng: Generator) -> tuple[Prompt, Prompt]:
-    """Of an X-ray with lungs, or known to be healthy, and named structures."""
+    """Prompts for an X-ray that has lungs or is known to be normal, and has named structures."""
     order = rng.permutation(len(view.findings))
     named = [_named(view, int(n), rng) for n in order[:2]]
     share = NAMED * len(view.findings) / (len(view.findings) + 2)
@@ -91,7 +91,7 @@ def _second(view: Sample, rng: Generator) -> Prompt:
 
 
 def _named(view: Sample, index: int, rng: Generator) -> Prompt | None:
-    """A structure with its mask; None if the view shows only a speck of it."""
+    """A structure with its mask; None if the view shows only a tiny part of it."""
     assert view.masks is not None
     mask = view.masks[index] > 0
     if 0 < mask.mean() < ABSENT_BELOW / 5:
@@ -101,7 +101,7 @@ def _named(view: Sample, index: int, rng: Generator) -> Prompt | None:
 
 def _asked(name: str, rng: Generator) -> str:
     words = STRUCTURES[name].words
-    # the name itself and the common words first: half of the prompts use one of the first three
+    # the name and common words come first; half of the prompts use one of the first three
     word = words[int(rng.integers(min(3, len(words))))] if rng.random() < 0.5 else words[int(rng.integers(len(words)))]
     if name == "covid_lesion" and rng.random() < 0.4:
         return ON_SIDE[int(rng.integers(len(ON_SIDE)))].format(
@@ -117,7 +117,7 @@ def _denied(view: Sample, rng: Generator) -> Prompt:
 
 
 def elsewhere(view: Sample, rng: Generator) -> Prompt:
-    """A structure of no body part that the image shows."""
+    """A structure in a body part that the image does not show."""
     shown = shown_areas(view)
     absent = [name for name, structure in STRUCTURES.items() if not structure.areas & shown]
     if not absent or (rng.random() < 0.1 and not shown & Area.CELLS):
@@ -128,7 +128,7 @@ def elsewhere(view: Sample, rng: Generator) -> Prompt:
 
 
 def shown_areas(view: Sample) -> Area:
-    """The parts of the body that an image may show, more rather than less."""
+    """The parts of the body that an image may show; generous."""
     if view.modality is Modality.HISTOLOGY:
         return Area.CELLS
     if view.modality is Modality.XRAY:

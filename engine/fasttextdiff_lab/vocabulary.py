@@ -1,4 +1,4 @@
-"""The structures of the wider data that the bundled model is taught: their words and their place in the body.
+"""The structures that the bundled model is taught from the wider data: their words and location in the body.
 
 Knows anatomy and wording; knows nothing about files, images or networks.
 """
@@ -14,11 +14,11 @@ from fasttextdiff_lab.anatomy import TRUNK, Area
 
 @dataclass(frozen=True)
 class Structure:
-    """What can be asked for.
+    """A structure that can be segmented.
 
     Attributes:
-        words: what a radiologist types for it; the first is the name that is shown.
-        areas: where it is; an image that shows none of them cannot show it.
+        words: words of radiologists for it; the first is the displayed name.
+        areas: where it is; an image that shows none of these areas cannot show it.
     """
 
     words: tuple[str, ...]
@@ -347,10 +347,10 @@ STRUCTURES: Mapping[str, Structure] = {
         "soft tissue mass",
     ),
 }
-"""Structures by the name that a sample carries.
+"""Structures by their name in samples.
 
-A name with a side in it ("left kidney") changes with a mirrored image. One in which left or right names a part of the
-heart ("left_ventricle") does not: such images are never mirrored.
+A name with a side ("left kidney") is swapped when an image is mirrored. Names in which left or right is a part of the
+heart ("left_ventricle") are not, and such images are never mirrored.
 """
 
 FROM_TABLE = {
@@ -361,4 +361,4 @@ FROM_TABLE = {
     "left_clavicle": "left clavicle",
     "right_clavicle": "right clavicle",
 }
-"""Names in the tables of the data whose sides are the patient's and follow the image."""
+"""Names in the tables whose sides are the patient's and are swapped by mirroring."""

@@ -1,1 +1,1 @@
-"""Speed and memory of a model, each figure with its reference, measured in the same process."""
+"""Measures speed and memory of a model, each figure with a reference measured in the same process."""

@@ -1,4 +1,4 @@
-"""Images to measure on where no file is given. Knows geometry; knows nothing about models."""
+"""A phantom to measure on if no file is given. Knows geometry; knows nothing about models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AIR, LUNG, FAT, TISSUE, LESION = -1000, -850, -80, 45, -250
 
 
 def chest_phantom(slices: int, side: int = 512, seed: int = 0) -> Volume:
-    """A CT of a body, two lungs and a lesion in the left one, noisy, 0.7 mm pixels: for time, not for quality."""
+    """A noisy CT phantom of a body, two lungs and a lesion in the left lung, with 0.7 mm pixels; for timing only."""
     rng = np.random.default_rng(seed)
     y, x = (np.mgrid[:side, :side] + 0.5) * 2 / side - 1
     plane = np.full((side, side), AIR, np.int16)
@@ -25,9 +25,9 @@ def chest_phantom(slices: int, side: int = 512, seed: int = 0) -> Volume:
     ):
         plane[_inside(x, y, ellipse)] = level
     array = np.repeat(plane[None], slices, axis=0)
-    for k in range(slices):  # slice by slice: no second volume in memory
+    for k in range(slices):  # slice by slice, which avoids a second volume in memory
         array[k] += rng.integers(-25, 26, plane.shape, dtype=np.int16)
-    # rows go to the back and columns to the patient's left, as a scanner writes them
+    # rows run to posterior and columns to patient left, as in scanner images
     return Volume(array, np.diag([-0.7, -0.7, 1.0, 1.0]), Modality.CT, source=Source(path="chest phantom"))
 
 

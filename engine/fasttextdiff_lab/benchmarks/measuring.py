@@ -1,4 +1,4 @@
-"""Times work and its reference in turn, and names the machine. Knows nothing about models."""
+"""Times work and its reference alternately, and describes the machine. Knows nothing about models."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Figure:
     Attributes:
         suite: interactive, volume, text, memory or training.
         name: what was measured.
-        model: its name.
-        device: with the dtype, e.g. "cpu float32".
-        median: of the repeats, in `unit`.
-        unit: "ms", "s", "GB".
-        reference: what `reference_median` is a measurement of; empty if there is nothing to compare with.
-        reference_median: in the same unit, repeats taken in turn with those of `median`.
-        ratio: `reference_median / median`: above 1, ours is faster or smaller.
-        dice_to_reference: of the masks of both, where the weights are trained and there is a mask.
-        error_to_reference: relative L2 distance of the two outputs, where they can be compared.
-        presence_to_reference: largest difference of their presences, where the weights are trained.
+        model: name of the model.
+        device: device and dtype, e.g. "cpu float32".
+        median: median of the repeats, in `unit`.
+        unit: "ms", "s" or "GB".
+        reference: description of the reference; empty without one.
+        reference_median: in the same unit, with repeats alternating with those of `median`.
+        ratio: `reference_median / median`; above 1, ours is faster or smaller.
+        dice_to_reference: Dice of the two masks, for trained weights with a mask.
+        error_to_reference: relative L2 distance of the two outputs, if they can be compared.
+        presence_to_reference: largest difference of presence, for trained weights.
     """
 
     suite: str
@@ -60,7 +60,7 @@ class Figure:
 def medians(*works: Work, repeats: int, warmup: int = 1) -> list[float]:
     """Median seconds of each piece of work.
 
-    They are run in turn, so that whatever else the machine does falls on all of them alike.
+    They are run alternately, so that other load on the machine affects all of them alike.
     """
     for work in works * warmup:
         work()
@@ -85,7 +85,7 @@ def _finish_gpu() -> None:
 
 
 def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
-    """Machine, versions and results, in the form that other tools read."""
+    """Machine, versions and results, as JSON values."""
     return {
         "machine": machine(),
         "versions": versions(),
@@ -94,7 +94,7 @@ def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The hardware that the figures depend on."""
     about: dict[str, Any] = {
         "system": platform.platform(),
         "cpu": _cpu_model(),
@@ -112,7 +112,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, this package and the libraries that compute."""
+    """Versions of Python, this package and the computing libraries."""
     found = {"python": platform.python_version(), "fasttextdiff": __version__}
     for library in LIBRARIES:
         try:

@@ -1,6 +1,6 @@
-"""What our speed is compared with: the same computation as the published code does it, and the published network.
+"""References for speed: the same computation in the way of the published code, and the published network.
 
-Knows the networks; the savings of the rest of the package are avoided on purpose.
+Knows the networks; deliberately avoids the optimisations of the rest of the package.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ MODERNBERT_VOCABULARY = 50368
 
 
 class PlainPipeline(FastTextDiffPipeline):
-    """A model whose every answer is computed anew, step by step: the modules of another one without our savings.
+    """A model that computes every result from scratch, step by step, without our optimisations.
 
-    One full denoiser pass a timestep, one after another; features upsampled, joined and
-    convolved at full width.
+    Runs one full denoiser pass per timestep; upsamples, concatenates and convolves features at full width.
 
     Args:
         fast: the model whose weights are used.
@@ -43,7 +42,7 @@ class PlainPipeline(FastTextDiffPipeline):
         super().__init__(fast.text_encoder, denoiser, fusion, fast.preprocessing, fast.info)
 
     def maps(self, image: Tensor, noise: Tensor) -> list[Tensor]:
-        """The denoiser's features as they are; the head's part of this phase is left to :meth:`answer`."""
+        """The denoiser's unprojected features; :meth:`answer` does the head's part of this phase."""
         denoiser = self.denoiser
         by_timestep = []
         for timestep in denoiser.plan.timesteps:
@@ -53,13 +52,13 @@ class PlainPipeline(FastTextDiffPipeline):
         return [torch.cat(scale, dim=1) for scale in zip(*by_timestep, strict=True)]
 
     def answer(self, maps: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:
-        """As of any pipeline."""
+        """As for any pipeline."""
         patch = self.denoiser.plan.patch_size
         return self.fusion.reference(maps, text.states, text.mask, (size[0] // patch, size[1] // patch))
 
 
 class PlainRuntime(TorchRuntime):
-    """Runs a :class:`PlainPipeline` in float32, one image at a time; nothing is kept or rounded.
+    """Runs a :class:`PlainPipeline` in float32, one image at a time, without cache or rounding.
 
     Args:
         pipeline: the model whose weights are used.
@@ -79,13 +78,13 @@ class PlainRuntime(TorchRuntime):
         return list(maps)
 
     def text(self, findings: Sequence[str]) -> TextStates:
-        """As of any runtime, but without the cache of texts."""
+        """As for any runtime, but without the text cache."""
         self.pipeline.text_encoder.clear_cache()
         return super().text(findings)
 
 
 def plain_segmenter(pipeline: FastTextDiffPipeline, device: str) -> Segmenter:
-    """A segmenter without any savings: the reference that speed is compared with."""
+    """A segmenter without any optimisations, as a reference for speed."""
     runtime = PlainRuntime(pipeline, device)
     return Segmenter(runtime.pipeline, cache_bytes=0, runtime=runtime)
 
@@ -94,9 +93,9 @@ def paper_model(tokenizer: Any, plan: str = "qata", seed: int = 0) -> FastTextDi
     """The published network at full size with random weights: ModernBERT-base, the 552.8M U-Net, the published head.
 
     Args:
-        tokenizer: any; the number of tokens is all that matters for speed.
-        plan: "qata" or "monuseg", the decoder blocks that are read.
-        seed: of the weights.
+        tokenizer: any; only the number of tokens matters for speed.
+        plan: "qata" or "monuseg", for the decoder blocks that are read.
+        seed: seed of the weights.
     """
     from transformers import ModernBertConfig, ModernBertModel
 
@@ -112,7 +111,7 @@ def paper_model(tokenizer: Any, plan: str = "qata", seed: int = 0) -> FastTextDi
 
 
 def _with_random_weights(module: Any) -> Any:
-    """A module made on the meta device, with weights that keep activations near one."""
+    """A module from the meta device, with random weights that keep activations near one."""
     module.to_empty(device="cpu")
     for tensor in module.parameters():
         if tensor.ndim > 1:

@@ -1,6 +1,6 @@
-"""The suites: what is measured, and against what.
+"""The benchmark suites: what is measured, and against which reference.
 
-Knows the segmenter and the references; printing and files are the command line's.
+Knows the segmenter and the references; the command line prints and writes files.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from fasttextdiff_lab.benchmarks.references import paper_model, plain_segmenter
 
 FINDING = "consolidation in the left lung"
 COMPARED = ("left lung", "right lung", "infection", FINDING)
-"""Whose answers are compared with those of the reference."""
-SLOW = "slow: the same weights without our savings"
+"""Findings whose results are compared with those of the reference."""
+SLOW = "slow: the same weights without our optimisations"
 PUBLISHED = "published: the published network as published"
 TEXT_LENGTHS = (16, 64, 512)
 TALL = (512, 300)
-"""Side in pixels and slices of the volume whose memory is measured."""
+"""Side in pixels and number of slices of the volume for the memory suite."""
 
 
 @dataclass
 class Bench:
-    """A model on a device, and what to measure it on.
+    """A model on a device, and the settings of a benchmark.
 
     Attributes:
-        segmenter: the model with all savings.
+        segmenter: the model with all optimisations.
         volume: a real image, or a phantom.
-        repeats: of each figure.
-        full_size: whether the published network at full size is measured too: minutes on a CPU, 6 GB.
-        slices: of the volume suite.
+        repeats: repeats of each figure.
+        full_size: whether to also measure the published network at full size: minutes on a CPU, 6 GB.
+        slices: slices of the volume suite.
     """
 
     segmenter: Segmenter
@@ -59,7 +59,7 @@ class Bench:
 
     @property
     def device(self) -> str:
-        """Device and dtype, as figures name them."""
+        """Device and dtype, as in figures."""
         return f"{self.segmenter.device} {self.segmenter.dtype_name}"
 
     @property
@@ -68,11 +68,11 @@ class Bench:
         return self.segmenter.pipeline.info.name
 
     def slow(self) -> Segmenter:
-        """The same weights in float32 without our savings."""
+        """The same weights in float32 without our optimisations."""
         return plain_segmenter(self.segmenter.pipeline, str(self.segmenter.device))
 
     def figure(self, suite: str, name: str, seconds: float, unit: str = "ms", **more: Any) -> Figure:
-        """A figure of this model on this device; times in the unit."""
+        """A figure of this model on this device; converts seconds to the unit."""
         scale = {"ms": 1e3, "s": 1.0}[unit]
         if more.get("reference_median") is not None:
             more["reference_median"] *= scale
@@ -81,18 +81,18 @@ class Bench:
         )
 
     def new_finding(self) -> str:
-        """A text that no cache has seen."""
+        """A text that is not in any cache."""
         return f"{FINDING} {next(self._numbers)}"
 
     def middle(self) -> PreparedImage:
-        """The request for the slice in the middle of the volume."""
+        """The prepared middle slice of the volume."""
         described = self.segmenter.prepare(self.volume)
         index = described.display.n_slices // 2
         return described.with_request(slices=(index, index + 1), samples=1, seed=0)
 
 
 def interactive(bench: Bench) -> Iterator[Figure]:
-    """What a user waits for: a new finding on the shown slice, a new slice, the first mask after the start."""
+    """Waiting times of users: a new finding on the shown slice, a new slice, the first mask after the start."""
     yield from _slice_figures(bench, bench.slow(), SLOW)
     if bench.full_size:
         paper = paper_model(bench.segmenter.pipeline.text_encoder.tokenizer)
@@ -122,11 +122,10 @@ def _slice_figures(bench: Bench, plain: Segmenter, reference: str) -> Iterator[F
 
 
 def compared(fast: Segmenter, plain: Segmenter, image: PreparedImage) -> dict[str, float]:
-    """How far the fast answers are from the plain ones: relative L2 of the log-odds; of trained weights masks, too.
+    """Difference between fast and plain results: relative L2 of log-odds; for trained weights also Dice and presence.
 
-    Masks are taken from the probabilities, before any is emptied because its presence is low: two computations that
-    differ in the last digit may fall on both sides of that threshold. Presences are compared too. There
-    is no Dice where neither has a mask.
+    Masks are made from the probabilities without the presence threshold, because two computations that differ in the
+    last digit may be on different sides of it. There is no Dice if neither has a mask.
     """
     answers = [segmenter.decode_slices(image, COMPARED).findings for segmenter in (fast, plain)]
     ours, theirs = (np.stack([answer.probability for answer in found]) for found in answers)
@@ -152,7 +151,7 @@ def _log_odds(probability: Any) -> Any:
 
 
 def _start_figures(bench: Bench) -> Iterator[Figure]:
-    """Processes from their start: imports, help, the first mask."""
+    """Times from the start of a process: imports, help, the first mask."""
     bare = _process("import torch, transformers, diffusers")
     first_mask = _process(
         "import numpy as np\n"
@@ -184,15 +183,15 @@ def _process(code: str) -> Work:
 
 
 def _run(*arguments: str) -> str:
-    """A Python process's output."""
+    """The output of a Python process."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise FastTextDiffError(f"a process that was to be measured failed: {' '.join(done.stderr.split())[-300:]}")
+        raise FastTextDiffError(f"a measured process failed: {' '.join(done.stderr.split())[-300:]}")
     return done.stdout
 
 
 def volume(bench: Bench) -> Iterator[Figure]:
-    """Many slices: time by slices and by findings, against the plain way on the same slices."""
+    """Many slices: time by number of slices and of findings, against the plain segmenter on the same slices."""
     segmenter, plain = bench.segmenter, bench.slow()
     few, many = chest_phantom(bench.slices), chest_phantom(2 * bench.slices)
 
@@ -220,7 +219,7 @@ def volume(bench: Bench) -> Iterator[Figure]:
         reference_median=one,
     )
     yield bench.figure("volume", f"{name}, five findings", five, "s", reference="one finding", reference_median=one)
-    yield bench.figure("volume", "each further finding, a slice", (five - one) / 4 / bench.slices)
+    yield bench.figure("volume", "each further finding, per slice", (five - one) / 4 / bench.slices)
 
 
 def memory(bench: Bench) -> Iterator[Figure]:
@@ -246,7 +245,7 @@ def memory(bench: Bench) -> Iterator[Figure]:
 
 
 def text(bench: Bench) -> Iterator[Figure]:
-    """ModernBERT against BERT of the same width and depth class, with and without cache; attention kernels."""
+    """ModernBERT against BERT of similar width and depth, with and without cache; attention kernels."""
     from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
 
     device = bench.segmenter.device
@@ -306,7 +305,7 @@ def _cache_figures(bench: Bench) -> Iterator[Figure]:
 
 
 def training(bench: Bench) -> Iterator[Figure]:
-    """A step of head and text encoder on a frozen denoiser: features kept from before, or computed again."""
+    """A training step of head and text encoder on a frozen denoiser, with cached or recomputed features."""
     pipeline, device = bench.segmenter.pipeline, bench.segmenter.device
     side, batch = 224, 4
     torch.manual_seed(0)
