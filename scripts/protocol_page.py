@@ -61,8 +61,11 @@ def _classes(module: Any) -> Iterator[type]:
 
 def _section(kind: Any, title: str = "") -> str:
     text, _, attributes = cleandoc(kind.__doc__).partition("\n\nAttributes:")
-    meanings = dict(re.findall(r"^ +(\w+): (.+)$", attributes, re.M))
-    rows = [f"| `{field.name}` | {_type(kind, field)} | {meanings.get(field.name, '')} |" for field in fields(kind)]
+    meanings = dict(re.findall(r"^ +(\w+): (.+(?:\n {8}.+)*)$", attributes, re.M))
+    rows = [
+        f"| `{field.name}` | {_type(kind, field)} | {' '.join(meanings.get(field.name, '').split())} |"
+        for field in fields(kind)
+    ]
     table = ["| field | type | meaning |", "|---|---|---|", *rows] if rows else []
     return "\n\n".join(filter(None, (f"### {title or kind.__name__}", text, "\n".join(table))))
 

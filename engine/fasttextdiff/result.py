@@ -38,7 +38,7 @@ class Provenance:
         device: e.g. "cpu", "cuda:0".
         dtype: e.g. "float32", "bfloat16".
         created: ISO 8601 time in UTC.
-        slice_by_slice: whether no slice had an influence on another, as in results of earlier versions.
+        slice_by_slice: whether slices did not influence each other, as in earlier versions.
     """
 
     model: str
@@ -57,7 +57,7 @@ class Provenance:
     slice_by_slice: bool = True
 
     def of(self, finding: FindingResult) -> Provenance:
-        """How one finding of the run was made: with its own window."""
+        """The provenance of one finding of the run, with its window."""
         return replace(self, window=finding.window)
 
 
@@ -75,7 +75,7 @@ class FindingResult:
         warnings: one line each, e.g. that the model was not trained on this finding.
         typed: the text as typed; empty if the same as `finding`.
         window: (level, width) applied to the voxels, in their units; None if the image's full range was used.
-        consistency: what was done so that it holds together across slices, in one line.
+        consistency: what was done for consistency across slices, in one line.
     """
 
     finding: str

@@ -119,8 +119,8 @@ class Segmenter:
             seed: of the noise; equal seeds give equal bits.
             threshold: probability above which a voxel belongs to the mask; the model's own if None.
             window: (level, width) instead of the one the model was trained with.
-            slice_by_slice: take every slice as the model answers it. Otherwise findings are smoothed across the
-                slices of the request, and parts that a finding cannot have are left out.
+            slice_by_slice: keep the result of every slice as the model gives it. By default, findings are smoothed
+                across the slices of the request, and implausible parts are removed.
             progress: called after every slice.
 
         Raises:
@@ -167,7 +167,7 @@ class Segmenter:
 
         Args:
             image: from :meth:`prepare`.
-            findings: in whose windows the image is encoded; in its own window if there are none.
+            findings: encode the image in the windows of these findings; without any, in the image's own window.
             progress: called after every slice.
 
         Raises:
@@ -270,21 +270,21 @@ class Segmenter:
         """Refuse findings that the model cannot read, before anything is computed.
 
         Raises:
-            UsageError: as :meth:`TextEncoder.check` says.
+            UsageError: see :meth:`TextEncoder.check`.
         """
         require_findings(findings)
         for finding in findings:
             self.pipeline.text_encoder.check(finding)
 
     def _windows(self, image: PreparedImage, findings: Sequence[str]) -> list[tuple[PreparedImage, list[int]]]:
-        """The image in every window that the findings need, with the numbers of these findings."""
+        """The image in every window of the findings, with the indices of these findings."""
         numbers: dict[Window | None, list[int]] = {}
         for n, finding in enumerate(findings):
             numbers.setdefault(self._window(image, finding), []).append(n)
         return [(replace(image, window=window), those) for window, those in numbers.items()]
 
     def _window(self, image: PreparedImage, finding: str) -> Window | None:
-        """The window that a finding was trained in, unless the image's own counts."""
+        """The window of a finding in training, or the image's own window if that takes precedence."""
         taught = self.pipeline.info.window(finding, image.volume.modality) if image.by_finding else None
         return taught or image.window
 
@@ -294,7 +294,7 @@ class Segmenter:
         yield from (image.slices[start : start + together] for start in range(0, len(image.slices), together))
 
     def _decoded(self, image: PreparedImage, findings: Sequence[str], progress: Progress | None) -> SliceStack:
-        """Answers for all requested slices."""
+        """Results for all requested slices."""
         stack, shown = SliceStack.empty(len(findings), image), self._windows(image, findings)
         with self.runtime.computing():
             text = self.runtime.text(findings)
@@ -308,7 +308,7 @@ class Segmenter:
         return stack
 
     def _decoded_group(self, image: PreparedImage, group: range, text: TextStates, seed: int) -> list[SliceAnswer]:
-        """One noise sample's answer for each slice of a group."""
+        """Results of one noise sample for each slice of a group."""
         blends = [TileBlend.empty(len(text.states), image) for _ in group]
         work = [
             (blend, tile, view)

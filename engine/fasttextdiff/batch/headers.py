@@ -285,7 +285,7 @@ def _one_stack(shape: tuple[int, ...], ijk_to_ras: Callable[[], NDArray[np.float
         raise FastTextDiffError(f"several volumes in one file ({' x '.join(map(str, shape))}); extract one time point")
     if len(shape) != 3:
         return int((*shape, 1, 1)[2])
-    with suppress(FastTextDiffError):  # reading the voxels will say what is wrong with the place
+    with suppress(FastTextDiffError):  # reading the voxels will report what is wrong with the geometry
         return int(shape[::-1][slice_axis(ijk_to_ras().tolist(), shape[::-1])])
     return int(shape[2])
 

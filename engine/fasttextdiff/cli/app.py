@@ -71,7 +71,9 @@ NanAsAirOption = Annotated[bool, typer.Option("--nan-as-air", help="Treat NaN vo
 
 SliceBySliceOption = Annotated[
     bool,
-    typer.Option("--slice-by-slice", help="Each slice on its own: no smoothing across slices, no parts left out."),
+    typer.Option(
+        "--slice-by-slice", help="Segment each slice separately: no smoothing across slices, no removal of parts."
+    ),
 ]
 
 

@@ -80,14 +80,13 @@ class TaughtFinding:
     """A finding that a model was trained on, for one modality.
 
     Attributes:
-        name: the term that is shown.
+        name: the displayed term.
         synonyms: further terms for it.
-        window: (level, width) in Hounsfield units in which a CT is shown to the model for it; null for the window of
-            the modality.
+        window: (level, width) in Hounsfield units used for it in a CT; null for the modality's window.
         slices: training images with a mask of it; null if not recorded.
-        patients: that these are of; null if not recorded.
-        dice: mean Dice on validation images that show it; null if not measured.
-        validation_slices: how many these are.
+        patients: number of patients of these images; null if not recorded.
+        dice: mean Dice on validation images with the finding; null if not measured.
+        validation_slices: number of these validation images.
     """
 
     name: str
@@ -100,7 +99,7 @@ class TaughtFinding:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """All terms for it, its name first."""
+        """All terms for the finding, its name first."""
         return (self.name, *self.synonyms)
 
 
@@ -126,8 +125,8 @@ class CheckedFinding:
     Attributes:
         finding: the text as it was read.
         warning: why the result cannot be relied on, in one line; empty if there is no reason.
-        quality: how well the model finds it, in one line; empty if that is not known.
-        weak: whether it had few training images or has a low validation Dice.
+        quality: recorded quality of the model for it, in one line; empty if unknown.
+        weak: whether it had few training images or a low validation Dice.
     """
 
     finding: str

@@ -48,7 +48,7 @@ class BatchOptions:
         tls_cert: our certificate.
         tls_key: its private key.
         nan_as_air: treat NaN voxels as air around the patient.
-        slice_by_slice: each slice on its own: no smoothing across slices, no parts left out.
+        slice_by_slice: segment each slice separately, without smoothing across slices or removal of parts.
     """
 
     source: Path

@@ -176,7 +176,7 @@ def _draw_curves(content: dict[str, Any], folder: Path) -> None:
     pixels = {"all pixels": numbers["pixels"]["bins"], "near the predicted border": numbers["pixels_at_border"]["bins"]}
     _write_text(folder / PIXEL_CURVES, reliability_svg(pixels, "mean probability", "share in the true mask"))
     if content["sides"] is not None:
-        presence = {"questions for one side": content["sides"]["presence"]["bins"]}
+        presence = {"prompts for one side": content["sides"]["presence"]["bins"]}
         _write_text(folder / PRESENCE_CURVE, reliability_svg(presence, "mean presence", "share with lesions there"))
 
 

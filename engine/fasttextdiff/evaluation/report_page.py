@@ -165,7 +165,7 @@ def _calibration(content: Content) -> Iterator[Block]:
 
 
 def _presence(sides: Content) -> Iterator[Block]:
-    curves = {"questions for one side": sides["presence"]}
+    curves = {"prompts for one side": sides["presence"]}
     yield from _reliability("Presence", PRESENCE_CURVE, curves, "questions")
     yield Paragraph(
         "Presence as the probability of lesions on the requested side: AUROC "

@@ -1,6 +1,6 @@
-"""Makes a finding hold together across the slices of a volume: smooth along them, and of as many parts as it has.
+"""Makes a finding consistent across slices: smooths along the slice axis, and removes implausible parts.
 
-Knows probabilities, slices and millimetres; knows neither findings nor networks.
+Knows probabilities, slices and millimetres; knows nothing about findings or networks.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from fasttextdiff.contract.segments import is_there
 from fasttextdiff.image.volume import Volume
 
 _REACH = 3.0
-"""Standard deviations after which the weight of a slice is nothing."""
+"""Standard deviations beyond which the weight of a slice is zero."""
 _GAP_MM = 4.0
-"""Parts of a finding that so little is missing between, along the slices, are one; a single slice always."""
+"""Parts separated by at most this gap along the slices are one part; a gap of one slice is always bridged."""
 _SMALLEST_SHARE = 0.05
-"""Of the largest part: what else belongs to an organ is not smaller."""
+"""Minimum size of other parts of an organ, as a share of the largest."""
 _SKIRT_MM = 3.0
-"""Around what is left out, the probability goes with it, so that no ring stays at a lower threshold."""
+"""Margin around a removed part that is also set to 0, so that no ring remains at a lower threshold."""
 _LOW = 0.4
-"""Share of the threshold at which an organ's parts are looked at once more: islands that the threshold hides would
-appear when it is lowered."""
+"""Share of the threshold at which an organ's parts are checked again, because islands would appear if the threshold is
+lowered."""
 _BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
 class ConsistencyRule:
-    """How a kind of finding holds together.
+    """The consistency rule for a kind of finding.
 
     Attributes:
         smoothing: standard deviation in mm of the Gaussian along the slices.
-        parts: how many parts it consists of, the largest ones; 0 for any number. A large one that the first or last
-            slice cuts counts too: the slices beyond may join it to the others.
-        neck: mm; what hangs on by less than twice this width is a part of its own.
-        smallest: mm3; smaller parts are none. One that the first or last slice cuts may go on, and counts.
+        parts: number of parts to keep, largest first; 0 for all. A large part cut by the first or last slice is also
+            kept, because it may join the others beyond that slice.
+        neck: mm; a structure connected by less than twice this width is a separate part.
+        smallest: mm3; smaller parts are removed, unless the first or last slice cuts them.
     """
 
     smoothing: float
@@ -47,12 +47,12 @@ class ConsistencyRule:
 
 @dataclass(frozen=True)
 class SliceGrid:
-    """The voxels of a stack of slices.
+    """The grid of a stack of slices.
 
     Attributes:
         spacing: mm between neighbours along the array axes (k, j, i).
-        voxel_mm3: of one voxel.
-        axis: the array axis across the slices.
+        voxel_mm3: volume of one voxel.
+        axis: array axis of the slices.
     """
 
     spacing: tuple[float, float, float]
@@ -61,24 +61,24 @@ class SliceGrid:
 
     @classmethod
     def of(cls, volume: Volume, axis: int) -> SliceGrid:
-        """Of slices across an array axis of a volume."""
+        """The grid of a volume with slices along an array axis."""
         i, j, k = volume.spacing
         return cls((k, j, i), 1000 * volume.voxel_ml, axis)
 
     def steps(self, mm: float, axis: int) -> int:
-        """How many whole steps along an array axis a distance has."""
+        """Number of whole voxels along an array axis in a distance."""
         return int(mm / self.spacing[axis] + 1e-6)
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What was done to a finding.
+    """What was changed in a finding.
 
     Attributes:
-        is_smoothed: whether any slice had an influence on another.
-        left_out: number of parts that were left out.
-        voxels: of these.
-        kept: voxels of the others.
+        is_smoothed: whether any slice influenced another.
+        left_out: number of removed parts.
+        voxels: voxels of the removed parts.
+        kept: voxels of the other parts.
     """
 
     is_smoothed: bool
@@ -99,17 +99,16 @@ def settle(
 ) -> Settled:
     """Apply a rule to one finding, in place.
 
-    What is left out gets the probability 0, so that mask, probability and uncertainty say the same, whatever threshold
-    is applied later.
+    Removed parts get the probability 0, so that mask, probability and uncertainty agree at any later threshold.
 
     Args:
         probability: (k, j, i) of neighbouring slices in [0, 1].
         presence: (slices,), probability that the finding is there at all.
-        grid: of the voxels.
-        rule: what to apply.
+        grid: grid of the voxels.
+        rule: the rule to apply.
         threshold: probability above which a voxel belongs to the finding.
         presence_threshold: presence below which a slice is empty.
-        padding: (k, j, i), voxels that are none of the patient's and stay 0; None if there are none.
+        padding: (k, j, i), padding voxels, which stay 0; None if there are none.
     """
     is_smoothed = smooth(probability, presence, grid, rule.smoothing)
     if padding is not None:
@@ -126,18 +125,18 @@ def settle(
 
 
 def smooth(probability: NDArray[np.float32], presence: NDArray[np.float32], grid: SliceGrid, deviation: float) -> bool:
-    """Average each slice with its neighbours, by weights that fall with the distance (a Gaussian), in place.
+    """Average each slice with its neighbours, with Gaussian weights, in place.
 
-    At the ends the weights of the slices that are there sum up to one: nothing fades out.
+    At the ends, weights are normalised over the existing slices, so that nothing fades out.
 
     Args:
         probability: (k, j, i).
         presence: (slices,).
-        grid: of the voxels.
+        grid: grid of the voxels.
         deviation: standard deviation in mm.
 
     Returns:
-        whether neighbours are near enough to count.
+        Whether neighbours are near enough to have a weight.
     """
     from scipy import ndimage
 
@@ -150,7 +149,7 @@ def smooth(probability: NDArray[np.float32], presence: NDArray[np.float32], grid
     presence[:] = ndimage.correlate1d(presence.astype(float), weights, mode="constant") / total
     shown = np.moveaxis(probability, grid.axis, 0)
     rows = max(1, _BLOCK_BYTES // shown[:, :1].nbytes)
-    for start in range(0, shown.shape[1], rows):  # in blocks: a second volume of probabilities may not fit
+    for start in range(0, shown.shape[1], rows):  # in blocks: a second volume may not fit into memory
         block = shown[:, start : start + rows]
         block[:] = np.minimum(ndimage.correlate1d(block, weights, 0, mode="constant") / total[:, None, None], 1)
     return True
@@ -163,10 +162,10 @@ def _leave_out(
     grid: SliceGrid,
     rule: ConsistencyRule,
 ) -> tuple[int, int]:
-    """Set the probability of the parts of a mask that the rule does not keep to 0, but for safe voxels, in place.
+    """Set the probability of parts that the rule does not keep to 0, except for safe voxels, in place.
 
     Returns:
-        number of parts and of voxels.
+        Number of removed parts and of their voxels.
     """
     from scipy import ndimage
 
@@ -181,7 +180,7 @@ def _leave_out(
 
 
 def _box(mask: NDArray[np.bool_], margins: list[int]) -> tuple[slice, slice, slice]:
-    """Where the mask is, and a margin around it: what follows costs as much as the finding is large."""
+    """The bounding box of the mask with a margin, so that the cost depends on the size of the finding."""
     sides = []
     for axis, margin in enumerate(margins):
         others = tuple(n for n in range(3) if n != axis)
@@ -191,7 +190,7 @@ def _box(mask: NDArray[np.bool_], margins: list[int]) -> tuple[slice, slice, sli
 
 
 def _ends(mask: NDArray[np.bool_], box: tuple[slice, ...], axis: int) -> NDArray[np.bool_]:
-    """Which slices of the box are the first or last of all."""
+    """Which slices of the box are the first or last slice of the stack."""
     ends = np.zeros(mask.shape[axis], bool)
     ends[[0, -1]] = True
     return ends[box[axis]]
@@ -204,7 +203,7 @@ def _kept(
     from scipy import ndimage
 
     core = ~_grown(~part, rule.neck, grid) if rule.neck else part
-    if not core.any():  # thinner than the neck all over
+    if not core.any():  # thinner than the neck everywhere
         core = part
     chosen = _chosen(core, grid, rule, ends)
     if core is part:
@@ -218,7 +217,7 @@ def _kept(
 def _chosen(
     core: NDArray[np.bool_], grid: SliceGrid, rule: ConsistencyRule, ends: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """The parts of a mask that the rule keeps by their size or because an end cuts them."""
+    """The parts of a mask that the rule keeps by size, or because the first or last slice cuts them."""
     from scipy import ndimage
 
     labels, count = ndimage.label(_bridged(core, grid))
@@ -236,7 +235,7 @@ def _chosen(
 
 
 def _bridged(mask: NDArray[np.bool_], grid: SliceGrid) -> NDArray[np.bool_]:
-    """The mask with thin gaps along the slices closed from one side, so that what lies beyond them is one part."""
+    """The mask with thin gaps along the slices filled from one side, so that the parts on both sides are one."""
     bridged = mask.copy()
     to, source = np.moveaxis(bridged, grid.axis, 0), np.moveaxis(mask, grid.axis, 0)
     for step in range(1, min(max(1, grid.steps(_GAP_MM, grid.axis)), len(to) - 1) + 1):
@@ -245,7 +244,7 @@ def _bridged(mask: NDArray[np.bool_], grid: SliceGrid) -> NDArray[np.bool_]:
 
 
 def _grown(mask: NDArray[np.bool_], mm: float, grid: SliceGrid) -> NDArray[np.bool_]:
-    """The mask with all voxels less than so far from it along each axis; nothing comes in from outside of the array."""
+    """The mask dilated by a distance along each axis; the outside of the array has no effect."""
     from scipy import ndimage
 
     grown = mask.view(np.uint8)

@@ -60,15 +60,15 @@ class PreparedImage:
 
     Attributes:
         volume: the image.
-        display: how its slices are shown to the model.
+        display: display plane of its slices.
         slices: slice numbers along the display's slice axis, from 0.
         window: (level, width); None for colour.
         tiles: parts of a slice that are separate inputs of the model; a single one for whole slices.
         fit: how a tile is fitted into the model's input; the same for all tiles.
         samples: noise samples.
         seed: seed of the first sample's noise; sample n uses seed + n.
-        by_finding: whether a finding that was taught in another window is shown in that one: a CT in Hounsfield units
-            for which the user chose no window.
+        by_finding: whether a finding taught in another window uses that window; for a CT in Hounsfield units if the
+            user chose no window.
     """
 
     volume: Volume

@@ -20,7 +20,7 @@ _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _META = 1 << 12
 _JPEG, _JPEG_2000 = b"\xff\xd8\xff", b"\xff\x4f\xff\x51"
 _NO_FRAME_HEADER = {0xC4, 0xC8, 0xCC}
-"""DHT, JPG and DAC: markers between those of frame headers (C0 to CF) that are none."""
+"""DHT, JPG and DAC, the markers from C0 to CF that are not frame headers."""
 _JPEG_LS_FRAME = 0xF7
 _IN_A_BOX = 1 << 12
 """The code stream of a JP2 file begins within these bytes; DICOM usually has bare code streams."""

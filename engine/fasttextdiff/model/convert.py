@@ -120,7 +120,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Any]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content or not all(isinstance(key, str) for key in content):
-        raise FastTextDiffError(f"{path} holds no state dict, but {type(content).__name__}")
+        raise FastTextDiffError(f"{path} does not hold a state dict, but {type(content).__name__}")
     if all(key.startswith("module.") for key in content):
         return {key.removeprefix("module."): value for key, value in content.items()}
     return dict(content)

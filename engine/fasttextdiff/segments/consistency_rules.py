@@ -1,6 +1,6 @@
-"""Which findings are organs, of so many parts, and which are lesions of at least some size; and how that is told.
+"""Chooses the consistency rule of a finding: organs have a number of parts, lesions a minimum size.
 
-Knows words; how voxels are treated is in `image.consistency`. A finding that is not in the table keeps all its parts.
+A finding that matches no rule keeps all its parts. Knows words; `image.consistency` knows voxels.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ from fasttextdiff.contract.findings import shortened, understood
 from fasttextdiff.image.consistency import ConsistencyRule, Settled, SliceGrid, settle
 
 _ORGAN_MM, _OTHER_MM = 3.0, 1.5
-"""Smoothing along the slices: with 3 mm, lungs change from slice to slice as their air does; a nodule of 4 mm would
-lose half its probability."""
+"""Smoothing along the slices. 3 mm suits organs; a nodule of 4 mm would lose half its probability."""
 _NECK_MM = 3.0
 _NODULE_MM3, _PATCH_MM3 = 14.0, 65.0
-"""Spheres of 3 and 5 mm in diameter."""
+"""Volumes of spheres of 3 and 5 mm in diameter."""
 _TOO_MUCH = 0.1
-"""Share of an organ that is not left out without a warning."""
+"""Removing more than this share of an organ gives a warning."""
 
 ORGAN = ConsistencyRule(_ORGAN_MM, parts=1, neck=_NECK_MM)
 ORGANS = ConsistencyRule(_ORGAN_MM, parts=2, neck=_NECK_MM)
 """The largest part of each side."""
 SLENDER = ConsistencyRule(_OTHER_MM, parts=1)
-"""In one part, but too thin to look for necks."""
+"""One part, but too thin for the neck criterion."""
 FOCAL = ConsistencyRule(_OTHER_MM, smallest=_NODULE_MM3)
 PATCHY = ConsistencyRule(_OTHER_MM, smallest=_PATCH_MM3)
 UNKNOWN = ConsistencyRule(_OTHER_MM)
@@ -59,10 +58,10 @@ _FILLERS = re.compile(r"\b(?:the|patient's|whole|entire|on|and)\b")
 
 
 def rule_of(finding: str) -> ConsistencyRule:
-    """The rule for a finding in any spelling; for one of which nothing is known, no part is left out.
+    """The rule for a finding in any spelling; an unknown finding keeps all its parts.
 
     Args:
-        finding: a text in English; only one that names an organ and nothing else has an organ's rule.
+        finding: a text in English; it has an organ's rule only if it names nothing else.
     """
     words = understood(finding).casefold()
     if _FOCAL_WORDS.search(words):
@@ -88,19 +87,19 @@ def hold_together(
     presence_threshold: float,
     padding: NDArray[np.bool_] | None = None,
 ) -> dict[str, tuple[str, str]]:
-    """Apply the rules of findings to their voxels, in place: :func:`fasttextdiff.image.consistency.settle`.
+    """Apply the rules of findings to their voxels, in place; see :func:`fasttextdiff.image.consistency.settle`.
 
     Args:
-        findings: as understood.
+        findings: normalised findings.
         probability: (F, k, j, i) of neighbouring slices.
         presence: (F, slices).
-        grid: of the voxels.
-        threshold: of the probability.
-        presence_threshold: of the presence.
-        padding: (k, j, i), voxels that are none of the patient's; None if there are none.
+        grid: grid of the voxels.
+        threshold: probability above which a voxel belongs to the finding.
+        presence_threshold: presence below which a slice is empty.
+        padding: (k, j, i), padding voxels; None if there are none.
 
     Returns:
-        by finding what was done, in one line for the segment's tag, and a warning, empty if there is none.
+        For each finding, one line on what was done, for the segment's tag, and a warning, which may be empty.
     """
     outcomes = {}
     limits = {"threshold": threshold, "presence_threshold": presence_threshold}
@@ -125,7 +124,7 @@ def _outcome(rule: ConsistencyRule, done: Settled, ml: float) -> str:
 
 
 def _warning(finding: str, rule: ConsistencyRule, done: Settled, ml: float) -> str:
-    """That much of an organ was left out; empty if it was little."""
+    """A warning if much of an organ was removed, else empty."""
     if not rule.parts or done.voxels <= _TOO_MUCH * done.kept:
         return ""
     return (

@@ -142,7 +142,7 @@ class Jobs:
     def _described(self, name: str) -> PreparedImage:
         known = self._volumes.get(name)
         if known is None:
-            raise UsageError(f"there is no volume '{name}': hand it over first")
+            raise UsageError(f"there is no volume '{name}': open it first")
         self._volumes.move_to_end(name)
         if known.image is None:
             known.image = self._opened().prepare(known.volume)

@@ -47,7 +47,7 @@ def mapped_array(array: ArrayFile) -> NDArray[Any]:
     with suppress(OSError):
         if path.stat().st_size == dtype.itemsize * int(np.prod(shape, dtype=object)):
             return np.memmap(path, dtype=dtype, mode="r", shape=shape)
-    raise UsageError(f"{path} does not hold the {list(shape)} voxels ({dtype}) that were announced")
+    raise UsageError(f"{path} does not hold the {list(shape)} voxels ({dtype}) of the request")
 
 
 def _dtype(name: str) -> np.dtype[Any]:
@@ -55,7 +55,7 @@ def _dtype(name: str) -> np.dtype[Any]:
         dtype = np.dtype(name)
         if dtype.kind in "biuf":
             return dtype
-    raise UsageError(f"'{name:.60}' is no type of voxels")
+    raise UsageError(f"'{name:.60}' is not a voxel type")
 
 
 def matrix_of(values: Sequence[float]) -> NDArray[np.float64]:
