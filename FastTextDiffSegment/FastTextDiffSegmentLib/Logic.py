@@ -52,6 +52,7 @@ class SegmentationRequest:
         seed: of the noise.
         threshold: probability above which a pixel belongs to a segment; None for the model's own.
         sliceBySlice: each slice on its own: no smoothing across slices, no parts left out.
+        tryAnyway: ask for findings that the model was not taught, too; otherwise they are left empty.
     """
 
     volumeNode: Any
@@ -62,6 +63,7 @@ class SegmentationRequest:
     seed: int = 0
     threshold: float | None = None
     sliceBySlice: bool = False
+    tryAnyway: bool = False
 
     def isValid(self) -> tuple[bool, str]:
         """Whether it can be asked, and if not, why."""
@@ -135,6 +137,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         threshold: float | None = None,
         masking: Masking | None = None,
         sliceBySlice: bool = False,
+        tryAnyway: bool = False,
         progress: Callable[[int, int], bool] | None = None,
     ) -> list[SegmentedFinding]:
         """Segment findings and write them; waits until it is done.
@@ -152,6 +155,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             masking: masking and overwriting of the Segment Editor; None lets segments overlap.
             sliceBySlice: each slice on its own; otherwise findings are smoothed across slices, and parts that a
                 finding cannot have are left out.
+            tryAnyway: ask for findings that the model was not taught, too; otherwise they are left empty.
             progress: asked with (done, total) slices; False cancels.
 
         Returns:
@@ -163,7 +167,9 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             JobCancelled: `progress` returned False; nothing was changed.
         """
         lines = tuple(findingLines("\n".join(findings)))
-        request = SegmentationRequest(volumeNode, lines, sliceRange, modality, samples, seed, threshold, sliceBySlice)
+        request = SegmentationRequest(
+            volumeNode, lines, sliceRange, modality, samples, seed, threshold, sliceBySlice, tryAnyway
+        )
         isValid, reason = request.isValid()
         if not isValid:
             raise SceneError(reason)
@@ -202,6 +208,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             seed=request.seed,
             threshold=request.threshold,
             sliceBySlice=request.sliceBySlice,
+            tryAnyway=request.tryAnyway,
         )
         try:
             _requireUnchanged(request, source)

@@ -30,6 +30,7 @@ class FastTextDiffSegmentParameters:
         seed: of the noise.
         editorMasking: whether the Segment Editor's masking and overwriting are obeyed.
         sliceBySlice: whether each slice is segmented on its own.
+        tryAnyway: whether findings that the model was not taught are asked for too.
     """
 
     # a union that does not name None cannot be empty in Slicer's wrapper
@@ -46,6 +47,7 @@ class FastTextDiffSegmentParameters:
     seed: Annotated[int, WithinRange(0, 1_000_000)] = 0
     editorMasking: bool = False
     sliceBySlice: bool = False
+    tryAnyway: bool = False
 
 
 def remembered(history: list[str], findings: list[str]) -> list[str]:

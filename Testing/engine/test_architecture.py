@@ -20,6 +20,7 @@ LAYERS = (
     {"segments"},
     {"io"},
     {"model", "render"},
+    {"outcomes"},
     {"segmenter"},
     {"evaluation"},
     {"training", "worker"},

@@ -8,14 +8,71 @@ import pytest
 from PIL import Image
 
 from fasttextdiff.image.volume import Modality
-from fasttextdiff.training.prompts import NEVER_TAUGHT
+from fasttextdiff.training.prompts import NEVER_TAUGHT, TAUGHT
 from fasttextdiff.training.samples import LUNGS, PULMONARY, Region, Sample
 from fasttextdiff_lab.anatomy import SHOWN
 from fasttextdiff_lab.appearance import altered, cut_to_body, grey_levels
 from fasttextdiff_lab.atlas import ct_mr_items, with_qata_lungs, xray_groups
+from fasttextdiff_lab.taught import XRAY_NAMES, finding_of
 from fasttextdiff_lab.views import AtlasViews, elsewhere, prompts_of
 from fasttextdiff_lab.vocabulary import STRUCTURES
+from fasttextdiff_lab.wordings import shares_right
 
+ON_CT = [
+    "liver",
+    "kidney_tumour",
+    "kidney_stone",
+    "pancreas",
+    "aorta",
+    "left_atrium",
+    "right_atrium",
+    "left_ventricle",
+    "right_ventricle",
+    "trachea",
+    "left_ventricular_myocardium",
+    "pulmonary_artery",
+    "pulmonary_embolism",
+    "lung_tumour",
+    "lung_nodule",
+    "intracranial_haemorrhage",
+    "kidneys",
+    "intraventricular_haemorrhage",
+    "ischaemic_stroke_lesion",
+    "soft_tissue_sarcoma",
+]
+ON_MR = [
+    "brain_tumour",
+    "ms_lesions",
+    "hippocampus",
+    "amygdala",
+    "left_ventricle",
+    "right_ventricle",
+    "left_atrium",
+    "left_ventricular_myocardium",
+    "kidneys",
+    "pancreas",
+    "bladder",
+    "bladder_tumour",
+    "prostate",
+    "prostate_central_gland",
+    "prostate_tumour",
+    "vertebrae",
+    "intervertebral_discs",
+    "bowel",
+    "stomach",
+    "grey_matter",
+    "white_matter",
+    "cerebrospinal_fluid",
+    "skull",
+    "breast_tumour",
+    "nasopharyngeal_tumour",
+    "soft_tissue_sarcoma",
+    "vertebra_l1",
+    "vertebra_l2",
+    "vertebra_l3",
+    "vertebra_l4",
+    "vertebra_l5",
+]
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
 HEADER = "Image,Mask,Structure,Modality,Window,Plane,Source,Patient,Split,Annotation\n"
 
@@ -171,3 +228,12 @@ def test_the_product_does_not_know_the_laboratory():
 def test_no_word_is_both_taught_and_used_as_one_that_never_is():
     words = {word.lower() for structure in STRUCTURES.values() for word in structure.words}
     assert not words & {word.lower() for word in NEVER_TAUGHT}
+
+
+def test_wordings_of_taught_findings_pass_and_others_are_refused():
+    taught = {kind: tuple(findings) for kind, findings in TAUGHT.items()}
+    for modality, names in {"xray": XRAY_NAMES, "ct": ON_CT, "mr": ON_MR, "other": ("breast_tumour",)}.items():
+        taught[modality] = (*taught.get(modality, ()), *map(finding_of, names))
+    passed, refused = shares_right(taught)
+    assert passed >= 0.97
+    assert refused >= 0.95

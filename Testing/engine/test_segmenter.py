@@ -255,7 +255,7 @@ def test_what_does_not_fit_even_alone_is_one_line_and_what_was_computed_is_kept(
 
 
 def test_findings_that_do_not_fit_together_are_answered_in_parts(segmenter, monkeypatch):
-    findings = [*FINDINGS, "nuclei", "no infection"]
+    findings = [*FINDINGS, "left lung", "no infection"]
     expected = segmenter.segment(ct(), findings).probability
     full = Segmenter(tiny_pipeline(), device="cpu")
     full.runtime.pairs = 64

@@ -159,7 +159,7 @@ def test_umlauts_are_read_and_written_in_the_c_locale(picture):
     )  # fmt: skip
     assert code == 0, said
     assert all(path.is_file() for path in outputs)
-    assert "'Läsion' is not a finding" in said
+    assert "'Läsion' was not taught" in said
     (table := folder / "Fälle.csv").write_text("path,findings\nü.png,Läsion\n", encoding="utf-8")
     code, said = cli("batch", table, "-o", folder / "Ergebnis", **C_LOCALE)
     assert code == 0, said

@@ -109,7 +109,9 @@ def tiny_pipeline(seed=0):
         Modality.OTHER: ImageSettings(size=48, percentiles=(1.0, 98.0)),
     }
     liver = {"name": "liver", "synonyms": ["hepar"], "window": [60.0, 400.0], "slices": 9, "patients": 2, "dice": 0.8}
-    taught = taught_from({"ct": ["ground-glass opacity", "consolidation", {**liver, "validation_slices": 4}]})
+    taught = taught_from(
+        {"ct": ["ground-glass opacity", "consolidation", "left lung", "infection", {**liver, "validation_slices": 4}]}
+    )
     info = ModelInfo("tiny", "CC0-1.0", 0.4, 0.3, taught)
     return FastTextDiffPipeline(
         tiny_text_encoder(max_tokens=96, seed=seed),

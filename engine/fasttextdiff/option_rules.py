@@ -36,8 +36,8 @@ def check_options(**options: Any) -> None:
     """Refuse invalid option values before any work is done.
 
     Args:
-        **options: slices, plane, samples, seed, threshold, window and slice_by_slice as for :meth:`Segmenter.segment`,
-            and the counts of batches, trainings and benchmarks; None if not given.
+        **options: slices, plane, samples, seed, threshold, window, slice_by_slice and try_anyway as for
+            :meth:`Segmenter.segment`, and the counts of batches, trainings and benchmarks; None if not given.
 
     Raises:
         UsageError: a value is out of range, of the wrong type, or not finite.
@@ -81,6 +81,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda seed: _is_whole(seed, 0, _LARGEST_SEED), "a whole number from 0 to 2^63 - 1"),
     "threshold": (lambda threshold: _is_number(threshold) and 0 < threshold < 1, "a number between 0 and 1"),
     "slice_by_slice": (lambda value: isinstance(value, bool), "true or false"),
+    "try_anyway": (lambda value: isinstance(value, bool), "true or false"),
     "window": (
         lambda w: _is_pair(w) and all(map(_is_number, w)) and w[1] > _SMALLEST,
         "LEVEL,WIDTH, two finite numbers with a width above 0",

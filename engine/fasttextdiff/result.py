@@ -76,6 +76,7 @@ class FindingResult:
         typed: the text as typed; empty if the same as `finding`.
         window: (level, width) applied to the voxels, in their units; None if the image's full range was used.
         consistency: what was done for consistency across slices, in one line.
+        untaught: why the model was not taught it, in one line; empty if it was. The result is empty, or a guess.
     """
 
     finding: str
@@ -87,6 +88,7 @@ class FindingResult:
     typed: str = ""
     window: tuple[float, float] | None = None
     consistency: str = SLICE_BY_SLICE
+    untaught: str = ""
 
 
 def on_whole_grid(found: FindingResult, image: PreparedImage) -> FindingResult:

@@ -7,7 +7,7 @@ Knows volumes, findings and the cache; `model.runtime` runs the networks.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -15,11 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasttextdiff.contract.findings import distinct, understood_note
-from fasttextdiff.contract.segments import SLICE_BY_SLICE, is_there
+from fasttextdiff.contract.findings import distinct
 from fasttextdiff.errors import Cancelled
 from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
-from fasttextdiff.image.consistency import SliceGrid
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage, View, prepare
 from fasttextdiff.image.volume import Volume
@@ -29,8 +27,8 @@ from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.model.runtime import TorchRuntime, batched
 from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.option_rules import check_options
+from fasttextdiff.outcomes import Outcomes, window_of
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult, on_whole_grid
-from fasttextdiff.segments.consistency_rules import hold_together
 from fasttextdiff.version import __version__
 
 Progress = Callable[[int, int], bool]
@@ -105,6 +103,7 @@ class Segmenter:
         threshold: float | None = None,
         window: Window | None = None,
         slice_by_slice: bool = False,
+        try_anyway: bool = False,
         progress: Progress | None = None,
     ) -> SegmentationResult:
         """Segment typed findings.
@@ -121,6 +120,7 @@ class Segmenter:
             window: (level, width) instead of the one the model was trained with.
             slice_by_slice: keep the result of every slice as the model gives it. By default, findings are smoothed
                 across the slices of the request, and implausible parts are removed.
+            try_anyway: ask for findings that the model was not taught, too. Otherwise they are left empty.
             progress: called after every slice.
 
         Raises:
@@ -128,10 +128,17 @@ class Segmenter:
             FastTextDiffError: the image cannot be segmented.
             Cancelled: `progress` returned False.
         """
-        check_options(threshold=threshold, slice_by_slice=slice_by_slice)
+        check_options(threshold=threshold, slice_by_slice=slice_by_slice, try_anyway=try_anyway)
         self.check_findings(findings)
         image = self.prepare(volume, slices=slices, plane=plane, samples=samples, seed=seed, window=window)
-        return self.decode(image, findings, threshold=threshold, slice_by_slice=slice_by_slice, progress=progress)
+        return self.decode(
+            image,
+            findings,
+            threshold=threshold,
+            slice_by_slice=slice_by_slice,
+            try_anyway=try_anyway,
+            progress=progress,
+        )
 
     def prepare(
         self,
@@ -190,6 +197,7 @@ class Segmenter:
         *,
         threshold: float | None = None,
         slice_by_slice: bool = False,
+        try_anyway: bool = False,
         progress: Progress | None = None,
     ) -> SegmentationResult:
         """Phase two: probabilities and masks of findings, on the volume's whole grid.
@@ -201,6 +209,7 @@ class Segmenter:
             findings: as for :meth:`segment`; the empty text gives the text-free result, for evaluation only.
             threshold: as for :meth:`segment`.
             slice_by_slice: as for :meth:`segment`.
+            try_anyway: as for :meth:`segment`.
             progress: called after every slice.
 
         Raises:
@@ -209,7 +218,12 @@ class Segmenter:
             DeviceMemoryError: the device's memory is too small.
         """
         found = self.decode_slices(
-            image, findings, threshold=threshold, slice_by_slice=slice_by_slice, progress=progress
+            image,
+            findings,
+            threshold=threshold,
+            slice_by_slice=slice_by_slice,
+            try_anyway=try_anyway,
+            progress=progress,
         )
         whole = tuple(on_whole_grid(finding, image) for finding in found.findings)
         return SegmentationResult(image.volume, whole, found.provenance)
@@ -221,6 +235,7 @@ class Segmenter:
         *,
         threshold: float | None = None,
         slice_by_slice: bool = False,
+        try_anyway: bool = False,
         progress: Progress | None = None,
     ) -> SliceResults:
         """Like :meth:`decode`, but with memory for the requested slices only, however large the volume is.
@@ -230,6 +245,7 @@ class Segmenter:
             findings: as for :meth:`decode`.
             threshold: as for :meth:`segment`.
             slice_by_slice: as for :meth:`segment`.
+            try_anyway: as for :meth:`segment`.
             progress: called after every slice.
 
         Raises:
@@ -237,24 +253,19 @@ class Segmenter:
             Cancelled: `progress` returned False.
             DeviceMemoryError: the device's memory is too small.
         """
-        check_options(threshold=threshold, slice_by_slice=slice_by_slice)
+        check_options(threshold=threshold, slice_by_slice=slice_by_slice, try_anyway=try_anyway)
         require_findings(findings)
         typed = distinct(findings)
         for finding in filter(str.strip, typed.values()):
             require_words(finding)
-        stack = self._decoded(image, list(typed), progress)
-        padding = None if image.volume.padding is None else image.volume.padding[image.requested()]
-        if padding is not None:
-            stack.clear(padding)
-        limit = self.pipeline.info.threshold if threshold is None else float(threshold)
-        is_apart = slice_by_slice or len(image.slices) == 1
-        outcomes = {}
-        if not is_apart:
-            grid = SliceGrid.of(image.volume, image.display.axes[0])
-            limits = {"threshold": limit, "presence_threshold": self.pipeline.info.presence_threshold}
-            outcomes = hold_together(typed, stack.probability, stack.presence, grid, padding=padding, **limits)
-        found = self._findings(image, typed, stack, limit, outcomes)
-        return SliceResults(found, self._provenance(replace(image, window=found[0].window), limit, is_apart))
+        info = self.pipeline.info
+        limit = info.threshold if threshold is None else float(threshold)
+        outcomes = Outcomes(info, image, limit, slice_by_slice or len(image.slices) == 1, try_anyway)
+        stack = self._decoded(image, outcomes.asked(list(typed)), progress)
+        if image.volume.padding is not None:
+            stack.clear(image.volume.padding[image.requested()])
+        found = outcomes.results(typed, stack)
+        return SliceResults(found, self._provenance(replace(image, window=found[0].window), outcomes))
 
     def describe(self, volume: Volume, **request: Any) -> PreparedImage:
         """Former name of :meth:`prepare`."""
@@ -280,7 +291,7 @@ class Segmenter:
         """The image in every window of the findings, with the indices of these findings."""
         numbers: dict[Window | None, list[int]] = {}
         for n, finding in enumerate(findings):
-            numbers.setdefault(self._window(image, finding), []).append(n)
+            numbers.setdefault(window_of(self.pipeline.info, image, finding), []).append(n)
         return [(replace(image, window=window), those) for window, those in numbers.items()]
 
     def _window(self, image: PreparedImage, finding: str) -> Window | None:
@@ -296,6 +307,8 @@ class Segmenter:
     def _decoded(self, image: PreparedImage, findings: Sequence[str], progress: Progress | None) -> SliceStack:
         """Results for all requested slices."""
         stack, shown = SliceStack.empty(len(findings), image), self._windows(image, findings)
+        if not findings:
+            return stack
         with self.runtime.computing():
             text = self.runtime.text(findings)
             for group in self._groups(image):
@@ -335,38 +348,7 @@ class Segmenter:
                 self.cache.put(keys[n], maps)
         return [found[n] for n in range(len(views))]
 
-    def _findings(
-        self,
-        image: PreparedImage,
-        typed: Mapping[str, str],
-        stack: SliceStack,
-        threshold: float,
-        outcomes: Mapping[str, tuple[str, str]],
-    ) -> tuple[FindingResult, ...]:
-        """Masks of voxels above the threshold on slices where the finding is present, with warnings."""
-        info = self.pipeline.info
-        along_slices = [-1 if axis == image.display.axes[0] else 1 for axis in range(3)]
-        findings = []
-        for n, (name, text) in enumerate(typed.items()):
-            there = is_there(stack.presence[n], info.presence_threshold)
-            consistency, doubt = outcomes.get(name, (SLICE_BY_SLICE, ""))
-            said = understood_note(text), info.warning(name, image.volume.modality), doubt
-            findings.append(
-                FindingResult(
-                    finding=name,
-                    probability=stack.probability[n],
-                    mask=(stack.probability[n] > threshold) & there.reshape(along_slices),
-                    disagreement=None if stack.disagreement is None else stack.disagreement[n],
-                    presence=stack.presence[n],
-                    warnings=tuple(filter(None, said)),
-                    typed=text if said[0] else "",
-                    window=self._window(image, name),
-                    consistency=consistency,
-                )
-            )
-        return tuple(findings)
-
-    def _provenance(self, image: PreparedImage, threshold: float, is_apart: bool) -> Provenance:
+    def _provenance(self, image: PreparedImage, outcomes: Outcomes) -> Provenance:
         info = self.pipeline.info
         return Provenance(
             model=info.name,
@@ -378,11 +360,11 @@ class Segmenter:
             plane=image.display.plane,
             slices=(image.slices.start, image.slices.stop),
             window=image.window,
-            threshold=threshold,
+            threshold=outcomes.threshold,
             device=str(self.device),
             dtype=self.dtype_name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            slice_by_slice=is_apart,
+            slice_by_slice=outcomes.slice_by_slice,
         )
 
 

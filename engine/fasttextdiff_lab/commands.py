@@ -66,6 +66,7 @@ def measure(
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff_lab import measure as m
+    from fasttextdiff_lab.wordings import shares_right
 
     segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
     xrays = list(m.ask_xrays(segmenter, data / "xray_atlas", every))
@@ -85,6 +86,8 @@ def measure(
         say(str(line))
     for name, value in figures.items():
         say(f"{name}: {value:.3f}")
+    passed, refused = shares_right(segmenter.pipeline.info.taught)
+    say(f"wordings: {passed:.1%} of the taught ones pass, {refused:.1%} of the others are refused")
     if report is not None:
         answers = [asdict(answer) for answer in (*xrays, *sick, *atlas)]
         content = {"figures": figures, "lines": [asdict(line) for line in lines], "answers": answers}

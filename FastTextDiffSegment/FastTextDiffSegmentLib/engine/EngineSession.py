@@ -184,6 +184,7 @@ class EngineSession:
         seed: int = 0,
         threshold: float | None = None,
         sliceBySlice: bool = False,
+        tryAnyway: bool = False,
     ) -> Steps:
         """Segment findings on slices `[first, end)` along the array's first axis, all if None.
 
@@ -193,7 +194,7 @@ class EngineSession:
         folder = self.folder.newFolder("output")
         try:
             request = Segment(
-                volume.volume, tuple(findings), folder, sliceRange, samples, seed, threshold, sliceBySlice
+                volume.volume, tuple(findings), folder, sliceRange, samples, seed, threshold, sliceBySlice, tryAnyway
             )
             answer = yield from self.client.ask(request, onProgress)
             return SegmentationOutput(answer, volume, folder)

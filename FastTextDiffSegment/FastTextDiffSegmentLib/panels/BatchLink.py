@@ -59,7 +59,8 @@ class BatchLink:
         options = {"model": self._settings.modelFolder or None, "device": self._settings.device}
         parameters = self._context.parameters
         if parameters is not None:
-            options.update(samples=parameters.samples, seed=parameters.seed, slice_by_slice=parameters.sliceBySlice)
+            options.update(samples=parameters.samples, seed=parameters.seed)
+            options.update(slice_by_slice=parameters.sliceBySlice, try_anyway=parameters.tryAnyway)
         return options
 
     def _load(self, case: BatchCase, folder: Path) -> None:

@@ -43,6 +43,7 @@ class PanelRequests:
             samples=parameters.samples,
             seed=parameters.seed,
             sliceBySlice=parameters.sliceBySlice,
+            tryAnyway=parameters.tryAnyway,
         )
 
     def aboutShownSlice(self) -> SegmentationRequest | None:

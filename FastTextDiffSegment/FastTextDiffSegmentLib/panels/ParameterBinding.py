@@ -17,6 +17,7 @@ _WIDGETS = {
     "seed": "seedSpinBox",
     "editorMasking": "editorMaskingCheckBox",
     "sliceBySlice": "sliceBySliceCheckBox",
+    "tryAnyway": "tryAnywayCheckBox",
 }
 
 

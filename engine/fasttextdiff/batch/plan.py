@@ -31,6 +31,7 @@ class CaseOptions:
         modality: None to take it from the header or guess it, as `read_volume` does.
         nan_as_air: as for `read_volume`.
         slice_by_slice: as for `Segmenter.segment`.
+        try_anyway: as for `Segmenter.segment`.
     """
 
     slices: tuple[int, int] | None = None
@@ -42,6 +43,7 @@ class CaseOptions:
     modality: Modality | None = None
     nan_as_air: bool = False
     slice_by_slice: bool = False
+    try_anyway: bool = False
 
     def __post_init__(self) -> None:
         """Refuse invalid values before any case is read."""

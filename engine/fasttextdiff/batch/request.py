@@ -66,6 +66,7 @@ class BatchRequest(BatchOptions):
                 threshold=self.threshold,
                 nan_as_air=self.nan_as_air,
                 slice_by_slice=self.slice_by_slice,
+                try_anyway=self.try_anyway,
             ),
             modality=self.modality,
             series=self.series,

@@ -64,6 +64,7 @@ def segment_case(segmenter: Segmenter, volume: Volume, case: Case, run: Run) -> 
         threshold=o.threshold,
         window=o.window,
         slice_by_slice=o.slice_by_slice,
+        try_anyway=o.try_anyway,
     )
     return replace(result, provenance=replace(result.provenance, created=run.started))
 

@@ -69,6 +69,9 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.
 NanAsAirOption = Annotated[bool, typer.Option("--nan-as-air", help="Treat NaN voxels as air around the patient.")]
 
 
+TryAnywayOption = Annotated[
+    bool, typer.Option("--try-anyway", help="Ask for findings that the model was not taught, too: the mask is a guess.")
+]
 SliceBySliceOption = Annotated[
     bool,
     typer.Option(

@@ -17,6 +17,7 @@ from fasttextdiff.cli.app import (
     SeedOption,
     SliceBySliceOption,
     ThresholdOption,
+    TryAnywayOption,
     Verbose,
     app,
     checked,
@@ -64,6 +65,7 @@ def batch(
     threshold: ThresholdOption = None,
     plane: PlaneOption = "acquisition",
     slice_by_slice: SliceBySliceOption = False,
+    try_anyway: TryAnywayOption = False,
     nan_as_air: NanAsAirOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -92,7 +94,7 @@ def batch(
     request = BatchRequest(
         source, output, texts, tuple(formats or [".seg.nrrd"]), fractional, modality, series,
         largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
-        tls_ca_file, tls_cert, tls_key, nan_as_air, slice_by_slice,
+        tls_ca_file, tls_cert, tls_key, nan_as_air, slice_by_slice, try_anyway,
     )  # fmt: skip
     stop = Stop()
     if until_eof:

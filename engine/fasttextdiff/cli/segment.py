@@ -17,6 +17,7 @@ from fasttextdiff.cli.app import (
     SeedOption,
     SliceBySliceOption,
     ThresholdOption,
+    TryAnywayOption,
     Verbose,
     app,
     command,
@@ -60,6 +61,7 @@ def segment(
     ] = None,
     series: Annotated[str | None, typer.Option(help="Series Instance UID, for a folder with several series.")] = None,
     slice_by_slice: SliceBySliceOption = False,
+    try_anyway: TryAnywayOption = False,
     nan_as_air: NanAsAirOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -85,6 +87,7 @@ def segment(
         "window": pair(window, ",", float, "--window"),
     }
     check_options(**options)
+    options |= {"slice_by_slice": slice_by_slice, "try_anyway": try_anyway}
     options |= {"plane": plane, "samples": samples, "seed": seed, "threshold": threshold}
     finding = [utf8_text(text) for text in finding]
     for text in finding:
@@ -96,7 +99,7 @@ def segment(
     segmenter = load_segmenter(model, device, dtype)
     segmenter.check_findings(finding)
     with progress_bar("segmenting") as progress:
-        result = segmenter.segment(volume, finding, slice_by_slice=slice_by_slice, progress=progress, **options)
+        result = segmenter.segment(volume, finding, progress=progress, **options)
     _write_extras(result, preview, uncertainty)
     written = write_segmentation(result, output, fractional=fractional)
     _show_result(result)

@@ -49,6 +49,7 @@ class BatchOptions:
         tls_key: its private key.
         nan_as_air: treat NaN voxels as air around the patient.
         slice_by_slice: segment each slice separately, without smoothing across slices or removal of parts.
+        try_anyway: ask for findings that the model was not taught, too; otherwise they are left empty.
     """
 
     source: Path
@@ -73,6 +74,7 @@ class BatchOptions:
     tls_key: str | None = None
     nan_as_air: bool = False
     slice_by_slice: bool = False
+    try_anyway: bool = False
 
 
 def option_name(name: str) -> str:

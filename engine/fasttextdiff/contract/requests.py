@@ -120,6 +120,7 @@ class Segment:
         seed: of the noise.
         threshold: probability above which a voxel is in the mask; null for the model's own.
         slice_by_slice: each slice on its own: no smoothing across slices, no parts left out.
+        try_anyway: ask for findings that the model was not taught, too; otherwise they are left empty.
     """
 
     op: ClassVar[str] = "segment"
@@ -132,6 +133,7 @@ class Segment:
     seed: int = 0
     threshold: float | None = None
     slice_by_slice: bool = False
+    try_anyway: bool = False
 
 
 @dataclass(frozen=True)

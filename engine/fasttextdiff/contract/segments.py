@@ -23,6 +23,8 @@ ALGORITHM_TYPES = (AUTOMATIC, SEMIAUTOMATIC, MANUAL)
 FINDING_TAG = PREFIX + "Finding"
 TYPED_TAG = PREFIX + "Typed"
 """The finding as typed, if it was read differently."""
+UNTAUGHT_TAG = PREFIX + "Untaught"
+"""Why the model was not taught the finding: the segment is empty, or a guess. Only where that is so."""
 PRESENCE_TAG = PREFIX + "Presence"
 CONSISTENCY_TAG = PREFIX + "Consistency"
 """What was done so that the finding holds together across slices."""
@@ -45,7 +47,7 @@ def provenance_tag(field: str) -> str:
 
 TAG_NAMES = (
     *(TERMINOLOGY_TAG, ALGORITHM_TAG, ALGORITHM_NAME_TAG),
-    *(FINDING_TAG, TYPED_TAG, PRESENCE_TAG, CONSISTENCY_TAG, SEQUENCE_ITEM_TAG),
+    *(FINDING_TAG, TYPED_TAG, UNTAUGHT_TAG, PRESENCE_TAG, CONSISTENCY_TAG, SEQUENCE_ITEM_TAG),
     *map(provenance_tag, PROVENANCE_FIELDS),
 )
 """Every tag that we may write."""

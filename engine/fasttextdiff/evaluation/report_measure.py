@@ -127,7 +127,7 @@ def measure(
         image = segmenter.prepare(volume)
         asked = {mode: lines[turn] for mode, lines in texts.items()}
         # encodes the image with this noise once; the calls below find its features in the cache
-        found = segmenter.decode(image, list(asked.values()), threshold=threshold)
+        found = segmenter.decode(image, list(asked.values()), threshold=threshold, try_anyway=True)
         scores = {mode: score(target.image.name, text, found.of(text).mask[0], truth) for mode, text in asked.items()}
         if target.modality is Modality.XRAY and not target.of_finding:
             done.answers += answers_for(segmenter, image, truth, turn, target.image.name, threshold)
@@ -142,7 +142,7 @@ def _ask_again(
     segmenter: Segmenter, image: PreparedImage, text: str, samples: int, threshold: float | None
 ) -> FindingResult:
     again = image.with_request(slices=None, samples=samples, seed=image.seed)
-    return segmenter.decode(again, [text], threshold=threshold).findings[0]
+    return segmenter.decode(again, [text], threshold=threshold, try_anyway=True).findings[0]
 
 
 def _sampled(found: FindingResult, target: Target, truth: NDArray[np.bool_], pixels: PixelCounts) -> Sampled:

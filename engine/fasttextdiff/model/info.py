@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.contract.answers import TaughtFinding
-from fasttextdiff.contract.findings import doubtful, understood, unreadable
+from fasttextdiff.contract.findings import doubtful, unreadable
 from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.model.taught import Taught, named_in, taught_from
+from fasttextdiff.model.untaught import explain_untaught
 from fasttextdiff.paths import PathText, as_path
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "weights" / "compact"
@@ -52,20 +53,10 @@ class ModelInfo:
 
     def knows(self, finding: str, modality: Modality | None) -> bool:
         """Whether a text names a finding that was taught for a modality, or for any modality if None."""
-        return self.taught_finding(finding, modality) is not None
+        return bool(self.taught) and not self.untaught(finding, modality)
 
-    def window(self, finding: str, modality: Modality) -> tuple[float, float] | None:
-        """(level, width) of a finding in training; None for the modality's window."""
-        found = self.taught_finding(finding, modality)
-        return None if found is None else found.window
-
-    def taught_finding(self, finding: str, modality: Modality | None) -> TaughtFinding | None:
-        """The taught finding that a text names, for a modality, or for any modality if None; None if there is none."""
-        kinds = self.taught if modality is None else [modality.value]
-        return named_in(finding, (taught for kind in kinds for taught in self.taught.get(kind, ())))
-
-    def warning(self, finding: str, modality: Modality | None) -> str:
-        """Why a result for this finding cannot be relied on, in one line; empty if there is no reason.
+    def untaught(self, finding: str, modality: Modality | None) -> str:
+        """Why a text names nothing that was taught, in one line; empty if it does, or if the model does not say.
 
         Args:
             finding: the text as typed.
@@ -75,10 +66,30 @@ class ModelInfo:
             return ""
         if modality is not None and modality.value not in self.taught:
             return f"the model was not trained on {_modality_name(modality)} images"
-        if self.knows(finding, modality):
-            return doubtful(finding)
         where = "" if modality is None else f" for {modality.value}"
-        return f"'{understood(finding)[:60]}' is not a finding the model was trained on{where}"
+        return explain_untaught(finding, self._taught_for(modality), where)
+
+    def window(self, finding: str, modality: Modality) -> tuple[float, float] | None:
+        """(level, width) of a finding in training; None for the modality's window."""
+        found = self.taught_finding(finding, modality)
+        return None if found is None else found.window
+
+    def taught_finding(self, finding: str, modality: Modality | None) -> TaughtFinding | None:
+        """The taught finding that a text names, for a modality, or for any modality if None; None if there is none."""
+        return named_in(finding, self._taught_for(modality))
+
+    def _taught_for(self, modality: Modality | None) -> list[TaughtFinding]:
+        kinds = self.taught if modality is None else [modality.value]
+        return [taught for kind in kinds for taught in self.taught.get(kind, ())]
+
+    def warning(self, finding: str, modality: Modality | None) -> str:
+        """Why a result for this finding cannot be relied on, in one line; empty if there is no reason.
+
+        Args:
+            finding: the text as typed.
+            modality: modality of the image; None if not known yet.
+        """
+        return self.untaught(finding, modality) or (doubtful(finding) if self.taught else "")
 
 
 def normalise(finding: str) -> str:

@@ -33,7 +33,8 @@ UNKNOWN = ConsistencyRule(_OTHER_MM)
 
 _PAIRED = re.compile(r"(?:lungs?|kidneys?)(?: fields?)?|(?:pulmonary|renal|lung) (?:parenchyma|fields?)")
 _COMPACT = re.compile(
-    r"heart|cor|(?:cardiac|heart) (?:silhouette|shadow)|liver|hepar|(?:liver|hepatic|splenic) parenchyma|spleen|lien"
+    r"heart|cor|(?:cardiac|heart) (?:silhouette|shadow|outline|contour)"
+    r"|liver|hepar|(?:liver|hepatic|splenic) parenchyma|spleen|lien"
     r"|(?:urinary )?bladder|vesica urinaria"
 )
 _SLENDER = re.compile(
@@ -48,7 +49,7 @@ _PATCHY_WORDS = re.compile(
     r"|ground[ -]glass|inflam\w+|shadowing|(?:diseased|affected|abnormal) areas?|abnormality|patch\w*)\b"
 )
 _FOCAL_WORDS = re.compile(
-    r"\b(?:nodules?|nodular|nodes?|lesions?|tumou?rs?|cancer|carcinoma|mass(?:es)?|metastas[ei]s|gliomas?|neoplasms?"
+    r"\b(?:nodules?|nodular|nodes?|lesions?|tumou?rs?|cancer|carcinoma|mass(?:es)?|metastas[ei]s|gliomas?|glioblastomas?|gbm|lumps?|pca|sts|spn|neoplasms?"
     r"|sarcomas?|nsclc|hcc|rcc|npc|embol\w+|pe|thromb\w+|filling defects?|stones?|nephrolith\w*|calcul[ui]s?"
     r"|urolithiasis|plaques?|ha?emorrhages?|ha?ematomas?|bleeds?|blood(?! pool)|ich|ivh|sah|sdh|infarct\w*|strokes?"
     r"|o?edemas?)\b"

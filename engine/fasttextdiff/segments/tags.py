@@ -20,6 +20,7 @@ from fasttextdiff.contract.segments import (
     PRESENCE_TAG,
     TERMINOLOGY_TAG,
     TYPED_TAG,
+    UNTAUGHT_TAG,
     escape_tag,
     free_name,
     plain_line,
@@ -63,6 +64,8 @@ def segment_tags(finding: FindingResult, provenance: Provenance) -> dict[str, st
         PRESENCE_TAG: presence_text(finding.presence),
         CONSISTENCY_TAG: escape_tag(finding.consistency),
     }
+    if finding.untaught:
+        tags[UNTAUGHT_TAG] = escape_tag(finding.untaught)
     if finding.typed:
         tags[TYPED_TAG] = escape_tag(finding.typed)
     for name, text in provenance_texts(provenance.of(finding)).items():

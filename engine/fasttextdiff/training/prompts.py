@@ -33,7 +33,10 @@ GROUND_GLASS_WORDS = (
     "ground-glass opacification", "ground glass",
 )  # fmt: skip
 CONSOLIDATION_WORDS = ("consolidation", "consolidations", "lung consolidation", "airspace consolidation")
-HEART_WORDS = ("heart", "cardiac silhouette", "heart and mediastinum", "heart shadow", "cardiomediastinal silhouette")
+HEART_WORDS = (
+    "heart", "cardiac silhouette", "heart and mediastinum", "heart shadow", "cardiomediastinal silhouette",
+    "cardiac shadow", "cardiac outline", "cardiac contour",
+)  # fmt: skip
 NUCLEI_WORDS = ("nuclei", "cell nuclei", "nucleus", "stained nuclei", "nuclei of the cells", "all nuclei")
 LUNGS_WORDS = ("lungs", "both lungs", "lung fields", "left and right lung", "lung")
 SIDE_LUNG_WORDS = (
@@ -109,9 +112,9 @@ KEPT_EMPTY = 0.25
 
 _LUNGS = (TaughtFinding("left lung"), TaughtFinding("right lung"), TaughtFinding("lungs", ("lung", "lung fields")))
 _HEART = TaughtFinding(HEART_WORDS[0], HEART_WORDS[1:])
-_PULMONARY = tuple(
-    TaughtFinding(words[0], words[1:]) for words in (LESION_WORDS, GROUND_GLASS_WORDS, CONSOLIDATION_WORDS)
-)
+_INFECTION = (*LESION_WORDS, "COVID-19 changes", "airspace shadow", "bronchopneumonia", "opacification", "LRTI")
+_GROUND_GLASS = (*GROUND_GLASS_WORDS, "ground-glass attenuation")
+_PULMONARY = tuple(TaughtFinding(words[0], words[1:]) for words in (_INFECTION, _GROUND_GLASS, CONSOLIDATION_WORDS))
 TAUGHT: Taught = {
     "xray": (*_LUNGS, _HEART, *_PULMONARY),
     "ct": (*_LUNGS, *_PULMONARY),

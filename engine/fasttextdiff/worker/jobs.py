@@ -186,7 +186,7 @@ class Jobs:
     ) -> tuple[SliceResults, list[str]]:
         """The results, and notes. If the GPU's memory is too small, switch to the CPU for good."""
         segmenter = self._opened()
-        asked: dict[str, Any] = {"threshold": request.threshold, "slice_by_slice": request.slice_by_slice}
+        asked: dict[str, Any] = {name: getattr(request, name) for name in ("threshold", "slice_by_slice", "try_anyway")}
         try:
             return segmenter.decode_slices(image, findings, progress=progress, **asked), []
         except DeviceMemoryError:
@@ -314,7 +314,7 @@ def _on_device(pipeline: FastTextDiffPipeline, device: str) -> tuple[Segmenter, 
 def _warm(segmenter: Segmenter) -> Segmenter:
     """Segment a little noise, so that one-time set-up of libraries does not slow down the first real request."""
     voxels = np.random.default_rng(0).integers(-1000, 1000, (2, 64, 64)).astype(np.int16)
-    segmenter.segment(Volume(voxels, np.eye(4), Modality.CT), ["lung"])
+    segmenter.segment(Volume(voxels, np.eye(4), Modality.CT), ["lung"], try_anyway=True)
     segmenter.cache.clear()
     return segmenter
 

@@ -1,0 +1,89 @@
+"""Spelling of words: singular and plural, British and American English, forms of a word, typos. Knows letters only."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+ENDINGS = frozenset(
+    (
+        "",
+        *[
+            "a",
+            "i",
+            "us",
+            "s",
+            "e",
+            "es",
+            "y",
+            "d",
+            "ed",
+            "ing",
+            "ion",
+            "ions",
+            "ation",
+            "al",
+            "ic",
+            "ous",
+            "ive",
+            "ar",
+            "ary",
+            "um",
+        ],
+    )
+)
+LONG = 7
+"""Letters of a word from which its first one may be a typo."""
+SHARED = 6
+"""Words with so many first letters in common and one of these endings are forms of one word: consolidated tissue."""
+
+
+def stem_of(word: str) -> str:
+    """One spelling for singular and plural, British and American English."""
+    word = word.removesuffix("'s").replace("ae", "e").replace("oe", "e")
+    word = re.sub(r"our(s?)$", r"or\1", word)
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+@lru_cache(maxsize=65536)
+def is_like(word: str, other: str) -> bool:
+    """Whether two words are forms of one word, or the same but for a typo or two.
+
+    Short words that differ in their first letter are mostly different words.
+    """
+    if word == other:
+        return True
+    shorter, longer = sorted((word, other), key=len)
+    if word[0] != other[0]:
+        return len(shorter) >= LONG and _typos(word, other) == 1
+    if len(longer) == 4:  # "lng", but not "leg"
+        return len(shorter) == 3 and _is_part(shorter, longer)
+    allowed = 0 if len(longer) < 5 else 1 if len(longer) < 9 else 2
+    return _are_forms(word, other) or (len(shorter) > 3 and _typos(word, other) <= allowed)
+
+
+def _is_part(shorter: str, longer: str) -> bool:
+    """Whether letters were only left out."""
+    letters = iter(longer)
+    return all(letter in letters for letter in shorter)
+
+
+def _are_forms(word: str, other: str) -> bool:
+    shared = next((n for n, (one, two) in enumerate(zip(word, other, strict=False)) if one != two), None)
+    shared = min(len(word), len(other)) if shared is None else shared
+    return shared >= SHARED and word[shared:] in ENDINGS and other[shared:] in ENDINGS
+
+
+def _typos(word: str, other: str) -> int:
+    """Letters left out, put in or changed, and neighbours swapped (optimal string alignment distance)."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(word, start=1):
+        last, before, row = before, row, [i]
+        for j, wanted in enumerate(other, start=1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted)))
+            if i > 1 and j > 1 and letter == other[j - 2] and word[i - 2] == wanted:
+                row[j] = min(row[j], last[j - 2] + 1)
+    return row[-1]

@@ -1,0 +1,123 @@
+"""What is asked of the model, and how its probabilities become results: masks, warnings, empty answers.
+
+Knows findings and arrays; runs no networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fasttextdiff.contract.findings import understood_note
+from fasttextdiff.contract.segments import SLICE_BY_SLICE, is_there
+from fasttextdiff.image.assembly import SliceStack
+from fasttextdiff.image.consistency import SliceGrid
+from fasttextdiff.image.preprocessing import Window
+from fasttextdiff.image.slices import PreparedImage
+from fasttextdiff.model.info import ModelInfo
+from fasttextdiff.result import FindingResult
+from fasttextdiff.segments.consistency_rules import hold_together
+
+LEFT_EMPTY = "left empty"
+A_GUESS = "tried anyway, so the mask is a guess"
+
+
+def window_of(info: ModelInfo, image: PreparedImage, finding: str) -> Window | None:
+    """The window that a finding was taught in, unless the image's own window counts for all findings."""
+    taught = info.window(finding, image.volume.modality) if image.by_finding else None
+    return taught or image.window
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How the findings of one request are answered.
+
+    Attributes:
+        info: of the model.
+        image: the requested slices.
+        threshold: probability above which a voxel belongs to a mask.
+        slice_by_slice: whether no slice has an influence on another.
+        try_anyway: whether findings that the model was not taught are asked for too.
+    """
+
+    info: ModelInfo
+    image: PreparedImage
+    threshold: float
+    slice_by_slice: bool
+    try_anyway: bool
+
+    def asked(self, findings: Sequence[str]) -> list[str]:
+        """The findings that the model is asked for."""
+        return [finding for finding in findings if self.try_anyway or not self._untaught(finding)]
+
+    def results(self, typed: Mapping[str, str], stack: SliceStack) -> tuple[FindingResult, ...]:
+        """All findings in the order typed.
+
+        Args:
+            typed: finding to the text as typed.
+            stack: the answers to those that :meth:`asked` gave; changed in place.
+        """
+        asked = self.asked(list(typed))
+        held = {} if self.slice_by_slice else self._held_together(asked, stack)
+        numbers = {finding: n for n, finding in enumerate(asked)}
+        return tuple(
+            self._found(finding, text, stack, numbers[finding], *held.get(finding, (SLICE_BY_SLICE, "")))
+            if finding in numbers
+            else self._left_empty(finding, text, stack)
+            for finding, text in typed.items()
+        )
+
+    def _held_together(self, asked: Sequence[str], stack: SliceStack) -> Mapping[str, tuple[str, str]]:
+        image = self.image
+        return hold_together(
+            asked,
+            stack.probability,
+            stack.presence,
+            SliceGrid.of(image.volume, image.display.axes[0]),
+            padding=None if image.volume.padding is None else image.volume.padding[image.requested()],
+            threshold=self.threshold,
+            presence_threshold=self.info.presence_threshold,
+        )
+
+    def _found(
+        self, finding: str, text: str, stack: SliceStack, number: int, consistency: str, doubt: str
+    ) -> FindingResult:
+        """The mask of voxels above the threshold on slices where the finding is present, with warnings."""
+        along_slices = [-1 if axis == self.image.display.axes[0] else 1 for axis in range(3)]
+        there = is_there(stack.presence[number], self.info.presence_threshold)
+        untaught = self._untaught(finding)
+        warning = f"{untaught}: {A_GUESS}" if untaught else self.info.warning(finding, self.image.volume.modality)
+        note = understood_note(text)
+        return FindingResult(
+            finding=finding,
+            probability=stack.probability[number],
+            mask=(stack.probability[number] > self.threshold) & there.reshape(along_slices),
+            disagreement=None if stack.disagreement is None else stack.disagreement[number],
+            presence=stack.presence[number],
+            warnings=tuple(filter(None, (note, warning, doubt))),
+            typed=text if note else "",
+            window=window_of(self.info, self.image, finding),
+            consistency=consistency,
+            untaught=untaught,
+        )
+
+    def _left_empty(self, finding: str, text: str, stack: SliceStack) -> FindingResult:
+        untaught, note = self._untaught(finding), understood_note(text)
+        shape = stack.display.shape
+        return FindingResult(
+            finding=finding,
+            probability=np.zeros(shape, np.float32),
+            mask=np.zeros(shape, bool),
+            disagreement=None if stack.disagreement is None else np.zeros(shape, np.float32),
+            presence=np.full(len(self.image.slices), np.nan, np.float32),
+            warnings=tuple(filter(None, (note, f"{untaught}: {LEFT_EMPTY}"))),
+            typed=text if note else "",
+            window=self.image.window,
+            untaught=untaught,
+        )
+
+    def _untaught(self, finding: str) -> str:
+        """Why the model was not taught a finding; empty if it was, and for the empty text that evaluation asks for."""
+        return self.info.untaught(finding, self.image.volume.modality) if finding.strip() else ""
