@@ -18,61 +18,19 @@ from fasttextdiff_lab.views import AtlasViews, elsewhere, prompts_of
 from fasttextdiff_lab.vocabulary import STRUCTURES
 from fasttextdiff_lab.wordings import shares_right
 
-ON_CT = [
-    "liver",
-    "kidney_tumour",
-    "kidney_stone",
-    "pancreas",
-    "aorta",
-    "left_atrium",
-    "right_atrium",
-    "left_ventricle",
-    "right_ventricle",
-    "trachea",
-    "left_ventricular_myocardium",
-    "pulmonary_artery",
-    "pulmonary_embolism",
-    "lung_tumour",
-    "lung_nodule",
-    "intracranial_haemorrhage",
-    "kidneys",
-    "intraventricular_haemorrhage",
-    "ischaemic_stroke_lesion",
-    "soft_tissue_sarcoma",
-]
-ON_MR = [
-    "brain_tumour",
-    "ms_lesions",
-    "hippocampus",
-    "amygdala",
-    "left_ventricle",
-    "right_ventricle",
-    "left_atrium",
-    "left_ventricular_myocardium",
-    "kidneys",
-    "pancreas",
-    "bladder",
-    "bladder_tumour",
-    "prostate",
-    "prostate_central_gland",
-    "prostate_tumour",
-    "vertebrae",
-    "intervertebral_discs",
-    "bowel",
-    "stomach",
-    "grey_matter",
-    "white_matter",
-    "cerebrospinal_fluid",
-    "skull",
-    "breast_tumour",
-    "nasopharyngeal_tumour",
-    "soft_tissue_sarcoma",
-    "vertebra_l1",
-    "vertebra_l2",
-    "vertebra_l3",
-    "vertebra_l4",
-    "vertebra_l5",
-]
+ON_CT = (
+    "liver", "kidney_tumour", "kidney_stone", "pancreas", "aorta", "left_atrium", "right_atrium",
+    "left_ventricle", "right_ventricle", "trachea", "left_ventricular_myocardium", "pulmonary_artery",
+    "pulmonary_embolism", "lung_tumour", "lung_nodule", "intracranial_haemorrhage", "kidneys",
+    "intraventricular_haemorrhage", "ischaemic_stroke_lesion", "soft_tissue_sarcoma",
+)  # fmt: skip
+ON_MR = (
+    "brain_tumour", "ms_lesions", "hippocampus", "amygdala", "left_ventricle", "right_ventricle", "left_atrium",
+    "left_ventricular_myocardium", "kidneys", "pancreas", "bladder", "bladder_tumour", "prostate",
+    "prostate_central_gland", "prostate_tumour", "vertebrae", "intervertebral_discs", "bowel", "stomach",
+    "grey_matter", "white_matter", "cerebrospinal_fluid", "skull", "breast_tumour", "nasopharyngeal_tumour",
+    "soft_tissue_sarcoma", "vertebra_l1", "vertebra_l2", "vertebra_l3", "vertebra_l4", "vertebra_l5",
+)  # fmt: skip
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
 HEADER = "Image,Mask,Structure,Modality,Window,Plane,Source,Patient,Split,Annotation\n"
 

@@ -5,33 +5,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-ENDINGS = frozenset(
-    (
-        "",
-        *[
-            "a",
-            "i",
-            "us",
-            "s",
-            "e",
-            "es",
-            "y",
-            "d",
-            "ed",
-            "ing",
-            "ion",
-            "ions",
-            "ation",
-            "al",
-            "ic",
-            "ous",
-            "ive",
-            "ar",
-            "ary",
-            "um",
-        ],
-    )
-)
+ENDINGS = (
+    "", "a", "al", "ar", "ary", "ation", "d", "e", "ed", "es", "i", "ic", "ing", "ion", "ions", "ive", "ous", "s", "um", "us",
+    "y",
+)  # fmt: skip
 LONG = 7
 """Letters of a word from which its first one may be a typo."""
 SHARED = 6
