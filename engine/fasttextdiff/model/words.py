@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 
 ENDINGS = (
-    "", "a", "al", "ar", "ary", "ation", "d", "e", "ed", "es", "i", "ic", "ing", "ion", "ions", "ive", "ous", "s", "um", "us",
-    "y",
+    "", "a", "al", "ar", "ary", "ation", "d", "e", "ed", "es", "i", "ic", "ing", "ion", "ions", "ive", "ous", "s", "um",
+    "us", "y",
 )  # fmt: skip
 LONG = 7
 """Letters of a word from which its first one may be a typo."""
