@@ -219,8 +219,8 @@ def _git(folder: Path, *arguments: str) -> bytes:
     except FileNotFoundError:
         raise PublishingError("git is not installed, or not on the PATH") from None
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().replace("\n", "; ")
-        raise PublishingError(f"git {arguments[0]} failed in {folder}: {said}") from error
+        reason = error.stderr.decode(errors="replace").strip().replace("\n", "; ")
+        raise PublishingError(f"git {arguments[0]} failed in {folder}: {reason}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -81,21 +81,21 @@ def test_a_lesion_of_one_voxel_in_a_large_slice_can_be_seen():
 
 def test_slices_are_spread_over_the_finding():
     from fasttextdiff.image.orientation import display_plane
-    from fasttextdiff.render.contact_sheet import _telling_slices
+    from fasttextdiff.render.contact_sheet import _representative_slices
 
     mask = np.zeros((60, 8, 8), bool)
     mask[20:50, 2:4, 2:4] = True
     mask[33, 1:7, 1:7] = True
     made = result([mask, np.zeros_like(mask)])
     display = display_plane(made.volume, "acquisition")
-    slices = _telling_slices(made.findings[0], display, (0, 60))
+    slices = _representative_slices(made.findings[0], display, (0, 60))
     assert len(slices) == 6
     assert slices == sorted(slices)
     assert 33 in slices
     assert slices[0] < 25
     assert slices[-1] >= 45
-    assert _telling_slices(made.findings[1], display, (10, 16)) == [10, 11, 12, 13, 14, 15]
-    assert _telling_slices(made.findings[1], display, (10, 12)) == [10, 11]
+    assert _representative_slices(made.findings[1], display, (10, 16)) == [10, 11, 12, 13, 14, 15]
+    assert _representative_slices(made.findings[1], display, (10, 12)) == [10, 11]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -158,7 +158,7 @@ def test_captions_fit_and_say_when_they_do_not():
 def test_text_is_set_without_any_installed_font(monkeypatch):
     from PIL import ImageFont
 
-    from fasttextdiff import captions
+    from fasttextdiff.render import captions
 
     real = ImageFont.truetype
 

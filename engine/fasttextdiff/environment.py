@@ -83,7 +83,7 @@ def check_packages() -> list[Package]:
     """Check every requirement; torch also runs a small computation, since a partial installation looks complete."""
     importlib.invalidate_caches()  # something may have been installed since the process started
     packages = [check_package(requirement) for requirement in REQUIREMENTS]
-    return [_tried(package) if package.requirement.name == "torch" else package for package in packages]
+    return [_check_torch(package) if package.requirement.name == "torch" else package for package in packages]
 
 
 def require_packages() -> None:
@@ -150,7 +150,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, start.group().split("."))) if start else ()
 
 
-def _tried(torch_package: Package) -> Package:
+def _check_torch(torch_package: Package) -> Package:
     if torch_package.problem:
         return torch_package
     try:

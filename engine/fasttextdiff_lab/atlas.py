@@ -156,13 +156,11 @@ def xray_groups(folder: Path) -> dict[str, list[Sample]]:
         groups["jsrt" if rows[0]["Source"] == "jsrt" else "lungs" if rows[0]["Kind"] != "normal" else "normal"].append(
             sample
         )
-    groups["normal"] = _rarer_sources_more(groups["normal"]) + [
-        s for s in groups["jsrt"] if Region.LESION & s.annotated
-    ]
+    groups["normal"] = _balanced_sources(groups["normal"]) + [s for s in groups["jsrt"] if Region.LESION & s.annotated]
     return groups
 
 
-def _rarer_sources_more(samples: list[Sample]) -> list[Sample]:
+def _balanced_sources(samples: list[Sample]) -> list[Sample]:
     """Repeat every source of normal pictures to at least a quarter of the most frequent one."""
     by_source: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:

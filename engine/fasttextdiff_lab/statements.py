@@ -83,8 +83,8 @@ class Statement:
 def family(rng: Generator) -> list[Statement]:
     """A prompt, a paraphrase, and hard negatives: negated or affirmed, another finding, side and zone."""
     base = _drawn(rng)
-    paraphrase = _worded(replace(base, word=_pick(CLASSES[base.finding], rng)), rng)
-    members = [base, paraphrase, _turned(base, rng), _with_another_finding(base, rng)]
+    paraphrase = _reworded(replace(base, word=_pick(CLASSES[base.finding], rng)), rng)
+    members = [base, paraphrase, _negation(base, rng), _with_another_finding(base, rng)]
     if base.finding in PULMONARY:
         members.append(_on_another_side(base, rng))
     if base.zone:
@@ -102,10 +102,10 @@ def _drawn(rng: Generator) -> Statement:
     if side in ONE_SIDE and rng.random() < 0.4:
         zone = _pick(ZONES, rng)
     word = _pick(CLASSES[finding], rng)
-    return _worded(Statement("", word, finding, side, zone, denied=bool(rng.random() < 0.25)), rng)
+    return _reworded(Statement("", word, finding, side, zone, denied=bool(rng.random() < 0.25)), rng)
 
 
-def _worded(statement: Statement, rng: Generator) -> Statement:
+def _reworded(statement: Statement, rng: Generator) -> Statement:
     """The statement in another random template."""
     unzoned: dict[str, Sequence[str]] = {"": ANYWHERE, "both": BILATERAL}
     templates = (*IN_ZONE, *LVIT_IN_ZONE) if statement.zone else unzoned.get(statement.side, ON_SIDE)
@@ -116,11 +116,11 @@ def _worded(statement: Statement, rng: Generator) -> Statement:
     return replace(statement, template=template)
 
 
-def _turned(base: Statement, rng: Generator) -> Statement:
+def _negation(base: Statement, rng: Generator) -> Statement:
     """The negation of the statement, or its affirmation; in the same template if possible."""
     if not base.denied and _is_noun_phrase(base.template):
         return replace(base, template=_pick(NEGATED, rng).replace("{finding}", base.template), denied=True)
-    return _worded(replace(base, denied=not base.denied), rng)
+    return _reworded(replace(base, denied=not base.denied), rng)
 
 
 def _with_another_finding(base: Statement, rng: Generator) -> Statement:
@@ -132,7 +132,7 @@ def _with_another_finding(base: Statement, rng: Generator) -> Statement:
 def _on_another_side(base: Statement, rng: Generator) -> Statement:
     if base.side in ONE_SIDE:
         return replace(base, side="left" if base.side == "right" else "right")
-    return _worded(replace(base, side=_pick(ONE_SIDE, rng)), rng)
+    return _reworded(replace(base, side=_pick(ONE_SIDE, rng)), rng)
 
 
 def _is_noun_phrase(template: str) -> bool:

@@ -121,15 +121,15 @@ def _request(
     where: str, row: Mapping[str, Any], folder: Path, findings: Sequence[str], options: CaseOptions, choice: Choice
 ) -> Request:
     try:
-        said = from_fields(_Row, {name: value for name, value in row.items() if value is not None})
+        cells = from_fields(_Row, {name: value for name, value in row.items() if value is not None})
     except ContractError as problem:
         raise UsageError(str(problem)) from None
-    modality, series = Modality.named(said.modality), pattern_of(said.series)
-    given = {name: getattr(said, name) for name in _OPTIONS if getattr(said, name) is not None}
+    modality, series = Modality.named(cells.modality), pattern_of(cells.series)
+    given = {name: getattr(cells, name) for name in _OPTIONS if getattr(cells, name) is not None}
     return Request(
         where=where,
-        path=folder / as_path(said.path),
-        findings=checked_findings(findings if said.findings is None else said.findings),
+        path=folder / as_path(cells.path),
+        findings=checked_findings(findings if cells.findings is None else cells.findings),
         options=replace(options, **given, modality=modality or options.modality),
         choice=replace(choice, modality=modality or choice.modality, series=series or choice.series),
     )

@@ -30,7 +30,7 @@ def run(app: typer.Typer) -> NoReturn:
     require_utf8()
     signal.signal(signal.SIGTERM, _terminate)
     keep_freed_memory()
-    _speak_any_encoding()
+    _use_utf8()
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # report a full disk here, not while Python exits
@@ -71,7 +71,7 @@ def _fail(error: BaseException, message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _speak_any_encoding() -> None:
+def _use_utf8() -> None:
     """Use UTF-8, in the C locale too, and print characters that the terminal cannot show as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

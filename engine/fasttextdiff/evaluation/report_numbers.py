@@ -79,10 +79,10 @@ def _of_group(group: Sequence[Score], seed: int) -> dict[str, Interval]:
 def _text_mode(bootstrap: Bootstrap, cases: Sequence[Case], mode: str) -> dict[str, Any]:
     scores, true = [case.by_text[mode] for case in cases], [case.by_text["true"] for case in cases]
     changed = sum(score.text != own.text for score, own in zip(scores, true, strict=True))
-    return {"n_changed": changed, **bootstrap.intervals(_beside(scores, true))}
+    return {"n_changed": changed, **bootstrap.intervals(_against_true(scores, true))}
 
 
-def _beside(scores: Sequence[Score], true: Sequence[Score]) -> Statistics:
+def _against_true(scores: Sequence[Score], true: Sequence[Score]) -> Statistics:
     """Dice in both pools, and its difference to that of the true texts on the same images."""
 
     def statistics(cases: Indices) -> dict[str, float]:
@@ -100,7 +100,7 @@ def _baseline(
         "level": baseline.level,
         "n_train": baseline.n_train,
         "n_unknown": sum(score.text not in baseline.by_caption for score in scores),
-        **bootstrap.intervals(_beside(scores, true)),
+        **bootstrap.intervals(_against_true(scores, true)),
     }
 
 

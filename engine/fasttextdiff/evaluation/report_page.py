@@ -92,11 +92,11 @@ def _texts(content: Content) -> Iterator[Block]:
         "mask of the caption and ignores the image."
     )
     rows = [
-        (TEXT_NAMES[mode], f"{numbers['n_changed']} of {content['n']}", *_beside(numbers))
+        (TEXT_NAMES[mode], f"{numbers['n_changed']} of {content['n']}", *_dice_cells(numbers))
         for mode, numbers in content["texts"].items()
     ]
     if content["caption_baseline"] is not None:
-        rows.append(("caption alone, no image", f"0 of {content['n']}", *_beside(content["caption_baseline"])))
+        rows.append(("caption alone, no image", f"0 of {content['n']}", *_dice_cells(content["caption_baseline"])))
     yield Table(("asked with", "texts changed", "Dice (I)", "difference (I)", "Dice (P)", "n"), _with_n(rows, content))
     yield Paragraph(_baseline_note(content["caption_baseline"]))
 
@@ -105,7 +105,7 @@ def _with_n(rows: Sequence[tuple[str, ...]], content: Content) -> list[tuple[str
     return [(*row, str(content["n"])) for row in rows]
 
 
-def _beside(numbers: Content) -> tuple[str, str, str]:
+def _dice_cells(numbers: Content) -> tuple[str, str, str]:
     return _number(numbers["dice_i"]), _number(numbers["difference_i"], sign=True), _number(numbers["dice_p"])
 
 

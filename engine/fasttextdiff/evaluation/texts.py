@@ -74,7 +74,7 @@ def mistyped(text: str, rng: Generator) -> str:
 def _slip(cells: list[str], position: int, end: int, rng: Generator) -> None:
     """One typo at a letter, in place; `end` is where its word ends."""
     letter = cells[position]
-    changes = [(position, ""), (position, letter * 2), (position, _beside(letter, rng))]
+    changes = [(position, ""), (position, letter * 2), (position, _neighbour_key(letter, rng))]
     if position + 1 < end and cells[position + 1] != letter:
         changes.append((position + 1, letter))
     place, change = changes[int(rng.integers(len(changes)))]
@@ -83,7 +83,7 @@ def _slip(cells: list[str], position: int, end: int, rng: Generator) -> None:
     cells[place] = change
 
 
-def _beside(letter: str, rng: Generator) -> str:
+def _neighbour_key(letter: str, rng: Generator) -> str:
     """A letter next to the given one on the keyboard, in the same case."""
     row = next(row for row in KEYBOARD if letter.lower() in row)
     place = row.index(letter.lower())

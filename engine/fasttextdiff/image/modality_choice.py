@@ -49,9 +49,9 @@ def settle_modality(
         notes.append(f"read as {known.value} as requested; the DICOM header says otherwise")
     if known is Modality.CT:
         if stated not in (None, Modality.CT):
-            _require_hounsfield_of_another_kind(path, array)
-        array, said = _as_ct(path, array, is_planar, is_stated=is_hounsfield and stated in (None, Modality.CT))
-        notes += said
+            _require_clear_hounsfield(path, array)
+        array, extra = _as_ct(path, array, is_planar, is_stated=is_hounsfield and stated in (None, Modality.CT))
+        notes += extra
     return array, known, notes
 
 
@@ -72,7 +72,7 @@ def _is_eight_bit(array: NDArray[Any]) -> bool:
     return array.dtype.kind in "ui" and array.min() >= 0 and 128 <= array.max() <= 255
 
 
-def _require_hounsfield_of_another_kind(path: str, array: NDArray[Any]) -> None:
+def _require_clear_hounsfield(path: str, array: NDArray[Any]) -> None:
     """Read an image whose file gives another modality as CT only if its voxels leave no doubt."""
     if array.ndim == 3 and hounsfield_offset(array) == 0 and array.min() <= -500:
         return

@@ -41,10 +41,10 @@ def _axis(letter: str) -> str:
 def projection_notes(header: Header) -> list[str]:
     """Notes for the user on the orientation in which the model sees an X-ray."""
     found = directions_of(header.patient_orientation)
-    said = ", ".join(header.patient_orientation)
+    values = ", ".join(header.patient_orientation)
     if found is None:
         notes = [
-            f"its Patient Orientation ({said}) is not valid: patient right is assumed on image left"
+            f"its Patient Orientation ({values}) is not valid: patient right is assumed on image left"
             if any(header.patient_orientation)
             else "no Patient Orientation: patient right is assumed on image left"
         ]
@@ -61,14 +61,14 @@ def projection_notes(header: Header) -> list[str]:
 
 
 def _turning_notes(found: tuple[str, str], orientation: Sequence[str]) -> list[str]:
-    said = ", ".join(orientation)
+    values = ", ".join(orientation)
     notes = []
     if any(letter in "RHA" for letter in found) or found[0] == "F" or (found[0] == "P" and found[1] == "L"):
         notes.append(
-            f"turned for the model according to its Patient Orientation ({said}); the result fits the stored image"
+            f"turned for the model according to its Patient Orientation ({values}); the result fits the stored image"
         )
     if any(len(value.strip()) > 1 for value in orientation):
-        notes.append(f"oblique according to its Patient Orientation ({said}): the nearest axes are used")
+        notes.append(f"oblique according to its Patient Orientation ({values}): the nearest axes are used")
     return notes
 
 

@@ -70,7 +70,7 @@ def source_images(volume: Volume) -> list[Any]:
     for image in images:
         _complete(image)
         if volume.is_planar:
-            _take_out_of_space(image)
+            _remove_geometry(image)
         elif "PerFrameFunctionalGroupsSequence" in image:
             _keep_frames(image, volume)
         else:
@@ -104,7 +104,7 @@ def _complete(image: Any) -> None:
     image.SpecificCharacterSet = UTF_8  # highdicom 0.28 copies it
 
 
-def _take_out_of_space(image: Any) -> None:
+def _remove_geometry(image: Any) -> None:
     """A projection has no position in the patient: its segmentation matches it pixel by pixel (PS3.3 A.51.5)."""
     from pydicom import Dataset
 

@@ -31,7 +31,7 @@ def require_apart(outputs: Iterable[Path], inputs: Iterable[Path], what: str = "
         taken |= dict.fromkeys(identities(path), f"it is {path}, which belongs to {what}")
     for output in outputs:
         mine = identities(output)
-        reason = next((taken[one] for one in mine if one in taken), None) or _why_precious(output)
+        reason = next((taken[one] for one in mine if one in taken), None) or _why_protected(output)
         if reason:
             raise UsageError(f"cannot write {output}: {reason}; choose another name")
         taken |= dict.fromkeys(mine, "two outputs have this path")
@@ -80,8 +80,8 @@ def files_of(image: Path) -> list[Path]:
     if image.is_dir():
         return []
     stem = re.sub(r"(\.nii|\.img|\.raw)?\.gz$|\.[^.]*$", "", image.name, flags=re.IGNORECASE)
-    beside = [image.with_name(stem + ending) for ending in _SIDECARS]
-    return [image, *data_files(image), *(path for path in beside if path.exists())]
+    neighbours = [image.with_name(stem + ending) for ending in _SIDECARS]
+    return [image, *data_files(image), *(path for path in neighbours if path.exists())]
 
 
 def data_files(header: Path) -> list[Path]:
@@ -116,7 +116,7 @@ def _named(value: str, following: Sequence[str]) -> list[str]:
     return [value.strip()]
 
 
-def _why_precious(path: Path) -> str:
+def _why_protected(path: Path) -> str:
     """Why an existing file may never be replaced; empty if it may."""
     with suppress(OSError):
         if path.is_file() and _is_dicom_image(path):

@@ -263,7 +263,7 @@ def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool
         nan = None
     values = array if nan is None else array[~nan][np.newaxis, np.newaxis]  # NaN voxels do not count for the modality
     _require_finite(path, values)
-    values, known, said = settle_modality(
+    values, known, extra = settle_modality(
         path,
         _grey_if_equal(_smallest_type(values)),
         asked=modality,
@@ -271,7 +271,7 @@ def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool
         is_planar=decoded.is_planar,
         is_hounsfield=decoded.is_hounsfield,
     )
-    notes += said
+    notes += extra
     padding = decoded.padding
     if nan is None:
         array = values

@@ -280,11 +280,11 @@ def _uids(volume: Volume, segments: Sequence[DicomSegment]) -> Callable[[str], s
         for k in range(volume.shape[0]):
             pixels = segment.pixels(k)
             voxels.update((pixels if segment.is_fractional else np.packbits(pixels)).tobytes())
-    said = [
+    described = [
         [segment.text, segment.name, segment.algorithm, str(segment.codes), segment.color, _options(segment)]
         for segment in segments
     ]
-    made_from = [volume.source.series_uid, volume.source.instance_uids, said, voxels.hexdigest()]
+    made_from = [volume.source.series_uid, volume.source.instance_uids, described, voxels.hexdigest()]
     return lambda what: f"2.25.{uuid.uuid5(_NAMESPACE, json.dumps([what, *made_from])).int}"
 
 

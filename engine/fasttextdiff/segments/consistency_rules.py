@@ -114,14 +114,14 @@ def hold_together(
 
 def _outcome(rule: ConsistencyRule, done: Settled, ml: float) -> str:
     """For example "smoothed by 3 mm; largest part; left out: 12 of 0.20 ml"."""
-    said = [f"smoothed by {rule.smoothing:g} mm"] if done.is_smoothed else []
+    steps = [f"smoothed by {rule.smoothing:g} mm"] if done.is_smoothed else []
     if rule.parts:
-        said.append("largest part" if rule.parts == 1 else f"largest {rule.parts} parts")
+        steps.append("largest part" if rule.parts == 1 else f"largest {rule.parts} parts")
     else:
-        said.append(f"parts from {rule.smallest:g} mm3 on" if rule.smallest else "all parts")
+        steps.append(f"parts from {rule.smallest:g} mm3 on" if rule.smallest else "all parts")
     if done.left_out:
-        said.append(f"left out: {done.left_out} of {ml:.2f} ml")
-    return "; ".join(said)
+        steps.append(f"left out: {done.left_out} of {ml:.2f} ml")
+    return "; ".join(steps)
 
 
 def _warning(finding: str, rule: ConsistencyRule, done: Settled, ml: float) -> str:

@@ -298,7 +298,7 @@ def _prepare(group: tuple[VolumeRow, ...], folder: Path) -> None:
     display = display_plane(volume, "acquisition")
     settings = compact_preprocessing().of(volume.modality)
     stack, shown = _cropped(volume, masks, display, settings)
-    window, chosen = choose_window(volume, settings), _worth_showing(shown)
+    window, chosen = choose_window(volume, settings), _selected_slices(shown)
     pairs = [_fitted(_bytes(apply_window(stack[n], window)), shown[n], display.pixel_spacing, settings) for n in chosen]
     about = {"modality": volume.modality.value, "slices": chosen, "mirrored": display.anatomical != "sagittal"}
     temporary = folder.with_suffix(".tmp")
@@ -328,7 +328,7 @@ def _cropped(
     return stack[(..., *box.slices)], together[(..., *box.slices)]
 
 
-def _worth_showing(masks: NDArray[np.bool_]) -> list[int]:
+def _selected_slices(masks: NDArray[np.bool_]) -> list[int]:
     """Indices of slices with a finding, and of as many without, evenly spread; masks are (slices, n, h, w)."""
     filled = masks.any(axis=(1, 2, 3))
     with_finding, without = np.nonzero(filled)[0], np.nonzero(~filled)[0]

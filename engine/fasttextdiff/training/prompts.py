@@ -210,10 +210,10 @@ def _everywhere(region: Region, rng: Generator) -> str:
 
 def _whole_region(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
     word = _pick(FINDINGS[region], rng) if region is Region.HEART else _everywhere(region, rng)
-    return _seldom_empty(Prompt(word, has(sample, region)), region, rng)
+    return _rarely_empty(Prompt(word, has(sample, region)), region, rng)
 
 
-def _seldom_empty(prompt: Prompt, region: Region, rng: Generator) -> Prompt | None:
+def _rarely_empty(prompt: Prompt, region: Region, rng: Generator) -> Prompt | None:
     """A prompt for a class of lesions; most prompts with an empty mask are dropped.
 
     Only 16 of 56 X-rays show consolidation. Without this, a model learned that the mask for the word is always empty.
@@ -234,7 +234,7 @@ def _on_side(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
     finding = _pick(FINDINGS[region], rng)
     templates = (*ON_SIDE, *SICK_SIDE) if region is Region.LESION else ON_SIDE
     template = _composed(rng) if rng.random() < COMPOSED else _pick(templates, rng)
-    return _seldom_empty(Prompt(template.format(finding=finding, side=side), mask), region, rng)
+    return _rarely_empty(Prompt(template.format(finding=finding, side=side), mask), region, rng)
 
 
 def _composed(rng: Generator) -> str:
@@ -276,7 +276,7 @@ def _in_zone(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
     else:
         return None
     text = _pick(IN_ZONE, rng).format(finding=_pick(FINDINGS[region], rng), side=side, zone=zone)
-    return _seldom_empty(Prompt(text, mask), region, rng)
+    return _rarely_empty(Prompt(text, mask), region, rng)
 
 
 def lung_third(lung: Mask, zone: str) -> Mask:

@@ -141,11 +141,11 @@ def _states(encoder: TextEncoder, rows: Sequence[_Row]) -> Tensor:
 def _accuracy(name: str, fit: tuple[Sequence[_Row], Tensor], asked: tuple[Sequence[_Row], Tensor]) -> float:
     """Accuracy on the `asked` rows of a probe fitted to the others."""
     labels, wanted = (torch.tensor([getattr(row, name) for row in rows]) for rows, _ in (fit, asked))
-    accuracies = _fit_and_tell(fit[1], functional.one_hot(labels).float() * 2 - 1, asked[1]).argmax(1)
-    return float((accuracies == wanted).float().mean())
+    predicted = _fit_and_predict(fit[1], functional.one_hot(labels).float() * 2 - 1, asked[1]).argmax(1)
+    return float((predicted == wanted).float().mean())
 
 
-def _fit_and_tell(states: Tensor, labels: Tensor, others: Tensor) -> Tensor:
+def _fit_and_predict(states: Tensor, labels: Tensor, others: Tensor) -> Tensor:
     """Ridge regression of labels (N, K) on standardised states (N, D), applied to others (M, D); returns (M, K)."""
     mean, spread = states.mean(0), states.std(0).clamp_min(1e-6)
     x, y = (states - mean) / spread, (others - mean) / spread

@@ -56,7 +56,7 @@ class Jobs:
     def __init__(self) -> None:
         self._segmenter: Segmenter | None = None
         self._volumes: OrderedDict[str, _Known] = OrderedDict()
-        self._ahead = _Ahead()
+        self._ahead = _NextSlices()
         quiet_libraries()
 
     def do(self, request: Request, progress: Progress) -> Any:
@@ -238,7 +238,7 @@ class Jobs:
             )
 
 
-class _Ahead:
+class _NextSlices:
     """Predicts the slices that a scrolling user sees next."""
 
     def __init__(self) -> None:
