@@ -1,4 +1,4 @@
-"""Registers the module in 3D Slicer. What it does is in FastTextDiffSegmentLib."""
+"""Registers the module in 3D Slicer. Its code is in FastTextDiffSegmentLib."""
 
 import slicer  # noqa: F401 - scripts write slicer.modules.fasttextdiffsegment
 from slicer.i18n import tr as _
@@ -18,7 +18,7 @@ __all__ = [
 
 
 class FastTextDiffSegment(ScriptedLoadableModule):
-    """What Slicer shows about the module."""
+    """The module's description in Slicer."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -27,7 +27,7 @@ class FastTextDiffSegment(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The FastTextDiffSegment contributors"]
         parent.helpText = _(
-            "Type a clinical finding, one per line, and have it segmented slice by slice. Sides are the patient's. "
+            "Type clinical findings, one per line, to segment them slice by slice. Sides are the patient's. "
             "Research use only, not for diagnosis. Nothing leaves this computer."
         )
         parent.acknowledgementText = _(

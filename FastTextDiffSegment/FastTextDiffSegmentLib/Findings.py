@@ -1,6 +1,6 @@
-"""Findings as typed or pasted: lines, completion, sentences of a report and what they deny. Plain text in and out.
+"""Findings as typed or pasted: lines, completion, report sentences and their negations. Plain text in and out.
 
-How a finding is understood is the contract's rule. Knows nothing about Qt, Slicer, images or the model.
+The contract defines how a finding is understood. Knows nothing about Qt, Slicer, images or the model.
 """
 
 import re
@@ -13,26 +13,26 @@ _MOST_COMPLETIONS = 8
 
 
 def findingLines(text: str) -> list[str]:
-    """Findings typed one a line, as they are understood: no blank lines, each finding once whatever its spelling."""
+    """Findings typed one per line, as understood: without blank lines, each finding once whatever its spelling."""
     return list(typedFindings(text))
 
 
 def typedFindings(text: str) -> dict[str, str]:
-    """:func:`findingLines`, and the line that each was first typed as."""
+    """The lines of :func:`findingLines`, each with the line as it was first typed."""
     return distinct(line for line in text.splitlines() if line.strip())
 
 
 def understoodNote(typed: str) -> str:
-    """What to say about a line that was not taken as typed; empty if it was."""
+    """A note for a line that was not understood as typed; empty if it was."""
     return understood_note(typed)
 
 
 def completions(prefix: str, terms: Iterable[str]) -> list[str]:
-    """Terms with a word that begins as typed, those that begin so themselves first; at most eight.
+    """Terms with a word that starts with the typed text; terms that start with it come first. At most eight.
 
     Args:
-        prefix: what is typed so far; upper and lower case are the same. A term typed whole is not offered again.
-        terms: what can be offered, in order of preference.
+        prefix: the text typed so far; case is ignored. A term that is already complete is not offered.
+        terms: the candidates, in order of preference.
     """
     typed = " ".join(prefix.split()).casefold()
     if not typed:
@@ -47,9 +47,9 @@ class Sentence:
     """One sentence of a report.
 
     Attributes:
-        text: without its heading, number or full stop.
-        negated: whether it as a whole denies something ("No pleural effusion").
-        section: heading that it stands under, in lower case, e.g. "impression"; empty before the first.
+        text: without heading, number or full stop.
+        negated: whether the whole sentence is a denial ("No pleural effusion").
+        section: the heading above it in lower case, e.g. "impression"; empty before the first.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Sentence:
 
     @property
     def isFinding(self) -> bool:
-        """Whether it may state something that can be seen: not denied, and not about how or why the image was made."""
+        """Whether it may be a finding: not denied, and not about how or why the image was acquired."""
         return not self.negated and self.section not in _NO_FINDINGS
 
 
@@ -71,28 +71,28 @@ _HEADING = re.compile(
     rf"^\s*(?P<name>(?i:{_NAMES})"
     r"|[A-Z][A-Z/&]+(?: [A-Z/&]+){0,3})\s*:\s*"
 )
-# within a line only capitals are safe: "in comparison: ..." is no heading
+# within a line, only capitals are unambiguous: "in comparison: ..." is no heading
 _INLINE_HEADING = re.compile(rf"\s+(?=(?:{_NAMES.upper()}):)")
 _LIST_MARK = re.compile(r"^\s*(?:\d{1,2}[.)]|[-*\u2022\u2013])\s+")
-# "1." within running text begins an item only where a sentence may begin
+# within running text, "1." starts an item only where a sentence can start
 _INLINE_MARK = re.compile(r"(?:(?<=[.;:!?])|^)\s*\d{1,2}[.)]\s+(?=[A-Za-z])")
-# a full stop may lack the space behind it ("apex.There"); a decimal point or an abbreviation within a word is none
+# the space after a full stop may be missing ("apex.There"); decimal points and abbreviations are not full stops
 _BREAK = re.compile(r"[.!?]+[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|[.!?](?=[A-Z][a-z])|;\s+|\n")
 _ABBREVIATION = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|approx|ca|cf|vs|fig|incl|dr|drs|mr|mrs|ms|prof|st)\.$", re.I)
 _LONG_LINE = 60
-"""Characters: a shorter line ended on purpose, a longer one was probably wrapped by the program it was copied from."""
+"""Characters: a shorter line was ended on purpose, a longer one was probably wrapped by the program it comes from."""
 
 
 def looksLikeReport(text: str) -> bool:
-    """Whether text is prose rather than one finding a line: several sentences on a line, or a report's heading."""
+    """Whether text is a report rather than one finding per line: several sentences on a line, or a report heading."""
     return any(_HEADING.match(line) or len(_split(line)) > 1 for line in text.splitlines())
 
 
 def reportSentences(text: str) -> list[Sentence]:
-    """Split a pasted report into sentences; nothing but headings, list marks and closing full stops is left out.
+    """Split a pasted report into sentences; only headings, list marks and final full stops are left out.
 
     Args:
-        text: the report; lines may be wrapped, numbered or bulleted, with headings on lines of their own or not.
+        text: the report; lines may be wrapped, numbered or bulleted, headings may be on their own lines or not.
     """
     sentences: list[Sentence] = []
     section = ""
@@ -106,7 +106,7 @@ def reportSentences(text: str) -> list[Sentence]:
 
 
 def _unwrapped(text: str) -> list[str]:
-    """Lines, with those joined that were one before they were wrapped."""
+    """The lines, with wrapped ones joined again."""
     lines: list[str] = []
     wrapped = False
     for line in text.splitlines():
@@ -121,7 +121,7 @@ def _unwrapped(text: str) -> list[str]:
 
 
 def _split(line: str) -> list[str]:
-    """The sentences of one line, tidied; empty ones dropped."""
+    """The sentences of one line, cleaned up; empty ones are dropped."""
     line = _INLINE_MARK.sub("\n", _INLINE_HEADING.sub("\n", line))
     parts: list[str] = []
     start = 0
@@ -131,11 +131,11 @@ def _split(line: str) -> list[str]:
         parts.append(line[start : found.end()])
         start = found.end()
     parts.append(line[start:])
-    tidy = (_tidied(part) for part in parts)
-    return [part for part in tidy if any(char.isalpha() for char in part)]
+    clean = (_cleaned(part) for part in parts)
+    return [part for part in clean if any(char.isalpha() for char in part)]
 
 
-def _tidied(sentence: str) -> str:
+def _cleaned(sentence: str) -> str:
     text = " ".join(_LIST_MARK.sub("", sentence).split())
     return text if re.search(r"\betc\.$", text) else text.rstrip(" .;")
 
@@ -143,7 +143,7 @@ def _tidied(sentence: str) -> str:
 _LABEL = re.compile(r"^[A-Za-z][\w /&-]{1,30}:\s+")
 _MILD = r"(?:significant|interval|appreciable|substantial|major|definite|obvious|relevant|marked|short-term|further)"
 _SEEN = r"(?:seen|visible|visuali[sz]ed|present|identified|evident|appreciated|demonstrated|detected|noted)"
-# what is unchanged, persists, is new, or is only doubted is there
+# not negations: the finding is unchanged, persists, is new, or is not excluded
 _STILL_THERE = re.compile(
     r"\b(?:not|cannot|can't|n't)(?: yet)?(?: be)?(?: \w+ly)?(?: been)? (?:excluded|ruled out|included)\b"
     rf"|\bno (?:{_MILD} )*(?:changes?\b|(?:increase|decrease|improvement|progression|worsening|resolution) (?:in|of)\b)"
@@ -152,15 +152,15 @@ _STILL_THERE = re.compile(
     rf"|\bnot {_SEEN} (?:on|in) (?:the |a |any )?(?:prior|previous|earlier|older?)\b"
 )
 _DENIES = re.compile(
-    # a sentence that begins with the denial ...
+    # a sentence that starts with the negation ...
     r"^(?:(?:again|otherwise|currently|overall|also|additionally|and)?,? ?)"
     r"(?:there (?:is|are|was|were|has been|have been) |there's |(?:i|we) see )?(?:again |also |currently )?"
     r"(?:no|not|none|neither|nor|without|negative for|absence of|absent|free of|denies|exclusion of)\b"
     r"|^negative$|\b(?:patient|pt|he|she) (?:also |again )?(?:denies|denied)\b"
-    # ... or leaves out the verb: "Lungs free of ...", "Pneumonia ruled out"
+    # ... or has no verb: "Lungs free of ...", "Pneumonia ruled out"
     r"|^(?:\w+ ){1,3}(?:are |is )?(?:clear )?(?:free of|negative for|without evidence of)\b"
     r"|(?<!to be )(?<!must be )(?<!should be )\b(?:absent|ruled out|excluded|none)$"
-    # ... or says it of its subject
+    # ... or negates its verb or object
     r"|\b(?:shows?|demonstrates?|reveals?|contains?|has|have|see) no\b"
     r"|\b(?:is|are|was|were|remains?|appears?) (?:(?:clear|clear and|well expanded|otherwise|both) )?"
     r"(?:without|free of|negative for|absent)\b"
@@ -175,9 +175,9 @@ _CONTRAST = re.compile(
 
 
 def isNegated(sentence: str) -> bool:
-    """Whether a sentence as a whole denies a finding; one that denies only a part ("... without effusion") does not.
+    """Whether a whole sentence denies a finding; a denial of only a part ("... without effusion") does not count.
 
-    A rule of thumb for English reports: what it marks is left unticked, for the user to see and decide.
+    A heuristic for English reports: negated lines are left unticked, for the user to decide.
     """
     words = _LABEL.sub("", understood(sentence)).lower()
     contrast = _CONTRAST.search(words)

@@ -1,6 +1,6 @@
-"""The module without a window: segments findings in a volume node and writes them to a segmentation node.
+"""The module without its user interface: segments findings in a volume node and writes them to a segmentation node.
 
-Also the scripting interface; see :meth:`FastTextDiffSegmentLogic.segment`. Knows nothing about widgets.
+Scripts use :meth:`FastTextDiffSegmentLogic.segment`. Knows nothing about widgets.
 """
 
 import weakref
@@ -41,15 +41,15 @@ from .scene.SegmentWriter import (
 
 @dataclass(frozen=True)
 class SegmentationRequest:
-    """What is to be segmented.
+    """What to segment.
 
     Attributes:
         volumeNode: scalar or vector volume.
         findings: texts, one segment each.
         sliceRange: (first, end) of the slices as acquired; None for all.
-        modality: what the image is, None to let the engine decide.
-        samples: noise samples averaged.
-        seed: of the noise.
+        modality: the kind of image; None lets the engine decide.
+        samples: number of noise samples to average.
+        seed: seed of the noise.
         threshold: probability above which a pixel belongs to a segment; None for the model's own.
         sliceBySlice: each slice on its own: no smoothing across slices, no parts left out.
         tryAnyway: ask for findings that the model was not taught, too; otherwise they are left empty.
@@ -66,7 +66,7 @@ class SegmentationRequest:
     tryAnyway: bool = False
 
     def isValid(self) -> tuple[bool, str]:
-        """Whether it can be asked, and if not, why."""
+        """Whether it can be segmented, and if not, why."""
         if self.volumeNode is None or not slicer.mrmlScene.IsNodePresent(self.volumeNode):
             return False, _("Choose an image.")
         if not self.findings:
@@ -94,14 +94,14 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             print(found.finding, found.found, found.presence)
 
     Args:
-        session: the engine; a process of Slicer's own Python if None, started with the first question.
-        timer: see :class:`~.Jobs.JobRunner`; not needed by :meth:`segment`, which waits.
+        session: the engine; None for a process of Slicer's own Python, started with the first request.
+        timer: for :class:`~.Jobs.JobRunner`; not needed by :meth:`segment`, which waits.
 
     Attributes:
         session: the engine.
         runner: advances jobs.
-        history: the one step that can be taken back.
-        archive: the model's own output of every segment, as it was before anybody edited it.
+        history: the one step that can be undone.
+        archive: the model's own output of every segment, before any edits.
     """
 
     def __init__(self, session: EngineSession | None = None, timer: Any = None):
@@ -112,17 +112,17 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         self.archive = OutputArchive(guard)
         self.history = SegmentHistory(guard)
         self._writer = SegmentWriter()
-        # also when a script forgets to close: patient data must not stay in the temporary folder
+        # even if a script forgets to close it: patient data must not stay in the temporary folder
         self._closeSession = weakref.finalize(self, self.session.close)
 
     def close(self) -> None:
-        """End the engine and let go of the scene; the logic cannot be used afterwards."""
+        """Stop the engine and disconnect from the scene; the logic cannot be used afterwards."""
         self.history.close()
         self.archive.close()
         self._closeSession()
 
     def getParameterNode(self) -> FastTextDiffSegmentParameters:
-        """The state of the panel, kept in the scene."""
+        """The state of the panel, stored in the scene."""
         return FastTextDiffSegmentParameters(super().getParameterNode())
 
     def segment(
@@ -140,29 +140,29 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         tryAnyway: bool = False,
         progress: Callable[[int, int], bool] | None = None,
     ) -> list[SegmentedFinding]:
-        """Segment findings and write them; waits until it is done.
+        """Segment findings and write them as segments. Blocks until done.
 
         Args:
             volumeNode: scalar or vector volume; never changed.
             findings: one segment each; sides are the patient's.
-            outputSegmentationNode: where segments go; a new node if None. Its other segments and slices stay as they
-                are; a segment of the same finding made here is updated.
+            outputSegmentationNode: receives the segments; a new node if None. Its other segments and slices stay
+                unchanged; a segment that this module made for the same finding is updated.
             sliceRange: (first, end) of the slices as acquired, from 0; all if None.
             modality: "ct", "mr", "xray", "histology" or "other"; None takes it from DICOM or guesses it.
-            samples: noise samples averaged.
-            seed: of the noise; equal seeds give equal results.
+            samples: number of noise samples to average.
+            seed: seed of the noise; equal seeds give equal results.
             threshold: probability above which a pixel belongs to a segment; None for the model's own.
             masking: masking and overwriting of the Segment Editor; None lets segments overlap.
-            sliceBySlice: each slice on its own; otherwise findings are smoothed across slices, and parts that a
-                finding cannot have are left out.
-            tryAnyway: ask for findings that the model was not taught, too; otherwise they are left empty.
-            progress: asked with (done, total) slices; False cancels.
+            sliceBySlice: segment each slice on its own; otherwise findings are smoothed across slices, and parts that
+                a finding cannot have are left out.
+            tryAnyway: segment findings that the model was not taught, too; otherwise they are left empty.
+            progress: called with (done, total) slices; returning False cancels.
 
         Returns:
             One entry for each finding.
 
         Raises:
-            SceneError: something in the scene prevents it.
+            SceneError: the scene does not allow it, e.g. the image has no voxels.
             EngineError: the engine refused or failed.
             JobCancelled: `progress` returned False; nothing was changed.
         """
@@ -194,7 +194,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         """Ask the engine; the scene is only read.
 
         Returns:
-            :class:`SegmentationOutput`, to be given to :meth:`write` and then released.
+            :class:`SegmentationOutput`; pass it to :meth:`write`, then release it.
         """
         yield from self.session.opened()
         source = volumeSource(request.volumeNode, request.modality)
@@ -218,17 +218,17 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         return output
 
     def volumeSteps(self, request: SegmentationRequest) -> Steps:
-        """Hand the volume over ahead of time.
+        """Send the volume to the engine ahead of time.
 
         Returns:
-            The contract's `VolumeOpened`: what the engine takes it for.
+            The contract's `VolumeOpened`: what the engine reports about it.
         """
         yield from self.session.opened()
         volume = yield from self.session.provided(volumeSource(request.volumeNode, request.modality))
         return volume
 
     def newSegmentation(self, volumeNode: Any) -> Any:
-        """An empty segmentation for a volume, placed where the volume is."""
+        """Add an empty segmentation on the grid of a volume."""
         return self._writer.newSegmentation(volumeNode)
 
     def write(
@@ -245,12 +245,12 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
 
         Args:
             output: from :meth:`segmentationSteps`.
-            request: what was asked.
-            segmentationNode: where segments go.
-            masking: see :meth:`segment`.
-            threshold: another threshold than the engine's.
-            resample: bring the masks onto the segmentation's own grid where it differs from the volume's.
-            isNewStep: False continues the last step, as the threshold slider does: undo takes back both.
+            request: the request that it answers.
+            segmentationNode: receives the segments.
+            masking: as in :meth:`segment`.
+            threshold: replaces the engine's threshold.
+            resample: resample the masks to the segmentation's grid if it differs from the volume's.
+            isNewStep: False continues the last step, as the threshold slider does: one undo reverts both.
         """
         outputs = self.segmentOutputs(output, request, threshold)
         with self.history.ownEdit():
@@ -263,18 +263,18 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
                     self.history.forget()
                 raise
             self.archive.record(segmentationNode, written)
-        return [replace(each, patch=None) for each in written]  # as large as the image
+        return [replace(each, patch=None) for each in written]  # a patch may be as large as the image
 
     def segmentOutputs(
         self, output: SegmentationOutput, request: SegmentationRequest, threshold: float | None = None
     ) -> list[SegmentOutput]:
-        """What the engine found as segments, at a threshold."""
+        """The engine's findings as segment outputs, at a threshold."""
         item = sequenceItemOf(request.volumeNode)
         extra = {} if item is None else {SEQUENCE_ITEM_TAG: str(item)}
         return [_segmentOutput(found, output.sliceRange, threshold, extra) for found in output.findings]
 
     def editedFindings(self, segmentationNode: Any, request: SegmentationRequest) -> list[str]:
-        """Names of segments of these findings that somebody changed by hand on the slices asked for."""
+        """Names of segments of these findings that were edited by hand on the requested slices."""
         if segmentationNode is None:
             return []
         segmentation = segmentationNode.GetSegmentation()
@@ -289,7 +289,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
     def _isEdited(self, segmentationNode: Any, segmentId: str, request: SegmentationRequest) -> bool:
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
         isTagged = tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC
-        # without our output to compare with (a plain .mrml does not keep it), or on another grid, the tag has to do
+        # without the model's output to compare with (a plain .mrml lacks it), or on another grid, the tag decides
         if not isTagged or not self.archive.isStored(segmentationNode, segmentId):
             return isTagged
         if not geometryMatches(segmentationNode, request.volumeNode):
@@ -314,7 +314,7 @@ def _segmentOutput(
 
 
 def newSession(folder: str | None = None) -> EngineSession:
-    """An engine of Slicer's own Python; its process starts with the first question.
+    """An engine run by Slicer's own Python; its process starts with the first request.
 
     Args:
         folder: where arrays are exchanged; Slicer's temporary folder if None.
@@ -334,7 +334,7 @@ def _requireUnchanged(request: SegmentationRequest, source: VolumeSource) -> Non
 
 
 def amountText(volumeNode: Any, voxels: int, isPlanar: bool) -> str:
-    """A number of voxels in millilitres; of a picture's pixels in square millimetres, if it says how large they are."""
+    """A number of voxels in millilitres; for a picture in square millimetres, or in pixels if their size is unknown."""
     spacing = volumeNode.GetSpacing()
     if isPlanar and tuple(spacing[:2]) == (1.0, 1.0):
         return _("{count:,} pixels").format(count=voxels)

@@ -1,4 +1,4 @@
-"""What this computer remembers for all scenes: device, model folder, accepted licences. Never a finding or a name."""
+"""Settings of this computer for all scenes: device, model folder, accepted licences. Never findings or patient data."""
 
 import qt
 
@@ -27,11 +27,11 @@ class ModuleSettings:
         qt.QSettings().setValue(f"{_GROUP}/ModelFolder", value)
 
     def isLicenceAccepted(self, model: str, licence: str) -> bool:
-        """Whether the user accepted this licence for this model; permissive weights need no consent."""
+        """Whether the user accepted this licence for this model; permissive licences need no consent."""
         return not licence or licence in _PERMISSIVE or self._key(model, licence) in self._accepted()
 
     def setLicenceAccepted(self, model: str, licence: str, accepted: bool) -> None:
-        """Remember or forget the consent."""
+        """Store or remove the user's consent."""
         others = [key for key in self._accepted() if key != self._key(model, licence)]
         qt.QSettings().setValue(
             f"{_GROUP}/AcceptedLicences", "\n".join([*others, *([self._key(model, licence)] if accepted else [])])

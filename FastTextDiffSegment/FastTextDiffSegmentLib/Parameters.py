@@ -1,4 +1,4 @@
-"""What the scene remembers of the panel: saved with it alone, as patient text must not get into the settings."""
+"""The state of the panel. Saved only with the scene: text about patients must not get into application settings."""
 
 from typing import Annotated, Union
 
@@ -8,7 +8,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from FastTextDiffSegmentLib.contract import images
 
 MODALITIES = ("", *images.MODALITIES)
-"""What the user can say the image is; empty lets the engine decide."""
+"""Kinds of images that the user can choose; empty lets the engine decide."""
 _HISTORY_LENGTH = 30
 
 
@@ -18,22 +18,22 @@ class FastTextDiffSegmentParameters:
 
     Attributes:
         inputVolume: the image.
-        outputSegmentation: where segments go; None makes a new one.
+        outputSegmentation: receives the segments; None for a new one.
         sliceView: the view whose slice is segmented.
-        findings: the text box, one finding a line.
-        unticked: lines of it that are not to be segmented.
-        history: findings asked in this scene, the newest first.
+        findings: the text box, one finding per line.
+        unticked: findings in it that are not to be segmented.
+        history: findings segmented before in this scene, newest first.
         modality: one of `MODALITIES`.
         threshold: probability above which a pixel belongs to a segment.
         livePreview: whether the shown slice is segmented while typing.
-        samples: noise samples averaged.
-        seed: of the noise.
-        editorMasking: whether the Segment Editor's masking and overwriting are obeyed.
+        samples: number of noise samples to average.
+        seed: seed of the noise.
+        editorMasking: whether the Segment Editor's masking and overwriting are applied.
         sliceBySlice: whether each slice is segmented on its own.
         tryAnyway: whether findings that the model was not taught are asked for too.
     """
 
-    # a union that does not name None cannot be empty in Slicer's wrapper
+    # in Slicer's wrapper, a union without None cannot be empty
     inputVolume: Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode, None]  # noqa: UP007 - its form
     outputSegmentation: slicer.vtkMRMLSegmentationNode
     sliceView: slicer.vtkMRMLSliceNode
@@ -51,5 +51,5 @@ class FastTextDiffSegmentParameters:
 
 
 def remembered(history: list[str], findings: list[str]) -> list[str]:
-    """The history with findings put in front, each once."""
+    """The history with these findings first, each once."""
     return list(dict.fromkeys([*findings, *history]))[:_HISTORY_LENGTH]

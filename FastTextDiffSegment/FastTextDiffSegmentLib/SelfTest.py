@@ -1,7 +1,7 @@
-"""The core loop in a running Slicer: type, segment, look, undo. Needs the engine's packages; is skipped without them.
+"""The self-test in a running Slicer: segment a finding, check it, undo it. Skipped without the engine's packages.
 
-Run by Reload and Test, and as a ctest by a test runner that knows the `test_` methods alone. Works on a chest X-ray
-that comes with the module, so that nothing has to be downloaded.
+Run by *Reload and Test*, and as a ctest by a runner that calls only the `test_` methods. Uses a chest X-ray that comes
+with the module, so nothing is downloaded.
 """
 
 import unittest
@@ -17,10 +17,10 @@ XRAY = Path(__file__).resolve().parent.parent / "Resources" / "TestData" / "ches
 
 
 class FastTextDiffSegmentTest(ScriptedLoadableModuleTest):
-    """Every test has an empty scene and an engine of its own."""
+    """Every test has an empty scene and its own engine."""
 
     def setUp(self):
-        """Start from an empty scene; where the engine's packages are not installed, as on build machines, say so."""
+        """Clear the scene; skip the test if the engine's packages are not installed, as on build machines."""
         from .Logic import FastTextDiffSegmentLogic
 
         slicer.mrmlScene.Clear()
@@ -31,7 +31,7 @@ class FastTextDiffSegmentTest(ScriptedLoadableModuleTest):
             self.skipTest(f"these Python packages are not installed: {', '.join(missing)}")
 
     def runTest(self):
-        """Slicer's Reload and Test: run every test, and raise what failed."""
+        """Called by *Reload and Test*: run every test, and fail if one failed."""
         suite = unittest.defaultTestLoader.loadTestsFromTestCase(type(self))
         result = suite.run(unittest.TestResult())
         for _test, reason in result.skipped:
@@ -40,7 +40,7 @@ class FastTextDiffSegmentTest(ScriptedLoadableModuleTest):
         self.assertFalse(failures, "\n".join(failures))
 
     def test_leftLungIsOnThePatientsLeft(self):
-        """The sides of the words are the patient's: the left lung is on the right of the picture."""
+        """Sides are the patient's: the left lung is on the right of the picture."""
         self.delayDisplay("Segmenting the left lung of an X-ray")
         volume, segmentation, found = self._segmented()
         self.assertTrue(found[0].found)
@@ -50,8 +50,8 @@ class FastTextDiffSegmentTest(ScriptedLoadableModuleTest):
         segment = segmentation.GetSegmentation().GetSegment(found[0].segmentId)
         self.assertEqual(segment.GetName(), "left lung")
 
-    def test_undoTakesTheResultBack(self):
-        """One step can be taken back."""
+    def test_undoRemovesTheResult(self):
+        """One step can be undone."""
         self.delayDisplay("Undoing")
         _volume, segmentation, _found = self._segmented()
         self.assertTrue(self._logic.history.undo())

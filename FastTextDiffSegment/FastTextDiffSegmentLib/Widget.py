@@ -1,7 +1,7 @@
-"""The module's panel as Slicer knows it: built, shown, hidden, reloaded and taken down, with the scene behind it.
+"""The module's panel: builds its sections, and reacts when Slicer shows, hides, reloads or unloads it or its scene.
 
-Each section of the panel has a class of its own in `panels`; this one makes them and informs them about each other's
-changes. It knows neither the engine's protocol nor how a segment is written.
+Each section has its own class in `panels`; this one creates them and notifies them of each other's changes. It knows
+neither the engine's protocol nor how a segment is written.
 """
 
 import sys
@@ -32,24 +32,24 @@ from .panels.Shortcuts import Shortcuts
 from .panels.ThresholdSlider import ThresholdSlider
 
 _TICK = 15
-"""Milliseconds between rounds of a running job."""
+"""Milliseconds between two steps of a running job."""
 
 
 class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The module's panel.
 
     Args:
-        parent: Slicer's.
+        parent: the parent widget, from Slicer.
     """
 
     def __init__(self, parent=None):
         VTKObservationMixin.__init__(self)  # first: without a parent, the next line calls setup
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
-    # --- life -----------------------------------------------------------------------------------------------------
+    # --- life cycle -----------------------------------------------------------------------------------------------
 
     def setup(self) -> None:
-        """Build the panel; nothing heavy is loaded, and no engine is started before the panel is entered."""
+        """Build the panel. Nothing heavy is loaded, and no engine is started before the panel is entered."""
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/FastTextDiffSegment.ui"))
         self.layout.addWidget(panel)
@@ -68,7 +68,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._link.connect()
 
     def _makeShared(self) -> None:
-        """What sections use: the logic with its timer, the engine's set-up, the user's runs."""
+        """Make what the sections share: the logic with its timer, the Set-up section, the user's runs."""
         self._timer = qt.QTimer()
         self._timer.setInterval(_TICK)
         self.logic = FastTextDiffSegmentLogic()
@@ -84,7 +84,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.settings,
             Installer(dialogs.confirm),
             self._onSetup,
-            self.context.message.tellError,
+            self.context.message.showError,
         )
         self.run = RunControl(self.logic.runner, self.ui.progressBar, self._update)
         self._link = SceneLink(self.context, self._onParameters, self._onImageModified, self._onViewModified)
@@ -102,27 +102,27 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.batch = BatchSection(self.ui, self.logic.runner, self.logic.session.folder, hooks, context.guarded)
 
     def enter(self) -> None:
-        """Slicer's hook: the panel is shown. Warm up the engine, and take the keys."""
+        """Called by Slicer when the panel is shown: start the engine, and activate the shortcuts."""
         self.context.isEntered = True
         if self.context.parameters is None:
             self._link.connect()
         self.logic.archive.attachAll()
         self.results.updateTable()
-        self._shortcuts.take()
+        self._shortcuts.activate()
         self.batch.enter()
         if not self.logic.session.isOpen:
             self.setupSection.check()
         self.image.provide()
 
     def exit(self) -> None:
-        """Slicer's hook: another panel is shown. Give the keys back and drop what was only a preview."""
+        """Called by Slicer when another panel is shown: deactivate the shortcuts, and drop the preview."""
         self.context.isEntered = False
-        self._shortcuts.giveBack()
+        self._shortcuts.deactivate()
         self.preview.drop()
         self.batch.exit()
 
     def cleanup(self) -> None:
-        """Slicer's hook: the module is unloaded or Slicer closes. The engine ends, nothing stays behind."""
+        """Called by Slicer when the module is unloaded or Slicer closes: stop the engine, and leave nothing behind."""
         self.exit()
         self.logic.runner.cancelAll()
         self._timer.stop()
@@ -137,20 +137,20 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.logic.close()
 
     def onReload(self) -> None:
-        """Slicer's hook of the Reload button: the library's files are read again too."""
+        """Called by Slicer's Reload button: also reload the library's files."""
         wasEntered = self.context.isEntered
         for name in [name for name in sys.modules if name.split(".")[0] == "FastTextDiffSegmentLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
         reloaded = slicer.modules.FastTextDiffSegmentWidget
-        if wasEntered and not reloaded.context.isEntered:  # the panel is in front already, so nobody else will say so
+        if wasEntered and not reloaded.context.isEntered:  # Slicer does not call this for a panel that is shown already
             reloaded.enter()
 
     # --- the scene ------------------------------------------------------------------------------------------------
 
     def _onSceneStartClose(self, caller=None, event=None) -> None:
         self.batch.mayStop()
-        self.context.message.tell("")  # the last message is about another image
+        self.context.message.show("")  # the last message is about another image
         self.run.cancel()
         self.preview.drop()
         self.results.forget()
@@ -165,7 +165,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.results.updateTable()
 
     def _onParameters(self) -> None:
-        """Something in the parameter node changed."""
+        """Something in the parameter node has changed."""
         self.findings.show()
         self.image.show()
         self._update()
@@ -187,13 +187,13 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.preview.schedule()
 
     def _onImageKnown(self) -> None:
-        """The engine has said what it takes the image for."""
+        """The engine has reported the kind of image."""
         self.findings.check(self.image.known.modality)
         self._update()
         self.preview.schedule(0)
 
     def _onSetup(self) -> None:
-        """What the engine can do has changed."""
+        """The engine's state has changed."""
         if self.context.parameters is not None:
             self.image.provide()
             self.findings.check(self.image.known.modality)
@@ -201,7 +201,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.preview.schedule()
 
     def _update(self) -> None:
-        """Bring buttons and labels up to date."""
+        """Update buttons and labels."""
         if self.context.parameters is None:
             return
         self.runSection.update()

@@ -203,7 +203,7 @@ def test_closing_slicer_or_the_scene_asks_and_stops_a_batch_cleanly(batch, panel
     batch.waitFor(lambda: "done" in batch.states())
     panel.answers.yes = False
     assert not host.window.close()
-    assert panel.answers.asked == ["A batch is running: stop it? Finished cases are kept; Start resumes it."]
+    assert panel.answers.asked == ["A batch is running. Stop it? Finished cases are kept; Start resumes it."]
     assert host.window.visible
     assert batch.section.isRunning
     panel.answers.yes = True

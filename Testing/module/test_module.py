@@ -711,7 +711,7 @@ def test_a_half_installed_torch_is_named_and_installed_only_with_consent(host, p
     panel.qt.QTimer.singleShot(50, decline)
     host.call(panel.ui.installButton.click)
     assert "torch" in questions[0]
-    assert "Go on?" in questions[0]
+    assert "Continue?" in questions[0]
 
 
 def test_a_failed_installation_says_what_to_do_and_checking_again_tells_nothing_false(panel, brokenTorch, monkeypatch):
@@ -910,7 +910,7 @@ def test_grey_buttons_say_why_in_the_message_line_and_ready_means_ready(panel):
     assert panel.message == "The engine is starting..."
     assert panel.ui.progressBar.text != "Ready"
     assert "Ready" not in panel.ui.setupCollapsibleButton.text
-    assert "nothing to take back" in panel.ui.undoButton.toolTip
+    assert "nothing to undo" in panel.ui.undoButton.toolTip
     panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
 

@@ -231,7 +231,7 @@ def test_nothing_is_written_under_a_non_linear_transform(segmentation, volume, w
 
 def test_a_segmentation_that_is_gone_or_made_of_surfaces_is_refused(segmentation, volume, writer):
     segmentation.GetSegmentation().SetSourceRepresentationName("Closed surface")
-    with pytest.raises(SceneError, match="made of surfaces"):
+    with pytest.raises(SceneError, match="consists of surfaces"):
         writer.write(segmentation, volume, [outputOf(randomMask())])
     slicer.mrmlScene.RemoveNode(segmentation)
     with pytest.raises(SceneError, match="is gone"):

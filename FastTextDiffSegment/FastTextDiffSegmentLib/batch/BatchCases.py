@@ -1,6 +1,6 @@
-"""How a batch stands: what its process tells, and what its output folder says when another process works on it.
+"""The state of a batch: from the events of its process, or from its output folder if another process runs it.
 
-Knows the engine's words (its docs/batch.md) and files; knows nothing about Slicer, windows or processes.
+Knows the engine's events and files (docs/batch.md); knows nothing about Slicer, windows or processes.
 """
 
 import csv
@@ -34,11 +34,11 @@ from FastTextDiffSegmentLib.contract.fields import from_fields
 from FastTextDiffSegmentLib.engine.Jobs import Steps
 
 RUNNING, SKIPPED = "running", "skipped"
-"""States beside the contract's."""
+"""States in addition to the contract's."""
 _AT_ONCE = 100
-"""Cases looked at in one step: about a millisecond on a local disk."""
+"""Cases read in one step: about a millisecond on a local disk."""
 _CLUSTER = ("scheduler", "tls_ca_file", "tls_cert", "tls_key")
-"""Options of runs on other machines: here, a batch runs on this one."""
+"""Options of runs on other machines; Slicer runs batches on this machine only."""
 
 
 @dataclass
@@ -46,11 +46,11 @@ class BatchCase:
     """One image of a batch.
 
     Attributes:
-        name: of the case; empty for what is skipped.
-        path: the file, or the folder that the files of the series lie in. May name a patient.
-        seriesUid: DICOM Series Instance UID; empty where there is none.
-        state: one of the contract's, or of the two above.
-        reason: why it failed or is skipped.
+        name: name of the case; empty for a skipped file.
+        path: the file, or the folder with the files of the series. May contain a patient's name.
+        seriesUid: DICOM Series Instance UID; empty if there is none.
+        state: one of the contract's states, or of the two above.
+        reason: why it failed or was skipped.
     """
 
     name: str
@@ -62,16 +62,16 @@ class BatchCase:
 
 @dataclass
 class BatchState:
-    """A batch as far as it is known.
+    """What is known about a batch.
 
     Attributes:
-        cases: in the order of the plan.
-        skipped: what is no case.
-        perHour: cases that end in an hour; None while that is not known.
-        secondsLeft: at that rate; None likewise.
-        looked: (files looked at, of how many) while cases are being listed; else None.
+        cases: the cases by name, in the order of the plan.
+        skipped: files and series that are not cases.
+        perHour: cases finished per hour; None while it is not known.
+        secondsLeft: seconds left at that rate; None while it is not known.
+        looked: (files looked at, number of files) while cases are being listed; else None.
         ended: how it ended: "complete" or "stopped"; empty while it runs.
-        error: why it could not be begun or go on, in one line; empty if nothing is wrong.
+        error: why it could not start or continue, in one line; empty if nothing is wrong.
     """
 
     cases: dict[str, BatchCase] = field(default_factory=dict)
@@ -83,10 +83,10 @@ class BatchState:
     error: str = ""
 
     def take(self, content: Mapping[str, Any]) -> None:
-        """Take in one line that the process has written.
+        """Update the state from one line of the process's output.
 
         Raises:
-            ContractError: it is no line of a batch.
+            ContractError: it is not an event of a batch.
         """
         event = event_of(content)
         if isinstance(event, (CaseStarted, CaseDone, CaseFailed)):
@@ -110,14 +110,14 @@ class BatchState:
 
     def _plan(self, event: Planned) -> None:
         known, self.looked = self.cases, None
-        self.cases = {told.case: BatchCase(told.case, told.path, told.series_uid, told.state) for told in event.cases}
+        self.cases = {each.case: BatchCase(each.case, each.path, each.series_uid, each.state) for each in event.cases}
         for name, case in self.cases.items():
             if case.state == FAILED and name in known:
                 case.reason = known[name].reason
-        self.skipped = [BatchCase("", told.path, told.series_uid, SKIPPED, told.reason) for told in event.skipped]
+        self.skipped = [BatchCase("", each.path, each.series_uid, SKIPPED, each.reason) for each in event.skipped]
 
     def stopped(self) -> None:
-        """The process is gone: what it had begun is begun anew the next time."""
+        """The process has ended: unfinished cases start over next time."""
         for case in self.cases.values():
             if case.state == RUNNING:
                 case.state = WAITING
@@ -132,7 +132,7 @@ class BatchState:
 
 
 def folderSteps(folder: Path, state: BatchState, isWorkedOn: bool) -> Steps:
-    """Bring the state up to what an output folder says, a little at a time; does nothing where there is no batch."""
+    """Update the state from an output folder, a few cases at a time; does nothing if there is no batch in it."""
     if not state.cases:
         yield from _readNames(folder, state)
     for number, case in enumerate(list(state.cases.values()), start=1):
@@ -158,18 +158,18 @@ def _readNames(folder: Path, state: BatchState) -> Steps:
         return
 
 
-def _stateOf(case: Path, begun: str) -> tuple[str, str]:
-    """A case is done when its record is there; a folder without one is of a case that was begun."""
+def _stateOf(case: Path, started: str) -> tuple[str, str]:
+    """(state, reason); a case with a record is done, one with only a folder was started."""
     if (case / "case.json").is_file():
         return DONE, ""
     try:
         return FAILED, (case / "failed.log").read_text(encoding="utf-8").partition("\n")[0]
     except OSError:
-        return (begun if case.is_dir() else WAITING), ""
+        return (started if case.is_dir() else WAITING), ""
 
 
 def isInUse(folder: Path) -> bool:
-    """Whether a process works on an output folder, in any of its shards."""
+    """Whether a process is using an output folder, in any of its shards."""
     return any(_isLocked(lock) for lock in folder.glob(".lock-*-of-*"))
 
 
@@ -184,7 +184,7 @@ def _isLocked(path: Path) -> bool:
 
 
 def _canLock(descriptor: int) -> bool:
-    """Whether nobody else holds the lock; it is let go with the file."""
+    """Whether nobody else holds the lock; closing the file releases it."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -200,7 +200,7 @@ def _canLock(descriptor: int) -> bool:
 
 
 def storedRequest(folder: Path) -> dict[str, Any] | None:
-    """The options of the batch in an output folder; None if there is none."""
+    """The options of the batch in an output folder; None if there is no batch."""
     try:
         content = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -209,7 +209,7 @@ def storedRequest(folder: Path) -> dict[str, Any] | None:
 
 
 def arguments(request: Mapping[str, Any]) -> Iterator[str]:
-    """The command line of a request, after `batch`; the names are those in an output folder's request.
+    """The command line of a request, after `batch`. Option names are those of the request in an output folder.
 
     Raises:
         ContractError: it has an option that this version does not know.

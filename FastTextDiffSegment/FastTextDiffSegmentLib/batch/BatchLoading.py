@@ -1,4 +1,4 @@
-"""Puts a finished case of a batch into the scene: its segmentation, and its image if that can be found again.
+"""Loads a finished case of a batch into the scene: its segmentation, and its image if it can still be found.
 
 Knows the scene and the engine's protocol; knows nothing about how a batch runs.
 """
@@ -22,12 +22,12 @@ from .BatchCases import BatchCase
 
 @dataclass(frozen=True)
 class LoadedCase:
-    """What is in the scene now.
+    """The nodes of a loaded case.
 
     Attributes:
-        segmentation: node.
-        volume: node; None where the image is not where it was.
-        text: what to tell, in one line.
+        segmentation: segmentation node.
+        volume: volume node; None if the image was not found.
+        text: message for the user, in one line.
     """
 
     segmentation: Any
@@ -40,15 +40,15 @@ def caseSteps(session: EngineSession, case: BatchCase, folder: Path) -> Steps:
 
     Args:
         session: the engine, which knows the order of a DICOM series.
-        case: one that is done.
-        folder: of its outputs.
+        case: a case that is done.
+        folder: the folder of its outputs.
 
     Returns:
         :class:`LoadedCase`.
 
     Raises:
         SceneError: there is no segmentation that Slicer can open.
-        EngineError: the image is there, but not readable any more.
+        EngineError: the image exists but can no longer be read.
     """
     file = next((file for ending in (SEG_NRRD, NIFTI) if (file := folder / f"{case.name}{ending}").is_file()), None)
     if file is None:
@@ -69,7 +69,7 @@ def caseSteps(session: EngineSession, case: BatchCase, folder: Path) -> Steps:
 
 
 def _imageSteps(session: EngineSession, case: BatchCase) -> Steps:
-    """The image as a new volume node; None where it is gone."""
+    """The image as a new volume node; None if it is gone."""
     path = Path(case.path)
     if not path.exists():
         return None

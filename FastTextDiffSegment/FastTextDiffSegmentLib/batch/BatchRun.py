@@ -1,4 +1,4 @@
-"""One batch at a time, in a process of its own that stops when its input ends, so that it never outlives Slicer.
+"""Runs one batch at a time, in its own process. It stops when its input is closed, so that it never outlives Slicer.
 
 Knows processes and jobs; knows nothing about widgets or the scene.
 """
@@ -20,7 +20,7 @@ from FastTextDiffSegmentLib.engine.WorkFolder import WorkFolder, remove
 from .BatchCases import BatchState, arguments
 
 _PATIENCE = 20.0
-"""Seconds after which a batch that was asked to stop is killed; what it had begun is then begun anew."""
+"""Seconds after which a batch that was asked to stop is killed; unfinished cases then start over."""
 
 
 class BatchRun:
@@ -28,11 +28,11 @@ class BatchRun:
 
     Args:
         runner: advances jobs.
-        work: has room for the process's own messages.
-        onChanged: called when the state has changed, or the run has begun or ended.
+        work: holds the process's log.
+        onChanged: called when the state has changed, or the run has started or ended.
 
     Attributes:
-        state: what the process has told.
+        state: what the process reported.
     """
 
     def __init__(self, runner: JobRunner, work: WorkFolder, onChanged: Callable[[], None]):
@@ -44,11 +44,11 @@ class BatchRun:
 
     @property
     def isRunning(self) -> bool:
-        """Whether a process is at work."""
+        """Whether a batch is running."""
         return self._job is not None
 
     def start(self, request: Mapping[str, Any], *options: str) -> None:
-        """Begin; none is running.
+        """Start a batch; none may be running.
 
         Args:
             request: as in an output folder's `request.local.json`.
@@ -65,7 +65,7 @@ class BatchRun:
         self._onChanged()
 
     def stop(self) -> None:
-        """Ask the process to stop: finished cases are kept. It ends a little later."""
+        """Ask the process to stop; it ends a little later. Finished cases are kept."""
         if self._job is not None:
             self._job.cancel()
 
@@ -74,7 +74,7 @@ class BatchRun:
         job = self._job
         if job is not None:
             job.cancel()
-            while not job.isFinished:  # not the runner's rounds: this may be called from within one
+            while not job.isFinished:  # without the runner, whose tick may be what called this
                 job.advance()
                 time.sleep(0.01)
 
@@ -82,7 +82,7 @@ class BatchRun:
         deadline: float | None = None
         try:
             while True:
-                exitCode = process.exitCode  # before reading: what it said before it ended is still in the pipe
+                exitCode = process.exitCode  # before reading: what it sent before it ended is still in the pipe
                 self._take(process.receive())
                 if exitCode is not None:
                     return exitCode
@@ -104,10 +104,10 @@ class BatchRun:
 
     def _onEnd(self, exitCode: int) -> None:
         if exitCode and not (self.state.ended or self.state.error or exitCode == _STOPPED):
-            words = self._process.lastWords() if self._process is not None else ""
-            logging.error("The batch stopped unexpectedly: exit code %d. %s", exitCode, words)
+            line = self._process.lastLogLine() if self._process is not None else ""
+            logging.error("The batch stopped unexpectedly: exit code %d. %s", exitCode, line)
             message = _("The batch stopped unexpectedly{cause}; Start resumes it.")
-            self.state.error = message.format(cause=likelyCause(exitCode, words))
+            self.state.error = message.format(cause=likelyCause(exitCode, line))
         if self._folder is not None:
             remove(self._folder)
         self._process = self._job = self._folder = None

@@ -1,1 +1,1 @@
-"""Many images unattended, seen from Slicer. Knows the batch's files and events; knows no widgets."""
+"""Batches seen from Slicer. Knows their events and files; knows no widgets."""

@@ -1,6 +1,6 @@
-"""The contract with the engine: the files of its package `fasttextdiff/contract`, from the engine beside the module.
+"""The contract with the engine: the files of its package `fasttextdiff/contract`, from the engine next to the module.
 
-Never from an installed package `fasttextdiff`, which may be of another version. Knows nothing of what is in them.
+Never from an installed package `fasttextdiff`, which may have another version. Knows nothing about their content.
 """
 
 from FastTextDiffSegmentLib.engine.EnginePath import engineFolder

@@ -1,4 +1,4 @@
-"""Requests to the engine's process and its answers; starts it when needed. Knows nothing about volumes or Slicer."""
+"""Sends requests to the engine's process, which it starts when needed, and takes the answers. Knows no volumes."""
 
 import itertools
 import logging
@@ -20,9 +20,9 @@ from FastTextDiffSegmentLib.contract.requests import Cancel, Request
 from .Jobs import JobCancelled, Steps
 
 STOPPED = "stopped"
-"""The kind of an error that the engine could not tell itself, as its process has died."""
+"""The kind of error when the engine's process has ended unexpectedly."""
 _KILLED = (-9, 137)
-"""Ended by SIGKILL, which an operating system sends when memory runs out."""
+"""Exit codes of SIGKILL, which the operating system sends when memory runs out."""
 ProgressCallback = Callable[[int, int], None]
 
 
@@ -39,7 +39,7 @@ class EngineError(Exception):
 
 
 class Process(Protocol):
-    """What a client needs of a process; see `EngineProcess`."""
+    """What a client needs of a process; `EngineProcess` is one."""
 
     exitCode: int | None
 
@@ -49,7 +49,7 @@ class Process(Protocol):
     def receive(self) -> list[dict[str, Any]]:
         """Lines that have arrived."""
 
-    def lastWords(self) -> str:
+    def lastLogLine(self) -> str:
         """The last line of its log."""
 
     def close(self, patience: float = 2.0) -> None:
@@ -57,13 +57,13 @@ class Process(Protocol):
 
 
 class Pending:
-    """A request on its way.
+    """A request that was sent.
 
     Attributes:
         id: its number.
-        request: what is asked.
-        answer: what came of it; None while it is being worked on.
-        progress: as last told; None before the first.
+        request: the request.
+        answer: the answer, or why there is none; None until it arrives.
+        progress: the last progress; None before the first.
     """
 
     def __init__(self, number: int, request: Request):
@@ -73,15 +73,15 @@ class Pending:
 
     @property
     def hasFailed(self) -> bool:
-        """Whether it was refused, failed or withdrawn."""
+        """Whether it was refused, failed or cancelled."""
         return isinstance(self.answer, (Error, Cancelled))
 
     def result(self) -> Any:
         """The answer.
 
         Raises:
-            EngineError: the engine refused, failed or died.
-            JobCancelled: the request was withdrawn.
+            EngineError: the engine refused, failed or stopped.
+            JobCancelled: the request was cancelled.
         """
         if isinstance(self.answer, Cancelled):
             raise JobCancelled()
@@ -91,13 +91,13 @@ class Pending:
 
 
 class EngineClient:
-    """Speaks with one process at a time and starts another when it has died.
+    """Talks to one process at a time, and starts another when it has ended.
 
     Args:
         startProcess: makes a running process.
 
     Attributes:
-        generation: how many processes have been started; what one of them was told is unknown to the next.
+        generation: how many processes have been started; a new process knows nothing that an earlier one was sent.
     """
 
     def __init__(self, startProcess: Callable[[], Process]):
@@ -110,14 +110,14 @@ class EngineClient:
 
     @property
     def isRunning(self) -> bool:
-        """Whether there is a process to speak with; one that ended while nothing was asked of it is let go of."""
-        self._letGoOfIdleDead()
+        """Whether there is a process; one that ended while idle does not count."""
+        self._dropEndedProcess()
         return self._process is not None
 
-    def _letGoOfIdleDead(self) -> None:
-        """Nobody waits for it, so nobody needs to be told: the next question starts another."""
+    def _dropEndedProcess(self) -> None:
+        """Drop a process that ended while idle. That is no error, since no request failed; the next starts another."""
         if self._process is not None and not self._pending and self._process.exitCode is not None:
-            self._buryProcess(self._process.exitCode)
+            self._onProcessEnded(self._process.exitCode)
 
     def send(self, request: Request) -> Pending:
         """Send a request, starting the process if there is none.
@@ -125,7 +125,7 @@ class EngineClient:
         Raises:
             EngineError: the process cannot be started.
         """
-        self._letGoOfIdleDead()
+        self._dropEndedProcess()
         if self._process is None:
             try:
                 self._process = self._startProcess()
@@ -145,17 +145,17 @@ class EngineClient:
             The answer, of the class that the request names.
 
         Raises:
-            EngineError: the engine refused, failed or died.
-            JobCancelled: the job was cancelled; the engine has stopped working on the question by then.
+            EngineError: the engine refused, failed or stopped.
+            JobCancelled: the job was cancelled; by then the engine has stopped working on the request.
         """
         pending = self.send(request)
-        told = None
+        last = None
         try:
             while pending.answer is None:
                 yield
-                if pending.progress is not None and pending.progress != told:
-                    told = pending.progress
-                    onProgress(told.done, told.total)
+                if pending.progress is not None and pending.progress != last:
+                    last = pending.progress
+                    onProgress(last.done, last.total)
         except JobCancelled:
             yield from self._stop(pending)
             raise
@@ -168,10 +168,10 @@ class EngineClient:
             yield
 
     def poll(self) -> None:
-        """Take in what the process has said, and notice its death."""
+        """Read what the process has sent, and notice whether it has ended."""
         if self._process is None:
             return
-        exitCode = self._process.exitCode  # before reading: what it said before it ended is still in the pipe
+        exitCode = self._process.exitCode  # before reading: what it sent before it ended is still in the pipe
         try:
             for content in self._process.receive():
                 self._take(content)
@@ -179,7 +179,7 @@ class EngineClient:
             self._end(f"The engine cannot be used: {error}. Install the extension again.", INTERNAL)
             return
         if exitCode is not None:
-            self._buryProcess(exitCode)
+            self._onProcessEnded(exitCode)
 
     def _take(self, content: dict[str, Any]) -> None:
         if not self._hasGreeted:
@@ -189,7 +189,7 @@ class EngineClient:
         number = content.get("id")
         pending = self._pending.get(number) if isinstance(number, int) else None
         if pending is None:
-            logging.error("The engine said, without being asked: %.200s", content)
+            logging.error("Unexpected message from the engine: %.200s", content)
             return
         event = event_of(content, pending.request)
         if isinstance(event, Progress):
@@ -198,22 +198,22 @@ class EngineClient:
             pending.answer = event
             del self._pending[pending.id]
 
-    def _buryProcess(self, exitCode: int) -> None:
-        words = self._process.lastWords()
-        logging.error("The engine stopped unexpectedly: exit code %d. %s", exitCode, words)
+    def _onProcessEnded(self, exitCode: int) -> None:
+        line = self._process.lastLogLine()
+        logging.error("The engine stopped unexpectedly: exit code %d. %s", exitCode, line)
         self._end(
-            f"The engine stopped unexpectedly{likelyCause(exitCode, words)}; nothing was changed. Please try again."
+            f"The engine stopped unexpectedly{likelyCause(exitCode, line)}; nothing was changed. Please try again."
         )
 
     def close(self) -> None:
-        """End the process; questions on their way count as withdrawn."""
-        self._letGo(Cancelled())
+        """End the process; open requests count as cancelled."""
+        self._drop(Cancelled())
 
     def _end(self, message: str, kind: str = STOPPED) -> None:
-        self._letGo(Error(kind, message))
+        self._drop(Error(kind, message))
 
-    def _letGo(self, answer: Error | Cancelled) -> None:
-        """Let go of the process, and give what was asked of it this answer."""
+    def _drop(self, answer: Error | Cancelled) -> None:
+        """End the process, and give this answer to all open requests."""
         process, self._process = self._process, None
         if process is not None:
             process.close()
@@ -222,12 +222,12 @@ class EngineClient:
             each.answer = answer
 
 
-def likelyCause(exitCode: int, lastWords: str) -> str:
-    """Why a process that nobody ended has ended, as a clause to be put behind "stopped unexpectedly"; empty if unknown.
+def likelyCause(exitCode: int, lastLogLine: str) -> str:
+    """Why a process probably ended, as a clause to append to "stopped unexpectedly"; empty if unknown.
 
     Args:
-        exitCode: negative for a signal, as Python's subprocess gives it; 128 + signal through a shell.
-        lastWords: the last line it wrote for developers.
+        exitCode: negative for a signal, as in Python's subprocess; 128 + signal through a shell.
+        lastLogLine: the last line of its log.
     """
     isKilled = exitCode in _KILLED
-    return ", probably because memory ran out" if isKilled or "memory" in lastWords.lower() else ""
+    return ", probably because memory ran out" if isKilled or "memory" in lastLogLine.lower() else ""

@@ -1,4 +1,4 @@
-"""Where the engine lies and how to start it. Knows nothing about what is said to it."""
+"""Where the engine is installed and how to start it. Knows nothing about its protocol."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ MODULE_FOLDER = Path(__file__).resolve().parents[2]
 
 
 def engineFolder() -> Path:
-    """The folder that holds the package `fasttextdiff`: beside the module once installed, `engine` in a checkout.
+    """The folder that contains the package `fasttextdiff`: next to the installed module, or `engine` in a checkout.
 
     Raises:
         FileNotFoundError: it is in neither place, so the installation is incomplete.
@@ -18,18 +18,18 @@ def engineFolder() -> Path:
         if (folder / "fasttextdiff" / "__init__.py").is_file():
             return folder
     raise FileNotFoundError(
-        f"The engine 'fasttextdiff' is not beside {MODULE_FOLDER}: install the extension again, or add the module's "
+        f"The engine 'fasttextdiff' is not in {MODULE_FOLDER}: install the extension again, or add the module's "
         "folder from a complete checkout."
     )
 
 
 def engineCommand(*arguments: str) -> list[str]:
-    """The engine's command line, in Slicer's own Python: PythonSlicer sets up its libraries and is on Slicer's PATH."""
+    """The engine's command line. PythonSlicer, on Slicer's PATH, is Slicer's Python with its libraries set up."""
     return [shutil.which("PythonSlicer") or sys.executable, "-m", "fasttextdiff", *arguments]
 
 
 def engineEnvironment() -> dict[str, str]:
-    """The engine's environment: finds the package, speaks UTF-8, and never reaches for the network."""
+    """The engine's environment variables: where the package is, UTF-8, no network access."""
     environment = dict(os.environ)
     paths = [str(engineFolder()), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

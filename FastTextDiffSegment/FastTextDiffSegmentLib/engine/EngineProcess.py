@@ -1,7 +1,7 @@
-"""The engine's process: started, spoken to in JSON lines, and stopped. Knows nothing about what the lines mean.
+"""The engine's process: starts it, exchanges JSON lines with it, and stops it. Does not know what the lines mean.
 
-No thread reads the pipe: Slicer's event loop holds Python's lock, so a thread would starve. The pipe is asked whether
-it has something, which never blocks.
+No thread reads the pipe: Slicer's event loop holds Python's lock, so a thread would starve. Instead the pipe is polled,
+which never blocks.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ class EngineProcess:
 
     Args:
         command: program and arguments.
-        environment: its whole environment.
-        folder: where it runs; its messages for developers go to `engine.log` in it.
+        environment: all its environment variables.
+        folder: its working directory; its log is `engine.log` in it.
 
     Raises:
         OSError: it could not be started.
@@ -51,16 +51,16 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """The operating system's number of the process."""
+        """The process id."""
         return self._process.pid
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Write one line; to a process that has ended, nothing happens: its end is seen by :attr:`exitCode`."""
+        """Write one line; does nothing if the process has ended, which :attr:`exitCode` shows."""
         with contextlib.suppress(OSError):
             self._process.stdin.write(json.dumps(message).encode("utf-8") + b"\n")
 
     def receive(self) -> list[dict[str, Any]]:
-        """Whole lines that have arrived; never waits."""
+        """Complete lines that have arrived; never waits."""
         pipe = self._process.stdout.fileno()
         while _hasData(pipe):
             data = os.read(pipe, _CHUNK)
@@ -70,20 +70,20 @@ class EngineProcess:
         *lines, self._partial = self._partial.split(b"\n")
         return [message for line in lines if (message := _parsed(line)) is not None]
 
-    def lastWords(self) -> str:
-        """The last line the process wrote for developers, or an empty text."""
+    def lastLogLine(self) -> str:
+        """The last line of the process's log, or an empty text."""
         with contextlib.suppress(OSError):
             lines = self.logPath.read_text(encoding="utf-8", errors="replace").splitlines()
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
 
     def endInput(self) -> None:
-        """Tell the process to end, without waiting for it."""
+        """Close the process's input, which makes it end; does not wait for that."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
 
     def close(self, patience: float = 2.0) -> None:
-        """End the process: the end of its input tells it to; after `patience` seconds it is killed."""
+        """End the process by closing its input; after `patience` seconds it is killed."""
         self.endInput()
         try:
             self._process.wait(patience)
@@ -97,7 +97,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):
-        logging.warning("The engine said something unreadable: %r", line[:200])
+        logging.warning("Unreadable line from the engine: %r", line[:200])
         return None
     return message if isinstance(message, dict) else None
 

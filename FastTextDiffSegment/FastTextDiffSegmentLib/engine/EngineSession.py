@@ -1,4 +1,4 @@
-"""What the running engine has been told: the model, the volumes. Tells it again when it was restarted.
+"""Which model and volumes the running engine has. Sends them again after the engine was restarted.
 
 Knows arrays and answers; knows nothing about Slicer's scene or windows.
 """
@@ -21,21 +21,21 @@ from .SegmentationOutput import SegmentationOutput
 from .WorkFolder import WorkFolder, remove
 
 CHUNK_BYTES = 8 << 20
-"""Voxels written in one step: a few milliseconds, so that the window never halts while a volume is handed over."""
+"""Bytes written in one step: a few milliseconds, so that the window stays responsive while a volume is sent."""
 _VOLUMES_KEPT = 2
 
 
 @dataclass(frozen=True)
 class VolumeSource:
-    """A volume as it lies in Slicer's memory.
+    """A volume in Slicer's memory.
 
     Attributes:
-        key: equal for equal content; anything else is handed over again.
+        key: equal for equal content; a volume with another key is sent again.
         array: voxels (slice, row, column) or (slice, row, column, c).
-        ijkToRas: 4x4, without parent transforms: the sides of the patient are those of the image itself.
-        path: the file it was loaded from, or None; its DICOM header, if it has one, says what the image is.
+        ijkToRas: 4x4, in mm, without parent transforms: the patient's sides are those of the image itself.
+        path: the file it was loaded from, or None; its DICOM header, if any, says what kind of image it is.
         dicomModality: DICOM Modality (0008,0060) where known, else None.
-        modality: what the user says the image is ("ct", ...), or None.
+        modality: the kind of image that the user chose ("ct", ...), or None.
         name: for messages.
     """
 
@@ -49,8 +49,8 @@ class VolumeSource:
 
 
 @dataclass
-class _Handed:
-    """A volume whose voxels lie in a file, and what the engine of a generation said about it."""
+class _SentVolume:
+    """A volume whose voxels are in a file, and what the engine of a generation reported about it."""
 
     folder: Path
     request: OpenVolume
@@ -60,7 +60,7 @@ class _Handed:
 
 @dataclass
 class Settings:
-    """What the engine is opened with: model folder (None for the bundled one) and device."""
+    """The engine's settings: model folder (None for the bundled model) and device."""
 
     model: str | None = None
     device: str = "auto"
@@ -77,19 +77,19 @@ class _Opening:
 
 @dataclass
 class EngineSession:
-    """The module's conversation with the engine; every method with steps is to be run by a `Job`.
+    """The module's session with the engine; methods that return steps are run by a `Job`.
 
     Attributes:
-        client: how to reach it.
+        client: talks to the engine.
         folder: where arrays are exchanged.
-        settings: model and device; a change takes effect with the next question.
+        settings: model and device; a change takes effect with the next request.
     """
 
     client: EngineClient
     folder: WorkFolder
     settings: Settings = field(default_factory=Settings)
     _opening: _Opening | None = None
-    _handed: "OrderedDict[Hashable, _Handed]" = field(default_factory=OrderedDict)
+    _sent: "OrderedDict[Hashable, _SentVolume]" = field(default_factory=OrderedDict)
 
     @property
     def isOpen(self) -> bool:
@@ -108,7 +108,7 @@ class EngineSession:
         )
 
     def opened(self) -> Steps:
-        """Load the model unless it is loaded; all jobs wait for the same loading, and none stops it for the others.
+        """Load the model unless it is loaded. All jobs share one loading, and cancelling one job does not stop it.
 
         Returns:
             The contract's `Opened`.
@@ -122,22 +122,22 @@ class EngineSession:
         return pending.result()
 
     def provided(self, source: VolumeSource) -> Steps:
-        """Hand a volume over unless the engine has it.
+        """Send a volume unless the engine has it.
 
         Returns:
             The contract's `VolumeOpened`.
         """
-        handed = self._handed.get(source.key)
-        if handed is None:
-            handed = yield from self._handOver(source)
-        self._handed.move_to_end(source.key)
-        if handed.known is None or handed.generation != self.client.generation or not self.client.isRunning:
-            handed.known = yield from self.client.ask(handed.request)
-            handed.generation = self.client.generation
+        sent = self._sent.get(source.key)
+        if sent is None:
+            sent = yield from self._send(source)
+        self._sent.move_to_end(source.key)
+        if sent.known is None or sent.generation != self.client.generation or not self.client.isRunning:
+            sent.known = yield from self.client.ask(sent.request)
+            sent.generation = self.client.generation
         yield from self._forgetOldest()
-        return handed.known
+        return sent.known
 
-    def _handOver(self, source: VolumeSource) -> Steps:
+    def _send(self, source: VolumeSource) -> Steps:
         folder = self.folder.newFolder("volume")
         try:
             file = folder / "voxels.raw"
@@ -155,24 +155,24 @@ class EngineSession:
             dicom_modality=source.dicomModality,
             modality=source.modality,
         )
-        if source.key in self._handed:  # another job handed it over meanwhile
+        if source.key in self._sent:  # another job sent it meanwhile
             remove(folder)
-        return self._handed.setdefault(source.key, _Handed(folder, request))
+        return self._sent.setdefault(source.key, _SentVolume(folder, request))
 
     def _forgetOldest(self) -> Steps:
-        while len(self._handed) > _VOLUMES_KEPT:
-            _, old = self._handed.popitem(last=False)
+        while len(self._sent) > _VOLUMES_KEPT:
+            _, old = self._sent.popitem(last=False)
             if old.known is not None and old.generation == self.client.generation and self.client.isRunning:
                 yield from self.client.ask(CloseVolume(old.request.volume))
             remove(old.folder)
 
     def forgetVolumes(self) -> None:
-        """Drop the copies of all volumes, e.g. because the scene was closed."""
-        for old in self._handed.values():
+        """Remove the copies of all volumes, e.g. because the scene was closed."""
+        for old in self._sent.values():
             if old.generation == self.client.generation and self.client.isRunning:
                 self.client.send(CloseVolume(old.request.volume))
             remove(old.folder)
-        self._handed.clear()
+        self._sent.clear()
 
     def segmented(
         self,
@@ -189,7 +189,7 @@ class EngineSession:
         """Segment findings on slices `[first, end)` along the array's first axis, all if None.
 
         Returns:
-            :class:`SegmentationOutput`, whose arrays lie in a folder of its own.
+            :class:`SegmentationOutput`, whose arrays are in its own folder.
         """
         folder = self.folder.newFolder("output")
         try:
@@ -203,31 +203,31 @@ class EngineSession:
             raise
 
     def close(self) -> None:
-        """End the engine and remove everything that was exchanged."""
+        """Stop the engine and remove all exchanged files."""
         self.client.close()
         self.folder.close()
 
 
 def slabs(slices: int, sliceBytes: int) -> Iterator[slice]:
-    """Ranges of slices that take a few milliseconds to write."""
+    """Ranges of slices that each take a few milliseconds to write."""
     step = max(1, CHUNK_BYTES // max(1, sliceBytes))
     for first in range(0, slices, step):
         yield slice(first, min(first + step, slices))
 
 
 def writeSteps(parts: Iterable[np.ndarray], file: Path) -> Steps:
-    """Write arrays in C order one after the other, one in each step, into a new file that only this user can read.
+    """Write arrays in C order, one per step, into a new file that only this user can read.
 
     Raises:
         EngineError: it cannot be written, e.g. on a full disk.
     """
     try:
-        # not readable by others: `open` alone would obey the umask
+        # not readable by others: plain `open` would apply the umask
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             for part in parts:
                 stream.write(np.ascontiguousarray(part).data)
                 yield
     except OSError as error:
         raise EngineError(
-            IMAGE, f"The volume could not be handed to the engine: {error.strerror}; free some space in {file.parent}"
+            IMAGE, f"The volume could not be sent to the engine: {error.strerror}; free some space in {file.parent}"
         ) from error

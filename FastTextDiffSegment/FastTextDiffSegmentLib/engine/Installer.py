@@ -1,4 +1,4 @@
-"""Installs missing Python packages into Slicer, after asking. Knows nothing about what they are for."""
+"""Installs missing Python packages into Slicer, after asking. Does not know what they are for."""
 
 import contextlib
 import importlib.metadata
@@ -19,15 +19,15 @@ _CAUSES = (
     (("no space left", "not enough space"), _("the disk is full: free some space, and try again")),
     (
         ("permission denied", "access is denied"),
-        _("Slicer's folder cannot be written: install Slicer where you may write, or ask your administrator"),
+        _("Slicer's folder is not writable: install Slicer in a folder of your own, or ask your administrator"),
     ),
     (
         ("resolutionimpossible", "conflicting dependencies"),
-        _("another package that is installed needs other versions: the Python console says which"),
+        _("another installed package needs other versions: the Python console says which"),
     ),
     (
         ("proxyerror", "connect to proxy", "proxy authentication"),
-        _("a proxy is in the way: set HTTPS_PROXY to its address before Slicer is started, and try again"),
+        _("a proxy blocks the connection: set HTTPS_PROXY to its address before starting Slicer, and try again"),
     ),
     (
         ("certificate",),
@@ -38,7 +38,7 @@ _CAUSES = (
         _("the package server cannot be reached: check the internet connection, and try again"),
     ),
 )
-"""What pip says, in lower case, and what it means to the user; the first that fits."""
+"""Words in pip's output (lower case), and what they mean for the user; the first match counts."""
 
 
 class InstallError(Exception):
@@ -67,7 +67,7 @@ class Installer:
         Raises:
             InstallError: an installation failed.
         """
-        question = _("These Python packages will be installed into Slicer:\n\n{packages}\n\nGo on?")
+        question = _("These Python packages will be installed into Slicer:\n\n{packages}\n\nContinue?")
         if not self._confirm(question.format(packages="\n".join(requirements)), REQUESTER):
             return False
         torch = [requirement for requirement in requirements if _name(requirement) == "torch"]
@@ -87,7 +87,7 @@ def _name(requirement: str) -> str:
 
 @contextlib.contextmanager
 def _explained(packages: str) -> Iterator[None]:
-    """Turn whatever ends an installation into one line; what it prints still goes to the console."""
+    """Turn any failure of an installation into one line; its output still goes to the console."""
     console = _Console(sys.stdout)
     try:
         with contextlib.redirect_stdout(console):
@@ -102,32 +102,32 @@ def _explained(packages: str) -> Iterator[None]:
 
 
 class _Console(io.TextIOBase):
-    """Passes text on to the console, and remembers it."""
+    """Writes text to the console, and keeps it."""
 
     def __init__(self, console):
         self._console, self._parts = console, []
 
     def write(self, text: str) -> int:
-        """Both."""
+        """Write to the console, and keep the text."""
         self._parts.append(text)
         self._console.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """The console's."""
+        """Flush the console."""
         self._console.flush()
 
     def lines(self) -> list[str]:
-        """What was written."""
+        """The lines written so far."""
         return "".join(self._parts).splitlines()
 
 
 def _reason(lines: Iterable[str]) -> str:
-    """Why pip failed: a cause that is known, else its last error, else where to look."""
+    """Why pip failed: a known cause, else its last error, else where to look."""
     text = [line.strip() for line in lines if line.strip()]
-    told = "\n".join(text).lower()
+    output = "\n".join(text).lower()
     for words, meaning in _CAUSES:
-        if any(word in told for word in words):
+        if any(word in output for word in words):
             return meaning
     errors = [line.removeprefix("ERROR:").strip() for line in text if line.startswith("ERROR:")]
     return errors[-1].rstrip(".")[:200] if errors else _("the Python console says why")
@@ -141,22 +141,22 @@ def _installTorch(requirement: str) -> None:
             _("torch is installed by the PyTorch extension: install it in the Extensions Manager, then restart Slicer.")
         ) from None
     version = requirement.removeprefix("torch").strip()
-    # the user has been asked already
+    # the user has already been asked
     if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=version) is None:
-        raise RuntimeError("PyTorchUtils gave no torch")
+        raise RuntimeError("PyTorchUtils returned no torch")
 
 
 def _installOthers(requirements: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
-        # highdicom is asked for only where Slicer's own is too old to write DICOM Segmentations
+        # highdicom is required only if Slicer's own is too old to write DICOM Segmentations
         asked = {"highdicom"} & set(map(_name, requirements))
         kept = [(name, version) for name, version in _coreVersions() if name not in asked]
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in kept), encoding="utf-8")
         try:
             from slicer import packaging
         except ImportError:  # Slicer 5.10
-            # the path in quotes: this form is one string for the command line
+            # quote the path: this form takes one string for the command line
             slicer.util.pip_install(f'{" ".join(requirements)} --constraint "{constraints}"')
         else:
             packaging.pip_install(list(requirements), constraints=str(constraints), requester=REQUESTER)

@@ -1,6 +1,6 @@
-"""Work done in small steps from Slicer's event loop, so that the window stays alive. Knows nothing about the work.
+"""Work done in small steps from Slicer's event loop, so that the window stays responsive. Knows nothing about the work.
 
-The steps are a generator: every `yield` gives control back to the window.
+The steps are a generator: every `yield` returns control to the window.
 """
 
 import time
@@ -39,7 +39,7 @@ class Job:
         self.error: Exception | None = None
 
     def cancel(self) -> None:
-        """Ask the steps to stop; they do so at their next step, or when the engine has answered."""
+        """Ask the steps to stop; they do at their next step, or when the engine has answered."""
         self._cancelAsked = True
 
     def advance(self) -> None:
@@ -62,20 +62,20 @@ class Job:
             self.error = error
             self._finish(self._onFailed, error)
 
-    def _finish(self, tell: Callable[..., None], *arguments: Any) -> None:
+    def _finish(self, callback: Callable[..., None], *arguments: Any) -> None:
         self.isFinished = True
         self._steps.close()
-        # What the callbacks hold (volumes, widgets) must not live as long as a reference to this job does.
-        self._onDone = self._onFailed = self._onCancelled = _nobody
-        tell(*arguments)
+        # What the callbacks hold (volumes, widgets) must not live as long as a reference to this job.
+        self._onDone = self._onFailed = self._onCancelled = _ignore
+        callback(*arguments)
 
 
-def _nobody(*_arguments: Any) -> None:
-    """Where there is nobody left to tell."""
+def _ignore(*_arguments: Any) -> None:
+    """The callback of a finished job: does nothing."""
 
 
 class JobRunner:
-    """Advances jobs, from a timer or in a loop that waits.
+    """Advances jobs, from a timer or while :meth:`wait` blocks.
 
     Args:
         poll: called before each round of steps, e.g. to fetch the engine's answers.
@@ -88,14 +88,14 @@ class JobRunner:
         self._isTicking = False
 
     def start(self, job: Job) -> Job:
-        """Begin a job; its first step is done at the next tick."""
+        """Start a job; its first step is done at the next tick."""
         self._jobs.append(job)
         if self.timer is not None:
             self.timer.start()
         return job
 
     def tick(self) -> None:
-        """One round: every job does one step. A round that is entered again from within one does nothing."""
+        """Advance every job by one step. A call from within a step does nothing."""
         if self._isTicking:
             return
         self._isTicking = True
@@ -110,10 +110,10 @@ class JobRunner:
                 self.timer.stop()
 
     def wait(self, job: Job, idle: Callable[[], None] = lambda: None) -> Any:
-        """Do rounds until a job has ended; its result.
+        """Tick until a job has finished, and return its result.
 
         Raises:
-            Exception: what ended the job, :class:`JobCancelled` included.
+            Exception: what ended the job, including :class:`JobCancelled`.
         """
         while not job.isFinished:
             self.tick()

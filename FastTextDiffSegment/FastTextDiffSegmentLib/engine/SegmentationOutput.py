@@ -1,4 +1,4 @@
-"""What the engine found: probabilities in mapped files, and the masks they give at a threshold.
+"""The engine's output: probabilities in mapped files, and the masks at a threshold.
 
 Knows arrays only; knows nothing about Slicer's scene.
 """
@@ -14,17 +14,17 @@ from .WorkFolder import remove
 
 
 class SegmentationOutput:
-    """All findings of one question, and the files that hold their arrays.
+    """All findings of one request, and the files that hold their arrays.
 
     Args:
-        answer: the engine's.
-        volume: the engine's view of the volume.
-        folder: of the files.
+        answer: the engine's answer.
+        volume: what the engine reported about the volume.
+        folder: the folder of the files.
 
     Attributes:
-        findings: in the order asked.
+        findings: in the order of the request.
         sliceRange: (first, end) along the array's first axis.
-        window: (level, width) the model saw the image in, None for colour.
+        window: (level, width) of the model's view; None for colour.
         notes: one line each.
         volume: as given.
     """
@@ -35,18 +35,18 @@ class SegmentationOutput:
         self.volume, self._folder = volume, folder
 
     def release(self) -> None:
-        """Remove the files of the arrays; nothing may be read afterwards."""
+        """Remove the files of the arrays; they must not be read afterwards."""
         self.findings = ()
         remove(self._folder)
 
 
 def probabilityOf(found: FoundFinding) -> np.ndarray:
-    """(n, j, i) float32, mapped from its file, read-only."""
+    """The probability (n, j, i) float32, mapped from its file, read-only."""
     return _mapped(found.probability)
 
 
 def maskOf(found: FoundFinding, threshold: float | None = None) -> np.ndarray:
-    """(n, j, i) uint8 at a threshold; the engine's own mask at its own threshold, to the bit."""
+    """The mask (n, j, i) uint8 at a threshold; at the engine's threshold it is exactly the engine's own mask."""
     if threshold is None or threshold == found.threshold:
         return _mapped(found.mask)
     isThere = is_there(_presence(found), found.presence_threshold)
@@ -54,14 +54,14 @@ def maskOf(found: FoundFinding, threshold: float | None = None) -> np.ndarray:
 
 
 def tagsOf(found: FoundFinding, threshold: float | None = None) -> dict[str, str]:
-    """Tags that say which threshold made the mask."""
+    """The finding's tags, with the threshold of the mask."""
     if threshold is None or threshold == found.threshold:
         return dict(found.tags)
     return {**found.tags, THRESHOLD_TAG: f"{threshold:g}"}
 
 
 def highestPresence(found: FoundFinding) -> float:
-    """The highest presence of all slices; 0 where none was asked."""
+    """The highest presence of all slices; 0 if there is none."""
     return max((value for value in found.presence if value is not None), default=0.0)
 
 

@@ -1,4 +1,4 @@
-"""A private folder for the arrays that go between Slicer and the engine; patient data never stays behind in it.
+"""A private folder for the arrays exchanged between Slicer and the engine; no patient data is left in it afterwards.
 
 Knows nothing about what is in the files.
 """
@@ -13,12 +13,12 @@ _PREFIX = "FastTextDiffSegment-"
 
 
 class WorkFolder:
-    """A folder only this user can read, removed by :meth:`close`.
+    """A folder that only this user can read, removed by :meth:`close`.
 
-    Folders that an earlier Slicer left behind when it crashed are removed first: its process number is in the name.
+    Folders left by a Slicer that crashed are removed first; they have its process id in their names.
 
     Args:
-        root: where to make it; the system's temporary folder if None.
+        root: its parent folder; the system's temporary folder if None.
     """
 
     def __init__(self, root: "str | None" = None):
@@ -27,16 +27,16 @@ class WorkFolder:
         self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self._root))
 
     def newFolder(self, kind: str) -> Path:
-        """An empty folder inside it."""
+        """Make an empty folder inside it."""
         return Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path))
 
     def close(self) -> None:
-        """Remove it with everything inside."""
+        """Remove it with its content."""
         remove(self.path)
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder; files still mapped on Windows are left for the next start to remove."""
+    """Remove a folder; on Windows, files that are still mapped are removed at the next start."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -48,7 +48,7 @@ def _removeAbandoned(root: Path) -> None:
 
 
 def _isAlive(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 would end the process
+    if os.name == "nt":  # on Windows, signal 0 would end the process
         import ctypes
 
         handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)

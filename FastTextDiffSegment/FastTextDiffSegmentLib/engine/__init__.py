@@ -1,1 +1,1 @@
-"""The engine's process seen from Slicer: start, talk, exchange arrays. Knows the protocol; knows no widgets."""
+"""The engine's process seen from Slicer: starting it, requests, exchange of arrays. Knows the protocol, no widgets."""

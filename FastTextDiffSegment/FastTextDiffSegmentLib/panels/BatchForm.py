@@ -1,6 +1,6 @@
-"""What a batch is asked for: input, output folder, findings, formats and number of processes.
+"""The inputs of a batch: input, output folder, findings, formats and number of workers.
 
-Owns the widgets for these; knows nothing about how a batch runs.
+Owns their widgets; knows nothing about how a batch runs.
 """
 
 import os
@@ -21,17 +21,17 @@ _SEPARATOR = "; "
 
 @dataclass(frozen=True)
 class BatchHooks:
-    """What the section needs of the panel around it.
+    """What the Batch section needs from the rest of the panel.
 
     Attributes:
         whyNotReady: why the engine cannot be used, in one line; empty if it can.
         hasConsent: whether the user accepts the weights' licence; may ask.
-        findings: those of the findings list.
-        options: options of the panel that hold for a new batch, as in a request (samples, seed, slice_by_slice, model,
+        findings: the findings ticked in the panel.
+        options: the panel's options for a new batch, named as in a request (samples, seed, slice_by_slice, model,
             device).
-        ask: a question to be answered with yes or no.
-        openFileName: asks for an input file; empty if the user changed their mind.
-        load: puts a case's image and segmentation into the scene.
+        ask: asks the user a yes/no question.
+        openFileName: asks for an input file; empty if the user cancelled.
+        load: loads a case's image and segmentation into the scene.
     """
 
     whyNotReady: Callable[[], str]
@@ -44,14 +44,14 @@ class BatchHooks:
 
 
 class BatchForm:
-    """Reads the widgets, and fills them from the batch that is in the chosen output folder.
+    """Reads the widgets, and fills them from a batch in the chosen output folder.
 
     Args:
         ui: the panel's widgets by name.
         hooks: the rest of the panel.
-        guarded: makes slots whose errors are shown.
-        onChanged: called when something else is asked for.
-        onOutput: called when another output folder is chosen.
+        guarded: wraps a slot so that its errors are shown.
+        onChanged: called when an input has changed.
+        onOutput: called when another output folder was chosen.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class BatchForm:
 
     @property
     def formats(self) -> list[str]:
-        """In the order of the batch in the folder, and with those of its formats that have no box here."""
+        """The chosen formats. Those of the batch in the folder come first, including any that have no box here."""
         checked = [ending for ending, box in self._formats.items() if box.checked]
         kept = [each for each in _storedFormats(self._stored) if each in checked or each not in self._formats]
         return [*kept, *(ending for ending in checked if ending not in kept)]
@@ -106,12 +106,12 @@ class BatchForm:
     def _findings(self) -> list[str]:
         text, stored = self._ui.batchFindingsLineEdit.text, self._stored.get("findings")
         if stored and text == _SEPARATOR.join(stored):
-            return stored  # which may hold semicolons
+            return stored  # may contain semicolons
         typed = [" ".join(part.split()) for part in text.split(";")]
         return [finding for finding in typed if finding] or list(self._hooks.findings())
 
     def request(self) -> dict[str, Any]:
-        """What is asked for; options that the section does not show are those of the batch in the folder."""
+        """The batch request. Options that have no widget here are those of the batch in the folder."""
         options = {key: value for key, value in self._stored.items() if key != "scheduler"} or self._hooks.options()
         return {
             **options,
@@ -123,21 +123,21 @@ class BatchForm:
         }
 
     def whyNoCases(self) -> str:
-        """Why there is nothing to be segmented, in one line; empty if there is."""
+        """Why there is nothing to segment, in one line; empty if there is something."""
         if not self._source:
             return _("Choose what to segment: a folder, a job table (.csv, .json) or a DICOMDIR.")
         if not self._isThere:
-            return _("There is no {path}.").format(path=self._source)
+            return _("{path} does not exist.").format(path=self._source)
         if not self._findings and not self._source.lower().endswith(_TABLES):
             return _("Type a finding, here or in the list above.")
         return ""
 
     def findSource(self) -> None:
-        """See whether the input is there."""
+        """Check whether the input exists."""
         self._isThere = bool(self._source) and Path(self._source).exists()
 
     def setEnabled(self, isEnabled: bool) -> None:
-        """Let the user change what is asked for, or not."""
+        """Enable or disable the inputs."""
         ui = self._ui
         inputs = (
             ui.batchInputPathLineEdit,
@@ -162,7 +162,7 @@ class BatchForm:
         self._onChanged()
 
     def _onOutputPath(self, _path: str = "") -> None:
-        """Another output folder: if it holds a batch, that is shown, and can be gone on with."""
+        """Show the batch in the new output folder, if there is one; it can be resumed."""
         self._stored = (storedRequest(Path(self.output)) if self.output else None) or {}
         if self._stored:
             self._show(self._stored)
@@ -178,5 +178,5 @@ class BatchForm:
 
 
 def _storedFormats(request: dict[str, Any]) -> list[str]:
-    """Formats of a request, which the command line also takes without the dot."""
+    """Formats of a request, with the dot that the command line makes optional."""
     return [name if name.startswith(".") else f".{name}" for name in request.get("formats", ())]

@@ -1,4 +1,4 @@
-"""What the Batch section needs of the rest of the panel: findings, options, consent, and a case brought into the scene.
+"""Connects the Batch section with the rest of the panel: findings, options, consent, and loading a case.
 
 Knows nothing about how a batch runs.
 """
@@ -22,14 +22,14 @@ from .SetupSection import SetupSection
 
 
 class BatchLink:
-    """Gives the section its hooks.
+    """Makes the hooks of the Batch section.
 
     Args:
         context: what all sections use.
-        setup: the engine as it is set up.
-        settings: what this computer remembers.
-        findings: what is typed.
-        run: the user's runs, of which loading a case is one.
+        setup: the engine's set-up.
+        settings: settings of this computer.
+        findings: the typed findings.
+        run: the user's runs; loading a case is one of them.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class BatchLink:
         self._findings, self._run = findings, run
 
     def hooks(self) -> BatchHooks:
-        """What the section calls."""
+        """The hooks."""
         return BatchHooks(
             whyNotReady=lambda: self._setup.whyNotReady,
             hasConsent=lambda: hasConsent(self._context, self._setup),
@@ -65,7 +65,7 @@ class BatchLink:
 
     def _load(self, case: BatchCase, folder: Path) -> None:
         if self._run.isRunning:
-            self._context.message.tell(_("A run is under way; wait for it or cancel it."))
+            self._context.message.show(_("A run is under way; wait for it or cancel it."))
             return
         session = self._context.logic.session
         self._run.start(lambda report: caseSteps(session, case, folder), self._show, self._context.showError)
@@ -77,4 +77,4 @@ class BatchLink:
             slicer.util.setSliceViewerLayers(background=loaded.volume, fit=True)
             parameters.inputVolume = loaded.volume
         parameters.outputSegmentation = loaded.segmentation
-        self._context.message.tell(loaded.text)
+        self._context.message.show(loaded.text)

@@ -1,6 +1,6 @@
-"""The Batch section: starts and stops a batch, and shows how it goes and what came of it.
+"""The Batch section: starts and stops a batch, and shows its progress and its cases.
 
-What is asked for is read by `BatchForm`. Knows nothing about the protocol.
+`BatchForm` reads the inputs. Knows nothing about the protocol.
 """
 
 import os
@@ -19,27 +19,27 @@ from FastTextDiffSegmentLib.batch.BatchCases import (
     isInUse,
 )
 from FastTextDiffSegmentLib.batch.BatchRun import BatchRun
-from FastTextDiffSegmentLib.batch.BatchTable import BatchTable
 from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner
 from FastTextDiffSegmentLib.engine.WorkFolder import WorkFolder
 
 from .BatchForm import BatchForm, BatchHooks
+from .BatchTable import BatchTable
 
 _PAUSE = 200
 """Milliseconds between two updates of the table while a batch runs."""
 _REFRESH = 1000
-"""Milliseconds between looks at an output folder that another process works on."""
+"""Milliseconds between checks of an output folder that another process is using."""
 
 
 class BatchSection:
-    """The widgets named `batch...` that are not the form's.
+    """The widgets named `batch...`, except those of the form.
 
     Args:
         ui: the panel's widgets by name.
         runner: advances jobs.
-        work: has room for the process's own messages.
+        work: holds the log of the batch's process.
         hooks: the rest of the panel.
-        guarded: makes slots whose errors are shown.
+        guarded: wraps a slot so that its errors are shown.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class BatchSection:
 
     @property
     def isRunning(self) -> bool:
-        """Whether a batch of this window is at work; a check is not worth a question."""
+        """Whether this window is running a batch; a dry run does not count."""
         return self.run.isRunning and not self._isDryRun
 
     def enter(self) -> None:
-        """The panel is shown: look at the output folder from time to time."""
+        """The panel is shown: start checking the output folder regularly."""
         self._timer.start()
         self._form.findSource()
         self._look()
@@ -96,20 +96,20 @@ class BatchSection:
         self._timer.stop()
 
     def close(self) -> None:
-        """End what runs; finished cases are kept."""
+        """Stop a running batch; finished cases are kept."""
         self._timer.stop()
         self._pause.stop()
         self.run.close()
 
     def mayStop(self) -> bool:
-        """Ask before a batch is stopped, and stop it; True if none runs any more."""
+        """Stop a running batch after asking the user; True if none is running afterwards."""
         if self.isRunning:
-            if not self._hooks.ask(_("A batch is running: stop it? Finished cases are kept; Start resumes it.")):
+            if not self._hooks.ask(_("A batch is running. Stop it? Finished cases are kept; Start resumes it.")):
                 return False
             self.run.close()
         return True
 
-    # --- what the user wants --------------------------------------------------------------------------------------
+    # --- user actions ---------------------------------------------------------------------------------------------
 
     def whyNoCheck(self) -> str:
         """Why cases cannot be listed now, in one line; empty if they can."""
@@ -125,17 +125,17 @@ class BatchSection:
         if not self._form.output:
             return _("Choose an output folder; a batch in it is resumed.")
         if self._isInUse:
-            return _("Another process works on this output folder: wait for it to end.")
+            return _("Another process is using this output folder: wait until it has finished.")
         return "" if self._form.formats else _("Choose a format.")
 
     def _onInput(self) -> None:
-        """Something else is asked: what was wrong before is of no interest any more."""
+        """An input has changed: clear the last error."""
         if not self.run.isRunning:
             self.run.state.error = self.run.state.ended = ""
         self.updateButtons()
 
     def _onOutput(self) -> None:
-        """Another output folder: what came of the one before is of no interest any more."""
+        """Another output folder was chosen: forget the last batch."""
         if not self.run.isRunning:
             self.run.state = BatchState()
         self._isInUse, self._looking = False, None
@@ -143,7 +143,7 @@ class BatchSection:
         self.update()
 
     def onCheck(self) -> None:
-        """List the cases, and what is skipped with the reasons; nothing is written."""
+        """List the cases, and what is skipped and why; nothing is written."""
         self._start(self.whyNoCheck(), "--dry-run")
 
     def onStart(self) -> None:
@@ -160,7 +160,7 @@ class BatchSection:
             return
         request = self._form.request()
         if self._isDryRun:
-            request["output"] = request["output"] or os.devnull  # the command line wants one, and writes nothing
+            request["output"] = request["output"] or os.devnull  # required by the command line, but not written to
         self.run.start(request, *options)
 
     def _onLoad(self) -> None:
@@ -168,10 +168,10 @@ class BatchSection:
         if case is not None:
             self._hooks.load(case, Path(self._form.output) / case.name)
 
-    # --- an output folder -----------------------------------------------------------------------------------------
+    # --- the output folder ----------------------------------------------------------------------------------------
 
     def _look(self, isNew: bool = False) -> None:
-        """See how the batch in the output folder stands, while another process works on it and once afterwards."""
+        """Read the state of the batch in the output folder while another process runs it, and once afterwards."""
         if self.run.isRunning or self._looking is not None or not self._form.output:
             return
         wasInUse, self._isInUse = self._isInUse, isInUse(Path(self._form.output))
@@ -182,12 +182,12 @@ class BatchSection:
             self._looking = self._runner.start(job)
 
     def _onLooked(self, job: Job) -> None:
-        if self._looking is job:  # else another folder was chosen meanwhile
+        if self._looking is job:  # otherwise another folder was chosen meanwhile
             self._looking = None
             self.update()
 
     def _onRun(self) -> None:
-        """The batch has sent an event: shown soon, and at once when it begins or ends."""
+        """The batch sent an event: shown after a short pause, or at once when the batch starts or ends."""
         if self._wasRunning == self.run.isRunning:
             if not self._pause.active:
                 self._pause.start()
@@ -195,7 +195,7 @@ class BatchSection:
         self._wasRunning = self.run.isRunning
         self.update()
         if not self._wasRunning:
-            self._look(isNew=True)  # reasons of earlier failures are known to the folder alone
+            self._look(isNew=True)  # only the folder has the reasons of earlier failures
 
     def _onPause(self) -> None:
         self.update()
@@ -203,14 +203,14 @@ class BatchSection:
     # --- showing --------------------------------------------------------------------------------------------------
 
     def update(self) -> None:
-        """Bring everything up to date."""
+        """Update all widgets."""
         self._failed = self.run.state.count(FAILED)
         self._showProgress()
         self._table.show([*self.run.state.cases.values(), *self.run.state.skipped])
         self.updateButtons()
 
     def updateButtons(self) -> None:
-        """Bring up to date what can be done; quick, however many cases there are."""
+        """Update the buttons and the line below them; fast even with many cases."""
         ui, start = self._ui, self.whyNoStart()
         for button, reason in ((ui.batchCheckButton, self.whyNoCheck()), (ui.batchStartButton, start)):
             button.enabled = not reason

@@ -1,17 +1,17 @@
-"""Grey buttons that say why they are grey. Knows buttons and reasons, not what they are about."""
+"""Disabled buttons that say why they are disabled. Knows buttons and reasons, not what they are for."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 class ButtonReasons:
-    """Enables buttons; where one is not, its tool tip is the reason, else what it is for."""
+    """Enables and disables buttons; the tool tip of a disabled button is the reason."""
 
     def __init__(self):
         self._tips: dict[str, str] = {}
 
     def show(self, reasons: Mapping[Any, str]) -> None:
-        """Bring buttons up to date.
+        """Update buttons.
 
         Args:
             reasons: why a button cannot be pressed, by button; empty if it can.

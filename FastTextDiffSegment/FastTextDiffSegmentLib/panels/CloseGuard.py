@@ -1,4 +1,4 @@
-"""Asks before Slicer's window is closed. Knows nothing about why."""
+"""Asks before Slicer's main window is closed. Does not know why."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ class CloseGuard(qt.QObject):
 
     Args:
         window: Slicer's main window.
-        mayClose: asked when the user closes it.
+        mayClose: called when the user closes it; False keeps it open.
     """
 
     def __init__(self, window: Any, mayClose: Callable[[], bool]):
@@ -20,11 +20,11 @@ class CloseGuard(qt.QObject):
         window.installEventFilter(self)
 
     def remove(self) -> None:
-        """Let go of the window."""
+        """Remove the filter from the window."""
         self._window.removeEventFilter(self)
 
     def eventFilter(self, target, event) -> bool:
-        """Qt's hook: True swallows the event."""
+        """Called by Qt; True discards the event."""
         if event.type() != qt.QEvent.Close or self._mayClose():
             return False
         event.ignore()

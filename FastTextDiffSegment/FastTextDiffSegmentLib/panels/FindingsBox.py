@@ -1,4 +1,4 @@
-"""The box in which findings are typed, and the list of those to check. Knows neither the scene nor the engine."""
+"""The text box for findings, and the list of findings to check. Knows neither the scene nor the engine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +17,17 @@ from FastTextDiffSegmentLib.Findings import (
 )
 
 _PASTED = 20
-"""Characters that come at once: nobody types so fast, so a report in them was pasted."""
+"""Characters inserted at once: more than anyone types, so they were pasted."""
 _FINDING, _NOTE = range(2)
 _ROW, _MOST_ROWS = 20, 3
-"""Height of a row in pixels, and how many are seen without scrolling."""
+"""Height of a row in pixels, and how many are visible without scrolling."""
 
 
 class FindingsBox:
-    """A text box with one finding a line, and below it a list of the lines that need a look, hidden if none does.
+    """A text box with one finding per line, and below it a list of the lines to check, hidden if there are none.
 
-    A line needs a look if it is not going to be segmented, as a report denies it, or if the model does not know it.
+    A line is listed if it is not going to be segmented (a report denies it), if it was not understood as typed, or if
+    the model was not taught it.
 
     Args:
         textEdit: QTextEdit.
@@ -58,7 +59,7 @@ class FindingsBox:
         self.table.setShowGrid(False)
 
     def close(self) -> None:
-        """Let go of the widgets."""
+        """Disconnect from the widgets."""
         self._completer.close()
         self.textEdit.textChanged.disconnect(self._onText)
         self.table.itemChanged.disconnect(self._onTick)
@@ -70,21 +71,21 @@ class FindingsBox:
 
     @property
     def lines(self) -> list[str]:
-        """All findings as they are understood, ticked or not."""
+        """All findings as understood, ticked or not."""
         return findingLines(self.text)
 
     @property
     def findings(self) -> list[str]:
-        """What is to be segmented."""
+        """The findings to segment."""
         return [line for line in self.lines if line not in self._unticked]
 
     @property
     def unticked(self) -> list[str]:
-        """Lines that are not to be segmented."""
+        """The findings not to segment."""
         return [line for line in self.lines if line in self._unticked]
 
     def show(self, text: str, unticked: list[str]) -> None:
-        """Show a remembered state; nothing is reported back."""
+        """Show a stored state; `onChanged` is not called."""
         if text == self.text and unticked == self.unticked:
             return
         self._unticked = set(unticked)
@@ -92,7 +93,7 @@ class FindingsBox:
         self._fillTable()
 
     def setTerms(self, terms: list[str]) -> None:
-        """What the box completes to: the findings the model was trained on for this kind of image."""
+        """Set the completions: the terms that the model was taught for this kind of image."""
         self._terms = terms
 
     def setChecked(self, checked: Mapping[str, CheckedFinding]) -> None:
@@ -121,21 +122,21 @@ class FindingsBox:
         self._onChanged()
 
     def _splitReport(self, pasted: "_Part") -> None:
-        """One line a sentence; what a report denies, or only asks, is left unticked, for the user to see and decide."""
+        """One line per sentence; what a report denies or only asks is left unticked, for the user to decide."""
         sentences = reportSentences(pasted.text)
         self._unticked |= set(findingLines("\n".join(each.text for each in sentences if not each.isFinding)))
         lines = "\n".join(sentence.text for sentence in sentences)
         before, behind = self.text[: pasted.start], self.text[pasted.start + len(pasted.text) :]
         lines = ("\n" if before and not before.endswith("\n") else "") + lines
         cursor = self.textEdit.textCursor()
-        cursor.joinPreviousEditBlock()  # one step with the pasting: undo takes back both
+        cursor.joinPreviousEditBlock()  # one step with the paste: undo reverts both
         cursor.setPosition(_qtLength(before))
         cursor.setPosition(_qtLength(before + pasted.text), qt.QTextCursor.KeepAnchor)
         self._insert(cursor, lines + ("\n" if behind and not behind.startswith("\n") else ""))
         cursor.endEditBlock()
 
     def add(self, finding: str) -> None:
-        """Write a finding as a line of its own behind the others; undone as any typing."""
+        """Append a finding as a new line; the user can undo it like typing."""
         cursor = self.textEdit.textCursor()
         cursor.movePosition(qt.QTextCursor.End)
         self._insert(cursor, f"{'' if cursor.atBlockStart() else chr(10)}{finding}")
@@ -143,7 +144,7 @@ class FindingsBox:
         self._onChanged()
 
     def _insert(self, cursor, text: str) -> None:
-        """Write at a cursor: other than setPlainText, this can be undone."""
+        """Insert at a cursor; unlike setPlainText, this can be undone."""
         self._isUpdating = True
         try:
             cursor.insertText(text)
@@ -158,7 +159,7 @@ class FindingsBox:
         self._isUpdating = True
         try:
             understood = {line: understoodNote(typed) for line, typed in typedFindings(self.text).items()}
-            lines = [line for line, told in understood.items() if told or line in self._unticked or self._doubt(line)]
+            lines = [line for line, note in understood.items() if note or line in self._unticked or self._doubt(line)]
             self._showQuality(list(understood))
             self.table.setRowCount(len(lines))
             for row, line in enumerate(lines):
@@ -194,31 +195,31 @@ class FindingsBox:
             return
         isTicked = item.checkState() == qt.Qt.Checked
         (self._unticked.discard if isTicked else self._unticked.add)(item.text())
-        qt.QTimer.singleShot(0, self._fillTable)  # not within the item's own signal: the row may go
+        qt.QTimer.singleShot(0, self._fillTable)  # not within the item's own signal: the row may be removed
         self._onChanged()
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A piece of a text and where it begins."""
+    """Part of a text and where it starts."""
 
     text: str
     start: int
 
 
 def _insertedPart(before: str, after: str) -> _Part:
-    """What was put into a text; empty if it did not become longer."""
+    """The text that was inserted; empty if the text did not get longer."""
     start = next((n for n, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), len(before))
     return _Part(after[start : start + max(0, len(after) - len(before))], start)
 
 
 def _qtLength(text: str) -> int:
-    """Characters as Qt counts them: in UTF-16."""
+    """Length as Qt counts it: in UTF-16 units."""
     return len(text.encode("utf-16-le")) // 2
 
 
 class _Completer:
-    """A list of terms under the cursor; Enter or Tab takes one, Escape closes it, typing continues underneath."""
+    """A list of terms at the cursor: Enter or Tab accepts one, Escape closes it, typing goes to the text box."""
 
     def __init__(self, textEdit, onAccepted: Callable[[str], None]):
         self._textEdit, self._onAccepted = textEdit, onAccepted
@@ -229,7 +230,7 @@ class _Completer:
         self._completer.setWidget(textEdit)
         self._popup = self._completer.popup()
         self._filter = _PopupKeys(self._takeCurrent)
-        # installed after the completer's own, so asked first: else Enter would also go to the text box
+        # installed after the completer's own filter, so called first: otherwise Enter would also go to the text box
         self._popup.installEventFilter(self._filter)
         self._completer.connect("activated(QString)", self._onAccepted)
 
@@ -244,12 +245,12 @@ class _Completer:
         self._completer.complete(rectangle)
 
     def line(self) -> str:
-        """The line in which the cursor is, up to the cursor."""
+        """The current line, up to the cursor."""
         cursor = self._textEdit.textCursor()
         return cursor.block().text()[: cursor.positionInBlock()]
 
     def replaceLine(self, term: str) -> None:
-        """Put a term in place of the line; the user can undo it as any typing."""
+        """Replace the current line by a term; the user can undo it like typing."""
         cursor = self._textEdit.textCursor()
         cursor.movePosition(qt.QTextCursor.StartOfBlock)
         cursor.movePosition(qt.QTextCursor.EndOfBlock, qt.QTextCursor.KeepAnchor)
@@ -266,20 +267,20 @@ class _Completer:
         return True
 
     def close(self) -> None:
-        """Let go of the text box."""
+        """Disconnect from the text box."""
         self._popup.removeEventFilter(self._filter)
         self._popup.hide()
 
 
 class _PopupKeys(qt.QObject):
-    """Keys that take the chosen term."""
+    """Keys that accept the selected term."""
 
     def __init__(self, takeCurrent: Callable[[], bool]):
         qt.QObject.__init__(self)
         self._takeCurrent = takeCurrent
 
     def eventFilter(self, target, event) -> bool:
-        """Qt's hook: True swallows the key."""
+        """Called by Qt; True discards the key."""
         if event.type() != qt.QEvent.KeyPress:
             return False
         return event.key() in (qt.Qt.Key_Return, qt.Qt.Key_Enter, qt.Qt.Key_Tab) and self._takeCurrent()

@@ -1,6 +1,6 @@
-"""The findings: what is typed, what was asked before in this scene, and what the model was not trained on.
+"""The findings: those typed, those used before in this scene, and those the model was not taught.
 
-Owns the box, the list below it and the box of earlier findings; knows nothing about the image but its kind.
+Owns the text box, the list below it and the history; of the image it knows only the kind.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from .SetupSection import SetupSection
 
 
 class FindingsSection:
-    """Keeps the findings in the parameters, and has them checked by the engine.
+    """Stores the findings in the parameters, and lets the engine check them.
 
     Args:
         context: what all sections use.
-        setup: the engine as it is set up.
+        setup: the engine's set-up.
         onChanged: called when the user has changed the findings.
 
     Attributes:
@@ -36,22 +36,22 @@ class FindingsSection:
         ui.historyComboBox.connect("activated(int)", self._onHistory)
 
     def show(self) -> None:
-        """Show what the parameters say."""
+        """Show the findings of the parameters."""
         parameters = self._context.parameters
         self.box.show(parameters.findings, list(parameters.unticked))
         box, history = self._context.ui.historyComboBox, list(parameters.history)
         if [str(box.itemText(row)) for row in range(1, box.count)] != history:
             box.clear()
-            box.addItem(_("Add a finding asked before"))
+            box.addItem(_("Add an earlier finding"))
             box.addItems(history)
 
     def update(self, modality: str | None) -> None:
-        """Have the findings checked unless they were checked for this kind of image."""
+        """Check the findings, unless they were already checked for this kind of image."""
         if (self.box.lines, modality) != self._checked:
             self.check(modality)
 
     def check(self, modality: str | None) -> None:
-        """Have the findings marked that the model was not trained on for a kind of image; None for all kinds."""
+        """Mark the findings that the model was not taught for a kind of image; None for all kinds."""
         lines = self.box.lines
         self.box.setTerms(self._setup.terms(modality))
         if self._setup.isReady:
@@ -66,7 +66,7 @@ class FindingsSection:
         return {found.finding: found for found in answer.findings}
 
     def close(self) -> None:
-        """Let go of the widgets."""
+        """Disconnect from the widgets."""
         self.box.close()
 
     def _onBox(self) -> None:
@@ -80,5 +80,5 @@ class FindingsSection:
 
     def _onHistory(self, index: int) -> None:
         finding = str(self._context.ui.historyComboBox.itemText(index))
-        if index > 0 and finding not in self.box.lines:  # the first entry says what the box is for
+        if index > 0 and finding not in self.box.lines:  # the first entry is the box's label
             self.box.add(finding)

@@ -1,6 +1,6 @@
-"""Path lines that can be emptied and that signal when typing has ended. Knows nothing about what the paths are for.
+"""Folder inputs that can be cleared and that signal when typing has ended. Does not know what the folders are for.
 
-A ctkPathLineEdit signals every typed letter, and nothing once it is empty: its validator wants a character.
+A ctkPathLineEdit signals every typed letter, but not that it was cleared: its validator requires a character.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import slicer
 
 
 def askForFolders(edit: Any) -> Any:
-    """Have a ctkPathLineEdit ask for folders, and signal an empty text as any other; returns its text line."""
+    """Let a ctkPathLineEdit ask for folders and signal an empty text like any other; returns its text line."""
     edit.filters = ctk.ctkPathLineEdit.Dirs
     line = slicer.util.findChildren(edit, className="QLineEdit")[0]
     line.setValidator(None)
@@ -19,26 +19,26 @@ def askForFolders(edit: Any) -> Any:
 
 
 class FolderEdit:
-    """Signals a folder once it is complete: chosen, set, or typed to its end. Half a path is no folder.
+    """Signals a folder once it is complete: chosen, set, or typed to the end.
 
     Args:
         edit: ctkPathLineEdit.
-        onFinished: called with another path than the last one; an empty one included.
+        onFinished: called with the new path if it differs from the last one; may be empty.
     """
 
     def __init__(self, edit: Any, onFinished: Callable[[str], None]):
         self._edit, self._onFinished = edit, onFinished
         self._line = askForFolders(edit)
-        self._told = edit.currentPath.strip()
+        self._last = edit.currentPath.strip()
         edit.connect("currentPathChanged(QString)", self._onChanged)
-        self._line.connect("editingFinished()", self._tell)
+        self._line.connect("editingFinished()", self._finish)
 
     def _onChanged(self, _path: str) -> None:
-        if not self._line.modified:  # by letters
-            self._tell()
+        if not self._line.modified:  # not typed
+            self._finish()
 
-    def _tell(self) -> None:
+    def _finish(self) -> None:
         path = self._edit.currentPath.strip()
-        if path != self._told:
-            self._told = path
+        if path != self._last:
+            self._last = path
             self._onFinished(path)

@@ -1,6 +1,6 @@
-"""The image: what the engine takes it for, which of its slices is shown, and how to show it as the model sees it.
+"""The image: its kind, the slice that is shown, and how to show it as the model sees it.
 
-Owns the kind of image, the slice's label and the buttons about views; knows nothing about findings.
+Owns the box for the kind of image, the slice label and the view buttons; knows nothing about findings.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,10 +35,10 @@ class ImageSection:
         context: what all sections use.
         isEngineReady: whether the engine can be asked.
         onKnown: called when the engine has described the image.
-        onChosen: called when the user has said what the image is.
+        onChosen: called when the user has chosen the kind of image.
 
     Attributes:
-        known: what the engine has said about the image.
+        known: what the engine reported about the image.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class ImageSection:
         ui.oneViewButton.connect("clicked()", guarded(self._showOneView))
 
     def show(self) -> None:
-        """Show what the parameters say, and hand over the image if it is another one."""
+        """Show the parameters, and send the image to the engine if it has changed."""
         self._context.ui.modalityComboBox.setCurrentIndex(MODALITIES.index(self._context.parameters.modality))
         self.provide()
 
     def provide(self) -> None:
-        """Hand the image over before it is needed: its kind and window are known then, and the first result is fast."""
+        """Send the image ahead of time, so that its kind and window are known and the first result is fast."""
         parameters = self._context.parameters
         volume = parameters.inputVolume if parameters is not None else None
         key = None if volume is None else (volume.GetID(), volume.GetMTime(), parameters.modality)
@@ -79,13 +79,13 @@ class ImageSection:
         request = SegmentationRequest(volume, ("any",), modality=parameters.modality or None)
         if request.isValid()[0]:
             steps = self._context.logic.volumeSteps(request)
-            self._context.runner.start(Job(steps, lambda told: self._onTold(key, told), self._context.showError))
+            self._context.runner.start(Job(steps, lambda opened: self._onOpened(key, opened), self._context.showError))
 
-    def _onTold(self, key: Any, told: VolumeOpened) -> None:
-        if key != self._key:  # it is about an image that is not chosen any more
+    def _onOpened(self, key: Any, opened: VolumeOpened) -> None:
+        if key != self._key:  # another image was chosen meanwhile
             return
-        self.known = KnownImage(told.modality, told.planar, told.window)
-        self._showKnown(told.notes)
+        self.known = KnownImage(opened.modality, opened.planar, opened.window)
+        self._showKnown(opened.notes)
         self._onKnown()
 
     def _showKnown(self, notes: Sequence[str]) -> None:
@@ -94,12 +94,12 @@ class ImageSection:
         self._context.ui.modalityComboBox.setItemText(0, modalityTexts(guessed)[0])
 
     def learn(self, volumeNode: Any, output: SegmentationOutput) -> None:
-        """Take over what a result says about the image, if it is about the chosen one."""
+        """Take window and kind from a result, if it is for the chosen image."""
         if volumeNode is self._context.parameters.inputVolume:
             self.known = replace(self.known, window=output.window, isPlanar=output.volume.planar)
 
     def forget(self) -> None:
-        """Know nothing, e.g. because the scene is closed."""
+        """Forget the image, e.g. because the scene is closed."""
         self._key, self.known = None, KnownImage()
 
     def shownSlice(self) -> ShownSlice | None:
@@ -114,7 +114,7 @@ class ImageSection:
             return None
 
     def update(self) -> None:
-        """Bring labels and buttons up to date."""
+        """Update labels and buttons."""
         ui, shown, isPlanar = self._context.ui, self.shownSlice(), bool(self.known.isPlanar)
         self._buttons.show({ui.windowButton: "" if self.known.window else _("No grey-level window is known.")})
         ui.windowValueLabel.text = windowText(self.known)

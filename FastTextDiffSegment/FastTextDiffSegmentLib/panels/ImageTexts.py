@@ -1,4 +1,4 @@
-"""What the panel says about the image: kind, plane, slice, window. Knows volume nodes, no widget."""
+"""Texts about the image: kind, plane, slice, window. Knows volume nodes, no widgets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ _PLANES = (_("sagittal"), _("coronal"), _("axial"))
 
 @dataclass(frozen=True)
 class KnownImage:
-    """What the engine has said about the image; all None while it has said nothing.
+    """What the engine reported about the image; all None until then.
 
     Attributes:
         modality: "ct", "mr", "xray", "histology" or "other".
         isPlanar: whether it is a picture without a position in the patient.
-        window: (level, width) in which the model sees it; None also for a picture in colour.
+        window: (level, width) of the model's view; None also for a colour picture.
     """
 
     modality: str | None = None
@@ -27,10 +27,10 @@ class KnownImage:
 
 
 def modalityTexts(modality: str | None = None) -> list[str]:
-    """The kinds of images in the order of `Parameters.MODALITIES`; the first one says what the engine takes it for.
+    """Names of the kinds of images, in the order of `Parameters.MODALITIES`; the first names the engine's choice.
 
     Args:
-        modality: what the engine takes the image for; None while that is not known or not asked.
+        modality: the kind that the engine chose; None if it is not known or the user has chosen.
     """
     names = [_("CT"), _("MR"), _("X-ray"), _("Histology"), _("Other")]
     kinds = dict(zip(("ct", "mr", "xray", "histology", "other"), names, strict=True))
@@ -51,7 +51,7 @@ def sliceText(volumeNode: Any, index: int, isPlanar: bool) -> str:
 
 
 def windowText(known: KnownImage) -> str:
-    """The grey-level window in which the model sees the image; empty while that is not known."""
+    """The grey-level window in which the model sees the image; empty if it is not known."""
     if known.window is None:
         return "" if known.isPlanar is None else _("the image's own colours")
     level, width = known.window

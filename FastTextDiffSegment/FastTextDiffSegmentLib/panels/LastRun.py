@@ -9,14 +9,14 @@ from FastTextDiffSegmentLib.Logic import SegmentationRequest, SegmentedFinding
 
 @dataclass
 class LastRun:
-    """What the engine found, kept so that the threshold can be moved without asking again.
+    """A result and what was done with it.
 
     Attributes:
-        output: the engine's.
-        request: what was asked.
-        segmentation: where it was written.
-        written: what came of it.
-        threshold: the one last applied.
+        output: the engine's output.
+        request: the request.
+        segmentation: the segmentation that it was written to.
+        written: the findings as written.
+        threshold: the threshold last applied.
         mayReplaceEdits: the user's answer to whether the slider may replace edits; None while not asked.
     """
 
@@ -29,12 +29,12 @@ class LastRun:
 
     @property
     def isOneSlice(self) -> bool:
-        """Whether it is about a single slice."""
+        """Whether it covers a single slice."""
         first, end = self.output.sliceRange
         return end - first == 1
 
     def unanswered(self, request: SegmentationRequest) -> SegmentationRequest:
-        """What is left of a request about one slice when the findings are taken away that this run answered."""
+        """A request for one slice, without the findings that this run has already answered there."""
         mine, first, end = self.request, *self.output.sliceRange
         isSame = (mine.volumeNode is request.volumeNode) and (mine.modality, mine.samples, mine.seed) == (
             request.modality,
@@ -46,5 +46,5 @@ class LastRun:
         return replace(request, findings=tuple(each for each in request.findings if each not in mine.findings))
 
     def release(self) -> None:
-        """Let go of the engine's arrays."""
+        """Release the engine's arrays."""
         self.output.release()

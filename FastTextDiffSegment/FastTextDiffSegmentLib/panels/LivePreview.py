@@ -1,7 +1,7 @@
-"""While the user types, the shown slice is segmented into an outline. Knows when to ask, not how.
+"""Segments the shown slice while the user types. Decides when to ask the engine, not how.
 
-One question is under way at a time; a newer one waits until the older is withdrawn, so the engine never works on a
-queue of outdated ones.
+Only one request runs at a time. A newer one waits until the older one is cancelled, so that the engine never works on
+a queue of outdated requests.
 """
 
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import SegmentationRequest
 
 TYPING_PAUSE = 350
-"""Milliseconds without a key press after which the words are taken as meant."""
+"""Milliseconds without a key press before the findings are segmented."""
 
 
 class LivePreview:
-    """Keeps the outline in step with text, slice and image.
+    """Keeps the preview up to date with findings, slice and image.
 
     Args:
-        steps: makes the steps of a request, see `FastTextDiffSegmentLogic.segmentationSteps`.
+        steps: makes the steps of a request, e.g. `FastTextDiffSegmentLogic.segmentationSteps`.
         runner: advances jobs.
         timer: single-shot timer with `start(milliseconds)` and `stop()`, which calls :meth:`ask`.
-        describe: what to segment now; None for nothing.
+        describe: returns what to segment now; None for nothing.
         onShown: called with (output, request) of a new preview, or (None, None) when it is dropped.
         onFailed: called with an exception.
     """
@@ -45,11 +45,11 @@ class LivePreview:
         self.request: SegmentationRequest | None = None
 
     def schedule(self, pause: int = TYPING_PAUSE) -> None:
-        """Ask after a pause, counted anew with every call."""
+        """Ask after a pause; every call restarts it."""
         self._timer.start(pause)
 
     def ask(self) -> None:
-        """Ask now, unless what is shown or under way is what would be asked."""
+        """Ask now, unless the same request is already shown or running."""
         self._timer.stop()
         request = self._describe()
         if request is None:
@@ -84,7 +84,7 @@ class LivePreview:
             self.schedule(0)
 
     def drop(self) -> None:
-        """Forget the outline and what is under way."""
+        """Drop the preview and cancel a running request."""
         self._timer.stop()
         self._isAskingAgain = False
         if self._job is not None:
@@ -94,7 +94,7 @@ class LivePreview:
             self._onShown(None, None)
 
     def take(self) -> SegmentationOutput | None:
-        """Give away what is shown: the taker releases it."""
+        """Hand over the shown output; the caller releases it."""
         output, self.output, self.request = self.output, None, None
         return output
 

@@ -1,4 +1,4 @@
-"""The panel's message line: what came of the last step, and why buttons are grey. Knows one label."""
+"""The panel's message line: the outcome of the last step, and why buttons are disabled. Knows one label."""
 
 import logging
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from FastTextDiffSegmentLib.scene.Geometry import SceneError
 
 
 class MessageLine:
-    """Shows the last message, then what keeps the user from going on, else what is known about the image.
+    """Shows the last message and why the user cannot continue; if there is neither, the notes about the image.
 
     Args:
         label: QLabel.
@@ -20,37 +20,37 @@ class MessageLine:
 
     def __init__(self, label: Any):
         self._label = label
-        self._told = self._hint = self._notes = ""
+        self._text = self._hint = self._notes = ""
 
-    def tell(self, text: str) -> None:
-        """What came of a step; empty for nothing."""
-        self._told = text
-        self._show()
+    def show(self, text: str) -> None:
+        """Show the outcome of a step; an empty text clears it."""
+        self._text = text
+        self._update()
 
-    def tellError(self, error: Exception) -> None:
-        """An error in one line; one that nobody foresaw also goes to the log."""
+    def showError(self, error: Exception) -> None:
+        """Show an error in one line; an unexpected one is also logged."""
         if isinstance(error, (SceneError, EngineError, InstallError)):
-            self.tell(str(error))
+            self.show(str(error))
             return
         logging.error("FastTextDiffSegment failed", exc_info=error)
-        message = _("Internal error, {kind}: {text}. Please report it with the Python console's text.")
-        self.tell(message.format(kind=type(error).__name__, text=error))
+        message = _("Internal error, {kind}: {text}. Please report it with the text of the Python console.")
+        self.show(message.format(kind=type(error).__name__, text=error))
 
     def hint(self, text: str) -> None:
-        """Why the user cannot continue; empty if they can."""
+        """Show why the user cannot continue; empty if they can."""
         self._hint = text
-        self._show()
+        self._update()
 
     def note(self, notes: Iterable[str]) -> None:
-        """What the engine says about the image, e.g. what it guessed."""
+        """Show the engine's notes about the image, e.g. what it guessed."""
         self._notes = "; ".join(notes)
-        self._show()
+        self._update()
 
-    def _show(self) -> None:
-        if self._hint and self._hint not in self._told:
-            self._label.text = f"{_sentence(self._told)} {self._hint}".strip()
+    def _update(self) -> None:
+        if self._hint and self._hint not in self._text:
+            self._label.text = f"{_sentence(self._text)} {self._hint}".strip()
         else:
-            self._label.text = self._told or self._notes
+            self._label.text = self._text or self._notes
 
 
 def _sentence(text: str) -> str:

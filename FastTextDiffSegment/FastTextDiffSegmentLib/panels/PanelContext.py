@@ -1,4 +1,4 @@
-"""What every section of the panel uses: widgets, logic, the scene's parameters, messages, questions and errors.
+"""What all sections of the panel share: widgets, logic, the scene's parameters, messages, questions and errors.
 
 Knows no section.
 """
@@ -14,7 +14,7 @@ from .MessageLine import MessageLine
 
 TITLE = "FastTextDiff Segment"
 Guard = Callable[[Callable[..., None]], Callable[..., None]]
-"""Makes a slot whose errors are shown."""
+"""Wraps a slot so that its errors are shown."""
 
 
 class PanelContext:
@@ -23,11 +23,11 @@ class PanelContext:
     Args:
         ui: the panel's widgets by name.
         logic: does the work.
-        dialogs: asks the user, see `Dialogs`.
-        onEngineStopped: called when the engine has ended by itself while the panel is shown.
+        dialogs: asks the user, as `Dialogs` does.
+        onEngineStopped: called when the engine stopped unexpectedly while the panel is shown.
 
     Attributes:
-        parameters: `FastTextDiffSegmentParameters` of the scene; None while the panel is connected to none.
+        parameters: `FastTextDiffSegmentParameters` of the scene; None while the panel is not connected.
         isEntered: whether the panel is shown.
         message: the panel's message line.
     """
@@ -45,17 +45,17 @@ class PanelContext:
         return self.logic.runner
 
     def ask(self, question: str) -> bool:
-        """A question to the user, answered with yes or no."""
+        """Ask the user a yes/no question."""
         return bool(self.dialogs.confirm(question, TITLE))
 
     def showError(self, error: Exception) -> None:
-        """Show an error in one line, and start the engine again if the error was its end."""
-        self.message.tellError(error)
+        """Show an error in one line, and restart the engine if it has stopped."""
+        self.message.showError(error)
         if isinstance(error, EngineError) and error.kind == STOPPED and self.isEntered:
             self._onEngineStopped()
 
     def guarded(self, act: Callable[..., None]) -> Callable[..., None]:
-        """A slot whose errors are shown in one line instead of being lost in the console."""
+        """Wrap a slot so that its errors are shown in one line instead of being lost in the console."""
 
         def slot(*arguments: Any) -> None:
             try:

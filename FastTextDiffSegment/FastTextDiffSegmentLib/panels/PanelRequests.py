@@ -1,4 +1,4 @@
-"""What the panel would ask for now, or why it cannot. Knows the sections' state, no widget."""
+"""Makes the panel's requests, or says why it cannot. Knows the sections' state, no widgets."""
 
 from slicer.i18n import tr as _
 
@@ -12,13 +12,13 @@ from .SetupSection import SetupSection
 
 
 class PanelRequests:
-    """Puts requests together.
+    """Makes requests from the state of the sections.
 
     Args:
         context: what all sections use.
-        setup: the engine as it is set up.
+        setup: the engine's set-up.
         image: the image and its shown slice.
-        findings: what is typed.
+        findings: the typed findings.
         run: the user's runs.
     """
 
@@ -32,8 +32,8 @@ class PanelRequests:
     ):
         self._context, self._setup, self._image, self._findings, self._run = context, setup, image, findings, run
 
-    def about(self, sliceRange: tuple[int, int] | None) -> SegmentationRequest:
-        """The findings on slices [first, end), on all for None."""
+    def forSlices(self, sliceRange: tuple[int, int] | None) -> SegmentationRequest:
+        """The request for the findings on slices [first, end); on all slices for None."""
         parameters = self._context.parameters
         return SegmentationRequest(
             volumeNode=parameters.inputVolume,
@@ -46,10 +46,10 @@ class PanelRequests:
             tryAnyway=parameters.tryAnyway,
         )
 
-    def aboutShownSlice(self) -> SegmentationRequest | None:
-        """The findings on the slice in the chosen view; None if it shows no slice of the image."""
+    def forShownSlice(self) -> SegmentationRequest | None:
+        """The request for the slice in the chosen view; None if the view shows no slice of the image."""
         shown = self._image.shownSlice()
-        return None if shown is None or shown.index is None else self.about((shown.index, shown.index + 1))
+        return None if shown is None or shown.index is None else self.forSlices((shown.index, shown.index + 1))
 
     def whyNot(self) -> str:
         """Why nothing can be segmented now, in one line; empty if it can."""
@@ -60,7 +60,7 @@ class PanelRequests:
             return reason
         if self._run.isRunning:
             return _("A run is under way; wait for it or cancel it.")
-        return self.about(None).isValid()[1]
+        return self.forSlices(None).isValid()[1]
 
     def whyNoSlice(self) -> str:
         """Why the shown slice cannot be segmented now, in one line; empty if it can."""
@@ -69,5 +69,5 @@ class PanelRequests:
         if reason or shown is None:
             return reason or _("Choose a slice view.")
         if shown.acrossPlane:
-            return _("The view shows another plane than the slices of the image: rotate it with the button below.")
-        return _("The view shows no slice of the image: move to the image.") if shown.index is None else ""
+            return _("The view does not show the acquisition plane of the image: rotate it with the button below.")
+        return _("The view shows no slice of the image: scroll to the image.") if shown.index is None else ""

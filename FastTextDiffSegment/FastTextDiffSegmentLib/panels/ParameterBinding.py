@@ -1,4 +1,4 @@
-"""Connects the scene's parameter node with the widgets that show it. Knows their names, not what they are for."""
+"""Connects the scene's parameter node with the widgets that show it. Knows their names, not their purpose."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class ParameterBinding:
         self._connected: tuple[FastTextDiffSegmentParameters, int] | None = None
 
     def connect(self, parameters: FastTextDiffSegmentParameters) -> None:
-        """Show these parameters, and write into them what the user sets."""
+        """Show these parameters, and write the user's changes into them."""
         self.disconnect()
         _keepInPython(parameters.parameterNode)
         # not connectGui: it gives no tag, so that a closed panel could never be disconnected (Slicer issue 7547)
@@ -41,7 +41,7 @@ class ParameterBinding:
         self._connected = parameters, parameters.connectParametersToGui(widgets)
 
     def disconnect(self) -> None:
-        """Let go of what is shown."""
+        """Disconnect the widgets."""
         if self._connected is not None:
             parameters, tag = self._connected
             parameters.disconnectGui(tag)
@@ -49,7 +49,7 @@ class ParameterBinding:
 
 
 def _keepInPython(parameterNode: Any) -> None:
-    """Keep a reference to the node for as long as Slicer runs, also over a reload of this module.
+    """Keep a reference to the node for as long as Slicer runs, even if this module is reloaded.
 
     Up to Slicer 5.10, disconnectGui leaves an observer on the node. Once nothing in Python refers to the node, Python's
     garbage collection empties that observer's function, which VTK still calls: Slicer crashes.

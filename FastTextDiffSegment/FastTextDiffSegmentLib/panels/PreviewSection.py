@@ -1,6 +1,6 @@
-"""The live preview: the shown slice as an outline while the user types, to be kept or dropped.
+"""The live preview: an outline on the shown slice while the user types, which the user keeps or discards.
 
-Owns the line with Keep and Drop; knows nothing about runs but whether one is under way.
+Owns the row with the Keep and Discard buttons; of runs it knows only whether one is in progress.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,14 @@ class PreviewSection:
 
     Args:
         context: what all sections use.
-        setup: the engine as it is set up.
+        setup: the engine's set-up.
         image: the image.
-        requests: what is asked for.
-        results: takes what is kept.
+        requests: makes requests.
+        results: writes what is kept.
         onChanged: called when a preview is shown or dropped.
 
     Attributes:
-        live: keeps the preview in step with what is asked.
+        live: keeps the preview up to date.
         outline: the preview in the scene.
     """
 
@@ -62,11 +62,11 @@ class PreviewSection:
 
     @property
     def isShown(self) -> bool:
-        """Whether there is a preview."""
+        """Whether a preview is shown."""
         return self.live.output is not None
 
     def schedule(self, pause: int = TYPING_PAUSE) -> None:
-        """Bring the preview in step with what is asked after a pause in milliseconds, counted anew with every call."""
+        """Update the preview after a pause in milliseconds; every call restarts the pause."""
         self.live.schedule(pause)
 
     def keep(self) -> None:
@@ -79,49 +79,51 @@ class PreviewSection:
         self._results.write(output, request)
 
     def drop(self) -> None:
-        """Forget the preview, and what is asked for it."""
+        """Drop the preview, and cancel a running request."""
         self.live.drop()
 
     def close(self) -> None:
-        """Leave nothing in the scene."""
+        """Remove the preview from the scene."""
         self.outline.drop()
 
     def redraw(self) -> None:
-        """Bring the outline to the threshold of the slider."""
+        """Draw the outline at the threshold of the slider."""
         self._show(self.live.output, self.live.request)
 
     def update(self) -> None:
-        """Show Keep and Drop while there is something to be kept."""
+        """Show the Keep and Discard buttons while a preview is shown."""
         ui = self._context.ui
         for widget in (ui.previewLabel, ui.keepButton, ui.dropButton):
             widget.visible = self.isShown
 
     def whyNone(self) -> str:
-        """Why the preview that the user wants is not shown; empty if it is, or nothing could be previewed."""
+        """Why no preview is shown although the user wants one; empty if there is another reason or none."""
         if not self._context.parameters.livePreview or self._setup.isLicenceAccepted:
             return ""
-        return _("The live preview starts once you accept the licence of the model: in Set-up above, or by Segment.")
+        return _(
+            "The live preview starts once you accept the licence of the model in Set-up above or when you segment."
+        )
 
     def _wanted(self) -> SegmentationRequest | None:
-        """What should be shown now; None for nothing."""
+        """The request to preview now; None for nothing."""
         parameters = self._context.parameters
         if parameters is None or not parameters.livePreview or not self._context.isEntered:
             return None
         if self._requests.whyNoSlice() or not self._setup.isLicenceAccepted:
             return None
-        request, run = self._requests.aboutShownSlice(), self._results.lastRun
+        request, run = self._requests.forShownSlice(), self._results.lastRun
         if run is not None:
-            request = run.unanswered(request)  # what it answered is shown as segments already
+            request = run.unanswered(request)  # what it answered is already shown as segments
         return request if request.findings else None
 
     def _show(self, output: SegmentationOutput | None, request: SegmentationRequest | None) -> None:
         if output is None or not slicer.mrmlScene.IsNodePresent(request.volumeNode):
             self.outline.drop()
-            self._context.message.tell("")
+            self._context.message.show("")
         else:
             outputs = self._context.logic.segmentOutputs(output, request, self._context.parameters.threshold)
             self.outline.show(request.volumeNode, outputs)
             self._image.learn(request.volumeNode, output)
             missing = ", ".join(each.finding for each in outputs if not each.mask.any())
-            self._context.message.tell(_("Not found on this slice: {names}").format(names=missing) if missing else "")
+            self._context.message.show(_("Not found on this slice: {names}").format(names=missing) if missing else "")
         self._onChanged()

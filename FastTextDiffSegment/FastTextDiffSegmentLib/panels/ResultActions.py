@@ -15,15 +15,15 @@ from .SaveControl import SaveControl
 
 
 class ResultActions:
-    """What can be done with the segments in the table.
+    """Actions on the segments in the table.
 
     Args:
         ui: the panel's widgets by name.
-        table: the segments, one of which is chosen.
+        table: the segments, one of which is selected.
         archive: the model's own output of every segment.
         saving: saves segments.
-        parameters: gives the panel's state.
-        ask: a question to the user, answered with yes or no.
+        parameters: returns the panel's state.
+        ask: asks the user a yes/no question.
         onChanged: called when a segment has changed.
     """
 
@@ -41,7 +41,7 @@ class ResultActions:
         self._parameters, self._ask, self._onChanged = parameters, ask, onChanged
 
     def connect(self, guarded: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
-        """Have the buttons do what they say."""
+        """Connect the buttons."""
         ui = self._ui
         for button, act in ((ui.editButton, self._edit), (ui.revertButton, self._revert), (ui.saveButton, self._save)):
             button.connect("clicked()", guarded(act))
@@ -51,7 +51,7 @@ class ResultActions:
         """Why the buttons cannot be pressed now, by button; empty for those that can.
 
         Args:
-            busy: why nothing can be done at all; empty if it can.
+            busy: why no action is possible now; empty if actions are.
         """
         ui, selected = self._ui, self._table.selected
         noSegment = "" if selected else _("There is no segment yet: segment something first.")
@@ -59,13 +59,13 @@ class ResultActions:
         isEdited = selected is not None and selected.isEdited
         return {
             ui.editButton: noSegment or noImage,
-            ui.revertButton: noSegment or ("" if isEdited else _("The chosen segment is the model's own output.")),
+            ui.revertButton: noSegment or ("" if isEdited else _("The selected segment is the model's own output.")),
             ui.show3DButton: noSegment,
             ui.saveButton: busy or noSegment or noImage,
         }
 
     def update(self) -> None:
-        """Press or release the 3D button as the segments are shown, without doing what it is for."""
+        """Press or release the 3D button according to what is shown, without triggering it."""
         button = self._ui.show3DButton
         wasBlocked = button.blockSignals(True)
         button.checked = self._table.selected is not None and isShownIn3D(self._parameters().outputSegmentation)
@@ -81,9 +81,9 @@ class ResultActions:
         editor.setCurrentSegmentID(segmentId)
 
     def _revert(self) -> None:
-        """Bring the chosen segment back to the model's own output, which is kept next to the user's."""
+        """Restore the model's own output of the selected segment."""
         row = self._table.selected
-        question = _("Replace your edits of {name} by the model's own output?")
+        question = _("Replace your edits of {name} with the model's own output?")
         if self._ask(question.format(name=row.name)):
             self._archive.restore(self._parameters().outputSegmentation, row.segmentId)
             self._onChanged()

@@ -1,4 +1,4 @@
-"""Writes results into the scene, moves their threshold and takes them back, asking where the user's work is at stake.
+"""Writes results into the scene, changes their threshold and undoes them. Asks before the user's work is replaced.
 
 Knows the logic and the scene; knows no widget.
 """
@@ -18,15 +18,15 @@ from .LastRun import LastRun
 
 
 class ResultControl:
-    """The last result and what can still be done to it.
+    """The last result: writing it, changing its threshold, undoing it.
 
     Args:
         logic: does the work.
-        ask: a question to the user, answered with yes or no.
+        ask: asks the user a yes/no question.
         onChanged: called when segments have changed.
 
     Attributes:
-        lastRun: the result that threshold and undo are about; None if there is none.
+        lastRun: the result that the threshold slider and Undo act on; None if there is none.
     """
 
     def __init__(self, logic: FastTextDiffSegmentLogic, ask: Callable[[str], bool], onChanged: Callable[[], None]):
@@ -34,15 +34,15 @@ class ResultControl:
         self.lastRun: LastRun | None = None
 
     def forget(self) -> None:
-        """Let go of the last result; its segments stay."""
+        """Forget the last result; its segments stay."""
         if self.lastRun is not None:
             self.lastRun.release()
             self.lastRun = None
 
     def mayReplace(self, segmentation: Any, request: SegmentationRequest) -> bool:
-        """Ask before slices that somebody corrected by hand are segmented anew."""
+        """Ask before slices that the user edited are segmented again."""
         edited = self._logic.editedFindings(segmentation, request)
-        question = _("You edited {names} on these slices. Segment anew and replace your edits? Undo brings them back.")
+        question = _("You edited {names} on these slices. Segment again and replace your edits? Undo restores them.")
         return not edited or self._ask(question.format(names=", ".join(edited)))
 
     def write(
@@ -51,10 +51,10 @@ class ResultControl:
         """Write a result into the chosen segmentation.
 
         Returns:
-            What came of it, in one line.
+            The outcome, in one line.
 
         Raises:
-            SceneError: something in the scene prevents it; nothing was written.
+            SceneError: the scene does not allow it; nothing was written.
         """
         self.forget()
         run = LastRun(output, request)
@@ -76,7 +76,7 @@ class ResultControl:
         segmentation = parameters.outputSegmentation
         if segmentation is None:
             segmentation = parameters.outputSegmentation = self._logic.newSegmentation(request.volumeNode)
-        question = _("{name} belongs to another image. Bring the new segments onto its grid? No writes nothing.")
+        question = _("{name} belongs to another image. Resample the new segments to its grid? No writes nothing.")
         isFitting = geometryMatches(segmentation, request.volumeNode)
         return segmentation if isFitting or self._ask(question.format(name=segmentation.GetName())) else None
 
@@ -94,7 +94,7 @@ class ResultControl:
         )
 
     def applyThreshold(self, parameters: FastTextDiffSegmentParameters) -> None:
-        """Bring the last result to the threshold of the slider; undo takes back both."""
+        """Apply the slider's threshold to the last result; one undo reverts both."""
         run = self.lastRun
         if run is None or run.threshold == parameters.threshold:
             return
@@ -103,15 +103,15 @@ class ResultControl:
             self._onChanged()
 
     def _mayMoveEdited(self, run: LastRun) -> bool:
-        """A segment that was edited is not touched by the slider without asking, once."""
+        """Ask, once, before the slider changes a segment that was edited."""
         edited = self._logic.editedFindings(run.segmentation, run.request)
         if edited and run.mayReplaceEdits is None:
-            question = _("You edited {names}. Replace your edits by the model's output at the new threshold?")
+            question = _("You edited {names}. Replace your edits with the model's output at the new threshold?")
             run.mayReplaceEdits = self._ask(question.format(names=", ".join(edited)))
         return not edited or bool(run.mayReplaceEdits)
 
     def undo(self) -> bool:
-        """Take back the last result; False if there is nothing to take back."""
+        """Undo the last result; False if there is nothing to undo."""
         if not self._logic.history.undo():
             return False
         self.forget()
@@ -120,14 +120,14 @@ class ResultControl:
 
 
 def _masking(parameters: FastTextDiffSegmentParameters) -> Masking:
-    """The Segment Editor's settings if the user wants them obeyed."""
+    """The Segment Editor's settings, if the user wants them applied."""
     if not parameters.editorMasking:
         return Masking()
     return Masking(slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode"))
 
 
 def _summary(written: list[SegmentedFinding], notes: tuple[str, ...]) -> str:
-    """What came of a run, in one line."""
+    """The outcome of a run, in one line."""
     missing = [found.finding for found in written if not found.found]
     parts = [_("{count} of {total} findings segmented").format(count=len(written) - len(missing), total=len(written))]
     if missing:

@@ -37,7 +37,7 @@ _TIP_TAGS = (
 
 
 def resultRows(segmentationNode: Any, volumeNode: Any, isPlanar: bool) -> list[ResultRow]:
-    """One row for each segment that was made here; empty without segmentation or image."""
+    """One row for each segment made by this module; empty without segmentation or image."""
     if segmentationNode is None or volumeNode is None:
         return []
     segmentation = segmentationNode.GetSegmentation()
@@ -56,25 +56,25 @@ def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool)
         color=tuple(segment.GetColor()),
         amount=amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar)
         + _slicesText(tagOf(segment, SLICES_TAG), sliceShape(volumeNode)[0]),
-        certainty=_percent(tagOf(segment, PRESENCE_TAG)),
+        presence=_percent(tagOf(segment, PRESENCE_TAG)),
         isEdited=tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC,
         tip="\n".join(f"{name}: {unescape_tag(value)}" for name, value in lines if value),
     )
 
 
 def _slicesText(ranges: str, total: int) -> str:
-    """What an amount is about if not about the whole image, e.g. " on 1 of 112 slices".
+    """The slices that an amount covers, e.g. " on 1 of 112 slices"; empty for the whole image.
 
     Args:
         ranges: slices that were segmented, as in the tag: "3:4 7:8".
-        total: slices of the image.
+        total: number of slices of the image.
     """
     segmented = sum(int(end) - int(first) for first, end in re.findall(r"(\d+):(\d+)", ranges))
     return _(" on {count} of {total} slices").format(count=segmented, total=total) if 0 < segmented < total else ""
 
 
 def _percent(probability: str) -> str:
-    """A tag's number from 0 to 1 in percent; never 0 or 100 %, of which no model is certain."""
+    """A probability from a tag in percent; never shown as 0 or 100 %, since no model is that certain."""
     try:
         percent = 100 * float(probability)
     except ValueError:

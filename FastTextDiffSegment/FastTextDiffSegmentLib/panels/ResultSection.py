@@ -1,6 +1,6 @@
-"""The results: the segments that were made here, what can be done with them, and where the model is unsure.
+"""The results: the segments made by this module, the actions on them, and where the model is unsure.
 
-Owns the table of segments and what stands below it; knows nothing about how the engine is asked.
+Owns the table of segments and the widgets below it; knows nothing about how the engine is asked.
 """
 
 from collections.abc import Callable
@@ -33,13 +33,13 @@ class ResultSection:
 
     Args:
         context: what all sections use.
-        setup: the engine as it is set up.
+        setup: the engine's set-up.
         image: the image.
         run: the user's runs.
         onChanged: called when what can be done has changed.
 
     Attributes:
-        control: writes the last result, moves its threshold and takes it back.
+        control: writes the last result, changes its threshold and undoes it.
         uncertainty: the layer that shows where the model is unsure.
     """
 
@@ -58,7 +58,7 @@ class ResultSection:
         self.control = ResultControl(context.logic, context.ask, self.updateTable)
         self._table = ResultTable(context.ui.resultsTable, onChanged)
         self._actions = self._makeActions()
-        self.uncertainty = UncertaintyLayer(context.runner, context.message.tell, context.showError)
+        self.uncertainty = UncertaintyLayer(context.runner, context.message.show, context.showError)
         self._uncertaintySection = UncertaintySection(
             context.ui, self.uncertainty, lambda: context.parameters.sliceView, context.guarded
         )
@@ -73,7 +73,7 @@ class ResultSection:
             self._run,
             lambda suggestion, offersDicom: context.dialogs.saveFileName(suggestion, offersDicom),
             lambda: self._setup.dicomSegProblem,
-            context.message.tell,
+            context.message.show,
             context.showError,
         )
         actions = ResultActions(
@@ -90,11 +90,11 @@ class ResultSection:
 
     @property
     def lastRun(self) -> LastRun | None:
-        """The result that threshold and undo are about; None if there is none."""
+        """The result that the threshold slider and Undo act on; None if there is none."""
         return self.control.lastRun
 
     def mayWrite(self, request: SegmentationRequest) -> bool:
-        """Ask what has to be asked before a result is written, and remember the findings with the scene."""
+        """Ask the user where needed before a result is written, and add the findings to the history."""
         parameters = self._context.parameters
         mayReplace = self.control.mayReplace
         if not hasConsent(self._context, self._setup) or not mayReplace(parameters.outputSegmentation, request):
@@ -103,30 +103,30 @@ class ResultSection:
         return True
 
     def write(self, output: SegmentationOutput, request: SegmentationRequest) -> None:
-        """Write a result into the scene, and say what came of it."""
+        """Write a result into the scene, and show the outcome."""
         self._image.learn(request.volumeNode, output)
-        self._context.message.tell(self.control.write(output, request, self._context.parameters))
+        self._context.message.show(self.control.write(output, request, self._context.parameters))
         self._onChanged()
 
     def undo(self) -> None:
-        """Take back the last result."""
+        """Undo the last result."""
         if self.control.undo():
-            self._context.message.tell(_("The last result was taken back."))
+            self._context.message.show(_("The last result was undone."))
             self._onChanged()
 
     def forget(self) -> None:
-        """Let go of the last result; its segments stay."""
+        """Forget the last result; its segments stay."""
         self._uncertaintySection.follow(None)
         self.control.forget()
 
     def show(self) -> None:
-        """Show the segments of the chosen segmentation, if it is another one or about another image."""
+        """Show the segments of the chosen segmentation, if the segmentation or the image has changed."""
         parameters = self._context.parameters
         if self._shown != (parameters.outputSegmentation, parameters.inputVolume):
             self.updateTable()
 
     def updateTable(self) -> None:
-        """Bring the table of segments up to date; counts voxels, so only when a segment has changed."""
+        """Update the table of segments. This counts voxels, so call it only when a segment has changed."""
         parameters = self._context.parameters
         if parameters is None:
             return
@@ -137,10 +137,10 @@ class ResultSection:
         self._onChanged()
 
     def update(self) -> None:
-        """Bring buttons up to date."""
+        """Update the buttons."""
         ui, parameters = self._context.ui, self._context.parameters
         busy = _("A run is under way.") if self._run.isRunning else ""
-        nothing = "" if self._context.logic.history.canUndo else _("There is nothing to take back.")
+        nothing = "" if self._context.logic.history.canUndo else _("There is nothing to undo.")
         hasLast = self.lastRun is not None and parameters.sliceView is not None
         reasons = {
             ui.undoButton: busy or nothing,

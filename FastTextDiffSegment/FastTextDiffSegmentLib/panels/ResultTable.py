@@ -7,7 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 _ROW, _FEWEST_ROWS, _MOST_ROWS = 20, 2, 5
-"""Height of a row in pixels, and how many rows there is room for."""
+"""Height of a row in pixels, and the limits for the number of visible rows."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class ResultRow:
         name: its name.
         color: (red, green, blue), 0 to 1.
         amount: volume or area, and on how many slices, as text.
-        certainty: how sure the model is that the finding is there at all, as text.
-        isEdited: whether somebody changed it since.
+        presence: probability that the finding is there at all, as text.
+        isEdited: whether it was edited after the model made it.
         tip: how it was made, for the tool tip.
     """
 
@@ -28,26 +28,26 @@ class ResultRow:
     name: str
     color: tuple[float, float, float]
     amount: str
-    certainty: str
+    presence: str
     isEdited: bool
     tip: str
 
 
 class ResultTable:
-    """Shows rows; one can be chosen.
+    """Shows rows; one can be selected.
 
     Args:
         table: QTableWidget.
-        onSelected: called when another row is chosen.
+        onSelected: called when another row is selected.
     """
 
     def __init__(self, table, onSelected: Callable[[], None]):
         self._table = table
         self._rows: list[ResultRow] = []
         table.setColumnCount(3)
-        table.setHorizontalHeaderLabels([_("Segment"), _("Amount"), _("Certainty")])
+        table.setHorizontalHeaderLabels([_("Segment"), _("Amount"), _("Presence")])
         table.horizontalHeaderItem(2).setToolTip(
-            _("How sure the model is that the finding is there at all: the highest of the slices that were segmented.")
+            _("The model's probability that the finding is there at all: the highest of all segmented slices.")
         )
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(_ROW)
@@ -58,18 +58,18 @@ class ResultTable:
 
     @property
     def selected(self) -> ResultRow | None:
-        """The chosen row, the first if none is chosen, None without rows."""
+        """The selected row, the first if none is selected, None without rows."""
         return self._rows[max(0, self._table.currentRow())] if self._rows else None
 
     def show(self, rows: Sequence[ResultRow]) -> None:
-        """Show these rows; does nothing if they are shown already."""
+        """Show these rows; does nothing if they are already shown."""
         if list(rows) == self._rows:
             return
         self._rows = list(rows)
         self._table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             name = _("{name} (edited)").format(name=row.name) if row.isEdited else row.name
-            texts = (name, row.amount, row.certainty)
+            texts = (name, row.amount, row.presence)
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(row.tip)
@@ -79,7 +79,7 @@ class ResultTable:
         self._fitHeight()
 
     def _fitHeight(self) -> None:
-        """As high as its rows, within limits: on a small screen what is below has to be seen too."""
+        """Fit the height to the rows, within limits: the widgets below must stay visible on a small screen."""
         rows = min(max(len(self._rows), _FEWEST_ROWS), _MOST_ROWS)
         self._table.setFixedHeight(_ROW * (rows + 1) + 2 * self._table.frameWidth + 4)
 

@@ -1,4 +1,4 @@
-"""One run at a time, its progress and the time left. Knows no widget but a progress bar."""
+"""One run at a time, its progress and the time left. The only widget it knows is a progress bar."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class RunControl:
     Args:
         runner: advances jobs.
         progressBar: QProgressBar.
-        onChanged: called when a run has begun or ended.
+        onChanged: called when a run has started or ended.
     """
 
     def __init__(self, runner: JobRunner, progressBar: Any, onChanged: Callable[[], None]):
@@ -35,7 +35,7 @@ class RunControl:
         onDone: Callable[[Any], None],
         onFailed: Callable[[Exception], None],
     ) -> None:
-        """Begin a run; there is none under way.
+        """Start a run; no other may be under way.
 
         Args:
             makeSteps: makes the steps, given where to report progress.
@@ -62,28 +62,28 @@ class RunControl:
             self._job.cancel()
 
     def idle(self, isReady: bool, text: str) -> None:
-        """Say what can be done while no run is under way; how the last one ended is shown until that changes.
+        """Show the state while no run is under way. The outcome of the last run stays while a new one can be started.
 
         Args:
             isReady: whether a run can be started.
-            text: what to show in place of how the last run ended.
+            text: the state.
         """
         if self._job is None and not (isReady and self._hasEnded):
             self._hasEnded = False
             self._show(0, 1, text)
 
-    def _end(self, text: str, tell: Callable[[], None]) -> None:
+    def _end(self, text: str, report: Callable[[], None]) -> None:
         self._job, self._hasEnded = None, True
         self._show(0, 1, text)
         try:
-            tell()
+            report()
         finally:
             self._onChanged()
 
     def _progress(self, done: int, total: int) -> None:
         now = time.monotonic()
         if not self._started:
-            # the first batch bears the start-up of the model: time left is counted from its end
+            # the first batch includes the start-up of the model, so the time left is estimated from its end
             self._started, self._firstDone = now, done
         self._show(done, total, f"{done} / {total}{self._timeLeft(done, total, now)}")
 

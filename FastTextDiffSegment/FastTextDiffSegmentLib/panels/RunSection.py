@@ -1,4 +1,4 @@
-"""The run: segments the shown slice or all slices, and says what prevents it.
+"""Runs: segments the shown slice or all slices, or says why not.
 
 Owns the buttons that start and cancel a run; knows nothing about how a result is written.
 """
@@ -21,11 +21,11 @@ class RunSection:
 
     Args:
         context: what all sections use.
-        setup: the engine as it is set up.
-        requests: what is asked for.
+        setup: the engine's set-up.
+        requests: makes requests.
         run: the user's runs.
-        preview: makes way for a run.
-        results: takes what came of a run.
+        preview: the live preview, dropped when a run starts.
+        results: writes the results.
     """
 
     def __init__(
@@ -49,26 +49,26 @@ class RunSection:
         """Segment the shown slice."""
         reason = self._requests.whyNoSlice()
         if reason:
-            self._context.message.tell(reason)
+            self._context.message.show(reason)
         else:
-            self._start(self._requests.aboutShownSlice())
+            self._start(self._requests.forShownSlice())
 
     def segmentVolume(self) -> None:
         """Segment all slices."""
         self.segmentSlices(None)
 
     def segmentSlices(self, sliceRange: tuple[int, int] | None) -> None:
-        """Segment slices [first, end), all for None."""
+        """Segment slices [first, end); all slices for None."""
         reason = self._requests.whyNot()
         if reason:
-            self._context.message.tell(reason)
+            self._context.message.show(reason)
         else:
             self._start(self._requests.about(sliceRange))
 
     def _start(self, request: SegmentationRequest) -> None:
         if not self._results.mayWrite(request):
             return
-        self._context.message.tell("")
+        self._context.message.show("")
         self._preview.drop()
         self._run.start(
             lambda report: self._context.logic.segmentationSteps(request, report),
@@ -77,7 +77,7 @@ class RunSection:
         )
 
     def update(self) -> None:
-        """Bring buttons, hint and progress bar up to date."""
+        """Update buttons, hint and progress bar."""
         ui, isRunning = self._context.ui, self._run.isRunning
         noVolume, noSlice = self._requests.whyNot(), self._requests.whyNoSlice()
         self._buttons.show(

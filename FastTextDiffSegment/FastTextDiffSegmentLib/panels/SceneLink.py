@@ -1,4 +1,4 @@
-"""Connects the panel with the scene's parameter node, and follows the image and the view that are chosen in it.
+"""Connects the panel with the scene's parameter node, and observes the image and the view chosen in it.
 
 Knows nodes and their events, not what the sections make of them.
 """
@@ -39,7 +39,7 @@ class SceneLink(VTKObservationMixin):
         self._observed: dict[str, Any] = {}
 
     def connect(self) -> None:
-        """Show the parameters of the scene as it is now, e.g. after it was closed or loaded."""
+        """Connect to the parameters of the current scene, e.g. after a scene was closed or loaded."""
         self.disconnect()
         parameters = self._context.parameters = self._context.logic.getParameterNode()
         _chooseFirst(parameters)
@@ -48,7 +48,7 @@ class SceneLink(VTKObservationMixin):
         self._onNode()
 
     def disconnect(self) -> None:
-        """Let go of the parameters."""
+        """Disconnect from the parameters."""
         if self._context.parameters is not None:
             self._binding.disconnect()
             node = self._context.parameters.parameterNode
@@ -56,7 +56,7 @@ class SceneLink(VTKObservationMixin):
             self._context.parameters = None
 
     def close(self) -> None:
-        """Let go of everything in the scene."""
+        """Disconnect from the scene."""
         self.disconnect()
         self.removeObservers()
 
@@ -67,7 +67,7 @@ class SceneLink(VTKObservationMixin):
         self._onParameters()
 
     def _follow(self, role: str, node: Any, callback: Callable[..., None]) -> None:
-        """Observe one node in a role, and no longer the one before."""
+        """Observe a node in a role, and stop observing the previous one."""
         observed = self._observed.get(role)
         if observed is node:
             return
@@ -85,7 +85,7 @@ class SceneLink(VTKObservationMixin):
 
 
 def _chooseFirst(parameters: FastTextDiffSegmentParameters) -> None:
-    """What a user would choose first: the volume in the Red view, and the Red view."""
+    """Set the defaults: the Red view and the volume shown in it."""
     if parameters.sliceView is None:
         parameters.sliceView = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
     if parameters.inputVolume is None:

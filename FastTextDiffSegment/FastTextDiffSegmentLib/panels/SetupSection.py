@@ -1,4 +1,4 @@
-"""Shows what is installed and what is missing, installs with consent, and holds device, model folder and licence.
+"""The Set-up section: installed and missing packages, device, model folder and licence.
 
 Knows how to ask the engine about itself; knows nothing about images.
 """
@@ -21,16 +21,16 @@ _GIB = 1 << 30
 
 
 class SetupSection:
-    """The folding panel on top.
+    """The collapsible section at the top.
 
     Args:
         ui: the panel's widgets by name.
         session: the engine.
         runner: advances jobs.
-        settings: what this computer remembers.
-        installer: see `Installer`.
-        onChanged: called when what can be done has changed.
-        onFailed: called with an exception to be shown.
+        settings: settings of this computer.
+        installer: an `Installer`.
+        onChanged: called when the engine's state has changed.
+        onFailed: called with an exception to show.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class SetupSection:
 
     @property
     def missing(self) -> list[str]:
-        """Requirements that are not met; empty while that is not known."""
+        """Requirements that are not met; empty until they are known."""
         packages = self._environment.packages if self._environment else ()
         return [package.requirement for package in packages if package.problem]
 
     @property
     def dicomSegProblem(self) -> str:
-        """What is wrong with the package that DICOM Segmentations need; empty if nothing, or not known yet."""
+        """What is wrong with the package that DICOM Segmentations need; empty if nothing or not known yet."""
         package = self._environment.dicom_seg if self._environment else None
         return f"{package.name}: {package.problem}" if package is not None and package.problem else ""
 
@@ -85,13 +85,13 @@ class SetupSection:
         if self.missing:
             return _("Python packages are missing: install them in Set-up above.")
         if self._problem:
-            return _("The engine cannot be used, Set-up above says why.")
+            return _("The engine cannot be used: see Set-up above.")
         return "" if self.isReady else _("The engine is starting...")
 
     @property
     def stage(self) -> str:
-        """How far the engine is, in a few words."""
-        return self.whyNotReady or (_("Ready") if self._session.isOpen else _("The model is being loaded..."))
+        """The state of the engine, in a few words."""
+        return self.whyNotReady or (_("Ready") if self._session.isOpen else _("Loading the model..."))
 
     @property
     def isLicenceAccepted(self) -> bool:
@@ -104,20 +104,20 @@ class SetupSection:
         self._onLicence(True)
 
     def terms(self, modality: str | None) -> list[str]:
-        """Findings the model was trained on for a kind of image, for all kinds if that is not known."""
+        """Terms that the model was taught for a kind of image; for all kinds if the kind is None."""
         taught = self.model.taught if self.model else {}
         kinds = [modality] if modality in taught else ([] if modality else list(taught))
         return list(dict.fromkeys(term for kind in kinds for finding in taught[kind] for term in finding.terms))
 
     def check(self) -> None:
-        """Find out what is there, and load the model so that the first result comes at once."""
+        """Check what is installed, and load the model so that the first result is fast."""
         if self._checking is not None:
-            self._checking.cancel()  # what it asks about is not wanted any more
+            self._checking.cancel()  # its answer would be outdated
         self._problem = ""
         self._checking = self._runner.start(Job(self._checkSteps(), onFailed=self._checkFailed))
 
     def checkAgain(self) -> None:
-        """Start from nothing: packages may have been installed meanwhile, which a running engine does not see."""
+        """Restart the engine and check again: a running engine does not see newly installed packages."""
         self._session.client.close()
         self._environment = self.model = None
         self.check()
@@ -207,7 +207,7 @@ class SetupSection:
         return lines
 
     def _engineLines(self) -> list[str]:
-        """The device is shown here, since the user may have asked for another."""
+        """Names the device, since the user may have chosen another."""
         if not self._session.isOpen or self._opened is None:
             return [self.stage]
         ready = _("✓ Engine ready ({device})").format(device=self._opened.device)
@@ -225,7 +225,7 @@ class SetupSection:
         box.setCurrentIndex(max(0, box.findData(self._settings.device)))
 
     def _fold(self) -> None:
-        """Out of the way once everything works, but only the first time: the user may want to look."""
+        """Collapse once everything works, but only the first time: the user may open it again."""
         if self.missing or self._problem:
             self._ui.setupCollapsibleButton.collapsed = False
         elif self._session.isOpen and not self._hasFolded:

@@ -1,4 +1,4 @@
-"""The panel's keys: Ctrl+Enter segments the shown slice, Ctrl+Z takes back the last result. Knows no section."""
+"""The panel's shortcuts: Ctrl+Enter segments the shown slice, Ctrl+Z undoes the last result. Knows no section."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import slicer
 
 
 class Shortcuts:
-    """Taken while the panel is shown.
+    """Shortcuts that are active while the panel is shown.
 
     Args:
         panel: the module's widget.
@@ -18,24 +18,24 @@ class Shortcuts:
 
     def __init__(self, panel: Any, onSegment: Callable[[], None], onUndo: Callable[[], None]):
         self._panel, self._onSegment, self._onUndo = panel, onSegment, onUndo
-        self._taken: list[Any] = []
+        self._active: list[Any] = []
 
-    def take(self) -> None:
-        """Have the keys do what they say."""
+    def activate(self) -> None:
+        """Activate the shortcuts."""
         for keys in ("Ctrl+Return", "Ctrl+Enter"):
             self._add(keys, self._panel, self._onSegment).setContext(qt.Qt.WidgetWithChildrenShortcut)
         # in the whole window, as in the Segment Editor; the text box keeps its own Ctrl+Z
         self._add("Ctrl+Z", slicer.util.mainWindow() or self._panel, self._onUndo)
 
-    def giveBack(self) -> None:
-        """Leave the keys to others."""
-        for shortcut in self._taken:
+    def deactivate(self) -> None:
+        """Leave the keys to others again."""
+        for shortcut in self._active:
             shortcut.setParent(None)
             shortcut.deleteLater()
-        self._taken = []
+        self._active = []
 
     def _add(self, keys: str, parent: Any, act: Callable[[], None]) -> Any:
         shortcut = qt.QShortcut(qt.QKeySequence(keys), parent)
         shortcut.connect("activated()", act)
-        self._taken.append(shortcut)
+        self._active.append(shortcut)
         return shortcut

@@ -1,4 +1,4 @@
-"""The threshold's slider: moves the preview if one is shown, else the last result. Knows no other widget."""
+"""The threshold slider: acts on the preview if one is shown, otherwise on the last result. Knows no other widget."""
 
 from .PanelContext import PanelContext
 from .PreviewSection import PreviewSection
@@ -6,11 +6,11 @@ from .ResultSection import ResultSection
 from .Timers import singleShot
 
 _PAUSE = 250
-"""Milliseconds of rest after which the threshold is applied to a whole volume."""
+"""Milliseconds without movement before the threshold is applied to a whole volume."""
 
 
 class ThresholdSlider:
-    """A slice follows at once, a volume after a rest.
+    """A single slice is updated at once, a volume after a pause.
 
     Args:
         context: what all sections use.
@@ -24,7 +24,7 @@ class ThresholdSlider:
         context.ui.thresholdSlider.connect("valueChanged(double)", context.guarded(self._onMoved))
 
     def _onMoved(self, value: float) -> None:
-        self._context.parameters.threshold = value  # this slot may be called before the parameter node's own
+        self._context.parameters.threshold = value  # this slot may be called before that of the parameter node
         run = self._results.lastRun
         if self._preview.isShown:
             self._preview.redraw()

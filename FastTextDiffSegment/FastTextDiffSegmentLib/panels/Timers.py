@@ -1,4 +1,4 @@
-"""Qt timers as the panel uses them. The caller keeps them: PythonQt deletes one that nobody refers to."""
+"""Qt timers for the panel. The caller must keep a reference: PythonQt deletes a timer that nobody refers to."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import qt
 
 
 def singleShot(act: Callable[[], None]) -> Any:
-    """A timer that calls once; start(milliseconds) counts anew."""
+    """A timer that fires once; start(milliseconds) restarts it."""
     timer = qt.QTimer()
     timer.setSingleShot(True)
     timer.timeout.connect(act)

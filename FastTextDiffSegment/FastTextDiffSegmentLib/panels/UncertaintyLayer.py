@@ -22,23 +22,23 @@ from FastTextDiffSegmentLib.scene.Geometry import arrayShape, ijkToRas, inSliceO
 from .LastRun import LastRun
 
 _AT_ONCE = 1 << 19
-"""Voxels worked on in one step: some milliseconds."""
+"""Voxels computed in one step: a few milliseconds."""
 _VISIBLE = 0.05
-"""Bits below which the image stays clear: a probability under 0.6 % or over 99.4 %."""
+"""Bits below which nothing is drawn: a probability under 0.6 % or over 99.4 %."""
 COLORS = "vtkMRMLColorTableNodefMRIPA"
 """From red to yellow; one of the tables that Slicer always has."""
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Of one run.
+    """The uncertainty of one run.
 
     Attributes:
         run: the run.
-        image: vtkImageData on the grid of the run's image, float32, binary entropy in bits (0..1); the highest of its
-            findings, 0 where nothing was asked.
-        findings: which of the run's findings it is about.
-        means: (n,), mean over each slice that was asked for.
+        image: vtkImageData on the grid of the run's image, float32, binary entropy in bits (0..1); the maximum over its
+            findings, 0 on slices that were not segmented.
+        findings: the findings of the run that it covers.
+        means: (n,), mean over each segmented slice.
     """
 
     run: LastRun
@@ -47,7 +47,7 @@ class Uncertainty:
     findings: Sequence[FoundFinding]
 
     def leastCertain(self) -> int | None:
-        """The slice of the image with the highest mean among those with a mask, the first of equals; None if none."""
+        """The slice with the highest mean among those with a mask, the first of equals; None without any mask."""
         masks = [maskOf(found, self.run.threshold) for found in self.findings]
         isMarked = np.any([mask.any(axis=(1, 2)) for mask in masks], axis=0) if masks else np.zeros(0, bool)
         if not isMarked.any():
@@ -56,11 +56,11 @@ class Uncertainty:
 
 
 def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
-    """Work out the uncertainty of a run, a few slices at a time.
+    """Compute the uncertainty of a run, a few slices at a time.
 
     Args:
         run: the run.
-        only: the finding it is about; empty for all.
+        only: the finding to use; empty for all.
 
     Returns:
         :class:`Uncertainty`.
@@ -87,20 +87,20 @@ def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
 
 
 class UncertaintyLayer:
-    """The layer, switched on and off.
+    """The layer, which can be switched on and off.
 
     Args:
         runner: advances jobs.
-        tell: shows one line.
+        showMessage: shows one line.
         onFailed: called with the exception that ended a job.
 
     Attributes:
-        run: whose uncertainty it is.
+        run: the run whose uncertainty is shown.
         node: the layer's volume node while it is shown, else None.
     """
 
-    def __init__(self, runner: JobRunner, tell: Callable[[str], None], onFailed: Callable[[Exception], None]):
-        self._runner, self._tell, self._onFailed = runner, tell, onFailed
+    def __init__(self, runner: JobRunner, showMessage: Callable[[str], None], onFailed: Callable[[Exception], None]):
+        self._runner, self._showMessage, self._onFailed = runner, showMessage, onFailed
         self.run: LastRun | None = None
         self._known: Uncertainty | None = None
         self._job: Job | None = None
@@ -116,7 +116,7 @@ class UncertaintyLayer:
             self._begin(run)
 
     def choose(self, finding: str) -> None:
-        """Show the uncertainty of one finding of the run; of all for an empty text."""
+        """Show the uncertainty of one finding of the run; an empty text shows all."""
         if finding != self._only:
             self._only = finding
             self._begin(self.run)
@@ -128,18 +128,18 @@ class UncertaintyLayer:
         if run is None:
             self._remove()
         elif self._isOn:
-            self._workOut()
+            self._compute()
 
     def switch(self, isOn: bool) -> None:
-        """Show it, or remove its volume node."""
+        """Show the layer, or remove its volume node."""
         self._isOn = isOn
         if not isOn:
-            self._known = None  # as large as the image
+            self._known = None  # frees as much memory as the image takes
             self._remove()
         elif self._known is not None:
             self._show()
         elif self.run is not None:
-            self._workOut()
+            self._compute()
 
     def setOpacity(self, opacity: float) -> None:
         """How much the layer covers the image: 0 to 1."""
@@ -153,15 +153,15 @@ class UncertaintyLayer:
         if self._known is not None:
             self._jump()
         elif self.run is not None:
-            self._workOut()
+            self._compute()
 
-    def _workOut(self) -> None:
+    def _compute(self) -> None:
         if self._job is None:
             self._job = self._runner.start(
-                Job(uncertaintySteps(self.run, self._only), self._onWorkedOut, self._onJobFailed)
+                Job(uncertaintySteps(self.run, self._only), self._onComputed, self._onJobFailed)
             )
 
-    def _onWorkedOut(self, known: Uncertainty) -> None:
+    def _onComputed(self, known: Uncertainty) -> None:
         if known.run is not self.run:
             return
         self._job, self._known = None, known
@@ -178,12 +178,12 @@ class UncertaintyLayer:
         sliceNode, self._jumpTo = self._jumpTo, None
         k = self._known.leastCertain()
         if k is None:
-            self._tell(_("No slice of the last result is marked."))
+            self._showMessage(_("No slice of the last result has a mask."))
         elif slicer.mrmlScene.IsNodePresent(self.run.request.volumeNode):
             jumpToSlice(sliceNode, self.run.request.volumeNode, k)
             mean = self._known.means[k - self.run.output.sliceRange[0]]
             text = _("Slice {number} is the least certain one: {mean:.3f} bits on average")
-            self._tell(text.format(number=k + 1, mean=mean))
+            self._showMessage(text.format(number=k + 1, mean=mean))
 
     # --- the volume node ------------------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class UncertaintyLayer:
         return [each for each in composites if each.GetForegroundVolumeID() == self.node.GetID()]
 
     def _remove(self) -> None:
-        """Remove the node, and give the views the layers back that they had."""
+        """Remove the node, and restore the views' previous layers."""
         for composite in self._composites():
             volumeId, opacity = self._before.get(composite.GetID(), (None, 0.0))
             isThere = volumeId is not None and slicer.mrmlScene.GetNodeByID(volumeId) is not None

@@ -1,4 +1,4 @@
-"""The Uncertainty section: of which finding, in which colours, how opaque. Knows widgets, not how it is worked out."""
+"""The Uncertainty section: finding, colours and opacity of the layer. Does not know how uncertainty is computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +16,8 @@ class UncertaintySection:
     Args:
         ui: the panel's widgets by name.
         view: the layer.
-        sliceView: gives the slice view that is to jump.
-        guarded: makes a slot whose errors are shown.
+        sliceView: returns the slice view to move.
+        guarded: wraps a slot so that its errors are shown.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class UncertaintySection:
         self._fill(None)
 
     def follow(self, run: LastRun | None) -> None:
-        """Be about another run from now on; about nothing for None."""
+        """Show another run's uncertainty from now on; nothing for None."""
         if run is not self._view.run:
             self._fill(run)
         self._view.follow(run)
@@ -52,7 +52,7 @@ class UncertaintySection:
 
 
 def _legendStyle(steps: int = 8) -> str:
-    """The colours of the layer, from sure to undecided, as a style sheet's background."""
+    """The colours of the layer, from sure to undecided, as the background of a style sheet."""
     colors = slicer.mrmlScene.GetNodeByID(COLORS)
     if colors is None:
         return ""

@@ -1,6 +1,6 @@
-"""Hands segments, as they now are, to the engine, which writes them as a DICOM Segmentation.
+"""Sends the current segments to the engine, which writes them as a DICOM Segmentation.
 
-Knows the scene and the contract's messages; what a DICOM Segmentation is, the engine knows.
+Knows the scene and the contract's messages; knows nothing about the DICOM Segmentation format.
 """
 
 import os
@@ -37,14 +37,14 @@ def dicomSegSteps(
         session: the engine.
         segmentationNode: the segments; not changed.
         volumeNode: the image, loaded from DICOM, whose grid the segments are on.
-        path: ends in `.dcm`; a file of that name is replaced, by a whole one or not at all.
+        path: ends in `.dcm`; an existing file is replaced by a complete one or not at all.
 
     Returns:
         Notes for the user, one line each.
 
     Raises:
         SceneError: nothing to save, another grid, no DICOM files, or segments that changed meanwhile.
-        EngineError: the engine refused, e.g. images without UIDs, a missing package, a full disk.
+        EngineError: the engine refused, e.g. because of images without UIDs, a missing package or a full disk.
     """
     requireSegments(segmentationNode, volumeNode)
     files = dicomFiles(volumeNode)
@@ -73,7 +73,7 @@ def dicomSegSteps(
 
 
 def _parts(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Iterator[np.ndarray]:
-    """A segment, some slices (n, j, i) at a time, bool."""
+    """The voxels of a segment, bool, a few slices (n, j, i) at a time."""
     k, j, i = arrayShape(volumeNode)
     for part in slabs(k, j * i):
         yield segmentArray(segmentationNode, segmentId, volumeNode, (part.start, part.stop))
@@ -91,7 +91,7 @@ def _saved(segment: Any, voxels: ArrayFile) -> SavedSegment:
 
 
 def _state(segmentationNode: Any, volumeNode: Any) -> Any:
-    """Equal as long as neither voxels nor grid have changed; None once a node is gone."""
+    """A value that stays equal as long as voxels and grid do not change; None once a node is removed."""
     if not all(slicer.mrmlScene.IsNodePresent(node) for node in (segmentationNode, volumeNode)):
         return None
     segmentation = segmentationNode.GetSegmentation()

@@ -14,7 +14,7 @@ def dicomFiles(volumeNode: Any) -> list[str]:
     """All files of the series, in no particular order.
 
     Raises:
-        SceneError: the volume is not from DICOM, or a file is not there any more.
+        SceneError: the volume is not from DICOM, or a file no longer exists.
     """
     uids = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
     files = _filesInDatabase(uids) or storedFiles(volumeNode)
@@ -29,7 +29,7 @@ def dicomFiles(volumeNode: Any) -> list[str]:
 
 
 def _filesInDatabase(uids: list[str]) -> list[str]:
-    """Empty where the database does not know every instance."""
+    """Files from Slicer's DICOM database; empty if it does not know every instance."""
     database = getattr(slicer, "dicomDatabase", None)
     files = [database.fileForInstance(uid) for uid in uids] if database else []
     return list(dict.fromkeys(files)) if all(files) else []

@@ -1,4 +1,4 @@
-"""Where a volume lies and which of its slices a view shows. Reads nodes; the only things it moves are slice views.
+"""Where a volume is and which of its slices a view shows. Only reads nodes, except that it moves slice views.
 
 Knows nothing about segments. Slices are those of the acquisition, in slice order: (slice, row, column). For DICOM that
 is the storage order (k, j, i); in other formats slices may lie along any axis.
@@ -18,11 +18,11 @@ from FastTextDiffSegmentLib.contract.images import nearest_ras_axes, slice_axis,
 
 _COMPONENTS = (1, 3, 4)
 _PARALLEL = math.cos(math.radians(1.0))
-"""Cosine of the angle by which a view may be tilted against the slices and still show them."""
+"""Cosine of the largest tilt between a view and the slices that it shows."""
 
 
 class SceneError(Exception):
-    """Something in the scene stands in the way; the message is one line that says what, where, and what to do."""
+    """The scene does not allow something; the message is one line that says what, where, and what to do."""
 
 
 def requireImage(volumeNode) -> None:
@@ -43,17 +43,17 @@ def requireImage(volumeNode) -> None:
 
 
 def requireLinear(node) -> None:
-    """Check that a node stands under no transform or a linear one.
+    """Check that a node is under no transform or a linear one.
 
     Raises:
-        SceneError: a non-linear one bends its slices.
+        SceneError: the transform is not linear, so it bends the slices.
     """
     transform = node.GetParentTransformNode()
     if transform is None or transform.IsTransformToWorldLinear():
         return
     message = _(
         "'{name}' is under the non-linear transform '{transform}', so its slices are not flat where it is shown. "
-        "Harden the transform (Data module, right click) or take the node out of it, then try again."
+        "Harden the transform (Data module, right click) or move the node out of it, then try again."
     )
     raise SceneError(message.format(name=node.GetName(), transform=transform.GetName()))
 
@@ -69,7 +69,7 @@ def linearTransformToWorld(node) -> np.ndarray:
     """The linear transform (4, 4) above a node; the identity if there is none.
 
     Raises:
-        SceneError: it is not linear.
+        SceneError: the transform is not linear.
     """
     requireLinear(node)
     matrix = vtk.vtkMatrix4x4()
@@ -81,7 +81,7 @@ def ijkToWorld(volumeNode) -> np.ndarray:
     """Matrix (4, 4) from voxel indices to where the volume is shown, in mm.
 
     Raises:
-        SceneError: it is not linear.
+        SceneError: the transform above the volume is not linear.
     """
     return linearTransformToWorld(volumeNode) @ ijkToRas(volumeNode)
 
@@ -105,7 +105,7 @@ def arrayShape(volumeNode) -> tuple[int, int, int]:
 
 
 def sliceAxis(volumeNode) -> int:
-    """The array axis (0 = k, 1 = j, 2 = i) along which the slices of the acquisition lie, by the engine's rule."""
+    """The array axis (0 = k, 1 = j, 2 = i) across the slices of the acquisition, by the engine's rule."""
     if volumeNode.GetAttribute("DICOM.instanceUIDs") or startsLikeDicom(_storedFile(volumeNode)):
         return 0
     return int(slice_axis(ijkToRas(volumeNode).tolist(), arrayShape(volumeNode)))
@@ -181,7 +181,7 @@ class ShownSlice:
     Attributes:
         index: slice, from 0; None where the view shows no slice as it was acquired.
         acrossPlane: the view cuts across the slices.
-        outside: the view is parallel to the slices, but before the first or behind the last.
+        outside: the view is parallel to the slices, but before the first or after the last.
     """
 
     index: int | None
@@ -190,7 +190,7 @@ class ShownSlice:
 
 
 def shownSlice(volumeNode, sliceNode) -> ShownSlice:
-    """Say which slice of a volume a view shows; a slice reaches half its thickness to both sides, a 2D image too.
+    """The slice of a volume that a view shows. A slice extends half its thickness to both sides, also in a 2D image.
 
     Raises:
         SceneError: the volume is under a non-linear transform.
@@ -209,7 +209,7 @@ def shownSlice(volumeNode, sliceNode) -> ShownSlice:
 
 
 def _sliceNormal(matrix: np.ndarray) -> np.ndarray:
-    """Unit vector across the slices; with shear it is not the direction from one slice to the next."""
+    """Unit vector perpendicular to the slices; with shear it is not the direction from one slice to the next."""
     normal = np.cross(matrix[:3, 0], matrix[:3, 1])
     return normal / np.linalg.norm(normal)
 
@@ -221,7 +221,7 @@ def _sliceCenter(volumeNode, k: int) -> np.ndarray:
 
 
 def jumpToSlice(sliceNode, volumeNode, k: int) -> None:
-    """Move a view that is parallel to the slices to slice k, limited to those there are.
+    """Move a view that is parallel to the slices to slice k, clipped to the existing slices.
 
     Raises:
         SceneError: the volume is under a non-linear transform.
@@ -238,9 +238,9 @@ _SCREEN_AXES = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
 
 
 def rotateViewToAcquisition(sliceNode, volumeNode) -> None:
-    """Turn a view so that it shows the volume's slices as acquired, in radiological convention, near where it was.
+    """Rotate a view so that it shows the volume's slices as acquired, in radiological convention, near where it was.
 
-    Oblique slices are shown along their own rows and columns, each taken as the nearest anatomical axis.
+    Oblique slices are shown along their own rows and columns; each counts as the nearest anatomical axis.
 
     Raises:
         SceneError: the volume is under a non-linear transform.
@@ -256,9 +256,9 @@ def rotateViewToAcquisition(sliceNode, volumeNode) -> None:
 
 
 def nearestRasAxes(matrix: np.ndarray) -> tuple[int, int, int]:
-    """The RAS axis (0 right, 1 anterior, 2 superior) that each column of a matrix runs along; all three differ.
+    """The nearest RAS axis (0 right, 1 anterior, 2 superior) for each column of a matrix; all three differ.
 
-    The engine's own rule: it turns slices in this way before it looks at them.
+    The engine uses the same rule to orient slices for the model.
     """
     across, rows, columns = nearest_ras_axes(matrix.tolist())
     return columns, rows, across
@@ -286,7 +286,7 @@ def _nearestSlice(toWorld: np.ndarray, volumeNode, point: np.ndarray) -> int:
 
 
 def sequenceItemOf(volumeNode) -> int | None:
-    """Number of the item that a sequence shows in this volume, from 0; None if it is no sequence's."""
+    """Number of the sequence item that this volume shows, from 0; None if it belongs to no sequence."""
     scene = volumeNode.GetScene()
     if scene is None:
         return None

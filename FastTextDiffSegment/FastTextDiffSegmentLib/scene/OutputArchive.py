@@ -1,6 +1,6 @@
-"""Keeps our own output of every segment beside the user's segmentation, and marks what somebody else has edited.
+"""Stores the model's output of every segment, and marks segments that were edited since.
 
-The output is a hidden segmentation node that the user's segmentation refers to, so that both are saved together.
+The output is in a hidden segmentation node that the user's segmentation refers to, so that both are saved together.
 Knows nothing about the engine or undo.
 """
 
@@ -31,15 +31,15 @@ from .SegmentVoxels import (
 from .SegmentWriter import SegmentedFinding, tagOf
 
 ROLE = "FastTextDiffOutput"
-"""Node reference from the user's segmentation to our output."""
+"""Node reference from the user's segmentation to the stored output."""
 
 
 class OutputArchive:
-    """Our output, and who edited it since.
+    """The stored output, and which segments were edited since.
 
     Args:
         guard: shared with :class:`~.SegmentHistory.SegmentHistory`.
-        onEdited: called with (segmentation node, segment id) when somebody else edits a segment of ours.
+        onEdited: called with (segmentation node, segment id) when the user or another module edits a segment.
     """
 
     def __init__(self, guard: EditGuard | None = None, onEdited: Callable[[Any, str], None] | None = None):
@@ -49,15 +49,15 @@ class OutputArchive:
         self._checked: dict[tuple[str, str], int] = {}
 
     def ownEdit(self):
-        """Context in which edits are ours."""
+        """Context in which edits count as this module's."""
         return self.guard.ownEdit()
 
     def node(self, segmentationNode):
-        """The output that belongs to a segmentation; None if there is none."""
+        """The output node of a segmentation; None if there is none."""
         return segmentationNode.GetNodeReference(ROLE)
 
     def prepare(self, segmentationNode):
-        """Make the output node where there is none yet and watch the segmentation; to be called before a write."""
+        """Make the output node if there is none, and observe the segmentation; to be called before a write."""
         archive = self.node(segmentationNode) or self._newNode(segmentationNode)
         self.attach(segmentationNode)
         return archive
@@ -65,21 +65,21 @@ class OutputArchive:
     def _newNode(self, segmentationNode):
         archive = slicer.vtkMRMLSegmentationNode()
         archive.SetName(f"{segmentationNode.GetName()} (FastTextDiff output)")
-        archive.SetHideFromEditors(True)  # before it joins the scene, or lists would show it
+        archive.SetHideFromEditors(True)  # before it is added to the scene, or lists would show it
         archive.GetSegmentation().CopyConversionParameters(segmentationNode.GetSegmentation())
         slicer.mrmlScene.AddNode(archive)
         segmentationNode.SetNodeReferenceID(ROLE, archive.GetID())
         return archive
 
     def attachAll(self) -> None:
-        """Watch every segmentation in the scene that has an output, e.g. after loading a scene or the module."""
+        """Observe every segmentation in the scene that has an output, e.g. after loading a scene or the module."""
         for index in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
             node = slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
             if self.node(node) is not None:
                 self.attach(node)
 
     def attach(self, segmentationNode) -> None:
-        """Watch a segmentation for edits of others."""
+        """Observe a segmentation for edits by the user or other modules."""
         nodeId, scene = segmentationNode.GetID(), segmentationNode.GetScene()
         self._release(nodeId)
         observers = self._watched[nodeId] = Observers()
@@ -87,14 +87,14 @@ class OutputArchive:
         observers.add(segmentationNode.GetSegmentation(), changed, lambda *_: self._onModified(segmentationNode))
         replaced = slicer.vtkMRMLSegmentationNode.SegmentationChangedEvent
         observers.add(segmentationNode, replaced, lambda *_: self.attach(segmentationNode))
-        # a node that is removed forgets what it refers to
+        # a removed node loses its node references
         archive = self.node(segmentationNode)
         removed = slicer.vtkMRMLScene.NodeRemovedEvent
         observers.add(scene, removed, lambda *_: self._onNodeRemoved(segmentationNode, nodeId, archive))
         observers.add(scene, slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self._release(nodeId))
 
     def close(self) -> None:
-        """Let go of the scene; the stored output stays in it."""
+        """Disconnect from the scene; the stored output stays in it."""
         self.onEdited = None
         for nodeId in list(self._watched):
             self._release(nodeId)
@@ -105,19 +105,19 @@ class OutputArchive:
         self._checked = {key: time for key, time in self._checked.items() if key[0] != nodeId}
 
     def record(self, segmentationNode, written: Sequence[SegmentedFinding]) -> None:
-        """Store what a write has just left in the segments, in the boxes that were written to."""
+        """Store the segments as a write has just left them, within the boxes that were written to."""
         user, stored = segmentationNode.GetSegmentation(), self.prepare(segmentationNode).GetSegmentation()
         for each in written:
             if each.segmentId is None or each.patch is None:
                 continue
             if each.created and stored.GetSegment(each.segmentId):
-                stored.RemoveSegment(each.segmentId)  # left from a segment that is gone and had the same id
+                stored.RemoveSegment(each.segmentId)  # from a removed segment that had the same id
             if not stored.GetSegment(each.segmentId):
                 _addEmpty(stored, each.segmentId, user.GetSegment(each.segmentId).GetName())
             _recordPatch(user, stored, each.segmentId, each.patch)
 
     def adopt(self, segmentationNode) -> None:
-        """Take segments of ours that were loaded from a file for our output, so that edits of them are noticed."""
+        """Store segments that the model made and that were loaded from a file, so that edits of them are noticed."""
         user, stored = segmentationNode.GetSegmentation(), self.prepare(segmentationNode).GetSegmentation()
         for index in range(user.GetNumberOfSegments()):
             segment, segmentId = user.GetNthSegment(index), user.GetNthSegmentID(index)
@@ -126,19 +126,19 @@ class OutputArchive:
                 copyLabelmap(user, stored, segmentId)
 
     def isStored(self, segmentationNode, segmentId: str) -> bool:
-        """Whether there are both this segment and our output of it."""
+        """Whether both this segment and its stored output exist."""
         archive = self.node(segmentationNode)
         both = () if archive is None else (archive.GetSegmentation(), segmentationNode.GetSegmentation())
         return bool(both) and all(labelmapOf(segmentation, segmentId) is not None for segmentation in both)
 
     def isEdited(self, segmentationNode, segmentId: str, sliceRange=None, volumeNode=None) -> bool:
-        """Whether a segment differs from our output, voxel by voxel; False where none is stored.
+        """Whether a segment differs from its stored output, voxel by voxel; False if none is stored.
 
         Args:
-            segmentationNode: the user's.
+            segmentationNode: the user's segmentation.
             segmentId: the segment.
             sliceRange: (first, end) of the volume's slices; all if None.
-            volumeNode: says what the slices are; the segment has to be on its grid.
+            volumeNode: defines the slices; the segment must be on its grid.
 
         Raises:
             SceneError: the segment is on another grid than the volume.
@@ -157,7 +157,7 @@ class OutputArchive:
         return not np.array_equal(now, readVoxels(stored, segmentId, _moved(start, shift), shape))
 
     def restore(self, segmentationNode, segmentId: str) -> bool:
-        """Bring a segment back to our output, as an edit of our own; False where none is stored."""
+        """Restore a segment from its stored output, as an edit by this module; False if none is stored."""
         if not self.isStored(segmentationNode, segmentId):
             return False
         user, stored = segmentationNode.GetSegmentation(), self.node(segmentationNode).GetSegmentation()
@@ -178,7 +178,7 @@ class OutputArchive:
                     self.onEdited(segmentationNode, segmentId)
 
     def _isNewlyEdited(self, segmentationNode, segmentId: str) -> bool:
-        """Compares only labelmaps that changed since the last look: every stroke of the brush comes by here."""
+        """Compares only labelmaps that changed since the last call: every stroke of the brush calls this."""
         image = labelmapOf(segmentationNode.GetSegmentation(), segmentId)
         if image is None or not isWhole(image):
             return False
@@ -214,9 +214,9 @@ def _recordPatch(user, stored, segmentId: str, patch: Patch) -> None:
 
 
 def _shiftToStored(user, stored, segmentId: str) -> Index | None:
-    """What to add to an index in the user's labelmap for the same place in ours, which a file may have cropped.
+    """What to add to an index in the user's labelmap to get the same place in the stored one, which may be cropped.
 
-    None where the grids do not coincide; an empty labelmap lies on any grid.
+    None if the grids do not coincide; an empty labelmap fits any grid.
     """
     images = labelmapOf(user, segmentId), labelmapOf(stored, segmentId)
     if any(image.IsEmpty() for image in images):
@@ -238,7 +238,7 @@ def _sliceBox(segmentationNode, segmentId: str, volumeNode, sliceRange: tuple[in
 
 
 def _commonBox(userImage, storedImage, shift: Index) -> tuple[Index, Index]:
-    """Start (i, j, k) and size (k, j, i) of the smallest box in the user's indices that holds both labelmaps."""
+    """Start (i, j, k) and size (k, j, i) of the smallest box, in the user's indices, that contains both labelmaps."""
     extents = [np.array(userImage.GetExtent()), np.array(storedImage.GetExtent()) - np.repeat(shift, 2)]
     filled = [extent for extent, image in zip(extents, (userImage, storedImage), strict=True) if not image.IsEmpty()]
     if not filled:

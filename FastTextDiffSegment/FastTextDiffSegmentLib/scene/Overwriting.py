@@ -1,4 +1,4 @@
-"""Keeps saved segments from replacing the images of the scene, and records that are not theirs. Knows files alone."""
+"""Prevents saved segments from replacing images of the scene or other programs' `.json` files. Knows only files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +13,7 @@ from .Geometry import SceneError
 
 
 def requireApart(paths: Iterable[Path]) -> None:
-    """Refuse to write over a file that an image of the scene was loaded from, or over somebody else's `.json`.
+    """Refuse to overwrite a file that an image of the scene was loaded from, or the `.json` of another program.
 
     Raises:
         SceneError: a file must not be written.
@@ -25,12 +25,12 @@ def requireApart(paths: Iterable[Path]) -> None:
             message = _("'{path}' is a file of the image '{image}': choose another name.")
             raise SceneError(message.format(path=path, image=node.GetName()))
         if path.suffix.lower() == ".json" and path.exists() and not is_own_record(path):
-            message = _("'{path}' is there already and does not belong to saved segments: choose another name.")
+            message = _("'{path}' exists already and does not belong to saved segments: choose another name.")
             raise SceneError(message.format(path=path))
 
 
 def storedFiles(volumeNode: Any) -> list[str]:
-    """What Slicer read the voxels from, as whole paths: of a series, every file; empty where it is not known."""
+    """The files that Slicer read the voxels from, as full paths, all files of a series; empty if unknown."""
     storage = volumeNode.GetStorageNode()
     if storage is None or not storage.GetFileName():
         return []
@@ -39,6 +39,6 @@ def storedFiles(volumeNode: Any) -> list[str]:
 
 
 def _imageNodes() -> list[Any]:
-    """All volumes but label maps: these are what was saved before, and may be saved again."""
+    """All volumes except label maps, which were saved before and may be saved again."""
     nodes = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
     return [node for node in nodes if not node.IsA("vtkMRMLLabelMapVolumeNode")]

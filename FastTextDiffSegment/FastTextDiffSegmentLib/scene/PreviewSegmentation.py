@@ -1,4 +1,4 @@
-"""The live preview: outlines in the slice views that are neither saved nor listed, kept or dropped by the user.
+"""The live preview: outlines in the slice views that are neither saved nor listed.
 
 Knows nothing about the engine; never touches the user's segmentation.
 """
@@ -19,8 +19,8 @@ class PreviewSegmentation:
     """Shows outputs as outlines.
 
     Attributes:
-        outputs: what is shown, to be written should the user keep it; empty if nothing is.
-        volumeNode: the image they lie on; None if nothing is shown.
+        outputs: the outputs that are shown; empty if nothing is.
+        volumeNode: the image they belong to; None if nothing is shown.
     """
 
     def __init__(self):
@@ -33,16 +33,16 @@ class PreviewSegmentation:
     def node(self):
         """The preview's segmentation node while it is in the scene, else None."""
         if self._node is not None and self._node.GetScene() is None:
-            self._node = None  # somebody removed it, or closed the scene
+            self._node = None  # it was removed, or the scene was closed
         return self._node
 
     @property
     def isShown(self) -> bool:
-        """Whether there is a preview to keep or drop."""
+        """Whether a preview is shown."""
         return self.node is not None and bool(self.outputs)
 
     def show(self, volumeNode, outputs: Sequence[SegmentOutput]) -> None:
-        """Show these outputs instead of what was shown.
+        """Show these outputs instead of the previous ones.
 
         Raises:
             SceneError: there is no image, or it is under a non-linear transform.
@@ -57,7 +57,7 @@ class PreviewSegmentation:
         self.outputs, self.volumeNode = tuple(outputs), volumeNode
 
     def drop(self) -> None:
-        """Take the preview away; what the user has is as it was."""
+        """Remove the preview; the user's data are unchanged."""
         node = self.node
         self.outputs, self.volumeNode, self._node = (), None, None
         if node is not None:
@@ -67,7 +67,7 @@ class PreviewSegmentation:
     def _newNode(self):
         node = slicer.vtkMRMLSegmentationNode()
         node.SetName(_NAME)
-        node.SetHideFromEditors(True)  # before it joins the scene, or lists would show it
+        node.SetHideFromEditors(True)  # before it is added to the scene, or lists would show it
         node.SetSaveWithScene(False)
         slicer.mrmlScene.AddNode(node)
         node.CreateDefaultDisplayNodes()

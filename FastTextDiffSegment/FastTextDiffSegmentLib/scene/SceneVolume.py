@@ -1,4 +1,4 @@
-"""A volume node as the engine wants it: voxels, position, and where they came from. Knows the scene, not the engine."""
+"""A volume node as the engine needs it: voxels, position and source file. Knows the scene, not the engine."""
 
 from pathlib import Path
 
@@ -10,18 +10,18 @@ from .Geometry import inSliceOrder, requireImage, slicesToRas
 
 
 def volumeSource(volumeNode, modality: str | None = None) -> VolumeSource:
-    """Describe a node's present content; the voxels are a view of the node's own and must not be written to.
+    """Describe a node's current content; the array is a view of the node's voxels and must not be written to.
 
     Args:
         volumeNode: scalar or vector volume.
-        modality: what the user says it is, None to let the engine tell.
+        modality: the kind of image that the user chose; None lets the engine decide.
 
     Raises:
         SceneError: there is nothing to segment in it.
     """
     requireImage(volumeNode)
     matrix = slicesToRas(volumeNode)
-    # VTK counts modification times for the whole process: no two contents share one
+    # VTK's modification times are unique within the process, so no two contents share one
     key = (volumeNode.GetID(), volumeNode.GetImageData().GetMTime(), matrix.tobytes(), modality)
     return VolumeSource(
         key=key,
@@ -35,7 +35,7 @@ def volumeSource(volumeNode, modality: str | None = None) -> VolumeSource:
 
 
 def sourceFile(volumeNode) -> str | None:
-    """A file that the volume was loaded from, if it is still there; of a DICOM series, its first."""
+    """A file that the volume was loaded from, if it still exists; the first one of a DICOM series."""
     storage = volumeNode.GetStorageNode()
     for path in (_dicomFile(volumeNode), storage.GetFileName() if storage else None):
         if path and Path(path).is_file():
@@ -50,7 +50,7 @@ def _dicomFile(volumeNode) -> str | None:
 
 
 def dicomModality(volumeNode) -> str | None:
-    """DICOM Modality (0008,0060) of the series, as Slicer keeps it in the subject hierarchy."""
+    """DICOM Modality (0008,0060) of the series, from Slicer's subject hierarchy."""
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
     return (hierarchy.GetItemAttribute(item, "DICOM.Modality") or None) if item else None

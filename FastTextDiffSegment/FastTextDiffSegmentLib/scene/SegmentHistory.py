@@ -1,7 +1,7 @@
-"""One step to undo: a segmentation as it was before our last write, until anybody else edits it.
+"""One undo step: a segmentation as it was before the module's last write, until somebody else edits it.
 
-Slicer's own history restores a segmentation as a whole; undoing across somebody else's edit would take that edit
-back too. Knows nothing about what is written.
+Slicer's own history restores a segmentation as a whole, so undoing after somebody else's edit would revert that edit
+too. Knows nothing about what is written.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,19 +14,19 @@ from .SegmentSurfaces import surfacesRebuilt
 
 
 class EditGuard:
-    """Tells our own edits from everybody else's; shared by those who watch a segmentation."""
+    """Distinguishes this module's edits from all others; shared by the classes that observe a segmentation."""
 
     def __init__(self):
         self._depth = 0
 
     @property
     def isOwn(self) -> bool:
-        """Whether an edit that happens now is ours."""
+        """Whether an edit that happens now is this module's."""
         return self._depth > 0
 
     @contextmanager
     def ownEdit(self) -> Iterator[None]:
-        """What is edited inside is ours."""
+        """Context in which edits count as this module's."""
         self._depth += 1
         try:
             yield
@@ -35,7 +35,7 @@ class EditGuard:
 
 
 class Observers:
-    """Observers of VTK objects that are taken away together."""
+    """Observers of VTK objects that are removed together."""
 
     def __init__(self):
         self._tags: list[tuple[Any, int]] = []
@@ -45,14 +45,14 @@ class Observers:
         self._tags.append((subject, subject.AddObserver(event, callback)))
 
     def clear(self) -> None:
-        """Take all away."""
+        """Remove all observers."""
         tags, self._tags = self._tags, []
         for subject, tag in tags:
             subject.RemoveObserver(tag)
 
 
 class SegmentHistory:
-    """Remembers a segmentation before a write and gives it back.
+    """Stores a segmentation before a write, and restores it.
 
     Args:
         guard: shared with :class:`~.OutputArchive.OutputArchive`.
@@ -69,7 +69,7 @@ class SegmentHistory:
 
     @property
     def canUndo(self) -> bool:
-        """Whether there is a step to take back."""
+        """Whether there is a step to undo."""
         return self._node is not None
 
     @property
@@ -78,14 +78,14 @@ class SegmentHistory:
         return self._node
 
     def ownEdit(self):
-        """Context in which edits are ours and keep the step."""
+        """Context in which edits count as this module's and keep the undo step."""
         return self.guard.ownEdit()
 
     def remember(self, segmentationNode, *companions) -> None:
-        """Keep a segmentation as it is now; it replaces what was remembered before.
+        """Store a segmentation as it is now, in place of what was stored before.
 
         Args:
-            segmentationNode: dropped again as soon as anybody else edits it, or it or the scene goes.
+            segmentationNode: forgotten as soon as somebody else edits it, it is removed or the scene is closed.
             companions: segmentation nodes that are restored with it, e.g. the stored output.
         """
         self._drop()
@@ -107,7 +107,7 @@ class SegmentHistory:
         self._observers.add(scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneClosing)
 
     def undo(self) -> bool:
-        """Restore what was remembered; False if there is nothing. A node made by the write stays, empty."""
+        """Restore what was stored; False if there is nothing. A node made by the write stays, empty."""
         if not self.canUndo:
             return False
         node, states = self._node, self._states
@@ -119,13 +119,13 @@ class SegmentHistory:
         return True
 
     def forget(self) -> None:
-        """Keep nothing, e.g. because the write failed before it changed anything."""
+        """Drop the undo step, e.g. because the write failed before it changed anything."""
         if self.canUndo:
             self._drop()
             self._changed()
 
     def close(self) -> None:
-        """Let go of the scene, and report no more."""
+        """Disconnect from the scene; `onChanged` is not called any more."""
         self.onChanged = None
         self._drop()
 
@@ -142,7 +142,7 @@ class SegmentHistory:
             self.forget()
 
     def _onSegmentModified(self, segmentation, _event) -> None:
-        """Also comes when surfaces are made or a file is saved, which undo would not take back."""
+        """Also called when surfaces are made or a file is saved; these keep the undo step."""
         labels = _labelsOf(segmentation)
         if self.guard.isOwn:
             self._labels = labels
@@ -158,7 +158,7 @@ class SegmentHistory:
 
 
 def _labelsOf(segmentation) -> tuple:
-    """What the segments say of themselves, as far as anybody but us would change it."""
+    """Name, colour and terminology of the segments: what others may change without changing voxels."""
     segments = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
     return tuple((each.GetName(), each.GetColor(), each.GetTerminology()) for each in segments)
 
@@ -166,6 +166,6 @@ def _labelsOf(segmentation) -> tuple:
 def _stateOf(segmentationNode):
     history = slicer.vtkSegmentationHistory()
     history.SetSegmentation(segmentationNode.GetSegmentation())
-    history.SetMaximumNumberOfStates(2)  # restoring stores the present state first; with room for one, both would go
+    history.SetMaximumNumberOfStates(2)  # restoring first stores the current state; with a limit of one, both are lost
     history.SaveState()
     return history

@@ -1,4 +1,4 @@
-"""Surfaces of segments in 3D: made, shown and taken away. Knows segmentation nodes, no voxels."""
+"""Surfaces of segments in 3D: made, shown and removed. Knows segmentation nodes, no voxels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ _SURFACE = "Closed surface"
 
 @contextmanager
 def surfacesRebuilt(segmentationNode) -> Iterator[None]:
-    """Drop the surfaces, which would be made anew with every step of an edit, and make them once after if shown."""
+    """Remove the surfaces during an edit, each step of which would remake them; make them again afterwards if shown."""
     isShown = isShownIn3D(segmentationNode)
     if segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE):
         segmentationNode.RemoveClosedSurfaceRepresentation()
@@ -27,7 +27,7 @@ def isShownIn3D(segmentationNode) -> bool:
 
 
 def showIn3D(segmentationNode, isShown: bool) -> None:
-    """Make surfaces and show them, or take them away; seconds for a large segmentation."""
+    """Make surfaces and show them, or remove them. Takes seconds for a large segmentation."""
     if isShown:
         segmentationNode.CreateClosedSurfaceRepresentation()
     else:

@@ -1,7 +1,7 @@
 """Voxels of segments: reads and replaces boxes of a segment's binary labelmap, and keeps its other voxels.
 
-Knows nothing about findings, files or views. A segment that is written to gets a labelmap layer of its own first, so
-that neither the segments it overlapped nor those it shared a layer with can change.
+Knows nothing about findings, files or views. A segment first gets its own labelmap layer before it is written to, so
+that neither overlapping segments nor those in the same layer can change.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from .Geometry import (
 
 LABELMAP = "Binary labelmap"
 _GEOMETRY = "Reference image geometry"
-# Indices may be off by this much of a voxel (rounding in files) and still mean the same voxel.
+# Indices may differ by this part of a voxel (rounding in files) and still mean the same voxel.
 _TOLERANCE = 0.05
 
 Index = tuple[int, int, int]
@@ -38,8 +38,8 @@ class Patch:
     Attributes:
         grid: (4, 4) from indices (i, j, k) of the segment to the coordinates of its segmentation node, in mm.
         start: index (i, j, k) of the first voxel.
-        mask: (k, j, i) bool, what is wanted in the box.
-        region: (k, j, i) bool, which voxels of the box are asked about; None for all.
+        mask: (k, j, i) bool, the wanted voxels in the box.
+        region: (k, j, i) bool, the voxels of the box that may change; None for all.
     """
 
     grid: np.ndarray
@@ -57,13 +57,13 @@ def gridInSegmentation(segmentationNode, volumeNode) -> np.ndarray:
     """Matrix (4, 4) from a volume's indices to a segmentation's coordinates, through both parent transforms.
 
     Raises:
-        SceneError: one of them is not linear.
+        SceneError: one of the transforms is not linear.
     """
     return np.linalg.inv(linearTransformToWorld(segmentationNode)) @ ijkToWorld(volumeNode)
 
 
 def segmentGrid(segmentation, segmentId: str | None) -> np.ndarray | None:
-    """Grid of a segment's labelmap, of the whole segmentation where it has none yet; None if there is neither."""
+    """Grid of a segment's labelmap, or of the whole segmentation if it has none yet; None if there is neither."""
     image = labelmapOf(segmentation, segmentId)
     if image is not None and _view(image) is not None:
         return _gridOf(image)
@@ -99,10 +99,10 @@ def indexShift(segmentGridMatrix: np.ndarray, volumeGrid: np.ndarray, shape: Ind
     Args:
         segmentGridMatrix: grid of the segment.
         volumeGrid: grid of the volume in the same coordinates.
-        shape: the volume's (k, j, i); the grids have to agree over all of it.
+        shape: the volume's (k, j, i); the grids must agree over all of it.
 
     Returns:
-        None where the grids do not coincide voxel by voxel.
+        The shift (i, j, k); None if the grids do not coincide voxel by voxel.
     """
     between = np.linalg.inv(segmentGridMatrix) @ volumeGrid
     shift = np.round(between[:3, 3])
@@ -114,7 +114,7 @@ def indexShift(segmentGridMatrix: np.ndarray, volumeGrid: np.ndarray, shape: Ind
 
 
 def patchOfSlices(segmentationNode, segmentId, volumeNode, mask: np.ndarray, firstSlice: int, resample: bool) -> Patch:
-    """Bring a mask (n, rows, columns) of some slices of a volume onto the grid of a segment; see `patchOnVolume`."""
+    """Map a mask (n, rows, columns) of some slices of a volume to the grid of a segment, as `patchOnVolume` does."""
     start = [0, 0, 0]
     start[2 - sliceAxis(volumeNode)] = firstSlice
     box = inStorageOrder(volumeNode, mask)
@@ -122,18 +122,18 @@ def patchOfSlices(segmentationNode, segmentId, volumeNode, mask: np.ndarray, fir
 
 
 def patchOnVolume(segmentationNode, segmentId, volumeNode, mask: np.ndarray, start: Index, resample: bool) -> Patch:
-    """Bring a mask on a box of a volume onto the grid of a segment.
+    """Map a mask on a box of a volume to the grid of a segment.
 
     Args:
-        segmentationNode: its labelmaps decide about the grid.
-        segmentId: None for a segment to be made.
+        segmentationNode: its labelmaps determine the grid.
+        segmentId: the segment; None for a new one.
         volumeNode: the volume.
         mask: (k, j, i) bool, the size of the box.
         start: index (i, j, k) of its first voxel.
-        resample: whether another grid may be resampled to, to the nearest voxel.
+        resample: whether the mask may be resampled to another grid, by nearest neighbour.
 
     Raises:
-        SceneError: the grids differ and must not be resampled, or a parent transform is not linear.
+        SceneError: the grids differ and `resample` is False, or a parent transform is not linear.
     """
     volumeGrid = gridInSegmentation(segmentationNode, volumeNode)
     grid = segmentGrid(segmentationNode.GetSegmentation(), segmentId)
@@ -152,9 +152,9 @@ def patchOnVolume(segmentationNode, segmentId, volumeNode, mask: np.ndarray, sta
 
 
 def _resampled(patch: Patch, grid: np.ndarray) -> Patch:
-    """The patch on another grid: each voxel takes what lies nearest to its middle."""
+    """The patch on another grid, by nearest neighbour."""
     _requireRightAngles(patch.grid)
-    # 1: asked about, 2: and wanted, so that one pass brings over both
+    # 1: in the region, 2: in the mask too, so that one pass resamples both
     source = toImage(patch.mask.astype(np.uint8) + np.uint8(1), patch.start, patch.grid)
     reference, target = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     reference.SetImageToWorldMatrix(toMatrix(grid))
@@ -174,7 +174,7 @@ def _requireRightAngles(grid: np.ndarray) -> None:
 
 
 def _extentOn(grid: np.ndarray, patch: Patch) -> list[int]:
-    """The box of another grid that contains all of a patch."""
+    """The extent on another grid that contains the whole patch."""
     k, j, i = patch.shape
     sides = [(start - 0.5, start + size - 0.5) for start, size in zip(patch.start, (i, j, k), strict=True)]
     corners = np.array([[a, b, c, 1.0] for a in sides[0] for b in sides[1] for c in sides[2]]).T
@@ -197,13 +197,13 @@ def toImage(array: np.ndarray, start: Index, grid: np.ndarray):
 
 
 def labelmapOf(segmentation, segmentId: str | None):
-    """The oriented image that holds a segment, maybe with others; None if there is none."""
+    """The oriented image that contains a segment, possibly with others; None if there is none."""
     segment = segmentation.GetSegment(segmentId) if segmentId else None
     return segment.GetRepresentation(LABELMAP) if segment else None
 
 
 def isWhole(image) -> bool:
-    """Whether an image has a value for each of its voxels; while it is being replaced, observers may see it without."""
+    """Whether an image has a value for each voxel; observers may see it without while it is being replaced."""
     scalars = image.GetPointData().GetScalars()
     return image.IsEmpty() or (scalars is not None and scalars.GetNumberOfTuples() == image.GetNumberOfPoints())
 
@@ -227,8 +227,8 @@ def readVoxels(segmentation, segmentId: str, start: Index, shape: Index) -> np.n
 
     Args:
         segmentation: vtkSegmentation.
-        segmentId: a segment without labelmap reads as empty.
-        start: index (i, j, k) of the first voxel on the segment's own grid; may lie outside of what is stored.
+        segmentId: the segment; without labelmap it counts as empty.
+        start: index (i, j, k) of the first voxel on the segment's own grid; may be outside the stored voxels.
         shape: size along k, j and i.
 
     Returns:
@@ -248,7 +248,7 @@ def segmentArray(segmentationNode, segmentId: str, volumeNode, slices: tuple[int
 
     Args:
         segmentationNode: the segmentation.
-        segmentId: one without labelmap reads as empty.
+        segmentId: the segment; without labelmap it counts as empty.
         volumeNode: the volume.
         slices: (first, end) along k; all if None.
 
@@ -274,10 +274,10 @@ def segmentVoxels(segmentationNode, segmentId: str) -> int:
 
 
 def replaceVoxels(segmentation, segmentId: str, patch: Patch) -> int:
-    """Make a segment what a patch wants, in the patch's region only.
+    """Set a segment to the mask of a patch, within the patch's region.
 
     Returns:
-        Number of voxels that changed; with none, nothing at all is touched.
+        Number of voxels that changed; if it is 0, nothing is modified.
     """
     before = readVoxels(segmentation, segmentId, patch.start, patch.shape)
     wanted = patch.mask.astype(bool) if patch.region is None else np.where(patch.region, patch.mask, before)
@@ -290,7 +290,7 @@ def replaceVoxels(segmentation, segmentId: str, patch: Patch) -> int:
 
 
 def copyLabelmap(source, target, segmentId: str) -> None:
-    """Give a segment of one segmentation the labelmap, grid and all, that it has in another."""
+    """Copy the labelmap of a segment, including its grid, from one segmentation to another."""
     if _sharesLabelmap(target, segmentId):
         target.SeparateSegmentLabelmap(segmentId)
     image = slicer.vtkOrientedImageData()
@@ -300,7 +300,7 @@ def copyLabelmap(source, target, segmentId: str) -> None:
 
 
 def _sharesLabelmap(segmentation, segmentId: str) -> bool:
-    """Whether other segments lie in the same image; vtkSegmentation.IsSharedBinaryLabelmap says no where they do."""
+    """Whether other segments are in the same image. vtkSegmentation.IsSharedBinaryLabelmap wrongly says no."""
     image = labelmapOf(segmentation, segmentId)
     return any(labelmapOf(segmentation, other) is image for other in segmentIds(segmentation) if other != segmentId)
 
@@ -317,12 +317,12 @@ def _store(segment, patch: Patch, wanted: np.ndarray) -> None:
             return
     array, start = _grown(image, view, segment.GetLabelValue(), patch, wanted, box)
     segment.SetLabelValue(1)
-    # into the image that is there: Slicer observes it
+    # into the existing image, which Slicer observes
     image.ShallowCopy(toImage(array, start, patch.grid))
 
 
 def _grown(image, view, label: int, patch: Patch, wanted: np.ndarray, box) -> tuple[np.ndarray, Index]:
-    """A labelmap (k, j, i) just large enough for what is kept of the old one and what is wanted, and its start."""
+    """The smallest labelmap (k, j, i) for the voxels that are kept and those that are wanted, and its start."""
     low = np.array([side.start for side in box])
     high = np.array([side.stop for side in box])
     first = np.array(patch.start[::-1])
@@ -340,7 +340,7 @@ def _grown(image, view, label: int, patch: Patch, wanted: np.ndarray, box) -> tu
 
 
 def _overlap(startA: Index, shapeA: Index, startB: Index, shapeB: Index) -> tuple[tuple, tuple]:
-    """Where two boxes meet, as slices (k, j, i) into each; starts are (i, j, k), shapes (k, j, i)."""
+    """The overlap of two boxes, as slices (k, j, i) into each; starts are (i, j, k), shapes (k, j, i)."""
     intoA, intoB = [], []
     for a, sizeA, b, sizeB in zip(startA[::-1], shapeA, startB[::-1], shapeB, strict=True):
         low, high = max(a, b), max(max(a, b), min(a + sizeA, b + sizeB))
@@ -350,7 +350,7 @@ def _overlap(startA: Index, shapeA: Index, startB: Index, shapeB: Index) -> tupl
 
 
 def boundingBox(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest box (k, j, i) that holds all of a mask; None if it is empty."""
+    """The smallest box (k, j, i) that contains a mask; None if the mask is empty."""
     box = []
     for axis in range(3):
         indices = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))

@@ -1,6 +1,6 @@
-"""Writes masks as segments, one a finding: only the slices asked for, only the segment of that finding.
+"""Writes masks as segments, one per finding. Changes only the requested slices of that finding's segment.
 
-Knows nothing about the engine and nothing about who edits what; undo and the stored output have files of their own.
+Knows nothing about the engine, undo or the stored output.
 """
 
 import re
@@ -41,22 +41,22 @@ from .SegmentVoxels import (
     toImage,
 )
 
-_BLOCKED = _("masking or overwriting of the Segment Editor left nothing of '{name}'")
+_BLOCKED = _("the Segment Editor's masking or overwriting left nothing of '{name}'")
 
 
 @dataclass(frozen=True)
 class SegmentOutput:
-    """What is to be written for one finding.
+    """What to write for one finding.
 
     Attributes:
         finding: the text as typed.
-        name: shown name.
-        color: (red, green, blue), 0 to 255; another is taken where a segment has it already.
+        name: name of the segment.
+        color: (red, green, blue), 0 to 255; another is used if a segment has it already.
         terminology: Slicer's terminology entry.
-        tags: segment tags, escaped; FastTextDiff.Finding tells which segment is this finding's.
+        tags: segment tags, escaped; FastTextDiff.Finding identifies the finding's segment.
         mask: (n, rows, columns) of some slices, nonzero where the finding is.
         sliceRange: (first, end) of these slices.
-        presence: highest probability over them that the finding is there at all.
+        presence: highest probability over these slices that the finding is there at all.
         warnings: one line each.
     """
 
@@ -73,10 +73,10 @@ class SegmentOutput:
 
 @dataclass(frozen=True)
 class Masking:
-    """How far other segments and the image limit a write.
+    """How other segments and the image limit a write.
 
     Attributes:
-        editorNode: vtkMRMLSegmentEditorNode whose masking and overwriting settings hold; None lets segments overlap.
+        editorNode: vtkMRMLSegmentEditorNode whose masking and overwriting are applied; None lets segments overlap.
     """
 
     editorNode: Any = None
@@ -88,14 +88,14 @@ class SegmentedFinding:
 
     Attributes:
         finding: the text.
-        segmentId: id of its segment; None where there was none, and nothing was found or masking allowed none of it.
-        found: whether the model marked anything on the slices asked for.
-        changedVoxels: voxels that were added or removed.
+        segmentId: id of its segment; None if there was none and nothing was found or masking prevented it.
+        found: whether the mask on the requested slices is not empty.
+        changedVoxels: number of voxels that were added or removed.
         presence: highest probability over the slices that the finding is there at all.
         warnings: one line each, e.g. that the model was not trained on it.
         created: whether the segment is new.
-        blocked: a change was wanted, but masking allowed none of it.
-        patch: the box that was written to, on the segment's grid, for who keeps a copy; None without a segment.
+        blocked: whether masking prevented all changes.
+        patch: the box that was written to, on the segment's grid; None without a segment.
     """
 
     finding: str
@@ -110,7 +110,7 @@ class SegmentedFinding:
 
 
 def geometryMatches(segmentationNode, volumeNode) -> bool:
-    """Whether all voxels of a segmentation coincide with voxels of a volume where both are shown; an empty one fits.
+    """Whether the voxels of a segmentation coincide with those of a volume where both are shown; an empty one fits.
 
     Raises:
         SceneError: a parent transform is not linear.
@@ -138,7 +138,7 @@ def tagOf(segment, name: str) -> str:
 
 
 def validTerminology(entry: str) -> str:
-    """The entry if Slicer can read it, else one that is true of any finding."""
+    """The entry if Slicer can read it, else one that fits any finding."""
     return entry if entry_codes(entry) else LESION_ENTRY
 
 
@@ -146,7 +146,7 @@ class SegmentWriter:
     """Writes findings into segmentation nodes."""
 
     def newSegmentation(self, volumeNode):
-        """An empty segmentation on the grid of a volume, under the same transform and beside it in the hierarchy."""
+        """Add an empty segmentation on the grid of a volume, under the same transform and in the same study."""
         requireImage(volumeNode)
         name = slicer.mrmlScene.GenerateUniqueName(_("{image} findings").format(image=volumeNode.GetName()))
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
@@ -166,11 +166,11 @@ class SegmentWriter:
         """Write findings; everything is checked before anything changes.
 
         Args:
-            segmentationNode: where to.
-            volumeNode: what the masks lie on.
+            segmentationNode: the segmentation to write to.
+            volumeNode: the image that the masks belong to.
             outputs: the findings.
             masking: None lets segments overlap and changes nothing else.
-            resample: bring the masks to the segmentation's grid where it is another.
+            resample: resample the masks to the segmentation's grid if it is another.
 
         Returns:
             One entry for each output, in order.
@@ -197,12 +197,13 @@ class SegmentWriter:
                 if each.segmentId and not each.blocked:
                     _tag(segmentation.GetSegment(each.segmentId), output, sliceShape(volumeNode)[0])
         if any(each.blocked for each in written) and not any(each.changedVoxels for each in written):
-            raise SceneError(_("The Segment Editor's masking or overwriting allowed no change. Untick it or relax it."))
+            message = _("The Segment Editor's masking or overwriting allowed no change. Relax it, or untick it here.")
+            raise SceneError(message)
         return written
 
 
 def _patch(segmentationNode, segmentId: str | None, volumeNode, output: SegmentOutput, resample: bool) -> Patch:
-    """Where a finding goes, on the grid of its segment."""
+    """A finding's mask on the grid of its segment."""
     mask = output.mask if output.mask.dtype == bool else output.mask != 0
     return patchOfSlices(segmentationNode, segmentId, volumeNode, mask, output.sliceRange[0], resample)
 
@@ -230,8 +231,8 @@ class _Brush:
 
     Args:
         segmentationNode: the segments.
-        volumeNode: the image that an intensity mask looks at.
-        editorNode: settings to follow; None for none.
+        volumeNode: the image for intensity masks.
+        editorNode: the settings to apply; None for none.
     """
 
     def __init__(self, segmentationNode, volumeNode, editorNode=None):
@@ -240,7 +241,7 @@ class _Brush:
 
     def __enter__(self):
         if self._settings is not None:
-            # a node of our own: the user's keeps its segment, image and effect
+            # a separate node, so that the user's keeps its segment, image and effect
             self._editorNode = _editorLike(self._settings)
             self._logic = slicer.vtkSlicerSegmentEditorLogic()
             self._logic.SetMRMLScene(slicer.mrmlScene)
@@ -257,7 +258,7 @@ class _Brush:
             slicer.mrmlScene.RemoveNode(self._editorNode)
 
     def apply(self, segmentId: str, patch: Patch) -> tuple[int, bool]:
-        """Voxels that changed, and whether any change was wanted."""
+        """(number of voxels that changed, whether any change was wanted)."""
         segmentation = self._segmentationNode.GetSegmentation()
         if self._logic is None:
             changed = replaceVoxels(segmentation, segmentId, patch)
@@ -275,7 +276,7 @@ class _Brush:
         if box is None:
             return
         start = tuple(first + side.start for first, side in zip(patch.start, box[::-1], strict=True))
-        # the origin of the grid with an extent: an image with a shifted origin is dropped by intensity masking
+        # keep the grid's origin and use an extent: intensity masking ignores an image with a shifted origin
         image = toImage(voxels[box].astype(np.uint8), start, patch.grid)
         self._logic.ModifySegmentByLabelmap(
             self._segmentationNode, segmentId, image, mode, image.GetExtent(), False, False
@@ -303,7 +304,9 @@ def _requireWritable(segmentationNode, volumeNode, outputs: Sequence[SegmentOutp
         raise SceneError(_("The segmentation is gone. Choose another or a new one."))
     requireLinear(segmentationNode)
     if segmentationNode.GetSegmentation().GetSourceRepresentationName() != LABELMAP:
-        message = _("The segmentation '{name}' is made of surfaces. Choose another or make binary labelmap its source.")
+        message = _(
+            "The segmentation '{name}' consists of surfaces. Choose another, or make binary labelmap its source."
+        )
         raise SceneError(message.format(name=segmentationNode.GetName()))
     slices, rows, columns = sliceShape(volumeNode)
     for output in outputs:
@@ -330,7 +333,7 @@ def _placeBeside(segmentationNode, volumeNode) -> None:
 
 
 def _newSegment(segmentation, output: SegmentOutput, patch: Patch) -> str:
-    """Add an empty segment with a labelmap of its own; its tags come with the first successful write."""
+    """Add an empty segment with its own labelmap; the first successful write sets its tags."""
     segment = slicer.vtkSegment()
     segment.SetName(free_name(output.name, _names(segmentation)))
     segment.SetNameAutoGenerated(False)
@@ -358,7 +361,7 @@ def _names(segmentation) -> set[str]:
 
 
 def _tag(segment, output: SegmentOutput, allSlices: int) -> None:
-    """Record how the segment was made; one that somebody edited stays so unless all of it was written anew."""
+    """Record how the segment was made. An edited segment stays marked as edited unless all slices were rewritten."""
     isWhole = output.sliceRange == (0, allSlices)
     isEdited = not isWhole and tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC
     slices = _joined("" if isWhole else tagOf(segment, SLICES_TAG), output.sliceRange)

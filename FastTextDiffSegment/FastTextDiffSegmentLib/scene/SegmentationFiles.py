@@ -1,6 +1,6 @@
 """Saves segments as files on the grid of their image: `.seg.nrrd` for Slicer, `.nii.gz` for everything else.
 
-Files appear whole or not at all, and the scene's own file names stay as they are. Knows nothing about the engine.
+Files are written completely or not at all, and the scene's own file names do not change. Does not know the engine.
 """
 
 import json
@@ -26,20 +26,20 @@ SEG_NRRD, NIFTI = ".seg.nrrd", ".nii.gz"
 def save(segmentationNode, volumeNode, path: str | os.PathLike) -> list[Path]:
     """Save all segments of a segmentation.
 
-    `.seg.nrrd` holds everything, overlaps and tags too. `.nii.gz` is a label map where segments do not overlap, else
-    4D with one volume of 0 and 1 for each, as the engine writes it; a `.json` beside it holds names, colours and tags.
+    `.seg.nrrd` holds everything, including overlaps and tags. `.nii.gz` is a label map if segments do not overlap, else
+    4D with a 0/1 volume per segment, as the engine writes it; a `.json` next to it holds names, colours and tags.
 
     Args:
         segmentationNode: the segments; neither it nor its file name is changed.
         volumeNode: the image whose grid the files get.
-        path: ends in `.seg.nrrd` or `.nii.gz`; a file of that name is replaced.
+        path: ends in `.seg.nrrd` or `.nii.gz`; an existing file is replaced.
 
     Returns:
         The files written.
 
     Raises:
-        SceneError: nothing to save, another grid, another ending, a file that an image was loaded from or a `.json`
-            of something else, or the folder cannot be written to; no file is changed then.
+        SceneError: nothing to save, another grid, another ending, a file that an image was loaded from, a `.json` of
+            another program, or a folder that is not writable. No file is changed.
     """
     target = Path(path)
     if not _ending(target):
@@ -77,7 +77,7 @@ def requireSegments(segmentationNode, volumeNode) -> None:
 
 
 def _writeSegNrrd(segmentationNode, volumeNode, folder: Path, name: str) -> list[str]:
-    # a copy: saving merges layers, and the user's segmentation is not to be touched
+    # a copy: saving merges layers, and the user's segmentation must not change
     copy = slicer.vtkMRMLSegmentationNode()
     copy.SetName(segmentationNode.GetName())
     copy.GetSegmentation().DeepCopy(segmentationNode.GetSegmentation())
@@ -88,7 +88,7 @@ def _writeSegNrrd(segmentationNode, volumeNode, folder: Path, name: str) -> list
 
 
 def _store(storage, node, path: Path) -> None:
-    """Write a node with a storage node that the scene does not know.
+    """Write a node with a storage node that is not in the scene.
 
     Raises:
         OSError: it could not be written.
@@ -122,7 +122,7 @@ def _writeNifti(segmentationNode, volumeNode, folder: Path, name: str) -> list[s
 
 
 def _labelMap(segmentationNode, volumeNode, segmentIds: list[str]) -> np.ndarray | None:
-    """Labels 1, 2, ... (k, j, i) in the order of the segments; None where two overlap."""
+    """Labels 1, 2, ... (k, j, i) in the order of the segments; None if two overlap."""
     labels = np.zeros(arrayShape(volumeNode), f"u{label_bits(len(segmentIds)) // 8}")
     for label, segmentId in enumerate(segmentIds, start=1):
         mask = segmentArray(segmentationNode, segmentId, volumeNode)
@@ -154,7 +154,7 @@ def _storeNifti(volumes: list[np.ndarray], volumeNode, path: Path) -> None:
 
 
 def _labelEntry(segment, label: int) -> dict[str, Any]:
-    """One segment in plain text: escapes are only needed in Slicer's own format."""
+    """One segment as plain text: only Slicer's own format needs escapes."""
     # by name: a vtkSegment cannot list its tags in Python
     tags = {name: unescape_tag(tagOf(segment, name)) for name in TAG_NAMES if tagOf(segment, name)}
     color = [round(255 * part) for part in segment.GetColor()]

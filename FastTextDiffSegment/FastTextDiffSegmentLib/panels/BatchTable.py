@@ -1,4 +1,4 @@
-"""The table of a batch's cases. Knows nothing about where they come from."""
+"""The table of a batch's cases. Does not know where they come from."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,20 +6,20 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from .BatchCases import FAILED, RUNNING, SKIPPED, BatchCase
+from FastTextDiffSegmentLib.batch.BatchCases import FAILED, RUNNING, SKIPPED, BatchCase
 
 _ROWS = 500
-"""More cannot be looked through, and would take seconds to fill."""
+"""Nobody reads more rows, and filling them would take seconds."""
 _NOTABLE = (FAILED, RUNNING, SKIPPED)
 _CASE, _IMAGE, _STATE = range(3)
 
 
 class BatchTable:
-    """Shows cases; one can be chosen.
+    """Shows cases; one can be selected.
 
     Args:
         table: QTableWidget.
-        onSelected: called when another row is chosen.
+        onSelected: called when another row is selected.
     """
 
     def __init__(self, table, onSelected: Callable[[], None]):
@@ -36,12 +36,12 @@ class BatchTable:
 
     @property
     def selected(self) -> BatchCase | None:
-        """The chosen case, if one is chosen."""
+        """The selected case; None if none is selected."""
         row = self._table.currentRow()
         return self._cases[row] if 0 <= row < len(self._cases) else None
 
     def show(self, cases: list[BatchCase]) -> None:
-        """Show these; only rows that changed are filled anew. Of very many, those that are worth a look come first."""
+        """Show these cases; only changed rows are filled. If there are too many, failed and running ones come first."""
         hidden = len(cases) - _ROWS
         if hidden > 0:
             cases = sorted(cases, key=lambda case: case.state not in _NOTABLE)
@@ -67,5 +67,5 @@ class BatchTable:
 
 
 def _stateText(case: BatchCase) -> str:
-    # the reason names the case in place of its file, and so does the row
+    # the row names the case already
     return f"{case.state}: {case.reason.removeprefix(f'{case.name}: ')}" if case.reason else case.state
