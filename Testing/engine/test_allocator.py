@@ -34,5 +34,5 @@ def page_faults(how):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc")
-def test_memory_that_was_freed_is_not_faulted_in_again():
+def test_freed_memory_is_reused_without_page_faults():
     assert page_faults("keep") < 0.01 * page_faults("as it comes")

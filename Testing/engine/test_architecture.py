@@ -79,7 +79,7 @@ def test_importing_loads_nothing_heavy(statement):
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-def test_the_worker_starts_with_nothing_but_python_itself():
+def test_the_worker_starts_with_python_alone():
     """It must be able to say what is missing, where nothing is installed."""
     code = "import sys; import fasttextdiff.worker.server; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
@@ -88,7 +88,7 @@ def test_the_worker_starts_with_nothing_but_python_itself():
 
 
 @pytest.mark.parametrize("former", FORMER)
-def test_a_module_is_found_under_its_former_name_with_a_warning(former):
+def test_a_former_module_name_works_with_a_warning(former):
     sys.modules.pop(f"fasttextdiff.{former}", None)
     with pytest.warns(DeprecationWarning, match=f"fasttextdiff.{former} is now"):
         module = importlib.import_module(f"fasttextdiff.{former}")

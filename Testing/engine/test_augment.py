@@ -67,7 +67,7 @@ def test_the_left_lung_stays_on_the_patients_left_and_right_in_the_picture(modal
 
 
 @pytest.mark.parametrize("modality", [Modality.XRAY, Modality.CT])
-def test_sentence_and_zones_are_swapped_exactly_when_the_picture_is_mirrored(modality):
+def test_sentence_and_zones_swap_sides_exactly_when_the_image_is_mirrored(modality):
     mirrored = 0
     for view in views(chest(modality)):
         lesion_left = (bits(view, Region.LESION) & bits(view, Region.PATIENT_LEFT)).any()
@@ -99,7 +99,7 @@ def test_image_and_regions_move_together(sample, region):
         assert dice > 0.9
 
 
-def test_histology_turns_freely_and_keeps_its_words():
+def test_histology_rotates_freely_and_keeps_its_text():
     made = views(tile(), 96)
     assert {view.sentence for view in made} == {tile().sentence}
     extents = [np.ptp(np.nonzero(bits(view, Region.NUCLEI)), axis=1) for view in made]
@@ -108,7 +108,7 @@ def test_histology_turns_freely_and_keeps_its_words():
     assert not any(bits(view, Region.PATIENT_LEFT).any() for view in made)
 
 
-def test_views_are_square_bytes_that_differ_and_leave_the_sample_alone():
+def test_views_are_square_uint8_differ_and_do_not_change_the_sample():
     sample, untouched = chest(), chest()
     made = views(sample, 48)
     assert {(v.image.shape, v.image.dtype, v.regions.shape, v.regions.dtype) for v in made} == {
@@ -129,7 +129,7 @@ def test_the_same_seed_gives_the_same_bits(sample):
     assert not np.array_equal(first.image, other.image)
 
 
-def test_contrast_agent_brightens_patches_of_soft_tissue_and_nothing_else():
+def test_contrast_agent_brightens_only_patches_of_soft_tissue():
     slice_ = np.full((96, 128), 0.8, np.float32)
     slice_[20:70, 20:100] = 0.2  # lung
     changed = [with_contrast(slice_, np.random.default_rng(seed)) != slice_ for seed in SEEDS]

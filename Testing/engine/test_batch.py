@@ -60,7 +60,7 @@ def undisturbed(studies, tmp_path_factory):
     return output
 
 
-def test_every_case_is_answered_and_no_name_of_a_file_gets_out(undisturbed):
+def test_every_case_is_reported_and_no_file_name_leaks(undisturbed):
     rows = table(undisturbed / "summary.csv")
     assert sorted(row["state"] for row in rows) == ["done"] * 10 + ["failed"]
     for path in undisturbed.rglob("*"):
@@ -77,7 +77,7 @@ def test_every_case_is_answered_and_no_name_of_a_file_gets_out(undisturbed):
         assert hashlib.sha256((undisturbed / done["case"] / name).read_bytes()).hexdigest() == digest
 
 
-def test_the_summary_says_how_much_of_the_time_the_model_had(undisturbed):
+def test_the_summary_says_how_much_time_the_model_took(undisturbed):
     rows = [row for row in table(undisturbed / "summary.csv") if row["state"] == "done"]
     assert all(float(row["inference_s"]) > 0 and float(row["wait_s"]) >= 0 for row in rows)
     time_in = json.loads((undisturbed / "summary.json").read_text())["time"]
@@ -109,7 +109,7 @@ def inlined(page):
     return io.BytesIO(base64.b64decode(re.search(r'src="data:image/png;base64,([^"]+)"', page)[1]))
 
 
-def test_a_batch_killed_again_and_again_ends_as_if_nothing_had_happened(studies, undisturbed, tmp_path):
+def test_a_batch_killed_repeatedly_ends_with_the_same_results(studies, undisturbed, tmp_path):
     rng = random.Random(4)
     for delay in (rng.uniform(5, 9) for _ in range(3)):
         process = batch(studies, tmp_path / "out", *FINDINGS)
@@ -122,7 +122,7 @@ def test_a_batch_killed_again_and_again_ends_as_if_nothing_had_happened(studies,
     assert content(tmp_path / "out") == content(undisturbed)
 
 
-def test_two_workers_and_two_shards_give_what_one_gives(studies, undisturbed, tmp_path):
+def test_two_workers_and_two_shards_give_the_same_results_as_one(studies, undisturbed, tmp_path):
     for shard in ("1/2", "2/2"):
         process = batch(studies, tmp_path / "out", *FINDINGS, "--workers", "2", "--shard", shard)
         process.communicate(timeout=PATIENCE)
@@ -159,7 +159,7 @@ def test_a_dry_run_writes_nothing(studies, tmp_path, options):
         assert (plan["event"], len(plan["cases"]), plan["skipped"]) == ("plan", 6, [])
 
 
-def test_another_program_hears_of_everything_on_standard_output(studies, tmp_path):
+def test_another_program_gets_every_event_on_standard_output(studies, tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("study 0/DOE^JANE.nrrd", "DOE cut.nrrd"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
@@ -199,7 +199,7 @@ def test_another_program_hears_of_everything_on_standard_output(studies, tmp_pat
     assert error["message"] in errors
 
 
-def test_a_batch_ends_with_the_program_that_started_it_and_goes_on_as_if_nothing_had_happened(
+def test_a_batch_ends_with_the_program_that_started_it_and_resumes_with_the_same_results(
     studies, undisturbed, tmp_path
 ):
     process = batch(studies, tmp_path / "out", *FINDINGS, "--json", "--until-eof", stdin=subprocess.PIPE)
@@ -243,7 +243,7 @@ def full_disk(pipe, folder, run, threads):
         pipe.send(Outcome(pipe.recv().name, "cannot write: no space left on device", fatal=True))
 
 
-def test_a_case_that_kills_its_worker_is_found_out_and_the_others_are_done(studies, tmp_path):
+def test_a_case_that_kills_its_worker_is_identified_and_the_others_are_done(studies, tmp_path):
     plan = find_cases(studies, ["left lung"], CaseOptions())
     culprit = plan.cases[2].name
     run = Run(culprit, *[getattr(RUN, name) for name in list(Run.__dataclass_fields__)[1:]])
@@ -261,12 +261,12 @@ def test_a_full_disk_stops_the_batch_and_fails_no_case(studies, tmp_path):
     assert not any(folder.failure(case.name) for case in plan.cases)
 
 
-def test_shards_are_all_cases_once():
+def test_shards_partition_the_cases():
     cases = list(range(10))
     assert sorted(case for k in (1, 2, 3) for case in shard_of(cases, (k, 3))) == cases
 
 
-def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_worker(studies, undisturbed, tmp_path):
+def test_a_cluster_gives_the_same_results_and_survives_the_loss_of_a_worker(studies, undisturbed, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
         mock.patch.dict(os.environ),  # Dask sets OMP_NUM_THREADS here, and leaves it
@@ -308,9 +308,7 @@ def certificates(tmp_path_factory):
     return [str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem")]
 
 
-def test_a_cluster_with_certificates_serves_those_it_trusts_and_nobody_else(
-    studies, undisturbed, certificates, tmp_path
-):
+def test_a_cluster_with_certificates_serves_only_trusted_clients(studies, undisturbed, certificates, tmp_path):
     distributed = pytest.importorskip("distributed")
     ca, cert, key = certificates
     ours = {f"tls_{role}_{what}": file for role in ("client", "scheduler", "worker")

@@ -210,7 +210,7 @@ def states(output):
     return came
 
 
-def test_every_study_is_done_or_the_reason_is_told(archive, undisturbed):
+def test_every_study_is_done_or_has_a_reason(archive, undisturbed):
     came = states(undisturbed)
     for folder, becomes in archive.expected.items():
         told = [one for path, reasons in came.items() if path.startswith(str(folder)) for one in reasons]
@@ -234,7 +234,7 @@ def test_no_patient_is_named_in_logs_pages_and_summaries(undisturbed):
         assert not any(name.encode() in header for name in PHI), path
 
 
-def test_pages_are_whole_pictures_and_all(undisturbed):
+def test_pages_are_complete_with_pictures(undisturbed):
     from PIL import Image
 
     for path in undisturbed.rglob("*.html"):
@@ -246,7 +246,7 @@ def messages(output):
     return {path.parent.name: path.read_text().partition("\n")[0] for path in output.rglob("failed.log")}
 
 
-def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(archive, undisturbed, options, tmp_path):
+def test_a_batch_killed_at_random_ends_with_the_same_results(archive, undisturbed, options, tmp_path):
     rng = random.Random(6)
     for n in range(3):
         process = batch(archive.folder, tmp_path / "out", *options, "--json")
@@ -278,7 +278,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_and_a_read_only_disk_are_told_in_one_line_and_nothing_is_lost(
+def test_a_full_or_read_only_disk_is_reported_in_one_line_and_nothing_is_lost(
     archive, undisturbed, options, small_disk, tmp_path
 ):
     disk, remount = small_disk

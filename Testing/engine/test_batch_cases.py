@@ -75,7 +75,7 @@ def test_the_bundled_samples_are_listed_and_read(samples):
     assert reasons(plan, samples) == {"ATTRIBUTION.md": "not DICOM, and not named like an image"}
 
 
-def test_series_are_put_together_from_all_folders_and_kept_apart_within_one(tmp_path):
+def test_a_series_is_collected_from_all_folders_and_kept_apart_from_others(tmp_path):
     write_series(tmp_path / "study" / "a")
     write_slice(tmp_path / "study" / "b" / "last.dcm", PIXELS, ImagePositionPatient=[0, 0, 6])
     write_slice(tmp_path / "study" / "a" / "other", PIXELS, SeriesInstanceUID=SERIES + ".7")
@@ -86,7 +86,7 @@ def test_series_are_put_together_from_all_folders_and_kept_apart_within_one(tmp_
     assert plan.skipped == ()
 
 
-def test_a_volume_is_read_from_the_files_named_alone(tmp_path):
+def test_a_volume_is_read_only_from_the_named_files(tmp_path):
     folder = write_series(tmp_path)
     (folder / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"nonsense")
     with pytest.raises(FastTextDiffError):
@@ -94,7 +94,7 @@ def test_a_volume_is_read_from_the_files_named_alone(tmp_path):
     assert read_volume(folder, files=[folder / "IM1", folder / "IM0"]).array[:, 0, 0].tolist() == [0, 1]
 
 
-def test_names_say_nothing_of_the_patient_and_stay_when_the_tree_is_moved(tmp_path):
+def test_case_names_hide_the_patient_and_do_not_change_when_the_tree_is_moved(tmp_path):
     write_series(tmp_path / "in" / "DOE^JANE", PatientName="DOE^JANE")
     write_nifti(tmp_path / "in" / "doe_jane_1970.nii.gz")
     names = [case.name for case in plan_of(tmp_path / "in").cases]
@@ -104,7 +104,7 @@ def test_names_say_nothing_of_the_patient_and_stay_when_the_tree_is_moved(tmp_pa
     assert all(len(name.split("-")[1]) == 12 for name in names)
 
 
-def test_the_order_depends_on_the_content_alone(tmp_path):
+def test_the_order_depends_only_on_the_content(tmp_path):
     for n, uid in enumerate(("1.5", "1.3", "1.4")):
         write_series(tmp_path / str(n), 1, uid=uid, StudyInstanceUID=f"2.{n % 2}")
     for name in ("b.nii", "a.nii"):
@@ -124,7 +124,7 @@ def test_the_order_depends_on_the_content_alone(tmp_path):
         ({"Modality": "MR"}, "mr, not ct"),
     ],
 )
-def test_what_is_no_acquired_image_of_the_kind_asked_for_is_skipped_with_the_reason(tmp_path, attributes, reason):
+def test_derived_images_and_other_modalities_are_skipped_with_the_reason(tmp_path, attributes, reason):
     write_series(tmp_path / "ct", ImageType=["DERIVED", "PRIMARY", "AXIAL"])
     write_series(tmp_path / "odd", uid="1.2", **attributes)
     plan = plan_of(tmp_path, modality="ct")
@@ -143,7 +143,7 @@ def test_a_localizer_within_the_series_does_not_spoil_it(tmp_path):
     assert reasons(plan, tmp_path) == {"scout": "a localizer"}
 
 
-def test_objects_without_an_image_are_skipped_by_their_kind(tmp_path):
+def test_objects_without_an_image_are_skipped(tmp_path):
     write_series(tmp_path)
     write_segmentation(tmp_path / "seg")
     write_report(tmp_path / "dose")
@@ -153,7 +153,7 @@ def test_objects_without_an_image_are_skipped_by_their_kind(tmp_path):
     }
 
 
-def test_secondary_captures_are_taken_where_they_are_the_image_asked_for(tmp_path):
+def test_secondary_captures_are_taken_only_as_the_requested_modality(tmp_path):
     unplaced = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
     capture = {"SOPClassUID": SecondaryCaptureImageStorage, **unplaced}
     write_slice(tmp_path / "film", PIXELS, Modality="CR", SeriesInstanceUID="1.1", **capture)
@@ -195,7 +195,7 @@ def test_the_same_series_twice_is_segmented_once(tmp_path):
     assert reasons(plan, tmp_path) == {"b": "a copy of images in another place (3 files)"}
 
 
-def test_series_are_chosen_by_description_uid_and_size(tmp_path):
+def test_series_can_be_selected_by_description_uid_and_size(tmp_path):
     write_series(tmp_path / "lung", 3, uid="1.1", SeriesDescription="Lung 1.0")
     write_series(tmp_path / "bone", 5, uid="1.2", SeriesDescription="Bone")
     write_series(tmp_path / "next", 1, uid="1.3", StudyInstanceUID="9.9", SeriesDescription="Bone")
@@ -210,7 +210,7 @@ def test_series_are_chosen_by_description_uid_and_size(tmp_path):
     assert smaller == {"lung": "not the largest series of its study (3 images, not 5) (3 files)"}
 
 
-def test_files_that_do_not_say_their_modality_are_taken_as_the_one_asked_for(tmp_path):
+def test_files_without_modality_count_as_the_requested_one(tmp_path):
     write_nifti(tmp_path / "v.nii")
     assert plan_of(tmp_path, modality="mr").cases[0].read().modality is Modality.MR
     assert plan_of(tmp_path).cases[0].options.modality is None
@@ -219,7 +219,7 @@ def test_files_that_do_not_say_their_modality_are_taken_as_the_one_asked_for(tmp
 # --- bad files, links and names --------------------------------------------------------------------------------------
 
 
-def test_broken_files_of_every_kind_are_listed_and_stop_nothing(tmp_path, capfd):
+def test_broken_files_are_listed_and_do_not_stop_the_batch(tmp_path, capfd):
     write_series(tmp_path / "whole", uid="1.1")
     whole = write_slice(tmp_path / "cut.dcm", PIXELS, SeriesInstanceUID="1.2").read_bytes()
     (tmp_path / "cut.dcm").write_bytes(whole[:-6])
@@ -244,7 +244,7 @@ def test_broken_files_of_every_kind_are_listed_and_stop_nothing(tmp_path, capfd)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_dicom_file_cut_short_anywhere_is_never_taken(tmp_path):
+def test_a_truncated_dicom_file_is_never_taken(tmp_path):
     write_series(tmp_path / "whole", 1, uid="1.1")
     content = write_slice(tmp_path / "cut", PIXELS, SeriesInstanceUID="1.2").read_bytes()
     for length in range(len(content)):
@@ -254,7 +254,7 @@ def test_a_dicom_file_cut_short_anywhere_is_never_taken(tmp_path):
         assert "cut" in reasons(plan, tmp_path), length
 
 
-def test_a_series_with_a_damaged_file_is_left_out_unless_a_whole_copy_is_there(tmp_path):
+def test_a_series_with_a_damaged_file_is_skipped_unless_there_is_an_intact_copy(tmp_path):
     write_series(tmp_path / "ok", uid="1.1")
     write_series(tmp_path / "a")
     write_series(tmp_path / "b", 1)
@@ -270,7 +270,7 @@ def test_a_series_with_a_damaged_file_is_left_out_unless_a_whole_copy_is_there(t
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
-def test_links_lead_to_every_file_once_and_never_in_circles(tmp_path):
+def test_links_are_followed_once_and_never_in_cycles(tmp_path):
     root = tmp_path / "in"
     write_nifti(root / "b" / "v.nii")
     write_nifti(tmp_path / "elsewhere" / "w.nii")
@@ -286,13 +286,13 @@ def test_links_lead_to_every_file_once_and_never_in_circles(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_does_not_hold_us(tmp_path):
+def test_a_pipe_does_not_block_the_search(tmp_path):
     write_nifti(tmp_path / "v.nii")
     os.mkfifo(tmp_path / "pipe.nii")
     assert reasons(plan_of(tmp_path), tmp_path) == {"pipe.nii": "a device or pipe, not a file"}
 
 
-def test_what_may_not_be_read_is_listed(tmp_path, monkeypatch):
+def test_unreadable_files_are_listed(tmp_path, monkeypatch):
     """As root nothing is unreadable, so the system's refusal is played."""
     write_nifti(tmp_path / "v.nii")
     write_nifti(tmp_path / "closed.nii")
@@ -314,7 +314,7 @@ def test_what_may_not_be_read_is_listed(tmp_path, monkeypatch):
     assert reasons(plan, tmp_path) == dict.fromkeys(("locked", "closed.nii"), "no permission to read it")
 
 
-def test_unicode_bytes_that_are_no_text_and_very_long_paths_are_read(tmp_path, capsys):
+def test_unicode_undecodable_and_very_long_paths_are_read(tmp_path, capsys):
     write_nifti(tmp_path / "Müller 肺 🫁" / "v.nii")
     deep = tmp_path.joinpath(*["d" * 200] * 8)
     write_nifti(deep / ("x" * 240 + ".nii"))
@@ -330,7 +330,7 @@ def test_unicode_bytes_that_are_no_text_and_very_long_paths_are_read(tmp_path, c
     assert [case.read().shape for case in plan.cases] == [(5, 3, 4), (5, 3, 4)]
 
 
-def test_hidden_files_and_our_own_results_are_no_input(tmp_path):
+def test_hidden_files_and_our_own_results_are_not_input(tmp_path):
     from fasttextdiff.io.nrrd import write_nrrd
     from fasttextdiff.io.write import NIFTI_DESCRIPTION
     from fasttextdiff.render.contact_sheet import SOFTWARE
@@ -358,7 +358,7 @@ def test_hidden_files_and_our_own_results_are_no_input(tmp_path):
     assert reasons(plan, tmp_path) == {**results, "tables/batch.json": foreign}
 
 
-def test_label_maps_are_left_out_of_a_tree_and_taken_when_named(tmp_path):
+def test_label_maps_are_skipped_in_a_tree_and_taken_when_named(tmp_path):
     for name in ("images/a.nii", "images/Segal.nii", "images/unlabelled masked.nii"):
         write_nifti(tmp_path / name)
     labels = (
@@ -385,7 +385,7 @@ def test_label_maps_are_left_out_of_a_tree_and_taken_when_named(tmp_path):
     assert len(plan_of(tmp_path / "labelsTr").cases) == 1
 
 
-def test_nothing_to_segment_is_one_line_that_says_why(tmp_path):
+def test_nothing_to_segment_is_reported_with_the_reason_in_one_line(tmp_path):
     with pytest.raises(UsageError, match="no image to segment here: it holds no DICOM"):
         plan_of(tmp_path)
     with pytest.raises(UsageError, match="no such file or folder"):
@@ -411,7 +411,7 @@ def test_a_wrong_request_is_refused(tmp_path, findings, choice, words):
         plan_of(tmp_path, findings, **choice)
 
 
-def test_a_refused_report_of_progress_cancels(tmp_path):
+def test_a_progress_callback_that_returns_false_cancels(tmp_path):
     for n in range(3):
         write_nifti(tmp_path / f"{n}.nii")
     told = []
@@ -441,7 +441,7 @@ JSON = [
 ]  # fmt: skip
 
 
-def test_csv_and_json_tables_say_the_same(images):
+def test_csv_and_json_tables_are_equivalent(images):
     (images / "jobs.csv").write_text("\ufeff" + CSV, encoding="utf-8")
     (images / "jobs.json").write_text(json.dumps(JSON))
     plans = [plan_of(images / name, ["infection"]) for name in ("jobs.csv", "jobs.json")]
@@ -472,7 +472,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize("name", BAD_TABLES)
-def test_a_wrong_table_names_the_row(images, name):
+def test_an_error_in_a_table_names_the_row(images, name):
     content, words = BAD_TABLES[name]
     table = images / f"jobs.{'json' if content[0] in '[{' else 'csv'}"
     table.write_text(content, encoding="utf-8")
@@ -482,7 +482,7 @@ def test_a_wrong_table_names_the_row(images, name):
     assert str(caught.value).startswith(str(table))
 
 
-def test_a_table_in_another_encoding_says_so(images):
+def test_a_table_in_another_encoding_is_reported(images):
     (images / "jobs.csv").write_text("path\nMüller", encoding="latin-1")
     with pytest.raises(UsageError, match="not UTF-8"):
         plan_of(images / "jobs.csv")
@@ -511,7 +511,7 @@ def test_rows_without_an_image_and_repeated_rows_are_listed_by_number(images):
     ]
 
 
-def test_a_dicom_file_that_a_row_names_is_taken_whatever_it_is(tmp_path):
+def test_a_dicom_file_named_by_a_row_is_always_taken(tmp_path):
     capture = {"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "OT"}
     for name in ("a", "b"):
         write_slice(tmp_path / name, PIXELS, **capture, ImagePositionPatient=None, ImageOrientationPatient=None)
@@ -548,7 +548,7 @@ def medium(tmp_path):
     return tmp_path / "disc" / "DICOMDIR"
 
 
-def test_a_dicomdir_is_followed_and_what_it_lacks_is_listed(medium):
+def test_a_dicomdir_is_followed_and_missing_files_are_listed(medium):
     write_nifti(medium.parent / "not named.nii")
     plan = plan_of(medium)
     assert [(case.series_uid, case.images) for case in plan.cases] == [(SERIES, 3), (SERIES + ".7", 3)]
@@ -564,7 +564,7 @@ def test_a_dicomdir_is_followed_and_what_it_lacks_is_listed(medium):
     assert {case.series_uid for case in plan_of(medium.parent).cases} == {SERIES, SERIES + ".7", ""}
 
 
-def test_a_damaged_or_circular_dicomdir_is_told_or_survived(medium):
+def test_a_damaged_or_cyclic_dicomdir_is_reported_or_handled(medium):
     content = pydicom.dcmread(medium)
     first = content.DirectoryRecordSequence[0]
     first.OffsetOfTheNextDirectoryRecord = content.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity
@@ -578,7 +578,7 @@ def test_a_damaged_or_circular_dicomdir_is_told_or_survived(medium):
 # --- the list --------------------------------------------------------------------------------------------------------
 
 
-def test_the_list_shows_what_would_be_done_and_why_the_rest_is_not(tmp_path, capsys, monkeypatch):
+def test_the_list_shows_the_cases_and_why_the_rest_is_skipped(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     write_series(tmp_path / "ct", SeriesDescription="Lung 1.0")
     write_nifti(tmp_path / "v.nii")

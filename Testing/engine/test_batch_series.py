@@ -24,7 +24,7 @@ def chosen(folder):
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_slices_that_share_a_uid_are_no_copies_and_copies_are_taken_once(tmp_path, copied):
+def test_slices_with_the_same_uid_are_not_copies_and_copies_are_taken_once(tmp_path, copied):
     write_series(tmp_path / "a", SOPInstanceUID="1.2.3")
     if copied:
         write_series(tmp_path / "b", SOPInstanceUID="1.2.3")
@@ -34,7 +34,7 @@ def test_slices_that_share_a_uid_are_no_copies_and_copies_are_taken_once(tmp_pat
 
 
 @pytest.mark.parametrize("length", [0, 100, 140, 200])
-def test_a_series_with_an_unreadable_file_beside_it_is_left_out_with_the_reason(tmp_path, length):
+def test_a_series_next_to_an_unreadable_file_is_skipped_with_the_reason(tmp_path, length):
     """Whatever is left of the file, it does not tell its series any more."""
     last = write_series(tmp_path / "spoilt") / "i5.dcm"
     write_series(tmp_path / "whole", SeriesInstanceUID="1.2.3.4")
@@ -44,7 +44,7 @@ def test_a_series_with_an_unreadable_file_beside_it_is_left_out_with_the_reason(
     assert any("the series is incomplete: 1 of its files" in reason for reason in reasons)
 
 
-def test_a_series_with_a_link_to_nothing_is_left_out_with_the_reason(tmp_path):
+def test_a_series_with_a_dangling_link_is_skipped_with_the_reason(tmp_path):
     last = write_series(tmp_path) / "i5.dcm"
     last.unlink()
     last.symlink_to("annex/objects/i5.dcm")
@@ -53,7 +53,7 @@ def test_a_series_with_a_link_to_nothing_is_left_out_with_the_reason(tmp_path):
     assert any("the series is incomplete: 1 of its files" in reason for reason in reasons)
 
 
-def test_other_files_beside_a_series_are_no_lost_slices(tmp_path):
+def test_other_files_next_to_a_series_are_not_missing_slices(tmp_path):
     write_series(tmp_path)
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / ".DS_Store").write_bytes(b"")

@@ -22,7 +22,7 @@ from fasttextdiff_lab.benchmarks.references import plain_segmenter
 from fasttextdiff_lab.benchmarks.suites import SUITES, Bench, compared
 
 
-def test_savings_change_nothing_and_their_absence_is_the_reference():
+def test_optimisations_do_not_change_the_result():
     image = chest_phantom(2, side=64)
     fast, plain = Segmenter(tiny_pipeline(), "cpu"), plain_segmenter(tiny_pipeline(), "cpu")
     passes = []
@@ -34,7 +34,7 @@ def test_savings_change_nothing_and_their_absence_is_the_reference():
 
 
 @pytest.mark.parametrize(("dtype", "presence"), [("float32", 0.002), ("bfloat16", 0.02)])
-def test_the_bundled_models_masks_are_those_of_its_plain_form(samples, dtype, presence):
+def test_the_bundled_models_masks_equal_those_of_its_reference_form(samples, dtype, presence):
     model = FastTextDiffPipeline.from_pretrained()
     fast, plain = Segmenter(model, "cpu", dtype), plain_segmenter(model, "cpu")
     for path, slices in (("chest_ct/chest_ct_cropped.nii.gz", (55, 57)), ("cxr_hannover/18017511.png", None)):
@@ -48,7 +48,7 @@ def test_the_bundled_models_masks_are_those_of_its_plain_form(samples, dtype, pr
             assert 2 * (ours.mask & theirs.mask).sum() >= 0.995 * (ours.mask.sum() + theirs.mask.sum()), ours.finding
 
 
-def test_where_neither_has_a_mask_no_agreement_of_masks_is_claimed():
+def test_without_masks_no_agreement_of_masks_is_reported():
     model = FastTextDiffPipeline.from_pretrained()
     model.info = replace(model.info, threshold=0.99999)
     fast = Segmenter(model, "cpu")
@@ -56,13 +56,13 @@ def test_where_neither_has_a_mask_no_agreement_of_masks_is_claimed():
     assert set(found) == {"error_to_reference", "presence_to_reference"}
 
 
-def test_work_is_timed_in_turns():
+def test_measurements_alternate():
     order = []
     medians(lambda: order.append("a"), lambda: order.append("b"), repeats=2, warmup=1)
     assert order == ["a", "b"] * 3
 
 
-def test_every_figure_is_complete(tmp_path):
+def test_every_measurement_is_complete(tmp_path):
     bench = Bench(Segmenter(tiny_pipeline(), "cpu"), chest_phantom(1, side=64), repeats=1, slices=1)
     figures = [*SUITES["training"](bench), *SUITES["volume"](bench)]
     about = json.loads(json.dumps(as_json(figures)))
@@ -76,7 +76,7 @@ def test_every_figure_is_complete(tmp_path):
             assert result["ratio"] == pytest.approx(result["reference_median"] / result["median"])
 
 
-def test_the_verb_writes_what_it_shows(tmp_path):
+def test_the_command_writes_what_it_shows(tmp_path):
     path = tmp_path / "figures.json"
     command = [sys.executable, "-m", "fasttextdiff_lab", "benchmark", "--suite", "training", "--repeats", "1"]
     done = subprocess.run([*command, "--json", path], capture_output=True, text=True, check=True)
@@ -87,7 +87,7 @@ def test_the_verb_writes_what_it_shows(tmp_path):
     assert wrong.stderr.strip() == ("error: 'speed' is not a suite: use interactive, volume, text, memory, training")
 
 
-def test_a_measured_process_that_fails_is_one_line():
+def test_a_failed_measurement_process_is_reported_in_one_line():
     from fasttextdiff_lab.benchmarks.suites import _run
 
     with pytest.raises(FastTextDiffError) as caught:

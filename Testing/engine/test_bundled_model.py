@@ -20,7 +20,7 @@ def dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
-def test_the_model_folder_is_small_and_says_what_it_is():
+def test_the_model_folder_is_small_and_describes_itself():
     assert sum(p.stat().st_size for p in BUNDLED_MODEL.rglob("*") if p.is_file()) <= 25e6
     assert "CC BY-NC-SA" in (BUNDLED_MODEL / "README.md").read_text()
     info = FastTextDiffPipeline.from_pretrained().info
@@ -28,7 +28,7 @@ def test_the_model_folder_is_small_and_says_what_it_is():
     assert len(info.weights_sha256) == 16
 
 
-def test_sides_on_an_x_ray_are_the_patients_and_absent_things_are_not_found(segmenter, samples):
+def test_sides_on_an_x_ray_are_the_patients_and_absent_findings_are_not_found(segmenter, samples):
     volume = read_volume(samples / "cxr_hannover" / "18017511.png")
     masks = segmenter.segment(volume, ["left lung", "right lung", "heart", "nuclei"]).mask
     columns = {name: np.nonzero(mask[0])[1] / mask.shape[2] for name, mask in masks.items()}
@@ -39,7 +39,7 @@ def test_sides_on_an_x_ray_are_the_patients_and_absent_things_are_not_found(segm
     assert not masks["nuclei"].any()
 
 
-def test_every_spelling_of_a_finding_has_the_bits_of_the_plain_form_and_says_how_it_was_typed(segmenter, samples):
+def test_every_spelling_of_a_finding_gives_the_same_bits_and_records_what_was_typed(segmenter, samples):
     image = segmenter.prepare(read_volume(samples / "cxr_hannover" / "18017511.png"))
     some = PAIRS[::6]  # that every one of them is read as the plain form is tested without a model
     plain = {name: segmenter.decode(image, [name]).findings[0] for name in {plain for _, plain in some}}
@@ -57,7 +57,7 @@ def test_every_spelling_of_a_finding_has_the_bits_of_the_plain_form_and_says_how
             assert (found.typed, found.warnings) == ("", plain[name].warnings)
 
 
-def test_spellings_are_answered_once_and_what_cannot_be_read_not_at_all(segmenter, samples):
+def test_spellings_are_answered_once_and_unreadable_findings_are_refused(segmenter, samples):
     volume = read_volume(samples / "cxr_hannover" / "18017511.png")
     assert list(segmenter.segment(volume, ["right lung", "\u201cR lung\u201d", "RIGHT LUNG."]).mask) == ["right lung"]
     for text in ("", "\u2318", "left \u043b\u0451\u0433\u043a\u043e\u0435"):
@@ -65,7 +65,7 @@ def test_spellings_are_answered_once_and_what_cannot_be_read_not_at_all(segmente
             segmenter.segment(volume, ["right lung", text])
 
 
-def test_lungs_on_a_chest_ct_are_where_the_air_is(segmenter, samples):
+def test_lungs_on_a_chest_ct_contain_air(segmenter, samples):
     volume = read_volume(samples / "chest_ct" / "chest_ct_cropped.nii.gz")
     masks = segmenter.segment(volume, ["left lung", "right lung"], slices=(60, 90)).mask
     air = volume.array[60:90] < -600
@@ -76,7 +76,7 @@ def test_lungs_on_a_chest_ct_are_where_the_air_is(segmenter, samples):
     assert middle["left"] < middle["right"]
 
 
-def test_nuclei_are_darker_than_what_is_around_them(segmenter, samples):
+def test_nuclei_are_darker_than_their_surroundings(segmenter, samples):
     volume = read_volume(samples / "histology" / "4d14a3629b6af6de.png")
     masks = segmenter.segment(volume, ["cell nuclei", "left lung"]).mask
     grey = volume.array.mean(axis=-1)

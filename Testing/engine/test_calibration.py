@@ -13,7 +13,7 @@ from fasttextdiff.result import entropy
 RNG = np.random.default_rng(0)
 
 
-def test_auroc_counts_pairs_in_the_right_order_and_ties_half():
+def test_auroc_counts_ordered_pairs_and_half_of_the_ties():
     positive = np.array([True, True, False, False])
     assert auroc(np.array([0.9, 0.8, 0.2, 0.1]), positive) == 1
     assert auroc(np.array([0.1, 0.2, 0.8, 0.9]), positive) == 0
@@ -22,7 +22,7 @@ def test_auroc_counts_pairs_in_the_right_order_and_ties_half():
     assert np.isnan(auroc(np.ones(4), np.ones(4, bool)))
 
 
-def test_auroc_of_all_pixels_is_that_of_the_images_put_together():
+def test_auroc_over_all_pixels_equals_that_of_the_concatenated_images():
     pooled, parts = PooledAuroc(), []
     for shift in (0.0, 0.3, 0.9):
         scores = (RNG.random(500) * 0.5 + shift).astype(np.float16).astype(np.float32)
@@ -35,18 +35,18 @@ def test_auroc_of_all_pixels_is_that_of_the_images_put_together():
     assert np.isnan(PooledAuroc().value())
 
 
-def test_spearman_is_that_of_scipy_and_undefined_for_a_constant():
+def test_spearman_equals_scipys_and_is_undefined_for_a_constant():
     first, second = RNG.integers(0, 9, 60), RNG.integers(0, 9, 60)
     assert spearman(first, second + first) == pytest.approx(stats.spearmanr(first, second + first).statistic)
     assert spearman(np.array([1.0, 2, 30]), np.array([3.0, 4, 5])) == pytest.approx(1)
     assert np.isnan(spearman(np.ones(3), np.array([1.0, 2, 3])))
 
 
-def test_entropy_is_one_bit_at_a_half_and_none_at_certainty():
+def test_entropy_is_one_bit_at_one_half_and_zero_at_certainty():
     assert entropy(np.float32([0, 1, 0.5, 0.25])) == pytest.approx([0, 0, 1, 0.811278], abs=1e-5)
 
 
-def test_pixels_near_the_border_lie_on_both_sides_and_not_at_the_images_edge():
+def test_pixels_near_a_border_are_on_both_sides_but_not_at_the_images_edge():
     mask = np.zeros((40, 60), bool)
     mask[:, :30] = True
     near = near_border(mask)
@@ -61,7 +61,7 @@ def test_a_slices_score_is_the_uncertainty_for_each_expected_pixel():
     assert slice_score(np.zeros((2, 2)), np.zeros((2, 2))) == 0
 
 
-def test_reliability_by_hand():
+def test_reliability_equals_a_hand_computed_example():
     curve = Reliability()
     curve.add(np.array([[0.1, 0.15], [1.0, 0.95]]), np.array([[False, True], [True, True]]))
     curve.add(np.array([0.95]), np.array([False]))
@@ -71,7 +71,7 @@ def test_reliability_by_hand():
     assert curve.expected_error() == pytest.approx((2 * 0.375 + 3 * 0.3) / 5)
 
 
-def test_probabilities_that_come_true_as_often_as_they_say_have_no_calibration_error():
+def test_calibrated_probabilities_have_no_calibration_error():
     probability = RNG.random(200_000)
     curve = Reliability()
     curve.add(probability, RNG.random(200_000) < probability)
@@ -80,7 +80,7 @@ def test_probabilities_that_come_true_as_often_as_they_say_have_no_calibration_e
     assert curve.expected_error() > 0.2
 
 
-def test_an_interval_of_a_constant_has_no_width_and_one_of_a_mean_has_the_textbooks():
+def test_an_interval_has_no_width_for_a_constant_and_the_textbook_width_for_a_mean():
     constant = Bootstrap(range(30)).intervals(lambda cases: {"mean": float(np.full(30, 0.7)[cases].mean())})["mean"]
     assert (constant.value, constant.low, constant.high) == pytest.approx((0.7, 0.7, 0.7))
     values = RNG.normal(size=400)
@@ -89,7 +89,7 @@ def test_an_interval_of_a_constant_has_no_width_and_one_of_a_mean_has_the_textbo
     assert (mean.low, mean.high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.015)
 
 
-def test_cases_of_one_image_are_drawn_together_and_the_same_seed_draws_the_same():
+def test_cases_of_one_image_are_resampled_together_and_the_seed_determines_the_draws():
     images = ["a"] * 5 + ["b"] * 5
     values = np.array([0.0] * 5 + [1.0] * 5)
 
@@ -103,7 +103,7 @@ def test_cases_of_one_image_are_drawn_together_and_the_same_seed_draws_the_same(
     assert Bootstrap(range(10)).intervals(share)["share"] == apart
 
 
-def test_draws_without_a_number_do_not_count():
+def test_undefined_draws_do_not_count():
     def only_with_first(cases):
         return {"one": 2.0 if 0 in cases else float("nan"), "never": float("nan")}
 

@@ -52,7 +52,7 @@ def test_a_volume_is_segmented_into_every_output(run, volume, tmp_path):
         assert picture.size[0] > 300
 
 
-def test_nifti_and_segmentation_hold_the_same_masks(run, volume, tmp_path):
+def test_nifti_and_seg_nrrd_hold_the_same_masks(run, volume, tmp_path):
     import SimpleITK
 
     for name in ("a.nii.gz", "a.seg.nrrd"):
@@ -80,7 +80,7 @@ BAD_OPTIONS = {
 
 
 @pytest.mark.parametrize("case", BAD_OPTIONS)
-def test_a_wrong_option_is_one_line_and_leaves_no_file(run, volume, tmp_path, case):
+def test_a_wrong_option_is_reported_in_one_line_and_leaves_no_file(run, volume, tmp_path, case):
     options, words = BAD_OPTIONS[case]
     if case == "device" and torch.cuda.device_count() > 7:
         pytest.skip("this machine has that device")
@@ -107,7 +107,7 @@ def test_a_dicom_series_is_segmented_into_a_dicom_segmentation(run, tmp_path, ki
     assert [segment.SegmentLabel for segment in dataset.SegmentSequence] == ["left lung", "heart"]
 
 
-def test_a_dicom_segmentation_of_another_format_is_one_line(run, volume, tmp_path):
+def test_a_dicom_segmentation_of_another_format_is_refused_in_one_line(run, volume, tmp_path):
     pytest.importorskip("highdicom")
     code, _, err = run("segment", volume, "-f", "lung", "-o", tmp_path / "result.dcm")
     assert code == 2
@@ -132,7 +132,7 @@ def bad_inputs(folder):
     }  # fmt: skip
 
 
-def test_every_bad_image_is_one_line_and_leaves_no_file(run, tmp_path):
+def test_every_bad_image_is_reported_in_one_line_and_leaves_no_file(run, tmp_path):
     out = tmp_path / "results"
     out.mkdir()
     for name, words in bad_inputs(tmp_path).items():
@@ -174,7 +174,7 @@ def broken_models(folder, model):
     }
 
 
-def test_broken_model_folders_are_one_line(run, volume, tmp_path, model):
+def test_broken_model_folders_are_reported_in_one_line(run, volume, tmp_path, model):
     words = broken_models(tmp_path, model) | {"not_there": "no model folder"}
     for name, word in words.items():
         arguments = ("segment", volume, "-f", "lung", "-o", tmp_path / "a.nii.gz", "--model", tmp_path / name)
@@ -269,7 +269,7 @@ def test_a_text_encoder_is_pretrained_from_the_command_line(run, model, tmp_path
     assert "not a model folder" in error_line(err)
 
 
-def test_a_text_encoder_learns_from_a_pretrained_one_from_the_command_line(run, model, tmp_path):
+def test_a_text_encoder_is_distilled_from_the_command_line(run, model, tmp_path):
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("\n".join(f"the left lung is clear {n}" for n in range(60)))
     save_text_encoder(tmp_path / "teacher", dim=64)
@@ -282,7 +282,7 @@ def test_a_text_encoder_learns_from_a_pretrained_one_from_the_command_line(run, 
     assert "none" in error_line(err)
 
 
-def test_a_denoiser_is_pretrained_from_the_command_line_past_a_damaged_file(run, model, tmp_path):
+def test_a_denoiser_is_pretrained_from_the_command_line_despite_a_damaged_file(run, model, tmp_path):
     (tmp_path / "images" / "deep").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for n in range(21):
@@ -308,7 +308,7 @@ def test_the_version_is_shown_without_a_command(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("app", "main"), [(cli.app, cli.main), (lab.app, lab.main)], ids=["product", "laboratory"])
-def test_help_of_every_command_says_what_it_does(run, app, main):
+def test_every_command_has_help(run, app, main):
     code, out, _ = run("--help", with_model=False, main=main)
     assert code == 0
     for command in app.registered_commands:
@@ -328,7 +328,7 @@ def test_commands_that_moved_to_the_laboratory_are_run_there_with_a_warning():
     assert done.stderr == "note: `fasttextdiff verify-golden` is now `fasttextdiff-lab verify-golden`\n"
 
 
-def test_info_names_the_model_and_what_it_was_taught(run, model):
+def test_info_names_the_model_and_its_taught_terms(run, model):
     code, out, _ = run("info", "--model", model, with_model=False)
     assert code == 0
     assert "tiny" in out

@@ -27,7 +27,7 @@ from protocol_page import PAGE, protocol_page
 CONTRACT = Path(colors.__file__).parent
 
 
-def test_importing_the_contract_loads_nothing_but_python_itself():
+def test_importing_the_contract_loads_only_the_standard_library():
     names = [f"fasttextdiff.contract.{path.stem}" for path in CONTRACT.glob("[!_]*.py")]
     loads = f"import sys, importlib; [importlib.import_module(name) for name in {names}]"
     code = f"{loads}; print(*{{name.split('.')[0] for name in sys.modules}})"
@@ -64,7 +64,7 @@ def test_a_terminology_entry_is_read_as_dicom_can_hold_it(category, kind, modifi
     assert segments.entry_codes(f"{entry}~") is None
 
 
-def test_a_finding_is_there_at_the_threshold_and_not_where_it_was_not_asked_for():
+def test_a_finding_is_present_at_the_threshold_and_absent_on_other_slices():
     presence = [0.49, 0.5, 0.51, math.nan]
     assert [segments.is_there(value, 0.5) for value in presence] == [False, True, True, False]
     assert segments.is_there(np.float32(presence), 0.5).tolist() == [False, True, True, False]
@@ -72,7 +72,7 @@ def test_a_finding_is_there_at_the_threshold_and_not_where_it_was_not_asked_for(
 
 
 @given(st.lists(st.text(max_size=80), max_size=6))
-def test_names_of_segments_are_plain_lines_of_at_most_64_bytes_and_never_alike(texts):
+def test_segment_names_are_unique_single_lines_of_at_most_64_bytes(texts):
     names: list[str] = []
     for text in texts:
         names.append(segments.free_name(text, names))
@@ -82,12 +82,12 @@ def test_names_of_segments_are_plain_lines_of_at_most_64_bytes_and_never_alike(t
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_tag_comes_back_and_never_ends_early(text):
+def test_a_tag_survives_a_round_trip_and_never_ends_early(text):
     assert segments.unescape_tag(segments.escape_tag(text)) == text
     assert not set("|\n\r") & set(segments.escape_tag(text))
 
 
-def test_the_tags_of_a_segment_are_those_of_its_provenance():
+def test_the_tags_of_a_segment_match_its_provenance():
     assert {field.name for field in fields(Provenance)} == set(segments.PROVENANCE_FIELDS)
     assert len(set(segments.TAG_NAMES)) == len(segments.TAG_NAMES)
     assert CodedFinding().slicer_entry == segments.LESION_ENTRY
@@ -102,7 +102,7 @@ def test_a_label_map_holds_all_its_labels(count, bits):
 
 
 @given(st.floats(0, 1, width=32))
-def test_the_entropy_of_a_number_is_that_of_an_array(probability):
+def test_the_entropy_of_a_number_equals_that_of_an_array(probability):
     bits = images.entropy(probability, math.log2)
     assert bits == pytest.approx(images.entropy(np.float32([probability]), np.log2)[0], abs=1e-6)
     assert 0 <= bits <= 1
@@ -135,7 +135,7 @@ def through_json(content):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @FEW
 @given(st.data())
-def test_every_message_comes_through_json_as_it_was(kind, data):
+def test_every_message_survives_json(kind, data):
     message = data.draw(messages_of(kind))
     assert from_fields(kind, through_json(to_fields(message))) == message
 
@@ -143,7 +143,7 @@ def test_every_message_comes_through_json_as_it_was(kind, data):
 @pytest.mark.parametrize("op", requests.REQUESTS)
 @FEW
 @given(st.data())
-def test_requests_their_answers_and_all_events_travel_whole(op, data):
+def test_requests_answers_and_events_survive_json(op, data):
     request = data.draw(messages_of(requests.REQUESTS[op]))
     assert messages.request_of(through_json(messages.request_fields(7, request))) == request
     for kind in (request.answer, *messages.EVENTS.values()):
@@ -154,7 +154,7 @@ def test_requests_their_answers_and_all_events_travel_whole(op, data):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if fields(kind)], ids=lambda kind: kind.__name__)
 @FEW
 @given(st.data())
-def test_missing_unknown_and_mistyped_fields_are_refused_in_one_line_that_names_them(kind, data):
+def test_missing_unknown_and_mistyped_fields_are_named_in_one_line(kind, data):
     content = through_json(to_fields(data.draw(messages_of(kind))))
     field = data.draw(st.sampled_from(fields(kind)))
     wrong = [{**content, "surplus": 1}, {**content, field.name: [[]]}]
@@ -179,7 +179,7 @@ def test_missing_unknown_and_mistyped_fields_are_refused_in_one_line_that_names_
         ({"output": "a\0b"}, "'output' must be a path"),
     ],
 )
-def test_values_that_json_has_and_the_contract_has_not(change, words):
+def test_json_values_that_the_contract_excludes_are_refused(change, words):
     content = {"op": "segment", "volume": "v", "findings": ["lung"], "output": "/tmp", **change}
     with pytest.raises(ContractError, match=re.escape(f"segment: {words}")):
         messages.request_of(content)
@@ -188,12 +188,12 @@ def test_values_that_json_has_and_the_contract_has_not(change, words):
 @pytest.mark.parametrize("kind", batch.EVENTS.values(), ids=lambda kind: kind.__name__)
 @FEW
 @given(st.data())
-def test_events_of_a_batch_travel_whole(kind, data):
+def test_batch_events_survive_json(kind, data):
     event = data.draw(messages_of(kind))
     assert batch.event_of(through_json(batch.event_fields(event))) == event
 
 
-def test_what_is_no_event_of_a_batch_is_refused_in_one_line():
+def test_unknown_batch_events_are_refused_in_one_line():
     for content in ({}, {"event": "case", "case": "a"}, {"event": "looking", "done": 1}, {"event": ["case"]}):
         with pytest.raises(ContractError, match="of a batch"):
             batch.event_of(content)
@@ -208,7 +208,7 @@ OTHER = batch.BatchOptions(
 
 
 @pytest.mark.parametrize("options", [DEFAULT, OTHER], ids=["default", "other"])
-def test_the_command_line_of_a_batch_means_its_options_and_has_no_others(options):
+def test_the_command_line_of_a_batch_has_exactly_its_options(options):
     command = typer.main.get_command(app).commands["batch"]
     parsed = command.make_context("batch", list(batch.command_line(options))).params
     parsed["findings"] = parsed.pop("finding")
@@ -218,11 +218,11 @@ def test_the_command_line_of_a_batch_means_its_options_and_has_no_others(options
     assert set(parsed) == {"dry_run", "shard", "retry_failed", "json_lines", "until_eof", "verbose"}  # of a single run
 
 
-def test_the_other_options_are_all_unlike_the_default():
+def test_the_example_options_all_differ_from_the_default():
     assert all(getattr(OTHER, option.name) != getattr(DEFAULT, option.name) for option in fields(OTHER))
 
 
-def test_messages_are_in_one_casing_and_leave_room_for_the_envelope():
+def test_field_names_have_one_casing_and_do_not_clash_with_the_envelope():
     names = {field.name for kind in KINDS for field in fields(kind)} | set(requests.REQUESTS) | set(messages.EVENTS)
     assert all(re.fullmatch("[a-z]+(_[a-z]+)*", name) for name in names)
     travelling = [*requests.REQUESTS.values(), *messages.EVENTS.values()]

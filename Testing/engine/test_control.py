@@ -63,7 +63,7 @@ OBEDIENT = Answers(lambda side: painted(LEFT if side == "left" else RIGHT))
 DEAF = Answers(lambda side: painted(LEFT, RIGHT))
 
 
-def test_a_model_that_obeys_scores_one_and_one_that_ignores_the_side_leaks_half_of_its_mask():
+def test_an_ideal_model_scores_one_and_one_that_ignores_the_side_leaks_half_of_its_mask():
     both = [target(LEFT, RIGHT)]
     good = summary(list(ask_sides(OBEDIENT, both)))
     assert (good["n_there"], good["dice"], good["wrong_side"], good["n_absent"]) == (2, pytest.approx(1), 0, 0)
@@ -72,7 +72,7 @@ def test_a_model_that_obeys_scores_one_and_one_that_ignores_the_side_leaks_half_
     assert bad["wrong_side"] == 0.5
 
 
-def test_a_side_without_lesions_wants_an_empty_mask():
+def test_a_side_without_lesions_requires_an_empty_mask():
     one_sided = [target(LEFT)]
     assert summary(list(ask_sides(DEAF, one_sided)))["absent_empty"] == 0
     knows = Answers(lambda side: painted(LEFT) if side == "left" else painted(np.s_[0:1, 0:15]))  # 0.15 %
@@ -85,11 +85,11 @@ def test_a_side_without_lesions_wants_an_empty_mask():
     ]
 
 
-def test_a_speck_is_not_asked_for():
+def test_a_tiny_lesion_is_not_asked_for():
     assert [a.there for a in ask_sides(DEAF, [target(LEFT, np.s_[5:7, 5:7])])] == [True]
 
 
-def test_all_wordings_are_used_on_both_sides_and_none_is_made_in_training():
+def test_all_wordings_are_used_on_both_sides_and_none_occurs_in_training():
     asked = Answers(lambda _: painted(LEFT))
     list(ask_sides(asked, [target(LEFT, RIGHT)] * len(WORDINGS)))
     assert {re.sub("left|right", "{side}", text) for text in asked.asked} == set(WORDINGS)
@@ -104,7 +104,7 @@ def test_all_wordings_are_used_on_both_sides_and_none_is_made_in_training():
     assert not made & set(WORDINGS)
 
 
-def test_images_whose_sides_nobody_knows_are_refused():
+def test_images_with_unknown_sides_are_refused():
     with pytest.raises(UsageError) as caught:
         list(ask_sides(DEAF, [Target(None, None, "nuclei", Modality.HISTOLOGY)]))
     one_line(caught, "chest X-rays")

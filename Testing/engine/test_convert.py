@@ -103,7 +103,7 @@ def test_a_converted_folder_computes_the_published_logits(files, plan):
     assert pipeline.info.name == f"paper-{plan}"
 
 
-def test_a_converted_folder_says_how_published_images_are_shown(files):
+def test_a_converted_folder_stores_the_published_preprocessing(files):
     pipeline = FastTextDiffPipeline.from_pretrained(convert(*files(), name="mine"))
     assert pipeline.info.name == "mine"
     assert pipeline.info.taught == {}
@@ -121,7 +121,7 @@ def test_a_converted_folder_says_how_published_images_are_shown(files):
         lambda state: {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
     ],
 )
-def test_a_head_is_found_however_it_was_saved(files, wrap):
+def test_a_head_is_found_in_every_checkpoint_layout(files, wrap):
     _, path, _, _ = files(wrap_head=wrap)
     _, expected = published_tensors("monuseg")
     found = read_checkpoint(path)
@@ -145,7 +145,7 @@ class Attack:
 
 
 @pytest.mark.parametrize(("which", "intruder"), [(0, Attack()), (1, Attack()), (1, argparse.Namespace(lr=1))])
-def test_a_pickle_that_needs_code_is_refused_and_not_run(files, tmp_path, monkeypatch, which, intruder):
+def test_a_pickle_with_code_is_refused_and_not_executed(files, tmp_path, monkeypatch, which, intruder):
     monkeypatch.setenv("ATTACK", str(tmp_path / "attacked"))
     arguments = files()
     torch.save({"state_dict": {}, "args": intruder}, arguments[which])
@@ -157,7 +157,7 @@ def test_a_pickle_that_needs_code_is_refused_and_not_run(files, tmp_path, monkey
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip", None, [1, 2], {}, {1: 2}])
-def test_a_file_that_is_no_checkpoint_is_told_in_one_line(files, content):
+def test_a_file_that_is_not_a_checkpoint_is_refused_in_one_line(files, content):
     denoiser, head, text, output = files()
     if isinstance(content, bytes):
         head.write_bytes(content)
@@ -168,7 +168,7 @@ def test_a_file_that_is_no_checkpoint_is_told_in_one_line(files, content):
     one_line(caught, "model_best.pth")
 
 
-def test_a_cut_off_checkpoint_is_told_in_one_line(files):
+def test_a_truncated_checkpoint_is_refused_in_one_line(files):
     arguments = files()
     arguments[0].write_bytes(arguments[0].read_bytes()[:1_000_000])
     with pytest.raises(FastTextDiffError) as caught:
@@ -188,7 +188,7 @@ QKV = "middle_block.1.qkv.weight"
         (lambda state: state.update({QKV: 7}), f"'{QKV}' is not a tensor"),
     ],
 )
-def test_a_denoiser_of_other_tensors_is_refused_by_the_first_of_them(files, change, word):
+def test_a_denoiser_with_wrong_tensors_is_refused_naming_the_first(files, change, word):
     arguments = files(change_unet=change)
     with pytest.raises(FastTextDiffError) as caught:
         convert(*arguments)
@@ -267,7 +267,7 @@ def test_the_published_configuration_has_the_published_size():
 
 
 @pytest.mark.slow
-def test_the_published_network_in_full_size_computes_the_published_logits(tmp_path):
+def test_the_full_size_published_network_computes_the_published_logits(tmp_path):
     unet, head_state = published_tensors("qata")
     assert sum(tensor.numel() for tensor in unet.values()) == 552_814_086
     torch.save(unet, tmp_path / "256x256_diffusion_uncond.pt")

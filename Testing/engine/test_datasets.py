@@ -60,7 +60,7 @@ def by_finding(folder, header=("Image", "Mask", "PromptAnatomical", "PromptLViT"
     ],
 )
 @pytest.mark.parametrize("image", ["a.png", "a.jpg"])
-def test_image_and_mask_are_found_by_stem_whatever_the_naming(tmp_path, pattern, mask, named, image):
+def test_image_and_mask_are_found_by_stem_under_all_naming_schemes(tmp_path, pattern, mask, named, image):
     split = lvit(tmp_path, [(named, SENTENCE)], image, mask, mask_name=pattern)
     (target,) = load_targets(tmp_path, "val")
     assert target.image == split / "img" / image
@@ -71,7 +71,7 @@ def test_image_and_mask_are_found_by_stem_whatever_the_naming(tmp_path, pattern,
     assert target.load_mask().all()
 
 
-def test_targets_keep_the_order_of_the_table_and_the_table_may_lie_beside_the_split(tmp_path):
+def test_targets_keep_the_order_of_the_table_which_may_be_outside_the_split(tmp_path):
     split = lvit(tmp_path)
     for stem in "bc":
         picture(split / "img" / f"{stem}.png")
@@ -95,12 +95,12 @@ def test_targets_keep_the_order_of_the_table_and_the_table_may_lie_beside_the_sp
         ),
     ],
 )
-def test_sentences_tell_the_patients_sides_and_anatomical_zones(tmp_path, description, sentence, expected):
+def test_sentences_give_the_patients_sides_and_anatomical_zones(tmp_path, description, sentence, expected):
     lvit(tmp_path, [("mask_a.png", f" {sentence} ")], **description)
     assert load_targets(tmp_path, "Val")[0].text == expected
 
 
-def test_targets_by_finding_have_the_patients_sides_as_written(tmp_path):
+def test_targets_by_finding_keep_the_written_sides(tmp_path):
     by_finding(tmp_path)
     (target,) = load_targets(tmp_path, "Val")
     assert target.text == "left ground glass"
@@ -116,7 +116,7 @@ def test_swapped_sides_keep_capitals_and_swap_whole_words_only():
 
 
 @pytest.mark.parametrize("split", ["test", "Train"])
-def test_a_split_that_is_not_there_is_a_usage_error(tmp_path, split):
+def test_a_missing_split_is_a_usage_error(tmp_path, split):
     lvit(tmp_path)
     with pytest.raises(UsageError) as caught:
         load_targets(tmp_path, split)
@@ -197,7 +197,7 @@ def test_pictures_are_read_as_grey_or_colour_and_never_clipped(tmp_path):
     one_line(caught, "deep.png", "8 bits")
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path):
+def test_a_file_that_is_not_a_picture_is_named(tmp_path):
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(FastTextDiffError) as caught:
         load_image(tmp_path / "a.png")

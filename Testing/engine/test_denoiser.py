@@ -64,7 +64,7 @@ def test_truncated_features_equal_those_of_the_whole_pass_and_have_the_promised_
     assert output.shape == (4, 3, 32, 32)
 
 
-def test_the_output_is_that_of_unet2dmodel_itself():
+def test_the_output_equals_that_of_unet2dmodel():
     denoiser = tiny_denoiser()
     image, noise = inputs()
     _, output = denoiser.denoise(image, noise)
@@ -86,7 +86,7 @@ def test_images_and_timesteps_in_one_batch_equal_them_one_by_one():
                 assert (part - single[0]).abs().max() < 1e-5
 
 
-def test_noise_of_each_image_is_its_own_when_given_so():
+def test_noise_can_be_given_per_image():
     denoiser = tiny_denoiser()
     image, _ = inputs()
     noise = seeded_noise(SHAPE, 5)
@@ -96,7 +96,7 @@ def test_noise_of_each_image_is_its_own_when_given_so():
     assert (batch[0][0] - second[0][0]).abs().max() > 1e-3
 
 
-def test_noise_depends_on_seed_and_shape_alone():
+def test_noise_depends_only_on_seed_and_shape():
     torch.manual_seed(1)
     first = seeded_noise((1, 3, 8, 8), 7)
     torch.manual_seed(2)
@@ -108,7 +108,7 @@ def test_noise_depends_on_seed_and_shape_alone():
 
 
 @pytest.mark.parametrize("side", [1, 3])
-def test_any_multiple_of_the_promised_number_of_pixels_works(side):
+def test_any_multiple_of_the_stated_pixel_size_works(side):
     denoiser = tiny_denoiser(patch_size=2)
     assert denoiser.multiple == 8
     size = (1, 3, 8 * side, 16)

@@ -33,7 +33,7 @@ def stored_as(upright, row, column):
 
 
 @pytest.mark.parametrize(("row", "column"), PLANES)
-def test_a_film_is_shown_upright_however_it_is_stored(tmp_path, row, column):
+def test_a_radiograph_is_shown_upright_in_every_stored_orientation(tmp_path, row, column):
     path = write_film(tmp_path / "film", stored_as(FILM, row, column), [row, column])
     volume = read_volume(path)
     display = display_plane(volume, "acquisition")
@@ -56,7 +56,7 @@ def test_a_film_is_shown_upright_however_it_is_stored(tmp_path, row, column):
         ([], None),
     ],
 )
-def test_codes_are_understood_or_not_taken(orientation, found):
+def test_orientation_codes_are_understood_or_rejected(orientation, found):
     assert directions_of(orientation) == found
 
 
@@ -73,7 +73,7 @@ def test_codes_are_understood_or_not_taken(orientation, found):
         ({"orientation": ["CR", "LE"]}, ("not valid",)),
     ],
 )
-def test_what_is_turned_lateral_oblique_or_unknown_is_said(tmp_path, attributes, words):
+def test_rotated_lateral_oblique_or_unknown_views_are_noted(tmp_path, attributes, words):
     notes = read_volume(write_film(tmp_path / "film", FILM, **attributes)).source.notes
     assert len(notes) == len(words)
     assert all(word in note for word, note in zip(words, notes, strict=True))
@@ -89,6 +89,6 @@ def test_the_image_as_slicer_loads_it_is_shown_the_same_way(tmp_path, modality):
     assert loaded.source.notes == volume.source.notes
 
 
-def test_an_xray_in_slicer_whose_file_is_gone_is_said_to_be_taken_as_displayed():
+def test_an_xray_in_slicer_without_its_file_is_noted_as_taken_as_displayed():
     loaded = volume_from(decoded_from_memory(FILM[None], np.eye(4), name="film", dicom_modality="CR"), None)
     assert any("assumed on image left" in note for note in loaded.source.notes)

@@ -148,7 +148,7 @@ def test_the_validator_finds_no_error(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [*GRIDS, "multi-frame", "one slice"])
-def test_slicers_reader_finds_every_voxel_where_the_source_has_it(tmp_path, name):
+def test_slicers_reader_places_every_voxel_as_in_the_source(tmp_path, name):
     sources = {"multi-frame": multiframe, "one slice": lambda folder: stack(folder, slices=1)}
     volume = sources.get(name, lambda folder: stack(folder, GRIDS[name]))(tmp_path)
     written = result_of(volume)
@@ -160,7 +160,7 @@ def test_slicers_reader_finds_every_voxel_where_the_source_has_it(tmp_path, name
 
 
 @pytest.mark.parametrize("source", [stack, multiframe, projection])
-def test_each_frame_is_the_slice_that_it_refers_to_and_lies_there(tmp_path, source):
+def test_each_frame_matches_the_slice_that_it_refers_to(tmp_path, source):
     volume = source(tmp_path)
     written = result_of(volume)
     path = write(tmp_path, written)
@@ -183,7 +183,7 @@ def test_each_frame_is_the_slice_that_it_refers_to_and_lies_there(tmp_path, sour
     assert "research use" in dataset.SeriesDescription
 
 
-def test_segments_say_what_they_are_and_how_they_were_made(tmp_path):
+def test_segments_have_codes_and_provenance(tmp_path):
     dataset = pydicom.dcmread(write(tmp_path, result_of(stack(tmp_path))))
     lung, opacity, heart = dataset.SegmentSequence
     kind = lung.SegmentedPropertyTypeCodeSequence[0]
@@ -204,7 +204,7 @@ def test_segments_say_what_they_are_and_how_they_were_made(tmp_path):
     assert (parameters["device"], parameters["presence"]) == ("cuda", "0.88")
 
 
-def test_the_same_result_gives_the_same_bytes_and_another_one_another_object(tmp_path):
+def test_equal_results_give_equal_bytes_and_other_results_other_uids(tmp_path):
     volume = stack(tmp_path)
     first = write(tmp_path, result_of(volume)).read_bytes()
     again = result_of(read_volume(tmp_path / "source"), device="cuda:0")
@@ -240,7 +240,7 @@ def test_probabilities_come_back_on_request(tmp_path):
     assert len(dataset.PerFrameFunctionalGroupsSequence) == 3 * 5
 
 
-def test_slicers_limits_are_told(tmp_path):
+def test_slicers_limits_are_reported(tmp_path):
     (note,) = segmentation_notes(result_of(projection(tmp_path)), tmp_path / "result.dcm")
     assert "Slicer cannot open result.dcm" in note
     tilted = grid(np.array([[-1.0, 0, 0], [0, -1, 0.2], [0, 0, 1]]))
@@ -248,7 +248,7 @@ def test_slicers_limits_are_told(tmp_path):
     assert "sheared" in note
 
 
-def test_headers_that_anonymisers_leave_behind_are_no_hindrance_and_nothing_of_them_is_shown(tmp_path, capfd):
+def test_headers_left_by_anonymisers_are_accepted_and_not_leaked(tmp_path, capfd):
     odd = {"PatientSex": "UNKNOWN", "StudyDate": "REMOVED", "PatientName": "Secret Person", "StudyID": "x" * 40}
     odd |= {"SeriesNumber": None, "PixelSpacing": None, "SliceThickness": None, "PatientAge": "seventy"}
     with pydicom.config.disable_value_validation():
@@ -272,7 +272,7 @@ def abdomen(samples, tmp_path):
     return read_volume(with_uids(samples / "abdominal_ct_dicom", tmp_path / "abdomen"))
 
 
-def test_a_real_compressed_series_gets_its_lungs_laid_over_it(abdomen, tmp_path):
+def test_a_real_compressed_series_gets_a_segmentation_of_its_lungs(abdomen, tmp_path):
     air = (abdomen.array > -950) & (abdomen.array < -600)
     bone = abdomen.array > 300
     written = result_of(abdomen, (air, bone), ("lungs", "bone"))
@@ -282,7 +282,7 @@ def test_a_real_compressed_series_gets_its_lungs_laid_over_it(abdomen, tmp_path)
 
 
 @pytest.mark.shared
-def test_another_writers_segmentation_is_reproduced_with_all_that_it_says(shared, tmp_path):
+def test_another_writers_segmentation_is_reproduced_completely(shared, tmp_path):
     folder = shared / "samples" / "ct_liver_dcmqi"
     volume = read_volume(folder)
     theirs, mask = highdicom.seg.segread(folder / "liver.dcm"), np.zeros(volume.shape, bool)
@@ -309,7 +309,7 @@ def refused(volume, path):
     return str(caught.value)
 
 
-def test_a_source_that_cannot_be_referred_to_is_one_line_before_the_work(samples, tmp_path):
+def test_a_source_that_cannot_be_referred_to_is_refused_before_the_work(samples, tmp_path):
     path = tmp_path / "result.dcm"
     assert "this is not one" in refused(read_volume(next((samples / "chest_ct").glob("*.nii.gz"))), path)
     assert "lack UIDs" in refused(read_volume(samples / "abdominal_ct_dicom"), path)
@@ -324,7 +324,7 @@ def test_a_source_that_cannot_be_referred_to_is_one_line_before_the_work(samples
     assert "2 multi-frame objects" in refused(read_volume(tmp_path / "two"), path)
 
 
-def test_source_images_that_are_gone_are_one_line_and_leave_no_file(tmp_path):
+def test_missing_source_images_are_reported_in_one_line_and_leave_no_file(tmp_path):
     volume = stack(tmp_path)
     shutil.rmtree(tmp_path / "source")
     with pytest.raises(FastTextDiffError, match="moved or changed") as caught:
@@ -340,7 +340,7 @@ def test_source_images_that_are_gone_are_one_line_and_leave_no_file(tmp_path):
         ("SOPClassUID", "", "lack the SOP Class UID"),  # as an anonymiser left it in the bundled series
     ],
 )
-def test_a_header_that_allows_no_valid_object_is_one_line(tmp_path, keyword, value, words):
+def test_a_header_that_allows_no_valid_object_is_refused_in_one_line(tmp_path, keyword, value, words):
     volume = stack(tmp_path)
     dataset = pydicom.dcmread(volume.source.frames[3][0])
     setattr(dataset, keyword, value)
@@ -360,7 +360,7 @@ def test_without_the_optional_package_one_line_says_what_to_install(tmp_path, mo
     check_segmentation_path(tmp_path / "result.seg.nrrd")
 
 
-def test_only_dicom_holds_probabilities(tmp_path):
+def test_probabilities_are_refused_in_other_formats(tmp_path):
     with pytest.raises(UsageError, match="only DICOM SEG"):
         check_segmentation_path(tmp_path / "result.seg.nrrd", fractional=True)
 
@@ -393,13 +393,13 @@ def go_on(done, total):
 
 
 @pytest.mark.parametrize("source", [stack, multiframe, projection])
-def test_segments_that_nobody_touched_are_saved_as_the_command_line_writes_them(tmp_path, source):
+def test_unedited_segments_are_saved_as_the_command_line_writes_them(tmp_path, source):
     result = result_of(source(tmp_path))
     save_dicom_seg(in_slicers_words(result, tmp_path), go_on)
     assert (tmp_path / "saved.dcm").read_bytes() == write(tmp_path, result).read_bytes()
 
 
-def test_slicer_is_told_the_files_of_a_series_in_the_order_of_its_slices(tmp_path):
+def test_slicer_gets_the_files_of_a_series_in_slice_order(tmp_path):
     volume = stack(tmp_path)
     write_slice(tmp_path / "source" / "other", np.zeros((6, 7), np.int16), SeriesInstanceUID="1.2.3")
     told = list_series(ListSeries(tmp_path / "source", volume.source.series_uid))
@@ -407,7 +407,7 @@ def test_slicer_is_told_the_files_of_a_series_in_the_order_of_its_slices(tmp_pat
     assert told.instance_uids == tuple(volume.source.instance_uids)
 
 
-def test_edited_renamed_drawn_and_foreign_segments_say_so_and_keep_every_voxel(tmp_path):
+def test_edited_renamed_drawn_and_foreign_segments_are_marked_and_keep_every_voxel(tmp_path):
     request = in_slicers_words(result_of(stack(tmp_path)), tmp_path)
     edited, renamed, drawn = request.segments
     mass = CodedFinding(type=Code("4147007", "SCT", "Mass")).slicer_entry
@@ -435,7 +435,7 @@ def test_edited_renamed_drawn_and_foreign_segments_say_so_and_keep_every_voxel(t
     assert errors_found_by_dciodvfy(request.output) == []
 
 
-def test_what_cannot_be_saved_from_slicer_is_one_line_and_an_older_file_stays(samples, tmp_path):
+def test_a_refused_save_from_slicer_is_one_line_and_keeps_an_older_file(samples, tmp_path):
     request = in_slicers_words(result_of(stack(tmp_path)), tmp_path)
     (tmp_path / "saved.dcm").write_bytes(b"older")
     moved = np.array(request.ijk_to_ras)

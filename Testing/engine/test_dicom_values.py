@@ -43,21 +43,21 @@ def replaced(folder, old, new):
 
 
 @pytest.mark.parametrize("added", [0, 1024])
-def test_a_ct_without_rescale_tags_is_told_by_its_histogram(tmp_path, added):
+def test_a_ct_without_rescale_tags_is_recognised_by_its_histogram(tmp_path, added):
     folder = write_chest(tmp_path, HU + np.int16(added), RescaleSlope=None, RescaleIntercept=None)
     volume = read_volume(folder)
     assert np.array_equal(volume.array, HU)
     assert len(volume.source.notes) == 1 + bool(added)
 
 
-def test_a_ct_whose_header_gives_the_wrong_intercept_is_shifted_and_said(tmp_path):
+def test_a_ct_with_a_wrong_intercept_is_corrected_and_noted(tmp_path):
     volume = read_volume(write_chest(tmp_path, (HU + 1024).clip(0).astype(np.uint16)))
     assert np.median(volume.array[:, 20:44, 14:28]) == np.median(HU[:, 20:44, 14:28])
     assert any("1024 was subtracted" in note for note in volume.source.notes)
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int16])
-def test_monochrome1_never_turns_hounsfield_units_round(tmp_path, kind):
+def test_monochrome1_never_inverts_hounsfield_units(tmp_path, kind):
     offset = 1024 if kind == np.uint16 else 0
     stored = (HU + offset).clip(0 if offset else -2000, 4000).astype(kind)
     folder = write_chest(tmp_path, stored, PhotometricInterpretation="MONOCHROME1", RescaleIntercept=-offset)
@@ -76,13 +76,13 @@ def test_a_slice_without_the_rescale_of_the_others_is_refused(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize(("tag", "kind"), [("ct", "ct"), ("mr", "mr"), ("RG", "xray")])
-def test_a_modality_is_known_whatever_its_letters(tmp_path, tag, kind):
+def test_modality_is_case_insensitive(tmp_path, tag, kind):
     assert read_volume(write_slice(tmp_path / "a", HU[0], Modality=tag)).modality.value == kind
 
 
 @pytest.mark.parametrize("value", [b"1,5 ", b"abc ", b"nan ", b"inf ", b"0.00"])
 @pytest.mark.parametrize("modality", ["CT", "MR"])
-def test_a_rescale_that_is_no_usable_number_is_refused(tmp_path, value, modality):
+def test_an_unusable_rescale_value_is_refused(tmp_path, value, modality):
     folder = replaced(
         write_chest(tmp_path, RescaleSlope="1.50", Modality=modality), b"DS\x04\x001.50", b"DS\x04\x00" + value
     )
@@ -94,13 +94,13 @@ def test_a_rescale_that_is_no_usable_number_is_refused(tmp_path, value, modality
     ("word", "digits"),
     [("SliceThickness", 1), ("PixelSpacing", 2), ("ImagePositionPatient", 3), ("ImageOrientationPatient", 6)],
 )
-def test_geometry_that_is_no_usable_number_is_refused(tmp_path, word, digits, value):
+def test_unusable_geometry_values_are_refused(tmp_path, word, digits, value):
     path = write_slice(tmp_path / "a.dcm", HU[0], **{word: [7.5] * digits if digits > 1 else 7.5})
     path.write_bytes(path.read_bytes().replace(b"7.5", value))
     assert "not a valid number" in refusal(path)
 
 
-def test_bits_that_decoders_scramble_are_refused(tmp_path):
+def test_bit_depths_that_decoders_scramble_are_refused(tmp_path):
     stored = (HU + 1024).clip(0, 4095).astype(np.uint16) << 4
     assert "High Bit 15" in refusal(write_chest(tmp_path, stored, BitsStored=12, HighBit=15))
 
@@ -110,13 +110,13 @@ def test_bits_that_decoders_scramble_are_refused(tmp_path):
     [{"NumberOfFrames": 99999999}, {"NumberOfFrames": 2_000_000_000}, {"Rows": 65535, "Columns": 65535}],
     ids=str,
 )
-def test_pixels_that_a_file_cannot_hold_are_refused_before_memory_is_taken(tmp_path, announced):
+def test_more_pixels_than_the_file_can_hold_are_refused_before_allocation(tmp_path, announced):
     path = write_slice(tmp_path / "a.dcm", HU[0], **announced)
     assert "do not fit" in refusal(path)
 
 
 @pytest.mark.parametrize("announced", [{"Rows": 65}, {"Columns": 65}, {"NumberOfFrames": 2}, {"Rows": 4096}], ids=str)
-def test_pixels_that_a_file_lacks_are_not_filled_up_in_silence(tmp_path, announced):
+def test_missing_pixels_are_not_silently_filled(tmp_path, announced):
     path = write_slice(tmp_path / "a.dcm", HU[0], **announced)
     assert "do not fit" in refusal(path)
 
@@ -144,7 +144,7 @@ def test_a_compressed_frame_of_another_size_than_announced_is_refused(tmp_path, 
             assert read_volume(path).shape == (1, 64, 48)
 
 
-def test_a_code_stream_that_says_it_is_huge_is_never_decoded(tmp_path):
+def test_a_code_stream_that_claims_to_be_huge_is_never_decoded(tmp_path):
     path = write_slice(tmp_path / "j2k", HU[0].astype(np.uint16), JPEG2000Lossless, Modality="MR")
     content = path.read_bytes()
     at = content.index(b"\xff\x4f\xff\x51") + 8  # SIZ: columns, rows
@@ -152,7 +152,7 @@ def test_a_code_stream_that_says_it_is_huge_is_never_decoded(tmp_path):
     assert "a compressed frame has 61440 x 61440 pixels" in refusal(path)
 
 
-def test_a_deflated_file_is_read_and_one_that_would_fill_the_memory_refused(tmp_path):
+def test_a_deflated_file_is_read_and_a_decompression_bomb_is_refused(tmp_path):
     dataset = slice_dataset(HU[0])
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(tmp_path / "a", enforce_file_format=True)
@@ -178,7 +178,7 @@ def test_padding_of_a_ct_is_air_and_never_part_of_a_finding(tmp_path, value, lim
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("padded_with", [0, 4095])
-def test_padding_of_an_xray_is_black_and_no_part_of_the_window(tmp_path, photometric, padded_with):
+def test_padding_of_an_xray_is_black_and_not_part_of_the_window(tmp_path, photometric, padded_with):
     from fasttextdiff.image.preprocessing import ImageSettings, choose_window
 
     stored = np.random.default_rng(0).integers(500, 3000, (60, 60)).astype(np.uint16)
@@ -202,7 +202,7 @@ def test_padding_of_an_xray_is_black_and_no_part_of_the_window(tmp_path, photome
     "content", [b"", b"\0" * 100, b"<html>404</html>" * 30, None], ids=["empty", "stub", "html", "bare"]
 )
 @pytest.mark.parametrize("ending", [".dcm", ""])
-def test_a_file_among_the_slices_that_is_no_dicom_is_named(tmp_path, content, ending):
+def test_a_file_among_the_slices_that_is_not_dicom_is_named(tmp_path, content, ending):
     write_chest(tmp_path)
     for file in tmp_path.iterdir():
         file.rename(file.with_suffix(ending))
@@ -214,14 +214,14 @@ def test_a_file_among_the_slices_that_is_no_dicom_is_named(tmp_path, content, en
     assert f"1 files in the folder cannot be read as DICOM (i5{ending})" in notes[0]
 
 
-def test_a_slice_whose_link_leads_nowhere_is_named(tmp_path):
+def test_a_slice_with_a_dangling_link_is_named(tmp_path):
     last = write_chest(tmp_path) / "i5.dcm"
     last.unlink()
     last.symlink_to("annex/objects/i5.dcm")
     assert "(i5.dcm): slices may be missing" in read_volume(tmp_path).source.notes[0]
 
 
-def test_a_series_with_less_images_than_it_announces_says_so(tmp_path):
+def test_a_series_with_fewer_images_than_announced_is_noted(tmp_path):
     notes = read_volume(write_chest(tmp_path, ImagesInAcquisition=7)).source.notes
     assert notes == ("7 images according to the headers, 6 found: slices may be missing",)
 
@@ -236,7 +236,7 @@ def test_a_series_with_less_images_than_it_announces_says_so(tmp_path):
     ],
     ids=lambda attributes: next(iter(attributes)),
 )
-def test_acquisitions_that_lie_in_one_another_are_refused(tmp_path, attributes):
+def test_interleaved_acquisitions_are_refused(tmp_path, attributes):
     assert f"({next(iter(attributes))} " in refusal(write_chest(tmp_path, **attributes))
 
 
@@ -249,16 +249,16 @@ def test_acquisitions_that_lie_in_one_another_are_refused(tmp_path, attributes):
     ],
     ids=["step", "blocks", "passes"],
 )
-def test_acquisitions_one_after_another_are_one_stack(tmp_path, attributes):
+def test_consecutive_acquisitions_are_one_stack(tmp_path, attributes):
     assert read_volume(write_chest(tmp_path, **attributes)).shape == HU.shape
 
 
-def test_one_series_uid_a_slice_is_refused_with_a_short_list(tmp_path):
+def test_one_series_uid_per_slice_is_refused_with_a_short_list(tmp_path):
     message = refusal(write_chest(tmp_path, np.concatenate([HU] * 4), SeriesInstanceUID=lambda n: f"1.2.3.{n}"))
     assert "24 image series" in message
     assert message.count("UID 1.2.3.") == 10
 
 
-def test_frames_of_nuclear_medicine_are_refused(tmp_path):
+def test_nuclear_medicine_frames_are_refused(tmp_path):
     write_slice(tmp_path / "nm.dcm", HU, Modality="NM", NumberOfFrames=6, ImagePositionPatient=None)
     assert "nuclear medicine" in refusal(tmp_path / "nm.dcm")

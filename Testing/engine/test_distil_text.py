@@ -53,7 +53,7 @@ def run(tmp_path):
     )
 
 
-def test_the_student_comes_to_know_what_the_teacher_knows_and_keeps_opposites_apart(run):
+def test_the_student_learns_from_the_teacher_and_keeps_opposites_apart(run):
     notes = Notes()
     distil_text(replace(run, schedule=Schedule(60, 3e-3, warmup=5), families=4), notes)
     first, last = ({name: np.mean([notes.losses[n][name] for n in steps]) for name in ("teacher", "contrast")}
@@ -69,7 +69,7 @@ def test_the_student_comes_to_know_what_the_teacher_knows_and_keeps_opposites_ap
     assert encoder.tokenizer.get_vocab() == before.tokenizer.get_vocab()
 
 
-def test_a_stopped_distillation_ends_as_one_that_ran_through(run):
+def test_a_resumed_distillation_gives_the_same_bits(run):
     distil_text(run, whole := Notes())
     stopped = replace(run, output=run.output.with_name("stopped"))
     first, rest = Notes(stop_after=2), Notes()
@@ -80,7 +80,7 @@ def test_a_stopped_distillation_ends_as_one_that_ran_through(run):
     assert same(*(torch.load(r.output / CHECKPOINT, weights_only=True) for r in (run, stopped)))
 
 
-def test_a_token_takes_the_mean_of_the_others_tokens_that_share_its_characters():
+def test_a_target_is_the_mean_of_the_teachers_tokens_with_the_same_characters():
     spans = torch.tensor([[[0, 0], [0, 4], [4, 9], [9, 9]]])
     others = torch.tensor([[[0, 2], [2, 5], [5, 9], [0, 0]]])
     shared = overlaps(spans, others)
@@ -89,7 +89,7 @@ def test_a_token_takes_the_mean_of_the_others_tokens_that_share_its_characters()
     assert mean_states(states, shared).flatten().tolist() == [0, 3, 6, 0]
 
 
-def test_targets_are_the_teachers_own_states_where_both_read_with_one_tokenizer(run):
+def test_with_a_shared_tokenizer_targets_are_the_teachers_own_states(run):
     texts = ["ground-glass  opacity in the left lung", "no nuclei"]
     encoder = load_teacher(run.teacher)
     teacher = Teacher(encoder, texts, 96)
@@ -106,7 +106,7 @@ def test_targets_are_the_teachers_own_states_where_both_read_with_one_tokenizer(
     assert torch.allclose(target[one_to_one], alone[one_to_one], atol=1e-4)
 
 
-def test_every_family_has_a_paraphrase_and_hard_negatives_that_differ_in_one_thing():
+def test_every_family_has_a_paraphrase_and_hard_negatives_with_one_difference():
     swapped = denied = 0
     for seed in range(200):
         members = family(np.random.default_rng(seed))
@@ -128,7 +128,7 @@ def test_every_family_has_a_paraphrase_and_hard_negatives_that_differ_in_one_thi
     assert denied > 60
 
 
-def test_spans_of_a_batch_are_the_words_that_were_meant(run):
+def test_spans_of_a_batch_cover_the_intended_words(run):
     student = tiny_text_encoder()
     teacher = Teacher(load_teacher(run.teacher), ["left lung"], 96)
     batches = DistillationBatches(["left lung"] * 9, student.tokenizer, teacher, run)
@@ -146,7 +146,7 @@ def test_spans_of_a_batch_are_the_words_that_were_meant(run):
     assert equal.tolist() == [[a.meaning == b.meaning for b in members] for a in members]
 
 
-def test_contrastive_loss_pulls_equal_meanings_together_and_pushes_others_apart():
+def test_contrastive_loss_pulls_equal_meanings_together_and_separates_others():
     meaning = torch.tensor([0, 0, 1, 1, -1])
     together = functional.one_hot(torch.tensor([0, 0, 1, 1, 0]), 2).float()
     mixed = functional.one_hot(torch.tensor([0, 1, 0, 1, 0]), 2).float()
@@ -157,7 +157,7 @@ def test_contrastive_loss_pulls_equal_meanings_together_and_pushes_others_apart(
     alone.backward()
 
 
-def test_teachers_that_cannot_teach_are_refused_in_one_line(run, tmp_path):
+def test_unusable_teachers_are_refused_in_one_line(run, tmp_path):
     with pytest.raises(ModelError) as caught:
         load_teacher(str(tmp_path / "nowhere"))
     one_line(caught, "nowhere")

@@ -30,13 +30,13 @@ def pretend_version(monkeypatch, name, version):
     monkeypatch.setattr(importlib.metadata, "version", lambda asked: version if asked == name else true(asked))
 
 
-def test_the_requirements_are_those_of_the_package():
+def test_the_requirements_match_the_package():
     tomllib = pytest.importorskip("tomllib")  # from Python 3.11 on
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert [str(requirement) for requirement in REQUIREMENTS] == project["dependencies"]
 
 
-def test_nothing_is_wrong_with_the_environment_of_the_tests():
+def test_the_environment_of_the_tests_is_complete():
     assert not [package for package in check_packages() if package.problem]
     require_packages()
 
@@ -51,7 +51,7 @@ def test_versions_are_compared_as_numbers(monkeypatch, version, is_old):
     assert ("too old" in problem_of("torch")) == is_old
 
 
-def test_a_folder_left_behind_is_not_a_package(monkeypatch, tmp_path):
+def test_a_leftover_folder_is_not_a_package(monkeypatch, tmp_path):
     (tmp_path / "left_behind" / "lib").mkdir(parents=True)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(environment, "REQUIREMENTS", (Requirement("pytest", "1.0", "left_behind"),))
@@ -69,7 +69,7 @@ def test_a_package_without_metadata_is_asked_for_its_version(monkeypatch, tmp_pa
     assert (absent.installed, absent.problem) == (None, "not installed")
 
 
-def test_everything_that_is_missing_is_told_at_once_in_one_line(monkeypatch):
+def test_all_missing_packages_are_reported_in_one_line(monkeypatch):
     pretend_version(monkeypatch, "scipy", "1.2")
     wanted = (*REQUIREMENTS, Requirement("absent", "3.0", "absent"))
     monkeypatch.setattr(environment, "REQUIREMENTS", wanted)
@@ -78,7 +78,7 @@ def test_everything_that_is_missing_is_told_at_once_in_one_line(monkeypatch):
     one_line(caught, "scipy: version 1.2 is too old", '"scipy>=1.11" "absent>=3.0"')
 
 
-def test_a_gpu_that_fails_at_a_tiny_sum_is_listed_with_its_problem(monkeypatch):
+def test_a_gpu_that_does_not_work_is_listed_with_its_problem(monkeypatch):
     def fail(device):
         raise RuntimeError("CUDA error: no kernel image is available\nfor execution on the device\nmore advice")
 
@@ -92,14 +92,14 @@ def test_a_gpu_that_fails_at_a_tiny_sum_is_listed_with_its_problem(monkeypatch):
     assert device.problem.endswith("no kernel image is available for execution on the device")
 
 
-def test_the_cpu_is_always_there_with_its_memory():
+def test_the_cpu_is_always_listed_with_its_memory():
     cpu = find_devices()[-1]
     assert cpu.id == "cpu"
     assert cpu.memory_total > 1 << 28
     assert cpu.memory_free is None or 0 < cpu.memory_free <= cpu.memory_total
 
 
-def test_memory_is_read_in_bytes_where_linux_tells_it(tmp_path):
+def test_linux_memory_is_read_in_bytes(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:  16000 kB\nMemFree:  1 kB\nMemAvailable:  9000 kB\nHugePages: 0\n")
     assert environment._posix_memory(tmp_path / "meminfo") == (16000 * 1024, 9000 * 1024)
     assert environment._posix_memory(tmp_path / "absent")[0] > 1 << 28

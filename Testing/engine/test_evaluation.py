@@ -67,7 +67,7 @@ def texts_of(*texts):
     return [Target(None, None, text, Modality.XRAY) for text in texts]
 
 
-def test_dice_and_iou_of_a_partial_overlap_are_those_computed_by_hand():
+def test_dice_and_iou_of_a_partial_overlap_match_a_hand_computation():
     result = score("a.png", "finding", TWENTY, THIRTY)
     assert (result.truth_px, result.mask_px, result.overlap_px) == (30, 20, 10)
     assert result.iou == pytest.approx(10 / 40, abs=1e-6)
@@ -78,7 +78,7 @@ def test_dice_and_iou_of_a_partial_overlap_are_those_computed_by_hand():
 @pytest.mark.parametrize(
     ("found", "truth", "expected"), [(NOTHING, NOTHING, 1), (TEN, NOTHING, 0), (NOTHING, TEN, 0), (TEN, TEN, 1)]
 )
-def test_an_empty_truth_wants_an_empty_mask(found, truth, expected):
+def test_an_empty_truth_requires_an_empty_mask(found, truth, expected):
     result = score("a", "", found, truth)
     assert result.dice == pytest.approx(expected, abs=1e-5)
     assert result.iou == pytest.approx(expected, abs=1e-5)
@@ -91,7 +91,7 @@ def test_protocol_i_means_images_and_protocol_p_pools_pixels():
     assert protocol_p(scores[2:]) == {"dice": 1.0, "iou": 1.0}
 
 
-def test_each_target_is_shown_whole_and_asked_its_text(tmp_path):
+def test_each_target_is_shown_whole_with_its_text(tmp_path):
     segmenter = FakeSegmenter()
     targets = [target(tmp_path, "a", image=TWENTY, truth=THIRTY), target(tmp_path, "b", truth=NOTHING)]
     kept = []

@@ -16,7 +16,7 @@ SENTENCE = "Bilateral pulmonary infection, three infected areas, upper lower rig
 ONE_SIDED = "Unilateral pulmonary infection, one infected area, lower left lung."
 
 
-def test_text_modes_change_what_is_asked_as_they_say():
+def test_text_modes_change_the_text_as_documented():
     texts = ["left lung", "Right lung", "heart", "heart"]
     assert choose_texts(texts, "true") == texts
     assert choose_texts(texts, "none") == [""] * 4
@@ -25,7 +25,7 @@ def test_text_modes_change_what_is_asked_as_they_say():
         assert len(choose_texts(texts, mode)) == 4
 
 
-def test_shuffled_texts_are_other_texts_of_the_split_and_repeatable():
+def test_shuffled_texts_come_from_the_split_and_are_repeatable():
     true = ["left lung"] * 20 + ["heart"] * 20 + ["nuclei"] * 2
     shuffled = choose_texts(true, "shuffled")
     assert all(text != own for text, own in zip(shuffled, true, strict=True))
@@ -44,7 +44,7 @@ def test_unknown_text_modes_and_splits_with_one_text_are_refused():
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_typos_hit_one_letter_in_eight_and_leave_sides_and_signs_alone(seed):
+def test_typos_change_one_letter_in_eight_but_no_sides_or_punctuation(seed):
     typed = mistyped(SENTENCE, np.random.default_rng(seed))
     assert re.findall("left|right", typed) == ["right", "left"]
     assert re.sub("[A-Za-z]", "", typed) == re.sub("[A-Za-z]", "", SENTENCE)
@@ -55,7 +55,7 @@ def test_typos_hit_one_letter_in_eight_and_leave_sides_and_signs_alone(seed):
     assert all(new[0].isupper() or old[0].islower() or new[0] == old[1] for new, old in changed)
 
 
-def test_every_kind_of_slip_occurs_on_a_short_word_and_nothing_else():
+def test_exactly_the_known_kinds_of_typos_occur_in_a_short_word():
     slips = {mistyped("heart", np.random.default_rng(seed)) for seed in range(400)}
     assert {"haert", "hart", "heaart", "heatt", "hesrt"} <= slips
     assert "heart" not in slips
@@ -64,7 +64,7 @@ def test_every_kind_of_slip_occurs_on_a_short_word_and_nothing_else():
 
 
 @pytest.mark.parametrize("variant", range(3))
-def test_a_paraphrase_says_the_same_places_in_other_words(variant):
+def test_a_paraphrase_names_the_same_places_in_other_words(variant):
     text = paraphrased(SENTENCE, variant)
     assert "Bilateral" not in text
     assert "infected areas" not in text
@@ -99,12 +99,12 @@ def test_paraphrases_of_real_texts(text, expected):
     assert paraphrased(text) == expected
 
 
-def test_a_place_that_no_rule_knows_leaves_the_sentence_as_it_is():
+def test_a_sentence_with_an_unknown_place_is_not_changed():
     elsewhere = "Bilateral pulmonary infection, two infected areas, somewhere."
     assert paraphrased(elsewhere) == elsewhere
 
 
-def test_no_paraphrase_is_a_wording_of_training():
+def test_no_paraphrase_is_a_training_wording():
     templates = (*prompts.ON_SIDE, *prompts.IN_ZONE, *prompts.EVERYWHERE, *prompts.SIDE_LUNG_WORDS)
     words = [word for region in prompts.FINDINGS.values() for word in region]
     taught = {
@@ -118,7 +118,7 @@ def test_no_paraphrase_is_a_wording_of_training():
     assert not taught & {paraphrased(text, variant).lower() for text in texts for variant in range(3)}
 
 
-def test_sentences_of_the_research_data_are_all_known_to_the_paraphrase(shared):
+def test_all_sentences_of_the_research_data_can_be_paraphrased(shared):
     from fasttextdiff.evaluation.datasets import load_targets
 
     for name in ("qata_cov19_v2_2", "MosMedDataPlus_bjorke"):

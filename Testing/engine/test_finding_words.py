@@ -24,7 +24,7 @@ def test_a_spelling_is_understood_as_the_plain_form(text, plain):
 
 
 @pytest.mark.parametrize("text", ["Ground-glass opacity", "GROUND-GLASS  opacity", "Left lung"])
-def test_a_finding_is_not_said_to_be_understood_otherwise_for_its_capital_letters(text):
+def test_capital_letters_alone_give_no_note(text):
     assert understood_note(text) == ""
     assert understood_note(f"{text.upper()}.") != ""
 
@@ -62,7 +62,7 @@ def test_a_finding_is_not_said_to_be_understood_otherwise_for_its_capital_letter
         "Bilateral pulmonary infection, two infected areas, all left lung and all right lung",
     ],
 )
-def test_other_words_stay_as_they_are(text):
+def test_other_words_are_not_changed(text):
     assert understood(text) == text
 
 
@@ -81,24 +81,24 @@ def test_other_words_stay_as_they_are(text):
         ("left \u043b\u0451\u0433\u043a\u043e\u0435", "another alphabet"),
     ],
 )
-def test_what_cannot_be_read_is_said_so_in_one_line(text, reason):
+def test_unreadable_findings_are_refused_in_one_line(text, reason):
     with pytest.raises(UsageError, match=reason) as caught:
         require_words(text)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_an_abbreviation_that_may_be_a_side_is_not_taken_for_one_in_silence():
+def test_an_ambiguous_abbreviation_of_a_side_is_not_silently_expanded():
     assert "'RT'" in doubtful("infection RT pneumonitis")
     assert doubtful("right RT pneumonitis") == doubtful("r/o mass") == ""
 
 
-def test_findings_are_compared_as_understood_whatever_the_capitals():
+def test_findings_are_compared_as_understood_ignoring_case():
     typed = ["Right lung", '"right lung"', "R lung", "???", "left lung."]
     assert distinct(typed) == {"Right lung": "Right lung", "???": "???", "left lung": "left lung."}
     assert same_key("RIGHT LUNG.") == same_key("Rt lung")
 
 
-def test_it_is_loaded_without_anything_but_python():
+def test_it_loads_with_python_alone():
     code = "import sys; import fasttextdiff.contract.findings; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not loaded & {"torch", "numpy", "typer", "transformers"}
@@ -134,12 +134,12 @@ FRAMES = ('"{}"', "({})", "1. {}", "- {}", "{}.", "  {} ", "\u201c{}\u201d,", "\
 
 @given(texts)
 @example("((1. (a) -L-))")
-def test_what_is_understood_stays_as_it_is(text):
+def test_understanding_is_idempotent(text):
     assert understood(understood(text)) == understood(text)
 
 
 @given(texts)
-def test_it_is_one_plain_line_without_what_cannot_be_seen(text):
+def test_the_result_is_one_line_without_invisible_characters(text):
     found = understood(text)
     assert found == " ".join(found.split())
     assert not {"Cc", "Cf", "Cs"} & {unicodedata.category(char) for char in found}
@@ -153,7 +153,7 @@ def sides(text):
 @given(
     st.lists(st.sampled_from(("left", "right", *WORDS)).filter(lambda word: word != "RT"), max_size=10).map(" ".join)
 )
-def test_a_side_that_is_named_is_neither_lost_nor_swapped(text):
+def test_a_named_side_is_neither_lost_nor_swapped(text):
     assert sides(understood(text)) == sides(text)
 
 
@@ -161,7 +161,7 @@ def test_a_side_that_is_named_is_neither_lost_nor_swapped(text):
     st.sampled_from(("L", "Lt", "Lt.", "(L)", "left-sided", "R", "Rt", "Rt.", "(R)", "right-sided")),
     st.sampled_from(FRAMES),
 )
-def test_an_abbreviated_side_is_its_own_in_every_frame(side, frame):
+def test_an_abbreviated_side_is_understood_in_every_context(side, frame):
     expected = "left" if side.strip("(").lower().startswith("l") else "right"
     for what in ("lung", "opacity", "lung infection", "costophrenic angle"):
         assert understood(frame.format(f"{side} {what}")) == f"{expected} {what}"

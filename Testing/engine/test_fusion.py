@@ -29,7 +29,7 @@ def features(batch=2, height=4, width=4):
 @pytest.mark.parametrize(
     ("channels", "count"), [((1536, 1536, 768, 768), 9_683_234), ((3072, 1536, 1536, 768), 10_862_882)]
 )
-def test_the_published_heads_have_the_papers_number_of_parameters(channels, count):
+def test_the_published_heads_have_the_published_number_of_parameters(channels, count):
     with torch.device("meta"):
         head = FusionHead(channels)
     assert sum(p.numel() for p in head.parameters()) == count
@@ -63,7 +63,7 @@ def test_another_text_gives_other_logits_and_presence():
     assert (one.presence - two.presence).abs().max() > 1e-4
 
 
-def test_a_batch_equals_its_pairs_one_by_one():
+def test_a_batch_equals_its_pairs_one_at_a_time():
     head, maps, text = compact_head(CHANNELS), features(2), torch.randn(2, 6, 32)
     mask = torch.tensor([[True] * 6, [True] * 3 + [False] * 3])
     batch = head(maps, text, mask, (16, 16))
@@ -107,7 +107,7 @@ def test_the_foreground_logit_is_the_log_odds_of_a_softmax_of_two():
     assert torch.equal(foreground_logit(logits[:, :1]), logits[:, 0])
 
 
-def test_scales_share_a_projection_after_the_first_and_need_none_at_the_heads_width():
+def test_scales_after_the_first_share_a_projection_and_need_none_at_the_heads_width():
     head = FusionHead((64, 64, 64, 32), text_dim=32, width=32)
     assert head.projection_of_scale == [0, 1, 1, None]
     assert len(head.projections) == 2
@@ -121,7 +121,7 @@ SIDES = st.integers(1, 9)
 
 @few
 @given(st.integers(1, 3), SIDES, SIDES, st.integers(1, 4), st.integers(1, 8), st.integers(0, 999))
-def test_attention_is_the_softmax_of_the_paper(batch, pixels, tokens, heads, head_dim, seed):
+def test_attention_equals_the_softmax_reference(batch, pixels, tokens, heads, head_dim, seed):
     torch.manual_seed(seed)
     attention = enliven(CrossAttention(12, 10, heads, head_dim))
     image, text = torch.randn(batch, pixels, 12), torch.randn(batch, tokens, 10)
@@ -134,7 +134,7 @@ def test_attention_is_the_softmax_of_the_paper(batch, pixels, tokens, heads, hea
 
 @few
 @given(st.integers(1, 2), st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=3), SIDES, SIDES, st.integers(0, 999))
-def test_scales_convolved_apart_are_the_convolution_of_all_upsampled_scales(batch, shapes, height, width, seed):
+def test_scales_convolved_separately_equal_the_convolution_of_all_upsampled_scales(batch, shapes, height, width, seed):
     torch.manual_seed(seed)
     maps = [torch.randn(batch, 3 + n, *shape, requires_grad=True) for n, shape in enumerate(shapes)]
     convolution = nn.Conv2d(sum(m.shape[1] for m in maps), 4, 3, padding=1)
@@ -150,14 +150,14 @@ def test_scales_convolved_apart_are_the_convolution_of_all_upsampled_scales(batc
 
 @few
 @given(st.integers(1, 2), st.integers(1, 6), st.integers(1, 3), SIDES, SIDES, st.integers(0, 999))
-def test_nine_taps_added_with_a_shift_are_the_convolution(batch, channels, few_channels, height, width, seed):
+def test_nine_shifted_taps_equal_the_convolution(batch, channels, few_channels, height, width, seed):
     torch.manual_seed(seed)
     convolution, image = nn.Conv2d(channels, few_channels, 3, padding=1), torch.randn(batch, channels, height, width)
     assert torch.allclose(convolve_to_few(convolution, image), convolution(image), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["compact", "published"])
-def test_the_whole_head_is_the_one_of_figure_2(kind):
+def test_the_whole_head_equals_the_reference_of_figure_2(kind):
     head = compact_head(CHANNELS) if kind == "compact" else FusionHead(CHANNELS, text_dim=32, width=32).eval()
     mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
     text = torch.randn(2, 7, 32)
@@ -169,7 +169,7 @@ def test_the_whole_head_is_the_one_of_figure_2(kind):
 
 
 @torch.enable_grad()
-def test_findings_asked_together_are_answered_as_one_by_one_and_learned_from_as_in_the_reference():
+def test_findings_together_equal_them_one_by_one_with_the_references_gradients():
     head, maps, mask = compact_head(CHANNELS), features(2), torch.ones(6, 5, dtype=torch.bool)
     mask[4, 3:] = False
     text = torch.randn(6, 5, 32)

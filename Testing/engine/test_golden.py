@@ -56,12 +56,12 @@ def test_every_stored_array_is_reproduced():
     assert sum("alphas_cumprod" in name for name in names) == 10
 
 
-def test_queries_keys_and_values_of_all_heads_in_a_row_are_wrong(tiny32, monkeypatch):
+def test_a_wrong_layout_of_queries_keys_and_values_is_noticed(tiny32, monkeypatch):
     monkeypatch.setattr(published, "_split_qkv", lambda tensor, heads: list(tensor.chunk(3)))
     assert {"tiny32 out.50", "tiny32 out.250", "tiny32 block1.t50", "tiny32 block5.t250"} <= failures(tiny32)
 
 
-def test_features_of_the_neighbouring_block_are_wrong(tiny32, monkeypatch):
+def test_features_of_the_neighbouring_block_are_noticed(tiny32, monkeypatch):
     decode = denoiser._decode
 
     def shifted(*arguments, wanted, last):
@@ -96,7 +96,7 @@ def test_another_schedule_is_noticed(tiny32, monkeypatch):
     assert {"tiny32 x_t.50", "schedule sqrt_alphas_cumprod[50]"} <= failures(tiny32)
 
 
-def test_a_stored_nan_or_a_stored_array_of_another_shape_does_not_pass(tiny32):
+def test_a_stored_nan_or_another_shape_is_noticed(tiny32):
     def damage(arrays):
         arrays["out.50"][0, 0, 0, 0] = np.nan
         arrays["out.150"] = arrays["out.150"][:, :, :1, :1]
@@ -108,7 +108,7 @@ def test_a_stored_nan_or_a_stored_array_of_another_shape_does_not_pass(tiny32):
 @pytest.mark.parametrize(
     ("key", "value"), [("use_scale_shift_norm", False), ("resblock_updown", False), ("attention_resolutions", [4])]
 )
-def test_a_configuration_with_other_parameters_fails_by_their_names_and_shapes_alone(tiny32, key, value):
+def test_a_configuration_with_other_parameters_fails_on_names_and_shapes(tiny32, key, value):
     edit(tiny32, lambda cases: cases["tiny32"]["config"].update({key: value}))
     assert failures(tiny32) == {"tiny32 parameter names and shapes"}
 
@@ -199,7 +199,7 @@ def without_block_4(arrays):
         (lambda folder: np.savez(folder / "unet_tiny32.npz", x=np.array([{}], dtype=object)), "cannot be read"),
     ],
 )
-def test_a_damaged_folder_is_told_in_one_line(tiny32, damage, word):
+def test_a_damaged_folder_is_reported_in_one_line(tiny32, damage, word):
     damage(tiny32)
     with pytest.raises(FastTextDiffError) as caught:
         verify_golden(tiny32)

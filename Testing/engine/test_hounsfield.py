@@ -37,7 +37,7 @@ SHIFTS = {
 
 @pytest.mark.parametrize("is_stated", [False, True])
 @pytest.mark.parametrize("name", list(SHIFTS))
-def test_what_was_added_is_found_said_and_taken_off(name, is_stated):
+def test_an_added_offset_is_found_noted_and_removed(name, is_stated):
     added, expected, kind = SHIFTS[name]
     stored = (chest().astype(np.int32) + added).clip(0 if np.dtype(kind).kind == "u" else None).astype(kind)
 
@@ -51,14 +51,14 @@ def test_what_was_added_is_found_said_and_taken_off(name, is_stated):
 
 @pytest.mark.parametrize("padding", [-2000, -3024])
 @pytest.mark.parametrize("added", [0, 1024])
-def test_padding_outside_the_scanned_circle_is_no_evidence(padding, added):
+def test_padding_outside_the_field_of_view_is_ignored(padding, added):
     stored = chest().astype(np.int32) + added
     y, x = np.mgrid[:64, :64] - 31.5
     stored[:, x**2 + y**2 > 32**2] = padding
     assert hounsfield_offset(stored) == added
 
 
-def test_a_crop_without_air_is_told_by_its_soft_tissue():
+def test_a_crop_without_air_is_recognised_by_its_soft_tissue():
     assert hounsfield_offset(abdomen()) == 0
     assert hounsfield_offset(abdomen() + 1024) == 1024
 
@@ -74,7 +74,7 @@ def test_a_crop_without_air_is_told_by_its_soft_tissue():
     ids=["uint8", "uint16", "fraction", "minus_one_to_one"],
 )
 @pytest.mark.parametrize("is_stated", [False, True])
-def test_windows_are_refused_whatever_the_header_states(stored, is_stated):
+def test_windowed_voxels_are_refused_whatever_the_header_states(stored, is_stated):
     with pytest.raises(FastTextDiffError, match=r"^a: .* not Hounsfield units .* export") as caught:
         in_hounsfield("a", stored, is_stated=is_stated)
     assert "\n" not in str(caught.value)
@@ -82,12 +82,12 @@ def test_windows_are_refused_whatever_the_header_states(stored, is_stated):
 
 @pytest.mark.parametrize("is_stated", [False, True])
 @pytest.mark.parametrize("stored", [-chest(), chest() - 1024], ids=["turned_round", "too_low"])
-def test_a_ct_turned_round_or_lowered_twice_is_refused_whatever_the_header_states(stored, is_stated):
+def test_an_inverted_or_twice_shifted_ct_is_refused_whatever_the_header_states(stored, is_stated):
     with pytest.raises(FastTextDiffError, match=r"^a: .*export the CT again"):
         in_hounsfield("a", stored, is_stated=is_stated)
 
 
-def test_what_no_histogram_tells_is_refused_unless_the_header_states_it():
+def test_an_inconclusive_histogram_is_refused_unless_the_header_states_the_units():
     masked = np.zeros((2, 40, 40), np.int16)
     masked[:, 10:30, 10:30] = np.random.default_rng(1).normal(900, 300, (2, 20, 20)).clip(300)
     with pytest.raises(FastTextDiffError):
@@ -97,7 +97,7 @@ def test_what_no_histogram_tells_is_refused_unless_the_header_states_it():
     assert not notes
 
 
-def test_magnitudes_of_mr_are_not_taken_for_a_shifted_ct():
+def test_mr_magnitudes_are_not_taken_for_a_shifted_ct():
     random = np.random.default_rng(2)
     assert hounsfield_offset(random.gamma(2, 300, (4, 32, 32)).astype(np.uint16)) is None
     assert hounsfield_offset(random.normal(0, 1, (4, 32, 32)).astype(np.float32)) is None

@@ -109,7 +109,7 @@ def whole(folder):
     return "whole"
 
 
-def test_a_run_killed_at_any_time_and_again_while_saving_ends_with_the_bits_of_one_that_was_not(folder, whole):
+def test_a_run_killed_at_random_and_while_saving_resumes_to_the_same_bits(folder, whole):
     arguments = command(folder, "killed")
     process = subprocess.Popen(arguments, env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -134,7 +134,7 @@ def test_a_run_killed_at_any_time_and_again_while_saving_ends_with_the_bits_of_o
     assert weights(folder, "killed") == weights(folder, whole)
 
 
-def test_two_processes_share_every_batch_and_end_where_one_does(folder):
+def test_two_processes_share_every_batch_and_give_the_weights_of_one(folder):
     """Three images a batch: one process has two of them, the other one."""
     script = folder / "single_precision.py"
     script.write_text(SINGLE_PRECISION)
@@ -152,7 +152,7 @@ def test_two_processes_share_every_batch_and_end_where_one_does(folder):
     assert apart < 0.01 * moved
 
 
-def test_a_budget_of_labels_is_in_the_log_and_another_one_is_no_continuation(folder):
+def test_a_label_budget_is_logged_and_a_run_cannot_resume_with_another(folder):
     config = replace(configured(folder, "budget"), labels=2)
     train(config, lambda *_: None, lambda: True)  # stops after a step
     logged = json.loads((config.output / "log.jsonl").read_text().splitlines()[0])
@@ -163,7 +163,7 @@ def test_a_budget_of_labels_is_in_the_log_and_another_one_is_no_continuation(fol
     one_line(caught, "labels was 2 and is 3 now", "output folder")
 
 
-def test_curves_of_losses_dice_and_learning_rates_can_be_opened_with_tensorboard(folder, whole):
+def test_tensorboard_reads_the_curves_of_losses_dice_and_learning_rates(folder, whole):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder / whole / "tensorboard")).Reload()
@@ -174,7 +174,7 @@ def test_curves_of_losses_dice_and_learning_rates_can_be_opened_with_tensorboard
     assert rates[1].value == pytest.approx(0.001)
 
 
-def test_a_loss_that_is_no_number_stops_with_the_names_of_the_images_and_keeps_the_checkpoint(folder):
+def test_a_nan_loss_stops_naming_the_images_and_keeps_the_checkpoint(folder):
     steps = []
     with pytest.raises(FastTextDiffError) as caught:
         train(replace(configured(folder, "lost"), learning_rate=1e36), lambda step, _: steps.append(step))
@@ -184,7 +184,7 @@ def test_a_loss_that_is_no_number_stops_with_the_names_of_the_images_and_keeps_t
         assert checkpoint(folder, "lost")["step"] == len(steps) // 2 * 2
 
 
-def test_a_disk_without_room_is_told_in_one_line_and_the_previous_checkpoint_is_kept(tmp_path):
+def test_a_full_disk_is_reported_in_one_line_and_keeps_the_previous_checkpoint(tmp_path):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"step": 1})
     kept = path.read_bytes()

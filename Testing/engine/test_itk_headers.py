@@ -61,7 +61,7 @@ def refusal(path):
     return message
 
 
-def test_headers_as_they_should_be_are_read(tmp_path):
+def test_valid_headers_are_read(tmp_path):
     (tmp_path / "v.raw").write_bytes(STORED)
     (tmp_path / "v.gz").write_bytes(gzip.compress(STORED))
     (tmp_path / "v.zraw").write_bytes(PACKED)
@@ -114,12 +114,12 @@ def named(value):
     ],
     ids=named,
 )
-def test_a_place_that_is_no_number_is_refused(tmp_path, write, name, field, number):
+def test_geometry_that_is_not_finite_is_refused(tmp_path, write, name, field, number):
     path = write(tmp_path / name, **{word: value and value.format(number) for word, value in field.items()})
     assert "not a valid number" in refusal(path)
 
 
-def test_nan_says_that_colours_have_no_spacing(tmp_path):
+def test_nan_spacing_marks_the_colour_axis(tmp_path):
     colour = VOXELS.astype(np.uint8).tobytes()
     place = {"space": None, "space_directions": None, "space_origin": None, "kinds": "RGB-color domain domain"}
     path = write_nrrd(tmp_path / "v.nrrd", colour[:90], type="uchar", sizes="3 6 5", spacings="nan 2 3", **place)
@@ -136,7 +136,7 @@ def test_nan_says_that_colours_have_no_spacing(tmp_path):
     ],
     ids=named,
 )
-def test_axes_without_a_direction_of_their_own_are_refused(tmp_path, write, name, field):
+def test_linearly_dependent_axes_are_refused(tmp_path, write, name, field):
     assert "do not span the image" in refusal(write(tmp_path / name, **field))
 
 
@@ -156,7 +156,7 @@ HUGE = ["60000 60000 60000", "6 5 400000000", "2147483647 2147483647 2147483647"
 
 
 @pytest.mark.parametrize("sizes", HUGE)
-def test_voxels_that_are_not_there_are_refused_before_memory_is_taken(tmp_path, sizes):
+def test_missing_voxels_are_refused_before_allocation(tmp_path, sizes):
     (tmp_path / "v.raw").write_bytes(STORED)
     short = STORED
     paths = [
@@ -173,17 +173,17 @@ def test_voxels_that_are_not_there_are_refused_before_memory_is_taken(tmp_path, 
 
 
 @pytest.mark.parametrize("size", [None, 0, -1, len(PACKED) // 2, len(PACKED) - 1, 10**9, "x"])
-def test_compressed_voxels_whose_length_is_not_said_rightly_are_refused_not_read_as_others(tmp_path, size):
+def test_compressed_voxels_with_a_wrong_length_are_refused(tmp_path, size):
     refusal(write_meta(tmp_path / "v.mha", PACKED, CompressedData="True", CompressedDataSize=size))
 
 
-def test_a_device_is_no_file_of_voxels(tmp_path):
+def test_a_device_is_not_read_as_voxels(tmp_path):
     assert "which is missing" in refusal(write_meta(tmp_path / "v.mhd", b"", ElementDataFile="/dev/zero"))
     assert "which is missing" in refusal(write_nrrd(tmp_path / "v.nhdr", b"", data_file="/dev/zero"))
 
 
 @pytest.mark.parametrize("name", ["v.nrrd", "v.mha", "v.nii.gz"])
-def test_voxels_that_unpack_to_more_than_any_image_are_refused(tmp_path, name):
+def test_a_decompression_bomb_is_refused(tmp_path, name):
     """A file of a few megabytes for gigabytes of zeros: its beginning will do, for nothing of it may be unpacked."""
     if name == "v.nii.gz":
         import nibabel

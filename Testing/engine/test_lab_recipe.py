@@ -62,7 +62,7 @@ def atlas(tmp_path):
     return tmp_path
 
 
-def test_structures_with_too_few_masks_are_not_asked_for_and_missing_rows_stay_unknown(atlas):
+def test_structures_with_too_few_masks_are_not_asked_for_and_missing_rows_are_unknown(atlas):
     items = ct_mr_items(atlas)
     assert {row["Structure"] for item in items for row in item.rows} == {"liver", "left_kidney"}
     absent = next(item for item in items if item.rows[0]["Mask"] == "EMPTY").load()
@@ -71,7 +71,7 @@ def test_structures_with_too_few_masks_are_not_asked_for_and_missing_rows_stay_u
     assert absent.masks[1].any()
 
 
-def test_every_patient_is_drawn_alike(atlas):
+def test_every_patient_is_drawn_equally_often(atlas):
     drawn = [i.rows[0]["Patient"] for i in ct_mr_items(atlas) if i.rows[0]["Structure"] == "liver"]
     counts = [drawn.count(patient) for patient in ("p0", "p1", "p2")]
     assert max(counts) - min(counts) <= 1
@@ -88,7 +88,7 @@ def test_prompts_ask_for_what_is_known_and_for_what_the_image_cannot_show(atlas)
     assert texts & liver
 
 
-def test_what_lies_elsewhere_in_the_body_is_absent_and_what_may_be_there_is_not_asked_for(atlas):
+def test_structures_elsewhere_in_the_body_are_absent_and_possible_ones_are_not_asked_for(atlas):
     rng, sample = np.random.default_rng(0), ct_mr_items(atlas)[0].load()
     shown = SHOWN["curvas"]
     possible = {word for s in STRUCTURES.values() if s.areas & shown for word in s.words}
@@ -134,12 +134,12 @@ def test_normal_xrays_are_known_to_have_no_lesion_and_those_without_a_row_are_no
     assert not sick.annotated & LUNGS
 
 
-def test_nodules_that_can_hardly_be_seen_are_not_taught(xrays):
+def test_barely_visible_nodules_are_not_taught(xrays):
     taught = {sample.name: sample.findings for sample in xray_groups(xrays)["jsrt"]}
     assert taught == {"jsrt/clear.jpg": ("heart", "nodule"), "jsrt/faint.jpg": ("heart",)}
 
 
-def test_pictures_of_evaluation_sets_are_left_out(xrays, tmp_path):
+def test_images_of_evaluation_sets_are_excluded(xrays, tmp_path):
     (tmp_path / "exclude_from_training.txt").write_text("b.jpg\n")
     lungs = xrays / "qata_lungs"
     picture(lungs / "l.png", square(40))
@@ -151,7 +151,7 @@ def test_pictures_of_evaluation_sets_are_left_out(xrays, tmp_path):
     assert [(sample.name, bool(LUNGS & sample.annotated)) for sample in kept] == [("a.png", True), ("d.png", False)]
 
 
-def test_looks_change_but_nothing_moves(xrays):
+def test_appearance_changes_but_nothing_moves(xrays):
     sample = xray_groups(xrays)["normal"][0]
     references = [grey_levels(np.full((4, 4), 200, np.uint8))]
     changed = [altered(sample, references, np.random.default_rng(seed)) for seed in range(12)]
@@ -159,7 +159,7 @@ def test_looks_change_but_nothing_moves(xrays):
     assert all((other.regions == sample.regions).all() for other in changed)
 
 
-def test_air_around_the_body_is_cut_off_image_and_masks_alike():
+def test_image_and_masks_are_cropped_to_the_body():
     image = np.zeros((100, 100), np.uint8)
     image[20:80, 30:90] = 120
     regions, masks = (image > 0).astype(np.uint8), (image > 0)[None].astype(np.uint8)
@@ -168,7 +168,7 @@ def test_air_around_the_body_is_cut_off_image_and_masks_alike():
     assert cut.masks.all()
 
 
-def test_a_view_comes_from_the_seed_alone(atlas):
+def test_a_view_depends_only_on_the_seed(atlas):
     sample = ct_mr_items(atlas)[0].load()
     views = [AtlasViews([])(sample, 32, np.random.default_rng(5)) for _ in range(2)]
     assert (views[0][0].image == views[1][0].image).all()

@@ -42,7 +42,7 @@ FORMATS = ["v.nii.gz", "v.nrrd", "v.mha", "v.tif"]
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("modality", [Modality.CT, "ct"])
-def test_a_ct_that_lies_1024_too_high_is_shifted_said_and_shown_in_hounsfield_units(tmp_path, name, modality):
+def test_a_ct_that_is_1024_too_high_is_corrected_and_noted(tmp_path, name, modality):
     volume = read_volume(write(tmp_path / name, (HU + 1024).clip(0).astype(np.uint16)), modality=modality)
     assert np.array_equal(volume.array, HU.clip(-1024)[: volume.shape[0]])
     assert any("1024 was subtracted" in note for note in volume.source.notes)
@@ -55,21 +55,21 @@ def test_a_ct_that_lies_1024_too_high_is_shifted_said_and_shown_in_hounsfield_un
     [((HU + 1000.0) / 2000).clip(0, 1).astype(np.float32), ((HU + 160) / 400 * 255).clip(0, 255).astype(np.uint8)],
     ids=["fraction", "uint8"],
 )
-def test_a_volume_of_fractions_or_grey_levels_is_no_ct(tmp_path, name, stored):
+def test_a_volume_of_fractions_or_grey_levels_is_not_a_ct(tmp_path, name, stored):
     path = write(tmp_path / name, stored)
     assert "not Hounsfield units" in refusal(path, modality="ct")
     assert read_volume(path, modality="other").modality is Modality.OTHER
 
 
 @pytest.mark.parametrize("voxels", [HU, abdomen()], ids=["chest", "crop"])
-def test_hounsfield_units_stay_as_they_are(tmp_path, voxels):
+def test_hounsfield_units_are_not_changed(tmp_path, voxels):
     volume = read_volume(write(tmp_path / "v.nii.gz", voxels), modality="ct")
     assert np.array_equal(volume.array, voxels)
     assert not volume.source.notes
 
 
 @pytest.mark.parametrize("name", ["p.png", "p.jpg", "p.tif", "wide.tif"])
-def test_a_picture_of_a_ct_keeps_the_range_it_was_saved_with(tmp_path, name):
+def test_a_picture_of_a_ct_keeps_its_range(tmp_path, name):
     grey = ((HU[0] + 1000) / 2000 * 255).clip(0, 255).astype(np.uint16 if name == "wide.tif" else np.uint8)
     Image.fromarray(grey).save(tmp_path / name)
     volume = read_volume(tmp_path / name, modality="ct")
@@ -83,7 +83,7 @@ def test_a_picture_in_neither_is_refused(tmp_path):
     assert "not Hounsfield units" in refusal(tmp_path / "p.png", modality="ct")
 
 
-def test_an_mr_by_its_dicom_header_is_no_ct_unless_its_voxels_are_hounsfield_units(tmp_path):
+def test_an_mr_by_its_header_is_not_a_ct_unless_its_voxels_are_hounsfield_units(tmp_path):
     random = np.random.default_rng(0)
     magnitudes = random.gamma(2, 300, (64, 64)).astype(np.int16)
     for n, voxels in enumerate((magnitudes, HU[0] + np.int16(1024))):
@@ -94,7 +94,7 @@ def test_an_mr_by_its_dicom_header_is_no_ct_unless_its_voxels_are_hounsfield_uni
     assert "read as ct as requested; the DICOM header says otherwise" in volume.source.notes
 
 
-def test_what_may_be_a_shifted_ct_or_an_mr_is_not_guessed(tmp_path):
+def test_a_volume_that_may_be_a_shifted_ct_or_an_mr_is_not_guessed(tmp_path):
     path = write(tmp_path / "v.nrrd", (HU + 1024).clip(0).astype(np.uint16))
     assert "give its modality" in refusal(path)
     assert read_volume(path, modality="mr").array.max() == HU.max() + 1024
@@ -103,7 +103,7 @@ def test_what_may_be_a_shifted_ct_or_an_mr_is_not_guessed(tmp_path):
     assert np.array_equal(far.array, HU)
 
 
-def test_a_volume_from_memory_is_checked_as_its_file_would_be():
+def test_a_volume_from_memory_is_checked_like_a_file():
     decoded = decoded_from_memory(HU + np.int16(1024), np.eye(4), name="CT")
     assert np.array_equal(volume_from(decoded, Modality.CT).array, HU)
     with pytest.raises(FastTextDiffError, match=r"^CT: .* not Hounsfield units"):

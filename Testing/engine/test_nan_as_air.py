@@ -32,14 +32,14 @@ def masked(voxels, value=np.nan):
     return np.where(OUTSIDE, np.float32(value), voxels)
 
 
-def test_nan_is_refused_with_the_way_out(tmp_path):
+def test_nan_is_refused_with_a_hint(tmp_path):
     with pytest.raises(FastTextDiffError, match=rf"{COUNT} of 24,576 .* NaN .* --nan-as-air \(nan_as"):
         read_volume(write(tmp_path / "v.nii", masked(HU)))
 
 
 @pytest.mark.parametrize("modality", [None, "ct"])
 @pytest.mark.parametrize("added", [0, 1024])
-def test_in_a_ct_it_becomes_air_whatever_the_voxels_stand_for(tmp_path, modality, added):
+def test_in_a_ct_nan_becomes_air_also_with_an_offset(tmp_path, modality, added):
     path = write(tmp_path / "v.nii", masked(HU + added))
     if added and modality is None:
         with pytest.raises(FastTextDiffError, match="give its modality"):
@@ -53,7 +53,7 @@ def test_in_a_ct_it_becomes_air_whatever_the_voxels_stand_for(tmp_path, modality
     assert any(note.startswith(f"{COUNT} NaN voxels read as air (-10") for note in volume.source.notes)
 
 
-def test_elsewhere_it_is_as_dark_as_the_darkest_and_no_part_of_the_window(tmp_path):
+def test_in_other_images_nan_becomes_the_minimum_and_is_not_part_of_the_window(tmp_path):
     scores = np.random.default_rng(0).normal(0, 1, OUTSIDE.shape).astype(np.float32)
     volume = read_volume(write(tmp_path / "v.nii", masked(scores)), modality="mr", nan_as_air=True)
     inside = scores[~OUTSIDE]
@@ -62,13 +62,13 @@ def test_elsewhere_it_is_as_dark_as_the_darkest_and_no_part_of_the_window(tmp_pa
     assert (level - width / 2, level + width / 2) == pytest.approx(tuple(np.percentile(inside, (0.5, 99.5))), abs=1e-5)
 
 
-def test_infinity_and_an_image_of_nothing_but_nan_stay_refused(tmp_path):
+def test_infinity_and_an_image_of_only_nan_are_refused(tmp_path):
     for voxels in (masked(HU, np.inf), np.full(HU.shape, np.nan)):
         with pytest.raises(FastTextDiffError, match="NaN or infinite"):
             read_volume(write(tmp_path / "v.nii", voxels), nan_as_air=True)
 
 
-def test_without_nan_nothing_changes(tmp_path):
+def test_without_nan_the_option_changes_nothing(tmp_path):
     path = write(tmp_path / "v.nii", HU)
     asked, plain = read_volume(path, nan_as_air=True), read_volume(path)
     assert np.array_equal(asked.array, plain.array)
@@ -76,7 +76,7 @@ def test_without_nan_nothing_changes(tmp_path):
     assert asked.source.notes == plain.source.notes
 
 
-def test_the_command_line_says_how_many_and_finds_nothing_there(tmp_path):
+def test_the_command_line_counts_the_nan_voxels_and_finds_nothing_in_them(tmp_path):
     from fasttextdiff.cli import app
 
     path, result = write(tmp_path / "v.nii", masked(HU)), tmp_path / "out.nii.gz"
@@ -87,7 +87,7 @@ def test_the_command_line_says_how_many_and_finds_nothing_there(tmp_path):
     assert any(note.startswith(f"{COUNT} NaN voxels") for note in record["source"]["notes"])
 
 
-def test_a_batch_refuses_it_and_takes_it_as_air_when_asked(tmp_path):
+def test_a_batch_refuses_nan_unless_it_is_to_be_taken_as_air(tmp_path):
     source = tmp_path / "images"
     source.mkdir()
     write(source / "v.nii", masked(HU))

@@ -43,7 +43,7 @@ RIGHT, LEFT = slice(5, 15), slice(40, 50)
 
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize(("side", "clear_level"), [(LEFT, 50), (RIGHT, 90)])
-def test_one_sided_lesions_give_a_clear_chest_and_one_with_the_lesion_on_both_sides(side, clear_level, colour):
+def test_a_one_sided_lesion_gives_a_clear_chest_and_a_two_sided_one(side, clear_level, colour):
     made = sorted(symmetric_chests(chest([side], colour=colour)), key=lambda s: has(s, Region.LESION).sum())
     clear, sick = made
     assert not has(clear, Region.LESION).any()
@@ -61,7 +61,7 @@ def test_one_sided_lesions_give_a_clear_chest_and_one_with_the_lesion_on_both_si
 
 
 @pytest.mark.parametrize(("sides", "expected"), [([], False), ([LEFT], True), ([RIGHT], True), ([LEFT, RIGHT], False)])
-def test_chests_that_are_clear_or_sick_on_both_sides_are_not_one_sided(sides, expected):
+def test_chests_that_are_clear_or_have_lesions_on_both_sides_are_not_one_sided(sides, expected):
     assert is_one_sided(chest(sides)) is expected
 
 
@@ -77,7 +77,7 @@ def slice_with_lungs():
     return Sample(image.clip(0, 255).astype(np.uint8), regions, Modality.CT, LUNGS)
 
 
-def test_a_slice_without_lungs_has_tissue_where_they_were_and_knows_that_nothing_is_there():
+def test_a_slice_without_lungs_has_tissue_in_their_place_and_labels_them_absent():
     source = slice_with_lungs()
     lungs = has(source, LUNGS)
     dark = []
@@ -94,7 +94,7 @@ def test_a_slice_without_lungs_has_tissue_where_they_were_and_knows_that_nothing
     assert max(dark) > 0
 
 
-def test_groups_of_negatives_stand_beside_the_others_and_are_the_same_for_the_same_seed():
+def test_negatives_are_separate_groups_and_depend_on_the_seed():
     samples = {
         "qata": [chest([LEFT]), chest([LEFT, RIGHT])],
         "ct_lungs": [slice_with_lungs()],
@@ -117,7 +117,7 @@ def test_groups_of_negatives_stand_beside_the_others_and_are_the_same_for_the_sa
     assert not np.array_equal(first["lungless"][0].image, other["lungless"][0].image)
 
 
-def test_slices_beside_a_liver_show_clear_lung_bases_on_the_patients_sides(tmp_path):
+def test_slices_next_to_the_liver_show_clear_lung_bases_on_the_patients_sides(tmp_path):
     voxels = np.full((200, 240), -1000, np.int16)
     voxels[20:180, 20:220] = 40  # the body, off the picture's corners
     for columns in (slice(30, 90), slice(150, 210)):

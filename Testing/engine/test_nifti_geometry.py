@@ -54,7 +54,7 @@ SFORMS = {"same": PLACE, "turned": turn(20) @ PLACE, "mirrored": np.diag([-1.0, 
 
 
 @pytest.mark.parametrize("name", SFORMS)
-def test_every_pair_of_codes_and_every_unit_lies_where_itk_puts_it(tmp_path, name):
+def test_every_pair_of_codes_and_every_unit_is_placed_like_itk(tmp_path, name):
     for codes, units in itertools.product(itertools.product((0, 1, 2, 4), repeat=2), (0, 1, 2, 3)):
         path = write(tmp_path / "v.nii", SFORMS[name], codes, units)
         right = as_itk(path)
@@ -64,7 +64,7 @@ def test_every_pair_of_codes_and_every_unit_lies_where_itk_puts_it(tmp_path, nam
         assert noted == (name != "same" and 0 not in codes), (codes, units)
 
 
-def test_a_sheared_sform_gives_way_to_the_qform_as_in_itk_and_stands_where_it_is_alone(tmp_path):
+def test_a_sheared_sform_is_used_only_without_qform_as_in_itk(tmp_path):
     path = write(tmp_path / "v.nii", SHEAR @ PLACE, (1, 4))
     assert read_volume(path).ijk_to_ras == pytest.approx(as_itk(path))
     alone = read_volume(write(path, SHEAR @ PLACE, (0, 1), units=3))
@@ -72,7 +72,7 @@ def test_a_sheared_sform_gives_way_to_the_qform_as_in_itk_and_stands_where_it_is
     assert any("3D Slicer refuses this file" in note for note in alone.source.notes)
 
 
-def test_a_sform_of_zeros_gives_way_to_the_qform(tmp_path):
+def test_a_zero_sform_is_replaced_by_the_qform(tmp_path):
     path = patch(write(tmp_path / "v.nii", PLACE, (1, 1)), SROW, np.zeros(12))
     assert read_volume(path).ijk_to_ras == pytest.approx(PLACE, abs=1e-4)
     with pytest.raises(FastTextDiffError, match="does not give the image's position"):
@@ -80,7 +80,7 @@ def test_a_sform_of_zeros_gives_way_to_the_qform(tmp_path):
 
 
 @pytest.mark.parametrize("codes", [(1, 0), (1, 1), (0, 1)])
-def test_a_quaternion_that_rounding_made_too_long_is_read(tmp_path, codes):
+def test_a_quaternion_slightly_too_long_from_rounding_is_read(tmp_path, codes):
     path = write(tmp_path / "v.nii", turn(180) @ PLACE, codes)
     stored = np.frombuffer(path.read_bytes(), "<f4", 3, QUATERN)
     patch(path, QUATERN, stored / np.linalg.norm(stored) * np.float32(1.0000004))
@@ -92,14 +92,14 @@ FIELDS = {"sform": SROW, "quaternion": QUATERN, "offset": OFFSETS, "voxel size":
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", FIELDS)
-def test_numbers_that_are_not_finite_are_refused(tmp_path, name, value):
+def test_values_that_are_not_finite_are_refused(tmp_path, name, value):
     path = patch(write(tmp_path / "v.nii", PLACE, (1, 1)), FIELDS[name] + 4, [value])
     with pytest.raises(FastTextDiffError, match="not a finite number"):
         read_volume(path)
 
 
 @pytest.mark.parametrize(("codes", "at"), [((1, 0), OFFSETS), ((0, 1), SROW + 12), ((1, 0), PIXDIM + 4)])
-def test_a_place_that_is_farther_than_any_patient_is_refused(tmp_path, codes, at):
+def test_an_origin_far_outside_any_patient_is_refused(tmp_path, codes, at):
     with pytest.raises(FastTextDiffError, match="beyond 1 km"):
         read_volume(patch(write(tmp_path / "v.nii", PLACE, codes), at, [1e30]))
 

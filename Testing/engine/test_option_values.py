@@ -104,7 +104,7 @@ def required_values(command: str) -> list[str]:
     return values
 
 
-def test_the_sweep_finds_the_options_that_it_is_about():
+def test_the_sweep_finds_the_numeric_options():
     swept = {(command, flag) for command, flag, _ in CASES}
     assert {("segment", "--threshold"), ("segment", "--window"), ("segment", "--slices"), ("batch", "--threshold"),
             ("batch", "--shard"), ("evaluate", "--threshold"), ("evaluate-control", "--threshold"),
@@ -112,7 +112,7 @@ def test_the_sweep_finds_the_options_that_it_is_about():
 
 
 @pytest.mark.parametrize(("command", "flag", "value"), CASES)
-def test_no_command_takes_a_number_that_is_none_or_out_of_range(command, flag, value, tmp_path, monkeypatch, capsys):
+def test_no_command_accepts_a_bad_number(command, flag, value, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["fasttextdiff", command, *required_values(command), f"{flag}={value}"])
     with pytest.raises(SystemExit) as stopped:
@@ -141,7 +141,9 @@ def written_out(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("options", BAD_OPTIONS, ids=str)
-def test_library_batch_and_job_table_take_the_same_values_as_the_command_line(options, tmp_path, segmenter, ct_volume):
+def test_library_batch_and_job_table_accept_the_same_values_as_the_command_line(
+    options, tmp_path, segmenter, ct_volume
+):
     (name,) = options
     with pytest.raises(UsageError, match=name):
         segmenter.segment(ct_volume, ["left lung"], **options)
@@ -154,12 +156,12 @@ def test_library_batch_and_job_table_take_the_same_values_as_the_command_line(op
 
 
 @pytest.mark.parametrize("workers", [0, 257, 10**30, 1.5, float("nan")])
-def test_a_batch_takes_no_more_workers_than_a_machine_has(workers, tmp_path):
+def test_a_batch_accepts_no_absurd_number_of_workers(workers, tmp_path):
     with pytest.raises(UsageError, match="'workers' must be a whole number from 1 to 256"):
         BatchRequest(tmp_path, tmp_path / "out", ("left lung",), (".nii.gz",), workers=workers)
 
 
-def test_what_can_be_served_is_taken_as_numpy_gives_it(segmenter, ct_volume):
+def test_numpy_numbers_are_accepted(segmenter, ct_volume):
     asked = {"threshold": np.float32(0.5), "samples": np.int64(1), "seed": np.int32(3), "window": (np.int16(0), 400)}
     made = segmenter.segment(ct_volume, ["left lung"], slices=(np.int64(0), 1), **asked).provenance
     json.dumps([made.threshold, made.samples, made.seed, made.window, made.slices])
@@ -172,7 +174,7 @@ NUMBERS = [field.name for field in fields(RUN) if field.type in ("int", "float")
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1, "fast", True])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_training_is_not_begun_with_a_number_that_ruins_it(name, value):
+def test_training_refuses_useless_numbers(name, value):
     check_training(RUN, "run.yaml")
     with pytest.raises(UsageError, match=f"run.yaml: '{name}' must be"):
         check_training(replace(RUN, **{name: value}), "run.yaml")
@@ -185,12 +187,12 @@ def test_a_training_is_not_begun_with_a_number_that_ruins_it(name, value):
         *({"mixture": {"mine": float("nan")}}, {"ema": 1.0}, {"labels": 1.5}, {"presence_batches": 10**12}),
     ],
 )
-def test_so_are_its_stages_and_shares(change):
+def test_training_refuses_useless_stages_and_shares(change):
     with pytest.raises(UsageError, match=r"run.yaml: '.*' must be"):
         check_training(replace(RUN, **change), "run.yaml")
 
 
-def test_a_training_file_is_refused_before_its_data_are_looked_at(tmp_path, monkeypatch, capsys):
+def test_a_training_file_is_refused_before_its_data_are_read(tmp_path, monkeypatch, capsys):
     (tmp_path / "run.yaml").write_text(
         "name: x\noutput: out\nstart: bundled\ndatasets: {mine: none}\nlearning_rate: .nan\n"
         "stages: [{steps: 1, size: 32, batch: 1}]\n"

@@ -62,7 +62,7 @@ def test_patient_sides_are_on_the_radiological_side_of_the_display(axes, plane):
 
 
 @pytest.mark.parametrize("axes", [*ALL_AXES, *OBLIQUE], ids=lambda axes: str(axes.round(1).tolist()))
-def test_acquisition_is_the_anatomical_plane_across_k_with_the_volumes_own_slice_order(axes):
+def test_acquisition_is_the_plane_across_k_in_the_volumes_own_slice_order(axes):
     image = volume(axes)
     numbered = np.broadcast_to(np.arange(SHAPE[0])[:, None, None], SHAPE)
     acquired = display_plane(image, "acquisition")
@@ -72,7 +72,7 @@ def test_acquisition_is_the_anatomical_plane_across_k_with_the_volumes_own_slice
     assert (acquired.axes, acquired.flipped, acquired.pixel_spacing) == (same.axes, same.flipped, same.pixel_spacing)
 
 
-def test_pixel_spacing_is_that_of_rows_and_columns():
+def test_pixel_spacing_is_row_and_column_spacing():
     image = volume(np.eye(3), spacing=(0.5, 0.7, 3.0))
     assert display_plane(image, "axial").pixel_spacing == pytest.approx((0.7, 0.5))
     assert display_plane(image, "coronal").pixel_spacing == pytest.approx((3.0, 0.5))
@@ -86,12 +86,12 @@ def test_slices_along_an_anatomical_axis_are_numbered_as_in_the_array():
     assert set(sagittal.to_display(voxels)[2].ravel()) == set(voxels[:, :, 2].ravel())
 
 
-def test_every_array_axis_gets_its_own_patient_axis_even_when_two_are_closest_to_the_same():
+def test_every_array_axis_gets_a_different_patient_axis():
     image = volume(np.array([[0.8, 0.7, 0.1], [0.5, 0.6, 0.6], [0.3, 0.4, -0.8]]))
     assert {display_plane(image, plane).axes[0] for plane in ANATOMICAL} == {0, 1, 2}
 
 
-def test_a_stack_turned_by_exactly_45_degrees_keeps_one_axis_each():
+def test_a_stack_rotated_by_45_degrees_keeps_one_axis_each():
     image = volume(rotation(RIGHT, 45))
     assert {display_plane(image, plane).axes[0] for plane in ANATOMICAL} == {0, 1, 2}
 

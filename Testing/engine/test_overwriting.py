@@ -69,7 +69,7 @@ def test_an_output_that_is_the_image_or_its_sidecar_is_refused_under_every_name(
     require_apart([image.with_name("other.nii.gz")], files_of(image))
 
 
-def test_two_outputs_may_not_be_one_file(image):
+def test_two_outputs_must_not_be_the_same_file(image):
     out = image.with_name("out.nii.gz")
     with pytest.raises(UsageError, match="two outputs"):
         require_apart([out, image.parent / "sub" / ".." / "OUT.nii.gz"], [])
@@ -85,7 +85,7 @@ def test_the_file_of_the_voxels_belongs_to_its_header(tmp_path, ending):
         require_apart([voxels], files_of(header))
 
 
-def test_voxels_in_a_list_or_a_pattern_of_files_belong_to_their_header(tmp_path):
+def test_voxel_files_given_as_list_or_pattern_belong_to_their_header(tmp_path):
     (tmp_path / "a.nhdr").write_text("NRRD0004\ndata file: LIST\nx.raw\ny.raw\n")
     assert data_files(tmp_path / "a.nhdr") == [tmp_path / "x.raw", tmp_path / "y.raw"]
     (tmp_path / "b.mhd").write_text("NDims = 3\nElementDataFile = s%02d.raw 1 3 1\n")
@@ -100,7 +100,7 @@ def test_a_slice_of_any_dicom_series_is_never_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("text", ['{"Manufacturer": "X"}', "[" * 100_000, "no JSON"])
-def test_a_record_that_is_not_ours_is_kept(tmp_path, text):
+def test_a_foreign_record_is_not_replaced(tmp_path, text):
     (record := tmp_path / "out.json").write_text(text)
     with pytest.raises(UsageError, match="not the record of a result"):
         require_own_record(record)
@@ -147,7 +147,7 @@ def test_no_record_of_segment_replaces_a_sidecar(refused, image, output):
     refused("segment", image, "-o", image.parent / output, "-f", "left lung")
 
 
-def test_two_outputs_of_segment_are_not_one_file(refused, image):
+def test_two_outputs_of_segment_must_not_be_the_same_file(refused, image):
     refused("segment", image, "-o", "a.nii.gz", "--uncertainty", "scans/../a.nii.gz", "-f", "left lung")
 
 
@@ -169,7 +169,7 @@ def test_no_dicom_segmentation_replaces_a_slice_of_its_series(refused, series, n
 
 
 @pytest.mark.parametrize("name", SLICES)
-def test_nor_does_one_that_3d_slicer_asks_for(series, tmp_path, name):
+def test_no_dicom_segmentation_from_slicer_replaces_a_slice_of_its_series(series, tmp_path, name):
     pytest.importorskip("highdicom")
     np.zeros((3, 8, 9), bool).tofile(mask := tmp_path / "mask.raw")
     victim, files = SLICES[name](series), [path for path in series.parent.rglob("*") if path.is_file()]
@@ -195,7 +195,7 @@ BATCHES = {
 
 @pytest.mark.parametrize("way", [(), ("--dry-run",)], ids=["run", "dry run"])
 @pytest.mark.parametrize("name", BATCHES)
-def test_a_batch_does_not_write_where_its_images_lie(refused, tmp_path, name, way):
+def test_a_batch_does_not_write_among_its_images(refused, tmp_path, name, way):
     (tmp_path / "studies" / "sub").mkdir(parents=True)
     for place in ("studies/scan.png", "studies/deep/scan.png"):
         (tmp_path / place).parent.mkdir(exist_ok=True)
@@ -218,12 +218,12 @@ DATA = ("dataset.json", "Train_text.xlsx", "Train_Folder/img/case0.png", "Train_
 @pytest.mark.parametrize("name", [name for name in PICTURE if name != "capital letters"])
 @pytest.mark.parametrize("victim", DATA)
 @pytest.mark.parametrize("command", ["evaluate", "evaluate-control"])
-def test_no_numbers_replace_a_file_of_the_data(refused, labelled, command, victim, name):
+def test_no_scores_replace_a_file_of_the_data(refused, labelled, command, victim, name):
     (labelled / victim).parent.joinpath("sub").mkdir()
     refused(command, labelled, "--split", "train", "--json", PICTURE[name](labelled / victim))
 
 
-def test_nor_do_those_of_a_benchmark_replace_its_image(refused, image):
+def test_no_benchmark_results_replace_the_image(refused, image):
     for victim in (image, image.with_name("scan.json")):
         refused("benchmark", "--image", image, "--json", victim)
 
@@ -252,7 +252,7 @@ stages: [{{steps: 1, size: 32, batch: 1}}]
 @pytest.mark.parametrize(
     "output", ["data", "data/../data", "link", "rows.csv", "start/model", "start", "words", "pixels", "finished"]
 )
-def test_a_training_does_not_write_into_what_it_reads_nor_over_another_model(refused, labelled, tmp_path, output):
+def test_training_writes_neither_into_its_data_nor_over_another_model(refused, labelled, tmp_path, output):
     for folder in ("start/model", "words", "pixels", "finished/model"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "link").symlink_to(labelled)
@@ -270,7 +270,7 @@ PRETRAININGS = {
 
 @pytest.mark.parametrize("output", ["texts", "start", "link", "finished", "notes.txt"])
 @pytest.mark.parametrize("command", PRETRAININGS)
-def test_nor_does_a_pretraining(refused, tmp_path, command, output):
+def test_pretraining_does_not_write_into_its_data(refused, tmp_path, command, output):
     for folder in ("texts", "start/text_encoder", "teacher", "finished/unet", "finished/text_encoder"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "texts")
@@ -281,7 +281,7 @@ def test_nor_does_a_pretraining(refused, tmp_path, command, output):
 
 
 @pytest.mark.parametrize("output", ["encoder", "unet.pt", "."])
-def test_nor_does_a_conversion(refused, tmp_path, output):
+def test_conversion_does_not_write_over_its_input(refused, tmp_path, output):
     (tmp_path / "encoder").mkdir()
     for file in ("unet.pt", "head.pth", "encoder/config.json"):
         (tmp_path / file).write_text("{}")

@@ -60,7 +60,7 @@ def test_pictures_have_their_mask_and_the_patients_sides_and_a_mirror_swaps_both
 
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 5.0), (5.0, 2.0, 2.0)], ids=["axial", "sagittal"])
 @pytest.mark.parametrize("axes", ["LPS", "RAS", "RSA", "PSR"])
-def test_volumes_are_shown_as_in_use_whatever_their_axes_with_each_rows_own_mask(tmp_path, axes, spacing):
+def test_volumes_are_prepared_as_in_use_for_all_axis_orders_with_each_rows_mask(tmp_path, axes, spacing):
     items = load_dataset(volume_table(tmp_path / "own", axes, spacing), tmp_path / "slices", nothing)
     samples = [item.load() for item in items]
     sagittal = spacing[0] == 5
@@ -82,7 +82,7 @@ def test_volumes_are_shown_as_in_use_whatever_their_axes_with_each_rows_own_mask
         assert width / height == pytest.approx(40 / 32, abs=0.1)
 
 
-def test_slices_are_prepared_once_and_again_when_a_file_was_changed(tmp_path):
+def test_slices_are_prepared_once_and_again_after_a_file_changed(tmp_path):
     table, prepared = volume_table(tmp_path / "own"), tmp_path / "slices"
     first = load_dataset(table, prepared, nothing)
     (folder,) = prepared.iterdir()
@@ -96,7 +96,7 @@ def test_slices_are_prepared_once_and_again_when_a_file_was_changed(tmp_path):
     assert not any(sample.masks.any() for sample in again)
 
 
-def test_prompts_are_the_rows_own_words_or_what_such_an_image_never_shows(tmp_path):
+def test_prompts_are_the_rows_own_texts_or_findings_that_never_occur(tmp_path):
     sample = next(s for i in load_dataset(volume_table(tmp_path), tmp_path, nothing) if (s := i.load()).masks[1].any())
     asked = {}
     for seed in range(60):
@@ -108,7 +108,7 @@ def test_prompts_are_the_rows_own_words_or_what_such_an_image_never_shows(tmp_pa
         assert all(np.array_equal(mask, truth > 0) for mask in masks)
 
 
-def test_a_budget_of_labels_is_a_seeded_choice_and_smaller_ones_are_part_of_larger_ones(tmp_path):
+def test_label_budgets_are_seeded_and_nested(tmp_path):
     names = [f"{n}.png" for n in range(200)]
     five, fifteen, fifty = (set(label_budget(names, n, "mine", 0)) for n in (5, 15, 50))
     assert (len(five), len(fifteen), len(fifty)) == (5, 15, 50)
@@ -126,7 +126,7 @@ def test_a_budget_of_labels_is_a_seeded_choice_and_smaller_ones_are_part_of_larg
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_was_damaged_after_the_check_is_skipped_and_named_and_nothing_else_changes(tmp_path):
+def test_a_file_damaged_after_the_check_is_skipped_and_named(tmp_path):
     folder = picture_folder(tmp_path / "own")
     run = config(tmp_path, mine=folder)
     data = load_groups(run, nothing)
@@ -162,7 +162,7 @@ def test_good_data_have_no_problems(tmp_path):
     assert not check_dataset("mine", volume_table(tmp_path / "b")).problems
 
 
-def test_everything_that_is_wrong_with_a_folder_is_listed_at_once(tmp_path):
+def test_all_problems_of_a_folder_are_listed_at_once(tmp_path):
     folder = picture_folder(tmp_path / "own", 9)
     images, masks = folder / "Train_Folder" / "img", folder / "Train_Folder" / "labelcol"
     (images / "case0.png").unlink()
@@ -198,7 +198,7 @@ def test_everything_that_is_wrong_with_a_folder_is_listed_at_once(tmp_path):
     assert "case3.png" not in str(caught.value)  # empty masks are allowed
 
 
-def test_a_jpeg_mask_is_cut_at_half_grey_in_training_as_the_check_says(tmp_path):
+def test_a_jpeg_mask_is_thresholded_at_half_grey_in_training_and_check(tmp_path):
     folder = picture_folder(tmp_path / "own", 1, mask_name="{stem}.jpg")
     masks = folder / "Train_Folder" / "labelcol"
     truth = np.asarray(Image.open(masks / "case0.png")) > 0
@@ -209,7 +209,7 @@ def test_a_jpeg_mask_is_cut_at_half_grey_in_training_as_the_check_says(tmp_path)
     assert (item.load().masks[0] > 0).sum() == pytest.approx(truth.sum(), rel=0.05)
 
 
-def test_texts_that_name_sides_need_to_say_whose(tmp_path):
+def test_texts_with_sides_require_a_laterality(tmp_path):
     folder = picture_folder(tmp_path / "own")
     content = json.loads((folder / "dataset.json").read_text())
     del content["laterality"]
@@ -221,7 +221,7 @@ def test_texts_that_name_sides_need_to_say_whose(tmp_path):
     assert not found(folder)
 
 
-def test_a_table_with_other_columns_is_told_with_the_columns_it_has(tmp_path):
+def test_a_table_with_wrong_columns_is_reported_with_its_columns(tmp_path):
     folder = picture_folder(tmp_path / "own")
     text_table(folder / "Train_text.xlsx", [("case0.png", "A nodule.")], header=("Picture", "Words"))
     assert "Picture, Words" in found(folder)[Kind.TABLE][0]
@@ -230,7 +230,7 @@ def test_a_table_with_other_columns_is_told_with_the_columns_it_has(tmp_path):
     assert "neither a folder nor" in found(tmp_path / "nowhere")[Kind.TABLE][0]
 
 
-def test_everything_that_is_wrong_with_a_table_of_volumes_is_listed_at_once(tmp_path):
+def test_all_problems_of_a_table_of_volumes_are_listed_at_once(tmp_path):
     table = volume_table(tmp_path)
     image = nibabel.load(tmp_path / "ct.nii.gz")
     voxels = np.asarray(image.dataobj)
@@ -268,7 +268,7 @@ def test_everything_that_is_wrong_with_a_table_of_volumes_is_listed_at_once(tmp_
     one_line(caught, "line 2", "ultrasound", "histology")
 
 
-def test_check_shows_the_problems_and_trains_nothing(tmp_path, capsys, monkeypatch):
+def test_check_lists_the_problems_and_does_not_train(tmp_path, capsys, monkeypatch):
     folder = picture_folder(tmp_path / "own")
     (folder / "Train_Folder" / "labelcol" / "case1.png").unlink()
     shipped = (BUNDLED_MODEL.parents[1] / "configs" / "own_data.yaml").read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ PARAMETERS = [
 ]
 
 
-def test_the_sweep_finds_the_functions_that_it_is_about():
+def test_the_sweep_finds_the_functions_with_paths():
     swept = {function.__qualname__ for function, _ in (param.values for param in PARAMETERS)}
     wanted = "read_volume write_segmentation write_uncertainty write_preview load_targets find_cases verify_golden"
     loaded = "FastTextDiffPipeline.from_pretrained FastTextDiffPipeline.save_pretrained"
@@ -74,7 +74,7 @@ def test_the_sweep_finds_the_functions_that_it_is_about():
 
 @pytest.mark.parametrize("value", [b"scan.nii.gz", 3, "", "a\0b"], ids=repr)
 @pytest.mark.parametrize(("function", "parameter"), PARAMETERS)
-def test_a_path_is_declared_as_users_may_give_it_and_anything_else_is_one_line(function, parameter, value):
+def test_paths_are_typed_as_text_or_pathlike_and_others_are_refused_in_one_line(function, parameter, value):
     assert parameter.annotation.replace("Sequence[PathText]", "PathText") in ("PathText", "PathText | None")
     others = {
         name: MagicMock() if "Path" not in str(other.annotation) else "somewhere.nii.gz"
@@ -116,7 +116,7 @@ def test_the_home_folder_is_found_by_library_table_and_command_line(home, monkey
     assert (stopped.value.code, (home / "cli.nii.gz").is_file()) == (0, True), capsys.readouterr().err
 
 
-def test_so_it_is_in_the_files_of_a_training(home):
+def test_the_home_folder_is_found_in_training_files(home):
     (home / "runs").mkdir()
     (home / "runs" / "run.yaml").write_text(
         "name: x\noutput: ~/out\nstart: ~/model\ndatasets: {mine: ~/data, table: rows.csv}\n"
@@ -130,7 +130,7 @@ def test_so_it_is_in_the_files_of_a_training(home):
     assert (row.image, row.mask) == (home / "ct.nii.gz", home / "runs" / "ct_mask.nii.gz")
 
 
-def test_a_folder_called_like_the_home_folder_is_not_guessed_about(home):
+def test_a_folder_named_like_the_home_folder_is_not_guessed(home):
     assert as_path("~/x") == home / "x"
     assert as_path("~x") == Path("~x")
     assert as_name("./owner/name") == "./owner/name"  # a folder, never a name on the hub

@@ -76,7 +76,7 @@ def test_saving_what_was_loaded_gives_the_same_files(saved, tmp_path):
             assert (tmp_path / "again" / path).read_bytes() == (saved[1] / path).read_bytes(), path
 
 
-def test_half_precision_files_are_smaller_and_leave_the_model_as_it_is(saved, tmp_path):
+def test_half_precision_files_are_smaller_and_do_not_change_the_model(saved, tmp_path):
     pipeline, folder = saved
     pipeline.save_pretrained(tmp_path / "half", dtype=torch.float16)
     assert {p.dtype for p in pipeline.parameters()} == {torch.float32}
@@ -87,7 +87,7 @@ def test_half_precision_files_are_smaller_and_leave_the_model_as_it_is(saved, tm
     assert torch.equal(loaded.denoiser.unet.conv_in.weight, pipeline.denoiser.unet.conv_in.weight.half().float())
 
 
-def test_the_weights_hash_tells_weights_apart_and_only_weights(saved, folder):
+def test_the_weights_hash_depends_only_on_the_weights(saved, folder):
     original = FastTextDiffPipeline.from_pretrained(saved[1]).info.weights_sha256
     assert len(original) == 16
     edit_index(folder, lambda index: index["info"].update(name="renamed"))
@@ -155,7 +155,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("damage", "words"), DAMAGE)
-def test_a_damaged_folder_is_told_in_one_line(folder, damage, words):
+def test_a_damaged_folder_is_reported_in_one_line(folder, damage, words):
     damage(folder)
     with pytest.raises(FastTextDiffError) as caught:
         FastTextDiffPipeline.from_pretrained(folder)
@@ -163,14 +163,14 @@ def test_a_damaged_folder_is_told_in_one_line(folder, damage, words):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "./not/here", "/not/here/either", "~/no"])
-def test_a_missing_folder_is_a_usage_error_and_asks_no_network(name, monkeypatch):
+def test_a_missing_folder_is_a_usage_error_without_network_access(name, monkeypatch):
     monkeypatch.setattr("fasttextdiff.model.pipeline._download", lambda *_: pytest.fail("reached for the network"))
     with pytest.raises(UsageError) as caught:
         FastTextDiffPipeline.from_pretrained(name)
     one_line(caught, "no model folder")
 
 
-def test_parts_that_do_not_fit_each_other_are_refused():
+def test_mismatched_parts_are_refused():
     good = tiny_pipeline()
     parts = {
         "text_encoder": good.text_encoder,

@@ -57,7 +57,7 @@ def moments(image):
         ((64, 64), (1, 1)),
     ],
 )
-def test_a_round_blob_is_round_for_the_model_and_comes_back_to_its_place(shape, spacing):
+def test_a_round_blob_stays_round_and_returns_to_its_place(shape, spacing):
     extent = (shape[0] * spacing[0], shape[1] * spacing[1])
     center = (0.3 * shape[0], 0.6 * shape[1])
     image = blob(shape, spacing, center, radius=max(extent) / 10)
@@ -78,7 +78,7 @@ def test_a_round_blob_is_round_for_the_model_and_comes_back_to_its_place(shape, 
     assert column == pytest.approx(center[1], abs=0.01 * shape[1])
 
 
-def test_logits_of_half_the_resolution_come_back_to_the_same_place():
+def test_half_resolution_logits_return_to_the_same_place():
     fit = Fit.of((50, 120), (1.0, 1.0), 64, 16)
     seen = fit.forward(blob((50, 120), (1, 1), (20, 80), 9))
     half = torch.nn.functional.avg_pool2d(seen, 2)
@@ -110,7 +110,7 @@ def test_shrinking_is_anti_aliased():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1)])
-def test_a_slice_of_one_pixel_is_fitted_too(shape):
+def test_a_slice_of_one_pixel_is_fitted(shape):
     fit = Fit.of(shape, (1.0, 1.0), 32, 16)
     seen = fit.forward(torch.full((1, 3, *shape), 0.25))
     assert torch.allclose(seen, torch.tensor(0.25))
@@ -159,7 +159,7 @@ def test_percentiles_ignore_a_few_very_bright_voxels():
 
 
 @pytest.mark.parametrize("value", [0, -1000, 255])
-def test_a_constant_image_has_one_finite_grey(value):
+def test_a_constant_image_has_one_finite_grey_level(value):
     array = np.full((1, 5, 5), value, np.int16)
     greys = apply_window(array, percentile_window(array, (0.5, 99.5)))
     assert np.unique(greys).tolist() == [0.5]
@@ -174,7 +174,7 @@ def test_grey_is_repeated_and_bgr_is_colour_in_reverse():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (256, 256), (257, 256), (1000, 1000), (300, 90), (777, 2049)])
-def test_tiles_lie_inside_cover_everything_and_overlap(shape):
+def test_tiles_are_inside_overlap_and_cover_everything(shape):
     side, covered = 256, np.zeros(shape, int)
     found = tiles(shape, side)
     for tile in found:
@@ -197,7 +197,7 @@ def test_blended_tiles_give_back_what_they_were_cut_from():
     assert (total / weights - whole).abs().max() < 1e-5
 
 
-def test_a_tile_counts_most_in_its_middle_and_little_but_something_at_its_border():
+def test_a_tiles_weight_is_highest_in_the_middle_and_positive_at_the_border():
     weight = tile_weight(63, 31)
     assert weight.shape == (63, 31)
     assert weight[31, 15] == weight.max() == pytest.approx(1)

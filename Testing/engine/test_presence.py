@@ -39,7 +39,7 @@ def by_chance(coarsest, generator):
     return torch.rand(len(coarsest), generator=generator) > 0.5
 
 
-def test_what_the_head_can_tell_is_learned_for_other_images_and_masks_stay(head):
+def test_presence_generalises_to_other_images_and_masks_do_not_change(head):
     old = copy.deepcopy(head)
     before, after = refit(head, answers(head, in_first_channel), seed=0)
     assert after < 0.6 * before
@@ -59,12 +59,12 @@ def test_the_same_seed_gives_the_same_weights(head):
     assert all(torch.equal(w, twin.state_dict()[n]) for n, w in head.state_dict().items())
 
 
-def test_where_nothing_can_be_learned_the_fit_gets_no_worse(head):
+def test_without_a_signal_the_fit_does_not_get_worse(head):
     before, after = refit(head, answers(head, by_chance), seed=0)
     assert after <= before
 
 
-def test_a_failure_on_the_way_leaves_the_head_as_it_was(head):
+def test_a_failed_fit_leaves_the_head_unchanged(head):
     def broken():
         yield from list(answers(head, in_first_channel))[:1]
         raise OSError("an image is gone")

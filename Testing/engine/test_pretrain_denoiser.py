@@ -37,7 +37,7 @@ def run(tmp_path):
     return DenoiserPretraining(tmp_path / "images", tmp_path / "out", None, TINY, schedule, size=32, batch=4)
 
 
-def test_noise_in_held_out_pictures_is_told_better_after_training(run):
+def test_training_improves_noise_prediction_on_held_out_images(run):
     assert pretrain_denoiser(replace(run, schedule=Schedule(60, 3e-3, warmup=5), ema=0.9), Notes()) == run.output
     summary = json.loads((run.output / SUMMARY).read_text())
     assert summary["after"] < 0.7 * summary["before"]
@@ -46,7 +46,7 @@ def test_noise_in_held_out_pictures_is_told_better_after_training(run):
     assert same([p.detach() for p in saved.parameters()], averaged)
 
 
-def test_a_stopped_pretraining_ends_as_one_that_ran_through(run):
+def test_a_resumed_pretraining_gives_the_same_bits(run):
     pretrain_denoiser(run, whole := Notes())
     stopped = replace(run, output=run.output.with_name("stopped"))
     first, rest = Notes(stop_after=2), Notes()
@@ -105,7 +105,7 @@ def test_training_starts_from_a_pretrained_denoiser_and_can_leave_it_as_it_is(ru
     assert not same({name: end[name] for name in pretrained}, pretrained)
 
 
-def test_what_does_not_fit_is_told_in_one_line(run, config, tmp_path):  # noqa: F811
+def test_a_mismatch_is_reported_in_one_line(run, config, tmp_path):  # noqa: F811
     tiny_denoiser().unet.save_pretrained(tmp_path / "other" / "unet")
     tiny_denoiser().scheduler.save_pretrained(tmp_path / "other" / "scheduler")
     with pytest.raises(FastTextDiffError) as caught:

@@ -52,7 +52,7 @@ def encoder(folder):
     return TextEncoder.from_pretrained(folder / "text_encoder", folder / "tokenizer")
 
 
-def test_hidden_words_of_held_out_texts_are_told_better_after_training(run):
+def test_training_improves_masked_word_prediction_on_held_out_texts(run):
     pretrain_text(replace(run, schedule=Schedule(60, 3e-3, warmup=5)), Notes())
     summary = json.loads((run.output / SUMMARY).read_text())
     assert summary["after"]["held_out_loss"] < 0.8 * summary["before"]["held_out_loss"]
@@ -60,7 +60,7 @@ def test_hidden_words_of_held_out_texts_are_told_better_after_training(run):
     assert encoder(run.output).dim == TINY.text_dim
 
 
-def test_a_stopped_pretraining_ends_as_one_that_ran_through(run):
+def test_a_resumed_pretraining_gives_the_same_bits(run):
     pretrain_text(run, whole := Notes())
     stopped = replace(run, output=run.output.with_name("stopped"))
     first, rest = Notes(stop_after=3), Notes()
@@ -72,7 +72,7 @@ def test_a_stopped_pretraining_ends_as_one_that_ran_through(run):
     assert same(*states)
 
 
-def test_another_model_is_trained_further_with_its_own_words(run):
+def test_another_model_is_trained_further_with_its_own_vocabulary(run):
     pretrain_text(run, Notes())
     onwards = replace(run, start=run.output, output=run.output.with_name("more"), schedule=Schedule(1, 1e-9))
     pretrain_text(onwards, Notes())
@@ -99,7 +99,7 @@ class Listener(TextEncoder):
         return TextStates(states, attention_mask.bool())
 
 
-def test_the_probe_tells_an_encoder_that_keeps_sides_and_negations_from_one_that_does_not():
+def test_the_probe_detects_whether_an_encoder_keeps_sides_and_negations():
     keen = separability(Listener("left", "right", "no", "without", "not", "never"))
     assert keen["side"]["synonyms"] > 0.95
     assert keen["negation"]["synonyms"] > 0.55
@@ -109,7 +109,7 @@ def test_the_probe_tells_an_encoder_that_keeps_sides_and_negations_from_one_that
     assert deaf["finding"]["synonyms"] < 0.5
 
 
-def test_what_the_probe_holds_out_is_never_trained_on():
+def test_the_probes_held_out_data_are_never_trained_on():
     templates = {*ON_SIDE, *IN_ZONE, *EVERYWHERE, *NEGATED}
     held_out = [*HELD_OUT_TEMPLATES[0], *HELD_OUT_TEMPLATES[1], *HELD_OUT_PLAIN]
     fitted = {*FITTED_TEMPLATES[0], *FITTED_TEMPLATES[1], *FITTED_PLAIN}
@@ -120,7 +120,7 @@ def test_what_the_probe_holds_out_is_never_trained_on():
     assert not set(words) & (trained | {word.lower() for words in FITTED_WORDS.values() for word in words})
 
 
-def test_no_text_is_both_learned_from_and_held_out():
+def test_no_text_is_both_in_training_and_held_out():
     texts = [f"text {n % 120}" for n in range(500)]
     learned, held_out = split_texts(texts)
     assert len(learned) + len(held_out) == 120
@@ -130,7 +130,7 @@ def test_no_text_is_both_learned_from_and_held_out():
     one_line(caught, "too few")
 
 
-def test_long_texts_go_on_in_another_piece_and_crumbs_are_left_out():
+def test_long_texts_are_split_and_tiny_rests_dropped():
     tokenizer = train_tokenizer(["one two three four five six seven"] * 5, 300)
     text = " ".join(["one two three four five six seven"] * 9)
     pieces = cut_texts([text, "one"], tokenizer, 16)
@@ -142,7 +142,7 @@ def test_long_texts_go_on_in_another_piece_and_crumbs_are_left_out():
     assert len(whole) - len(inner) < 4
 
 
-def test_a_step_hides_the_same_tokens_again_and_asks_only_for_those(run):
+def test_a_step_masks_the_same_tokens_again_and_only_those_count(run):
     tokenizer = train_tokenizer((run.text / "reports.txt").read_text().splitlines(), 300)
     texts = cut_texts((run.text / "reports.txt").read_text().splitlines(), tokenizer, 96)
     batches = MaskedBatches(texts, tokenizer, run)

@@ -63,7 +63,7 @@ def test_a_mask_on_the_patients_left_is_drawn_on_the_right_of_a_slice():
         assert outline.min() > 28 + 560 * 0.5
 
 
-def test_proportions_are_those_of_the_patient():
+def test_pictures_have_the_patients_proportions():
     shape = (10, 40, 40)
     mask = block(shape, slice(2, 8), slice(10, 30), slice(10, 30))
     picture = draw_preview(result([mask], plane="coronal", slices=(10, 11)))
@@ -74,7 +74,7 @@ def test_proportions_are_those_of_the_patient():
     assert height / width == pytest.approx(6 * 3.0 / 20, rel=0.1)
 
 
-def test_a_lesion_of_one_voxel_in_a_large_slice_can_be_seen():
+def test_a_one_voxel_lesion_in_a_large_slice_is_visible():
     picture = draw_preview(result([block((1, 3000, 3000), 0, 1000, 1000)]))
     assert len(drawn(picture, assign_colors(["finding 0"])[0])) > 256  # more than the swatch of 16 x 16
 
@@ -99,7 +99,7 @@ def test_slices_are_spread_over_the_finding():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_planar_images_show_the_image_and_a_panel_a_finding(count):
+def test_planar_images_show_the_image_and_one_panel_per_finding(count):
     rng = np.random.default_rng(0)
     array = rng.integers(0, 255, (1, 30, 50, 3)).astype(np.uint8)
     masks = [block((1, 30, 50), 0, slice(5, 20), slice(n, n + 10)) for n in range(count)]
@@ -136,7 +136,7 @@ def test_any_shape_can_be_drawn(shape, plane):
     assert max(picture.size) < 2500
 
 
-def test_the_window_of_the_run_is_the_window_of_the_picture():
+def test_the_picture_uses_the_window_of_the_run():
     array = np.full((1, 20, 20), -600.0, np.float32)
     array[:, :, 10:] = 150.0
     picture = np.asarray(draw_preview(result([np.zeros(array.shape, bool)], array, window=(-600.0, 1500.0))))
@@ -145,7 +145,7 @@ def test_the_window_of_the_run_is_the_window_of_the_picture():
     assert (row[28 + 420] == 255).all()
 
 
-def test_captions_fit_and_say_when_they_do_not():
+def test_captions_fit_or_are_marked_as_cut():
     font = font_for("abc", 20)
     lines = wrap("word " * 100, font, 200, 3)
     assert len(lines) == 3

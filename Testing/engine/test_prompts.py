@@ -122,7 +122,7 @@ def absent(text):
 
 
 @everywhere
-def test_a_prompt_for_one_side_has_its_mask_only_on_that_half(name):
+def test_a_prompt_for_one_side_has_its_mask_only_on_that_side(name):
     sided = [(one_side(text), mask) for text, mask in DRAWN[name] if one_side(text)]
     for side, mask in sided:
         wrong = mask[:, : SIZE // 2] if side == "left" else mask[:, SIZE // 2 :]
@@ -167,7 +167,7 @@ def test_negated_and_foreign_prompts_are_empty(name):
     assert not any(mask.any() for mask in negated + foreign)
 
 
-def test_nothing_is_asked_of_infection_labels_that_only_other_labels_could_answer():
+def test_infection_labels_are_not_asked_for_other_findings():
     for text, mask in DRAWN["qata"]:
         if absent(text):
             continue
@@ -187,7 +187,7 @@ def test_zones_come_from_captions_that_name_one_zone_on_that_side():
     assert all("upper" in text and one_side(text) == "right" for text in zoned)
 
 
-def test_slices_with_a_caption_are_divided_by_it_and_never_cranio_caudally():
+def test_captioned_slices_use_the_zones_of_the_caption_never_cranio_caudal_ones():
     words = r"upper|middle|lower|anterior|posterior"
     zoned = [t for t, _ in DRAWN["ct"] if re.search(words, t) and not is_told(t)]
     assert len(zoned) > 10
@@ -208,7 +208,7 @@ def test_without_lung_masks_or_caption_no_zone_is_named():
         assert not any(re.search(r"\b(upper|middle|lower|zone)\b", text) for text, _ in drawn(source))
 
 
-def test_whatever_a_sentence_tells_of_density_all_nuclei_are_meant():
+def test_sentences_about_density_mean_all_nuclei():
     told = [(text, mask) for text, mask in DRAWN["nuclei"] if text.startswith("The nuclei")]
     assert {NUCLEI.sentence, "The nuclei density in the lower left is high."} <= {text for text, _ in told}
     assert all(np.array_equal(mask, bits(NUCLEI, Region.NUCLEI)) for _, mask in told)
@@ -225,7 +225,7 @@ def test_the_empty_prompt_and_the_sentence_mean_everything(name, region):
         assert all(np.array_equal(mask, bits(source, region)) for mask in masks)
 
 
-def test_a_speck_on_a_side_is_neither_asked_for_nor_denied():
+def test_a_tiny_lesion_on_a_side_is_neither_asked_for_nor_denied():
     speck = sample(Region.LESION, lesion=[(slice(20, 40), slice(10, 20)), (slice(30, 32), slice(70, 72))])
     assert 0 < on_side(speck, Region.LESION, "left").mean() < prompts.ABSENT_BELOW
     sides = {one_side(text) for text, _ in drawn(speck) if text}
@@ -234,7 +234,7 @@ def test_a_speck_on_a_side_is_neither_asked_for_nor_denied():
 
 
 @pytest.mark.parametrize("region", [Region.GROUND_GLASS, Region.HEART, Region.NUCLEI, Region.LEFT_LUNG])
-def test_a_speck_of_anything_is_never_asked_for(region):
+def test_a_tiny_region_is_never_asked_for(region):
     speck = sample(region, **{region.name.lower(): [(slice(30, 32), slice(70, 72))]})
     assert not any(mask.any() for _, mask in drawn(speck))
 
@@ -268,14 +268,14 @@ def test_single_zones_are_read_from_a_sentence(sentence, zones):
     assert single_zones(sentence) == zones
 
 
-def test_taught_terms_hold_every_finding_of_their_modality():
+def test_taught_terms_include_every_finding_of_their_modality():
     terms = {kind: {term for finding in found for term in finding.terms} for kind, found in prompts.TAUGHT.items()}
     assert {*prompts.LESION_WORDS, *prompts.GROUND_GLASS_WORDS, "left lung"} <= terms["ct"]
     assert not {*prompts.HEART_WORDS} & terms["ct"]
     assert terms["histology"] == set(prompts.NUCLEI_WORDS)
 
 
-def test_a_sentence_told_otherwise_keeps_its_sides_and_zones():
+def test_a_reworded_sentence_keeps_its_sides_and_zones():
     texts = {whole_prompt(QATA, np.random.default_rng(seed)).text for seed in range(800)}
     told = {text for text in texts if is_told(text)}
     assert SENTENCE in told

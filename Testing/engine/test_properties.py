@@ -59,7 +59,7 @@ def test_from_display_undoes_to_display_and_neither_copies(volume, plane):
 
 @often
 @given(volumes(), st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
-def test_stored_in_another_order_a_volume_is_the_same_volume(volume, order, reverse):
+def test_the_storage_order_does_not_change_a_volume(volume, order, reverse):
     """Transposed and flipped with its matrix, voxels stay where they are in the patient."""
     array, matrix = volume.array.transpose(*order, *range(3, volume.array.ndim)), np.eye(4)
     columns = [2 - axis for axis in order][::-1]  # of i, j, k
@@ -78,7 +78,7 @@ def test_stored_in_another_order_a_volume_is_the_same_volume(volume, order, reve
 
 @often
 @given(TEXT)
-def test_tags_and_parameters_come_back_and_hold_nothing_that_ends_them(text):
+def test_tags_and_parameters_survive_a_round_trip_without_separators(text):
     written = text.encode("utf-8", "replace").decode("utf-8")
     for escape, special in ((escape_tag, "|\n\r"), (escape_parameter, ",=\\\n\r")):
         escaped = escape(text)
@@ -88,7 +88,7 @@ def test_tags_and_parameters_come_back_and_hold_nothing_that_ends_them(text):
 
 @often
 @given(st.lists(TEXT, min_size=1, max_size=6))
-def test_names_of_segments_fit_dicom_and_differ(findings):
+def test_segment_names_fit_dicom_and_are_unique(findings):
     names = segment_names(findings)
     assert len(names) == len(set(names)) == len(findings)
     assert all(0 < len(name.encode("utf-8", "replace")) <= 64 for name in names)
@@ -97,7 +97,7 @@ def test_names_of_segments_fit_dicom_and_differ(findings):
 
 @seldom
 @given(volumes(smallest=2), st.sampled_from(["a.seg.nrrd", "a.nii.gz"]), st.integers(0, 999))
-def test_masks_are_written_where_their_voxels_are(tmp_path, volume, name, seed):
+def test_masks_are_written_at_the_place_of_their_voxels(tmp_path, volume, name, seed):
     rng = np.random.default_rng(seed)
     mask = rng.random(volume.shape) < 0.5
     found = FindingResult("heart", mask.astype(np.float32), mask, None, np.ones(volume.shape[0], np.float32))
@@ -125,6 +125,6 @@ def test_the_strategies_reach_oblique_left_handed_and_permuted_volumes():
     assert len(seen) == 6, seen
 
 
-def test_volumes_are_what_the_rules_are_about():
+def test_the_strategies_make_volumes():
     with pytest.raises(ValueError, match="slice_axis"):
         Volume(np.zeros((2, 2, 2), np.int16), np.eye(4), Modality.CT, slice_axis=3)

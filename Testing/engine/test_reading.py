@@ -103,7 +103,7 @@ def error_of(path: Path, **options: object) -> str:
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_a_marked_voxel_lies_at_the_same_place_in_every_format(tmp_path, name):
+def test_a_marked_voxel_is_at_the_same_place_in_every_format(tmp_path, name):
     voxels, ijk_to_ras = phantom(), GEOMETRIES[name]
     expected = (ijk_to_ras @ [2, 4, 1, 1])[:3]
     paths = [
@@ -139,7 +139,7 @@ def test_slices_are_ordered_by_position_along_the_normal_and_keep_their_uids(tmp
     assert volume.source.frame_of_reference_uid
 
 
-def test_the_shear_of_a_tilted_gantry_is_kept_and_noted(tmp_path):
+def test_gantry_tilt_shear_is_kept_and_noted(tmp_path):
     for n in range(4):
         write_slice(tmp_path / f"{n}", np.full((3, 3), n, np.int16), ImagePositionPatient=[0, -0.5 * n, 2 * n])
     volume = read_volume(tmp_path)
@@ -147,12 +147,12 @@ def test_the_shear_of_a_tilted_gantry_is_kept_and_noted(tmp_path):
     assert any("sheared by 14.0 degrees" in note for note in volume.source.notes)
 
 
-def test_positions_rounded_to_a_tenth_of_a_millimetre_are_no_gap(tmp_path):
+def test_positions_rounded_to_a_tenth_of_a_millimetre_are_not_a_gap(tmp_path):
     volume = read_volume(write_heights(tmp_path, [round(0.625 * n, 1) for n in range(9)]))
     assert volume.spacing[2] == pytest.approx(0.625)
 
 
-def test_one_slice_is_as_thick_as_it_says(tmp_path):
+def test_a_single_slice_has_its_stated_thickness(tmp_path):
     volume = read_volume(write_slice(tmp_path / "one", phantom()[0], SliceThickness=5, PixelSpacing=[2, 3]))
     assert volume.spacing == (3, 2, 5)
     assert "5 mm thick" in volume.source.notes[0]
@@ -181,7 +181,7 @@ def test_frames_with_different_rescale_slopes_are_refused(tmp_path):
 
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless])
 @pytest.mark.parametrize("is_series", [False, True])
-def test_monochrome1_is_inverted_within_the_stored_bits_before_rescaling(tmp_path, syntax, is_series):
+def test_monochrome1_is_inverted_in_stored_values_before_rescaling(tmp_path, syntax, is_series):
     stored = np.arange(0, 4096, 64, dtype=np.uint16).reshape(8, 8)
     options = {"syntax": syntax} if syntax else {}
     for n in range(1 + is_series):
@@ -209,7 +209,7 @@ def test_each_slice_is_rescaled_by_its_own_slope(tmp_path):
     assert read_volume(tmp_path).array.tolist() == [[[1, 3]], [[0.5, 1.5]]]
 
 
-def test_a_projection_is_planar_and_an_xray(tmp_path):
+def test_a_projection_is_a_planar_xray(tmp_path):
     pixels = np.arange(12, dtype=np.uint16).reshape(3, 4)
     unplaced = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "Modality": "DX"}
     volume = read_volume(write_slice(tmp_path / "dx", pixels, **unplaced, PixelSpacing=[0.2, 0.3]))
@@ -221,12 +221,12 @@ def test_a_projection_is_planar_and_an_xray(tmp_path):
     assert "2 images without a position" in error_of(tmp_path)
 
 
-def test_a_film_without_positions_is_refused(tmp_path):
+def test_a_radiograph_without_positions_is_refused(tmp_path):
     path = write_slice(tmp_path / "us", np.zeros((5, 4, 4), np.uint8), Modality="US", NumberOfFrames=5)
     assert "5 images without a position" in error_of(path)
 
 
-def test_colour_is_rgb_whatever_the_file_stores(tmp_path):
+def test_all_colour_models_become_rgb(tmp_path):
     red = np.zeros((4, 4, 3), np.uint8)
     red[1:, :, 0] = 200
     luma = np.asarray(Image.fromarray(red).convert("YCbCr"))
@@ -255,7 +255,7 @@ def test_a_palette_becomes_rgb(tmp_path):
     ("tag", "modality"),
     [("CT", "ct"), ("MR", "mr"), ("CR", "xray"), ("MG", "xray"), ("XA", "xray"), ("US", "other"), ("PT", "other")],
 )
-def test_the_modality_is_the_headers_unless_another_is_asked_for(tmp_path, tag, modality):
+def test_the_modality_comes_from_the_header_unless_one_is_given(tmp_path, tag, modality):
     path = write_slice(tmp_path / "slice", phantom()[0], Modality=tag)
     assert read_volume(path).modality.value == modality
     asked = read_volume(path, modality=Modality.HISTOLOGY)
@@ -266,7 +266,7 @@ def test_the_modality_is_the_headers_unless_another_is_asked_for(tmp_path, tag, 
 # --- DICOM folders ---------------------------------------------------------------------------------------------------
 
 
-def test_other_files_in_the_folder_are_passed_over(tmp_path):
+def test_other_files_in_the_folder_are_ignored(tmp_path):
     write_heights(tmp_path, [0, 1, 2])
     write_segmentation(tmp_path / "seg.dcm")
     (tmp_path / "notes.txt").write_text("not an image")
@@ -276,7 +276,7 @@ def test_other_files_in_the_folder_are_passed_over(tmp_path):
     assert "ignored DICOM files that are not images: 1 Segmentation Storage" in volume.source.notes
 
 
-def test_of_several_series_one_must_be_chosen(tmp_path):
+def test_with_several_series_one_must_be_chosen(tmp_path):
     write_heights(tmp_path / "a", [0, 1, 2], SeriesDescription="Lung", SeriesNumber=4)
     write_heights(tmp_path / "b", [0, 1], SeriesInstanceUID=SERIES + ".7", SeriesDescription="Bone", SeriesNumber=5)
     message = error_of(tmp_path)
@@ -288,16 +288,16 @@ def test_of_several_series_one_must_be_chosen(tmp_path):
         read_volume(tmp_path, series_uid="1.2.3")
 
 
-def test_a_missing_slice_is_refused_where_it_is_missing(tmp_path):
+def test_a_missing_slice_is_refused_naming_its_place(tmp_path):
     message = error_of(write_heights(tmp_path, [0, 2, 4, 8, 10]))
     assert "4.00 mm from 2.dcm to 3.dcm, elsewhere 2.00 mm" in message
 
 
-def test_a_missing_slice_among_three_is_told_as_the_wider_step(tmp_path):
+def test_a_missing_slice_among_three_is_the_wider_gap(tmp_path):
     assert "4.00 mm from 1.dcm to 2.dcm, elsewhere 2.00 mm" in error_of(write_heights(tmp_path, [0, 2, 6]))
 
 
-def test_a_slice_given_twice_is_dropped_and_two_different_ones_are_refused(tmp_path):
+def test_a_duplicate_slice_is_dropped_and_two_different_ones_are_refused(tmp_path):
     voxels = np.arange(48, dtype=np.int16).reshape(4, 3, 4)
     voxels[2] = voxels[1]
     volume = read_volume(write_heights(tmp_path / "same", [0, 2, 2, 4], voxels))
@@ -329,13 +329,13 @@ def test_colour_among_grey_slices_is_named(tmp_path):
     assert "slice odd differs from the others in its pixel layout" in error_of(tmp_path)
 
 
-def test_slices_side_by_side_are_refused(tmp_path):
+def test_slices_next_to_each_other_in_plane_are_refused(tmp_path):
     for n in range(3):
         write_slice(tmp_path / f"{n}", np.full((3, 3), n, np.int16), ImagePositionPatient=[10 * n, 0, 0])
     assert "side by side" in error_of(tmp_path)
 
 
-def test_folders_and_files_without_an_image_say_so(tmp_path):
+def test_folders_and_files_without_an_image_are_refused(tmp_path):
     assert "no DICOM image found" in error_of(tmp_path)
     (tmp_path / "readme").write_text("nothing")
     assert "no DICOM image found" in error_of(tmp_path)
@@ -348,7 +348,7 @@ def test_folders_and_files_without_an_image_say_so(tmp_path):
 
 
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless])
-def test_a_dicom_file_cut_short_anywhere_is_one_line(tmp_path, capfd, syntax):
+def test_a_truncated_dicom_file_is_refused_in_one_line(tmp_path, capfd, syntax):
     pixels = np.random.default_rng(0).integers(0, 4000, (64, 64)).astype(np.uint16)
     path = write_slice(tmp_path / "slice", pixels, **({"syntax": syntax} if syntax else {}))
     content = path.read_bytes()
@@ -358,12 +358,12 @@ def test_a_dicom_file_cut_short_anywhere_is_one_line(tmp_path, capfd, syntax):
     assert capfd.readouterr().err == ""
 
 
-def test_a_dicom_file_without_pixel_data_says_so(tmp_path):
+def test_a_dicom_file_without_pixel_data_is_refused(tmp_path):
     path = write_slice(tmp_path / "slice", np.zeros((4, 4), np.int16), PixelData=None)
     assert "no pixel data" in error_of(path)
 
 
-def test_a_damaged_header_is_one_line(tmp_path):
+def test_a_damaged_header_is_refused_in_one_line(tmp_path):
     path = write_slice(tmp_path / "slice", np.zeros((4, 4), np.int16), PixelSpacing=[7.25, 7.25])
     path.write_bytes(path.read_bytes().replace(b"7.25\\7.25", b"7,25\\xxxx"))
     assert "Pixel Spacing '7,25' is not a valid number" in error_of(path)
@@ -376,7 +376,7 @@ def test_a_damaged_header_is_one_line(tmp_path):
 # --- NIfTI -----------------------------------------------------------------------------------------------------------
 
 
-def test_nifti_scaling_is_applied_and_whole_numbers_stay_small_integers(tmp_path):
+def test_nifti_scaling_is_applied_and_integers_keep_a_small_type(tmp_path):
     image = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
     image.header.set_slope_inter(2, -1024)
     nibabel.save(image, tmp_path / "scaled.nii")
@@ -388,7 +388,7 @@ def test_nifti_scaling_is_applied_and_whole_numbers_stay_small_integers(tmp_path
     assert read_volume(write_nifti(tmp_path / "f.nii", np.full((2, 2, 2), 1e300))).array.dtype == np.float64
 
 
-def test_a_nifti_without_orientation_lies_where_itk_puts_it(tmp_path):
+def test_a_nifti_without_orientation_is_placed_like_itk(tmp_path):
     image = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), None)
     image.header.set_zooms((2, 3, 4))
     nibabel.save(image, tmp_path / "v.nii")
@@ -408,7 +408,7 @@ def test_disagreeing_nifti_matrices_are_noted(tmp_path):
     assert "sform and qform of the NIfTI header disagree: sform used" in volume.source.notes
 
 
-def test_time_series_must_be_taken_apart(tmp_path):
+def test_time_series_are_refused(tmp_path):
     assert read_volume(write_nifti(tmp_path / "v.nii", np.zeros((2, 3, 4, 1), np.int16))).shape == (4, 3, 2)
     assert "(2 x 3 x 4 x 5)" in error_of(write_nifti(tmp_path / "v.nii", np.zeros((2, 3, 4, 5), np.int16)))
     for frames, name in ((1, "one.nrrd"), (5, "five.nrrd")):
@@ -435,7 +435,7 @@ def test_other_vectors_are_refused(tmp_path, components, kind):
     assert f"{components} values per voxel" in error_of(tmp_path / "v.nrrd")
 
 
-def test_a_segmentation_file_is_no_image(tmp_path):
+def test_a_segmentation_file_is_refused_as_image(tmp_path):
     image = sitk.GetImageFromArray(np.zeros((2, 2, 2), np.uint8))
     image.SetMetaData("Segment0_ID", "Segment_1")
     sitk.WriteImage(image, str(tmp_path / "v.seg.nrrd"))
@@ -482,7 +482,7 @@ def test_sixteen_bit_grey_is_kept(tmp_path, ending):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_a_tiff_in_which_white_is_zero_is_turned_round(tmp_path, kind):
+def test_a_white_is_zero_tiff_is_inverted(tmp_path, kind):
     stored = np.arange(12, dtype=kind).reshape(3, 4)
     Image.fromarray(stored).save(tmp_path / "p.tif")
     content = bytearray((tmp_path / "p.tif").read_bytes())
@@ -497,7 +497,7 @@ def test_a_tiff_in_which_white_is_zero_is_turned_round(tmp_path, kind):
     [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"})],
     ids=["png", "tif", "compressed tif"],
 )
-def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path, ending, options):
+def test_a_picture_is_rotated_by_its_exif_orientation(tmp_path, ending, options):
     colour = np.random.default_rng(0).integers(0, 255, (4, 6, 3)).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -528,7 +528,7 @@ def test_every_kind_of_picture_becomes_grey_or_rgb(tmp_path):
     assert (read_volume(tmp_path / "alpha.png").array == 255).all()
 
 
-def test_a_stack_of_pages_is_refused_and_of_several_sizes_the_largest_is_read_and_named(tmp_path):
+def test_a_multi_page_stack_is_refused_and_of_several_sizes_the_largest_is_read_and_noted(tmp_path):
     page = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
     half, thumbnail = page.resize((4, 4)), page.resize((2, 2))
     for name, pages, number in (
@@ -546,7 +546,7 @@ def test_a_stack_of_pages_is_refused_and_of_several_sizes_the_largest_is_read_an
         assert "3 pages" in error_of(tmp_path / name)
 
 
-def test_the_page_that_is_read_has_its_own_resolution_and_orientation(tmp_path):
+def test_the_page_that_is_read_keeps_its_own_resolution_and_orientation(tmp_path):
     page = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
     page.encoderinfo = {"dpi": (254, 508), "tiffinfo": {0x0112: 6}}  # as Pillow keeps it for each page
     page.resize((2, 2)).save(tmp_path / "p.tif", save_all=True, append_images=[page])
@@ -562,7 +562,7 @@ def test_the_page_that_is_read_has_its_own_resolution_and_orientation(tmp_path):
 # --- all formats -----------------------------------------------------------------------------------------------------
 
 
-def test_the_modality_is_guessed_only_where_voxels_tell(tmp_path):
+def test_the_modality_is_guessed_only_from_conclusive_voxels(tmp_path):
     magnitudes = np.random.default_rng(0).integers(0, 900, (4, 4, 4)).astype(np.int16)
     assert read_volume(write_nifti(tmp_path / "mr.nii", magnitudes)).modality is Modality.OTHER
     assert read_volume(write_nifti(tmp_path / "ct.nii", magnitudes - 600)).modality is Modality.CT
@@ -573,7 +573,7 @@ def test_the_modality_is_guessed_only_where_voxels_tell(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["v.nii.gz", "v.nrrd", "v.mha"])
-def test_compressed_voxels_with_a_damaged_place_are_refused_not_read_as_others(tmp_path, name):
+def test_damaged_compressed_voxels_are_refused(tmp_path, name):
     path = tmp_path / name
     voxels = np.random.default_rng(0).integers(0, 255, (16, 16, 16)).astype(np.uint8)
     sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), useCompression=True)
@@ -583,19 +583,19 @@ def test_compressed_voxels_with_a_damaged_place_are_refused_not_read_as_others(t
     assert "damaged" in error_of(path)
 
 
-def test_a_device_or_pipe_is_not_waited_for(tmp_path):
+def test_devices_and_pipes_are_not_read(tmp_path):
     (tmp_path / "v.nii.gz").symlink_to(os.devnull)
     assert "a device or pipe, not a file" in error_of(tmp_path / "v.nii.gz")
 
 
-def test_a_list_of_files_is_a_list_of_files_that_are_there(tmp_path):
+def test_a_list_of_files_must_name_existing_files(tmp_path):
     for files, said in (("a.dcm", "files must be a list"), ([tmp_path / "gone.dcm"], "gone.dcm: no such file")):
         with pytest.raises(UsageError, match=said):
             read_volume(tmp_path, files=files)
 
 
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz", "v.nrrd", "v.mha", "p.png", "p.jpg", "p.tif"])
-def test_empty_wrong_and_short_files_of_every_format_are_one_line(tmp_path, capfd, name):
+def test_empty_wrong_and_truncated_files_of_every_format_are_refused_in_one_line(tmp_path, capfd, name):
     path = tmp_path / name
     path.touch()
     assert "the file is empty" in error_of(path)
@@ -613,7 +613,7 @@ def test_empty_wrong_and_short_files_of_every_format_are_one_line(tmp_path, capf
     assert capfd.readouterr().err == ""
 
 
-def test_what_is_no_image_at_all_is_told_what_would_be(tmp_path):
+def test_other_files_are_refused_with_the_list_of_formats(tmp_path):
     assert "no such file or folder" in error_of(tmp_path / "missing.nii")
     (tmp_path / "text.txt").write_text("hello")
     assert ".nii.gz" in error_of(tmp_path / "text.txt")
@@ -639,7 +639,7 @@ def samples() -> Path:
 
 
 @pytest.mark.shared
-def test_a_real_jpeg_2000_series_lies_on_the_segmentation_made_of_it(samples):
+def test_a_real_jpeg_2000_series_matches_its_segmentation(samples):
     volume = read_volume(samples / "ct_totalsegmentator/example_ct_dicom")
     labels = read_volume(samples / "ct_totalsegmentator/example_seg_dicom.nii.gz")
     to_labels = np.linalg.inv(labels.ijk_to_ras) @ volume.ijk_to_ras
@@ -655,7 +655,7 @@ def test_a_real_jpeg_2000_series_lies_on_the_segmentation_made_of_it(samples):
 
 
 @pytest.mark.shared
-def test_a_real_series_beside_its_dicom_seg_is_read_alone(samples):
+def test_a_real_series_is_read_without_the_dicom_seg_next_to_it(samples):
     volume = read_volume(samples / "ct_liver_dcmqi")
     assert volume.shape == (3, 512, 512)
     assert volume.modality is Modality.CT

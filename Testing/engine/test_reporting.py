@@ -97,7 +97,7 @@ class Reader(HTMLParser):
         self.words += data.split()
 
 
-def test_a_report_has_one_content_in_three_forms_and_every_picture_that_it_names(run, dataset, model, tmp_path):
+def test_a_report_has_equal_content_in_three_formats_and_all_its_pictures(run, dataset, model, tmp_path):
     folder = tmp_path / "report"
     code, out, err = run(dataset, "--report", folder, "--samples", 2, "--threshold", 0.45)
     assert (code, "report.html" in out) == (0, True), err
@@ -123,7 +123,7 @@ def test_a_report_has_one_content_in_three_forms_and_every_picture_that_it_names
     assert [path for path in tmp_path.iterdir() if path != folder] == []
 
 
-def test_the_numbers_are_those_of_evaluating_each_text_by_itself(dataset, model):
+def test_the_scores_equal_those_of_evaluating_each_text_alone(dataset, model):
     from fasttextdiff.evaluation.report_numbers import report_numbers
 
     targets = load_targets(dataset, "val")
@@ -157,7 +157,7 @@ def test_the_numbers_are_those_of_evaluating_each_text_by_itself(dataset, model)
     }
 
 
-def test_data_that_may_not_be_passed_on_stays_out_and_a_set_of_findings_has_no_sides(run, tmp_path):
+def test_restricted_images_are_excluded_and_a_set_of_findings_has_no_sides(run, tmp_path):
     val = tmp_path / "set" / "val"
     (val / "img").mkdir(parents=True)
     rows = ["Image,Mask,PromptAnatomical"]
@@ -189,14 +189,14 @@ def test_data_that_may_not_be_passed_on_stays_out_and_a_set_of_findings_has_no_s
         (["--split", "nowhere"], ["nowhere"]),
     ],
 )
-def test_options_that_a_report_does_not_take_are_refused(run, dataset, tmp_path, options, words):
+def test_options_that_do_not_apply_to_a_report_are_refused(run, dataset, tmp_path, options, words):
     code, _, err = run(dataset, "--report", tmp_path / "report", *options)
     assert code == 2
     assert all(word in err for word in words)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_use_is_never_written_to_and_report_options_need_a_report(run, dataset, tmp_path):
+def test_a_non_empty_folder_is_never_written_to_and_report_options_need_a_report(run, dataset, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     code, _, err = run(dataset, "--report", tmp_path)
     assert (code, err.count("\n"), "not empty" in err) == (2, 1, True)
@@ -205,7 +205,7 @@ def test_a_folder_in_use_is_never_written_to_and_report_options_need_a_report(ru
     assert (code, "--report" in err) == (2, True)
 
 
-def test_an_image_that_cannot_be_read_stops_the_report_with_its_name(run, tmp_path):
+def test_an_unreadable_image_stops_the_report_and_is_named(run, tmp_path):
     split(tmp_path / "set", "Val", [LEFT, RIGHT], [ON_LEFT, ON_RIGHT])
     broken = tmp_path / "set" / "Val_Folder" / "img" / "1.png"
     broken.write_bytes(broken.read_bytes()[:60])
@@ -215,7 +215,7 @@ def test_an_image_that_cannot_be_read_stops_the_report_with_its_name(run, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_a_report_stopped_while_it_is_written_leaves_nothing(run, dataset, tmp_path, monkeypatch):
+def test_a_report_interrupted_while_writing_leaves_nothing(run, dataset, tmp_path, monkeypatch):
     def interrupted(_):
         assert len([path for folder in tmp_path.iterdir() for path in folder.glob("worst-*.jpg")]) == 1
         raise KeyboardInterrupt
@@ -238,7 +238,7 @@ def mask_target(folder, name, truth, text):
     return Target(path, path, text, Modality.XRAY)
 
 
-def test_the_level_of_the_mean_mask_is_the_best_for_training_and_unknown_captions_get_the_mean_of_all(tmp_path):
+def test_the_mean_mask_uses_the_best_training_threshold_and_unknown_captions_the_overall_mean(tmp_path):
     """Three of four masks fill the left half, one everything: a level below .25 answers with all, above with half."""
     half = np.zeros((32, 64), bool)
     half[:, :32] = True
@@ -251,7 +251,7 @@ def test_the_level_of_the_mean_mask_is_the_best_for_training_and_unknown_caption
     assert (full.dice, hit.dice) == pytest.approx((2 / 3, 1), abs=1e-5)
 
 
-def test_a_page_is_the_same_in_both_languages_and_shows_signs_as_they_are():
+def test_a_page_is_equal_in_both_languages_and_escapes_special_characters():
     blocks = [
         Heading(1, "A & B"),
         Paragraph("a_b * <c> | #d"),
@@ -280,7 +280,7 @@ def test_a_case_shows_the_image_alone_and_then_both_outlines():
     assert (right[90, 90] == 90).all()
 
 
-def test_a_curve_is_drawn_where_its_numbers_are():
+def test_a_curve_is_drawn_at_its_values():
     bins = [{"predicted": 0.0, "observed": 0.0}, {"predicted": 1.0, "observed": 0.5}]
     drawing = ElementTree.fromstring(reliability_svg({"a < b": bins}, "across", "up"))
     name = "{http://www.w3.org/2000/svg}"

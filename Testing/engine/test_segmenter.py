@@ -31,7 +31,7 @@ def tile(side, seed=0):
     return Volume(pixels, AXIAL_LPS, Modality.HISTOLOGY, is_planar=True)
 
 
-def test_the_result_lies_on_the_grid_of_the_volume_and_the_volume_is_untouched(segmenter):
+def test_the_result_is_on_the_volumes_grid_and_the_volume_is_unchanged(segmenter):
     volume = ct()
     before = volume.array.copy()
     result = segmenter.segment(volume, FINDINGS, samples=2)
@@ -43,7 +43,7 @@ def test_the_result_lies_on_the_grid_of_the_volume_and_the_volume_is_untouched(s
     assert result.provenance.timesteps == (50, 150)
 
 
-def test_the_same_request_gives_the_same_bits_and_another_seed_others(segmenter):
+def test_equal_requests_give_equal_bits_and_another_seed_others(segmenter):
     first = segmenter.segment(ct(), FINDINGS, seed=3)
     again = Segmenter(tiny_pipeline(), device="cpu", cache_bytes=0).segment(ct(), FINDINGS, seed=3)
     other = segmenter.segment(ct(), FINDINGS, seed=4)
@@ -76,7 +76,7 @@ def test_voxels_changed_in_place_are_not_answered_from_the_cache(segmenter):
     assert np.array_equal(before[1], after[1])
 
 
-def test_only_the_slices_asked_for_are_segmented(segmenter):
+def test_only_the_requested_slices_are_segmented(segmenter):
     result = segmenter.segment(ct(), FINDINGS, slices=(1, 3), slice_by_slice=True)
     whole = segmenter.segment(ct(), FINDINGS, slice_by_slice=True)
     for finding in FINDINGS:
@@ -86,7 +86,7 @@ def test_only_the_slices_asked_for_are_segmented(segmenter):
 
 
 @pytest.mark.parametrize("flip", [0, 1, 2])
-def test_the_model_sees_the_patient_the_same_way_however_the_voxels_are_stored(segmenter, flip):
+def test_the_model_sees_the_patient_the_same_way_in_every_storage_order(segmenter, flip):
     volume = ct()
     axis = 2 - flip  # array axis of the voxel axis i, j or k
     affine = AXIAL_LPS.copy()
@@ -98,7 +98,7 @@ def test_the_model_sees_the_patient_the_same_way_however_the_voxels_are_stored(s
     np.testing.assert_allclose(np.flip(turned, axis), straight, atol=1e-4)
 
 
-def test_other_planes_come_back_on_the_same_grid(segmenter):
+def test_other_planes_give_results_on_the_same_grid(segmenter):
     volume = ct((20, 24, 28))
     for plane in ("axial", "coronal", "sagittal"):
         result = segmenter.segment(volume, FINDINGS[:1], plane=plane, slices=(3, 4))
@@ -107,7 +107,7 @@ def test_other_planes_come_back_on_the_same_grid(segmenter):
         assert set(touched[axis]) == {3}
 
 
-def test_batches_change_no_more_than_last_digits(segmenter):
+def test_the_batch_size_changes_only_the_last_digits(segmenter):
     together = segmenter.segment(ct(), FINDINGS)
     single = Segmenter(tiny_pipeline(), device="cpu")
     single.runtime.batch = 1
@@ -139,7 +139,7 @@ def test_a_large_tile_is_covered_by_windows_without_seams(segmenter):
     assert np.isfinite(result.probability[FINDINGS[0]]).all()
 
 
-def test_progress_counts_slices_and_false_cancels(segmenter):
+def test_progress_counts_slices_and_returning_false_cancels(segmenter):
     seen = []
     segmenter.segment(ct(), FINDINGS, progress=lambda done, total: seen.append((done, total)) or True)
     assert seen[-1] == (5, 5)
@@ -148,7 +148,7 @@ def test_progress_counts_slices_and_false_cancels(segmenter):
         segmenter.segment(ct(), FINDINGS, progress=lambda *_: False)
 
 
-def test_absent_findings_are_emptied_by_their_presence(segmenter):
+def test_a_low_presence_empties_the_mask(segmenter):
     finding = FINDINGS[0]
     probability = segmenter.segment(ct(), [finding]).presence[finding]
     cut = float(np.median(probability))
@@ -158,14 +158,14 @@ def test_absent_findings_are_emptied_by_their_presence(segmenter):
         assert result.mask[finding][index].any() == (there >= cut)
 
 
-def test_findings_the_model_was_not_taught_are_marked(segmenter):
+def test_findings_that_were_not_taught_get_a_warning(segmenter):
     warnings = {f.finding: f.warnings for f in segmenter.segment(ct(), [*FINDINGS, "pneumothorax"]).findings}
     assert warnings[FINDINGS[0]] == ()
     assert "pneumothorax" in warnings["pneumothorax"][0]
     assert "not trained on histology" in segmenter.segment(tile(64), ["nuclei"]).findings[0].warnings[0]
 
 
-def test_a_budget_below_one_slice_keeps_nothing_and_changes_nothing(segmenter):
+def test_a_cache_smaller_than_one_slice_changes_nothing(segmenter):
     poor = Segmenter(tiny_pipeline(), device="cpu", cache_bytes=1000)
     passes = []
     poor.pipeline.denoiser.register_forward_hook(lambda *_: passes.append(1))
@@ -229,7 +229,7 @@ def out_of_memory(monkeypatch, module, when):
     return calls
 
 
-def test_a_gpu_that_runs_full_in_the_middle_of_a_volume_goes_on_with_half_the_batch(segmenter, monkeypatch):
+def test_a_gpu_that_runs_out_of_memory_continues_with_half_the_batch(segmenter, monkeypatch):
     volume = ct((12, 40, 30))
     expected = segmenter.segment(volume, FINDINGS[:1]).probability[FINDINGS[0]]
     full = Segmenter(tiny_pipeline(), device="cpu")
@@ -242,7 +242,7 @@ def test_a_gpu_that_runs_full_in_the_middle_of_a_volume_goes_on_with_half_the_ba
     assert seen[-1] == 12
 
 
-def test_what_does_not_fit_even_alone_is_one_line_and_what_was_computed_is_kept(segmenter, monkeypatch):
+def test_too_little_memory_for_one_slice_is_one_line_and_keeps_finished_slices(segmenter, monkeypatch):
     volume = ct((6, 40, 30))
     with monkeypatch.context() as patch:
         out_of_memory(patch, segmenter.pipeline.denoiser, lambda n, _: n > 1)
@@ -254,7 +254,7 @@ def test_what_does_not_fit_even_alone_is_one_line_and_what_was_computed_is_kept(
     assert calls == [1, 1]  # the first four slices were there already
 
 
-def test_findings_that_do_not_fit_together_are_answered_in_parts(segmenter, monkeypatch):
+def test_findings_that_do_not_fit_into_memory_together_are_answered_in_parts(segmenter, monkeypatch):
     findings = [*FINDINGS, "left lung", "no infection"]
     expected = segmenter.segment(ct(), findings).probability
     full = Segmenter(tiny_pipeline(), device="cpu")
@@ -289,7 +289,7 @@ def test_impossible_requests_are_refused_in_one_line(segmenter, request_, words)
 
 
 @pytest.mark.parametrize("findings", ["heart", "left lung", [None], [b"heart"]], ids=repr)
-def test_findings_that_are_no_list_of_texts_are_refused_not_read_by_letters(segmenter, findings):
+def test_a_string_in_place_of_a_list_of_findings_is_refused(segmenter, findings):
     with pytest.raises(UsageError) as caught:
         segmenter.segment(ct(), findings)
     one_line(caught, "a list of texts")
@@ -305,7 +305,7 @@ def test_images_without_content_are_refused(segmenter):
         one_line(caught, word)
 
 
-def test_devices_and_dtypes_that_are_not_there_are_refused(monkeypatch):
+def test_unavailable_devices_and_dtypes_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for name, word in (("cuda", "no usable"), ("toaster", "not a device"), ("meta", "no usable")):
         with pytest.raises(UsageError, match=word):
@@ -314,7 +314,7 @@ def test_devices_and_dtypes_that_are_not_there_are_refused(monkeypatch):
         choose_dtype("int8", torch.device("cpu"))
 
 
-def test_a_gpu_without_bfloat16_computes_in_float16_and_says_so_when_asked_for_more(monkeypatch):
+def test_a_gpu_without_bfloat16_uses_float16_and_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)  # torch counts what it imitates
     monkeypatch.setattr(torch.version, "hip", None)
     for capability, dtype in (((7, 5), torch.float16), ((8, 0), torch.bfloat16)):
@@ -335,7 +335,7 @@ def test_bfloat16_changes_little(segmenter):
     assert half.provenance.dtype == "bfloat16"
 
 
-def test_a_ct_is_cut_to_the_body_and_nothing_is_found_in_the_air_around_it():
+def test_a_ct_is_cropped_to_the_body_and_nothing_is_found_outside():
     pipeline = tiny_pipeline()
     settings = dict(pipeline.preprocessing.settings)
     settings[Modality.CT] = ImageSettings(size=32, window=(-400.0, 1200.0), crop_to_body=True)
@@ -350,7 +350,7 @@ def test_a_ct_is_cut_to_the_body_and_nothing_is_found_in_the_air_around_it():
     assert found[:, 2].min() in range(26, 31)
 
 
-def test_former_names_still_work_and_say_what_they_are_called_now(segmenter):
+def test_former_names_work_and_name_the_new_ones(segmenter):
     with pytest.warns(DeprecationWarning, match="prepare"):
         image = segmenter.describe(ct(), slices=(0, 1))
     assert segmenter.cache.used == 0

@@ -7,7 +7,7 @@ from fasttextdiff.training.slips import with_slips
 SENTENCE = "Bilateral pulmonary infection, two infected areas, upper left lung and lower right lung."
 
 
-def test_a_few_letters_of_long_words_slip_and_nothing_else():
+def test_only_a_few_letters_of_long_words_get_typos():
     made = [with_slips(SENTENCE, np.random.default_rng(seed)) for seed in range(50)]
     assert len(set(made)) == 50
     assert SENTENCE not in made
@@ -19,11 +19,11 @@ def test_a_few_letters_of_long_words_slip_and_nothing_else():
         assert " and " in text
 
 
-def test_short_words_which_turn_a_meaning_stay():
+def test_short_words_that_change_the_meaning_get_no_typos():
     for text in ("", "no GGO", "is it?"):
         assert with_slips(text, np.random.default_rng(0)) == text
     assert all(with_slips("no lung", np.random.default_rng(seed)).startswith("no ") for seed in range(20))
 
 
-def test_the_same_generator_gives_the_same_slips():
+def test_the_same_generator_gives_the_same_typos():
     assert with_slips(SENTENCE, np.random.default_rng(3)) == with_slips(SENTENCE, np.random.default_rng(3))

@@ -81,7 +81,7 @@ def test_all_storage_orders_of_one_patient_give_the_same_answer(tmp_path, segmen
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
 @pytest.mark.parametrize("code", ["LPS", "LIA", "PIR", "SAR"])
-def test_every_format_without_slices_of_its_own_is_told_by_geometry(tmp_path, segmenter, code, ending):
+def test_formats_without_slice_order_use_the_geometry(tmp_path, segmenter, code, ending):
     path = save(stored(code, (1.0, 1.0, 3.0)), tmp_path / f"image{ending}")
     volume = read_volume(path)
     shown = display_plane(volume, "acquisition")
@@ -92,7 +92,7 @@ def test_every_format_without_slices_of_its_own_is_told_by_geometry(tmp_path, se
     assert part.probability.shape == volume.shape
 
 
-def test_the_plane_of_known_acquisitions():
+def test_the_plane_of_typical_acquisitions_is_found():
     """(spacing along R, A, S; voxels; plane)"""
     cases = [
         ((0.7, 0.7, 5.0), (512, 512, 30), "axial"),
@@ -113,7 +113,7 @@ def test_the_plane_of_known_acquisitions():
             assert ("sagittal", "coronal", "axial")[along] == plane, (spacing, code)
 
 
-def test_samples_of_the_voxels_do_not_depend_on_the_storage_order():
+def test_voxel_samples_do_not_depend_on_the_storage_order():
     views = []
     for code in CODES:
         image = stored(code, (1.0, 1.0, 2.0))

@@ -58,7 +58,7 @@ DEEP = {
 
 
 @pytest.mark.parametrize("name", DEEP)
-def test_json_nested_too_deeply_is_one_line_wherever_it_is_read(picture, name):
+def test_too_deeply_nested_json_is_one_line_wherever_it_is_read(picture, name):
     file, arguments = DEEP[name]
     (picture.parent / file).parent.mkdir(exist_ok=True)
     (picture.parent / "data/Val_Folder/img").mkdir(parents=True)
@@ -121,7 +121,7 @@ def printable(picture, model, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 @pytest.mark.parametrize("command", RUN_BY)
-def test_so_it_is_of_every_command(printable, command, monkeypatch, capsys):
+def test_a_full_standard_output_is_one_line_in_every_command(printable, command, monkeypatch, capsys):
     for arguments in ((command, "--help"), PRINTING.get(command, (command, "--help"))):
         monkeypatch.setattr(sys, "argv", ["fasttextdiff", *arguments])
         with Path("/dev/full").open("w") as full:
@@ -135,7 +135,7 @@ def test_so_it_is_of_every_command(printable, command, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
-def test_so_it_is_of_a_run_whose_results_are_written_and_stay(picture):
+def test_a_full_standard_output_after_a_run_is_one_line_and_keeps_the_results(picture):
     with Path("/dev/full").open("wb") as full:
         code, said = cli("segment", picture, "-f", "lung", "-o", picture.with_name("o.nii.gz"), stdout=full)
     assert code == 1
@@ -173,7 +173,7 @@ def test_umlauts_are_read_and_written_in_the_c_locale(picture):
 
 
 @on_posix
-def test_a_name_that_is_not_in_utf_8_is_refused_and_left_out_of_a_batch(picture):
+def test_a_name_that_is_not_utf_8_is_refused_and_skipped_in_a_batch(picture):
     folder = picture.parent / "studies"
     folder.mkdir()
     (folder / "good.png").write_bytes(picture.read_bytes())

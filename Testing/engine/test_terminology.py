@@ -31,7 +31,7 @@ CODED = {
 
 
 @pytest.mark.parametrize(("text", "expected"), CODED.items())
-def test_a_finding_gets_the_code_that_its_words_say(text, expected):
+def test_a_finding_gets_the_matching_code(text, expected):
     coded = code_finding(text)
     parts = (coded.type, coded.modifier, coded.region, coded.region_modifier)
     assert tuple(code and code.meaning for code in parts) == expected
@@ -64,13 +64,13 @@ def test_the_fallback_is_a_lesion_among_altered_structures():
         ("opacity", "cid6104", "Opacity"),
     ],
 )
-def test_types_are_those_of_the_dicom_context_groups(text, group, name):
+def test_types_are_in_the_dicom_context_groups(text, group, name):
     expected = getattr(getattr(pydicom_codes, group), name)
     coded = code_finding(text).type
     assert (coded.value, coded.scheme) == (expected.value, expected.scheme_designator)
 
 
-def test_sides_and_categories_are_those_of_the_dicom_context_groups():
+def test_sides_and_categories_are_in_the_dicom_context_groups():
     assert pydicom_codes.cid244.Left.value == LEFT.value
     assert pydicom_codes.cid7150.MorphologicallyAbnormalStructure.value == MORPHOLOGY.value
     assert pydicom_codes.SCT.Heart.value == HEART.value

@@ -30,7 +30,7 @@ def passes(encoder):
     hook.remove()
 
 
-def test_a_batch_has_the_bits_of_its_findings_alone(encoder):
+def test_a_batch_gives_the_bits_of_its_findings_one_by_one(encoder):
     batch = encoder.encode(SENTENCES)
     assert batch.mask.sum(1).unique().numel() > 1
     for n, sentence in enumerate(SENTENCES):
@@ -54,7 +54,7 @@ def test_padding_is_masked_in_a_padded_pass(encoder):
     assert (encoder(**tokens).states - states).abs().max() < 1e-5
 
 
-def test_a_text_seen_before_costs_no_pass_and_has_equal_bits(encoder, passes):
+def test_a_cached_text_needs_no_pass_and_has_equal_bits(encoder, passes):
     first = encoder.encode(["left lung", "right lung", "left lung"])
     assert len(passes) == 2
     again = encoder.encode(["right lung", "  left \n lung "])
@@ -65,13 +65,13 @@ def test_a_text_seen_before_costs_no_pass_and_has_equal_bits(encoder, passes):
     assert len(passes) == 3
 
 
-def test_states_of_an_old_dtype_are_forgotten():
+def test_cached_states_of_another_dtype_are_dropped():
     encoder = tiny_text_encoder()
     encoder.encode(["left lung"])
     assert encoder.to(torch.float64).encode(["left lung"]).states.dtype == torch.float64
 
 
-def test_the_cache_keeps_the_texts_used_last(encoder, passes, monkeypatch):
+def test_the_cache_keeps_the_most_recently_used_texts(encoder, passes, monkeypatch):
     monkeypatch.setattr("fasttextdiff.model.text_encoder.CACHE_SIZE", 2)
     for finding in ("one", "two", "one", "three", "one"):
         encoder.encode([finding])
@@ -93,14 +93,14 @@ def test_the_64th_token_is_read():
     ("finding", "word"),
     [("", "empty"), (" \n ", "empty"), ("12.5 %", "Latin"), ("左肺の浸潤影", "Latin"), (LONG * 3, "tokens")],
 )
-def test_a_text_that_is_no_finding_is_refused_in_one_line(encoder, finding, word):
+def test_a_text_that_is_not_a_finding_is_refused_in_one_line(encoder, finding, word):
     with pytest.raises(UsageError) as caught:
         encoder.check(finding)
     one_line(caught, word)
 
 
 @pytest.mark.parametrize("n", [128, 129])
-def test_a_text_is_refused_from_one_token_too_many_on(encoder, n):
+def test_a_text_with_one_token_too_many_is_refused(encoder, n):
     words = " ".join(SENTENCES).split()
     word = next(word for word in words if encoder.tokenize([word])["input_ids"].shape[1] == 3)
     finding = " ".join([word] * (n - 2))
@@ -138,7 +138,7 @@ def test_a_folder_with_weights_only_as_a_pickle_is_refused(tmp_path):
     one_line(caught, str(tmp_path))
 
 
-def test_a_missing_tensor_is_not_made_up(tmp_path):
+def test_a_missing_tensor_is_not_replaced_by_random_values(tmp_path):
     save_text_encoder(tmp_path)
     state = load_file(tmp_path / "model.safetensors")
     del state["layers.2.attn.Wqkv.weight"]
@@ -158,7 +158,7 @@ def test_the_weights_of_a_masked_language_model_are_found(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_an_incomplete_or_broken_folder_is_told_in_one_line(tmp_path, name):
+def test_an_incomplete_or_broken_folder_is_reported_in_one_line(tmp_path, name):
     save_text_encoder(tmp_path)
     (tmp_path / name).write_bytes(b"{")
     with pytest.raises(FastTextDiffError) as caught:
@@ -177,7 +177,7 @@ def test_an_incomplete_or_broken_folder_is_told_in_one_line(tmp_path, name):
         (False, "cuda", torch.float16, (8, 0), "sdpa"),
     ],
 )
-def test_flash_attention_is_chosen_where_it_is_installed_and_can_run(
+def test_flash_attention_is_used_if_installed_and_supported(
     monkeypatch, installed, device, dtype, capability, expected
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)

@@ -133,7 +133,7 @@ def same(a, b):
     return a == b
 
 
-def test_a_run_that_was_stopped_and_one_that_was_cut_off_end_as_one_that_ran_through(config):
+def test_stopped_and_crashed_runs_resume_to_the_same_bits(config):
     whole = Notes()
     assert train(config, whole) == config.output / "model"
     expected = checkpoint(config.output)
@@ -164,7 +164,7 @@ def test_a_run_that_was_stopped_and_one_that_was_cut_off_end_as_one_that_ran_thr
     assert same(checkpoint(config.output), expected)
 
 
-def test_the_finished_model_holds_the_averaged_weights_as_precisely_as_they_were_trained(config):
+def test_the_finished_model_holds_the_ema_weights_in_full_precision(config):
     folder = train(replace(config, ema=0.5), Notes())
     files = [load_file(path) for path in folder.rglob("*.safetensors")]
     assert len(files) == 3
@@ -191,7 +191,7 @@ def test_a_calibrated_model_has_the_same_masks_and_other_probabilities(config):
         assert torch.allclose(after[name].float() * factor, weights.float(), rtol=2e-3, atol=1e-6), name
 
 
-def test_a_presence_that_is_fitted_once_more_leaves_everything_else_as_it_is(config):
+def test_refitting_the_presence_changes_nothing_else(config):
     train(config, Notes()).rename(plain := config.output.with_name("plain"))
     fitted = train(replace(config, presence_batches=30), Notes())  # nothing is left to train
     found = json.loads((config.output / "log.jsonl").read_text().splitlines()[-1])
@@ -202,7 +202,7 @@ def test_a_presence_that_is_fitted_once_more_leaves_everything_else_as_it_is(con
         assert changed == {name for name in before if name.startswith("presence_head.")}, part
 
 
-def test_where_no_step_is_trained_only_the_presence_output_changes(config):
+def test_without_training_steps_only_the_presence_output_changes(config):
     start = config.output.with_name("start")
     starting_model(config, {}).save_pretrained(start, dtype=torch.float16)
     folder = train(replace(config, start=start, stages=(Stage(0, 32, 3),), presence_batches=30), Notes())
@@ -220,7 +220,7 @@ def test_the_temperature_is_the_factor_by_which_log_odds_are_too_large():
     assert temperature(100 * odds, truth) == pytest.approx(4, abs=0.01)  # more than is believed
 
 
-def test_training_moves_weights_and_another_seed_trains_another_model(config):
+def test_training_changes_the_weights_and_the_seed_matters(config):
     train(config, Notes())
     other = replace(config, output=config.output.with_name("other"), seed=1)
     train(other, Notes())
@@ -233,7 +233,7 @@ def test_training_moves_weights_and_another_seed_trains_another_model(config):
     assert not same(trained, different)
 
 
-def test_parts_that_are_frozen_stay_as_they_are_to_the_bit_and_the_others_learn(config):
+def test_frozen_parts_keep_their_bits_and_the_others_learn(config):
     names = ("text_encoder", "denoiser.unet.conv_in", "denoiser.unet.mid_block")
     partly = replace(config, frozen=names)
     start = starting_model(partly, {}).state_dict()
@@ -251,7 +251,7 @@ def test_parts_that_are_frozen_stay_as_they_are_to_the_bit_and_the_others_learn(
     one_line(caught, "denoiser.unet.middle", "text_encoder, denoiser, fusion")
 
 
-def test_a_start_is_read_at_other_timesteps_only_if_its_head_fits_them(config):
+def test_a_start_model_accepts_other_timesteps_only_if_its_head_fits(config):
     train(config, Notes())
     onwards = replace(config, start=config.output / "model", output=config.output.with_name("onwards"))
     assert starting_model(replace(onwards, timesteps=(20,)), {}).denoiser.plan.timesteps == (20,)
@@ -270,7 +270,7 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(config):
     one_line(caught, str(config.output / CHECKPOINT), "output folder")
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path, monkeypatch):
+def test_a_failed_checkpoint_keeps_the_previous_one(tmp_path, monkeypatch):
     path = tmp_path / CHECKPOINT
     save_checkpoint(path, {"step": 1})
 
@@ -286,7 +286,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path, m
     assert load_checkpoint(path) == 1
 
 
-def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path):
+def test_a_damaged_checkpoint_is_reported_in_one_line(tmp_path):
     path = tmp_path / CHECKPOINT
     save_checkpoint(path, {"step": 1})
     path.write_bytes(path.read_bytes()[:-40])
@@ -295,7 +295,7 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path):
     one_line(caught, str(path))
 
 
-def test_a_tiny_model_learns_one_batch_by_heart(config):
+def test_a_tiny_model_overfits_one_batch(config):
     batch = StepBatches(SAMPLES, replace(config, stages=(Stage(1, 32, 6),)))[0]
     model = build_compact(config, train_tokenizer(batch.texts, TINY.vocabulary)).train()
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
@@ -312,7 +312,7 @@ def test_a_tiny_model_learns_one_batch_by_heart(config):
     assert history[0]["loss"] == pytest.approx(total, rel=1e-5)
 
 
-def test_a_step_gives_the_same_batch_again_at_its_stages_size(config):
+def test_a_step_always_gives_the_same_batch_in_its_stages_size(config):
     batches = StepBatches(SAMPLES, config)
     first, again, later = batches[1], StepBatches(SAMPLES, config)[1], batches[4]
     assert same(vars(first), vars(again))
@@ -358,7 +358,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_images_each_with_its_own_promp
     assert segmentation(0, 1) == pytest.approx((segmentation(0) + segmentation(1)) / 2, rel=1e-5)
 
 
-def test_every_batch_keeps_the_mixture_as_exactly_as_it_can():
+def test_every_batch_keeps_the_mixture_as_exactly_as_possible():
     shares, rng = np.array([0.54, 0.18, 0.13, 0.15]), np.random.default_rng(0)
     counts = np.array([np.bincount(_allot(shares, 12, rng), minlength=4) for _ in range(2000)])
     assert (counts.sum(axis=1) == 12).all()
@@ -367,7 +367,7 @@ def test_every_batch_keeps_the_mixture_as_exactly_as_it_can():
 
 
 @pytest.mark.parametrize("mixture", [{}, {"qatta": 1.0}, {"qata": 0.5, "ct": 0.5}])
-def test_a_mixture_of_groups_that_are_not_there_is_refused(config, mixture):
+def test_a_mixture_of_unknown_groups_is_refused(config, mixture):
     with pytest.raises(UsageError) as caught:
         StepBatches(SAMPLES, replace(config, mixture=mixture))
     one_line(caught, "mixture", "qata, histology")
@@ -384,7 +384,7 @@ def test_the_learning_rate_warms_up_stays_and_cools_down(config):
     assert learning_rate_factor(0, replace(run, warmup=0)) == 1.0
 
 
-def test_segmentation_loss_is_cross_entropy_and_dice_or_the_area_of_what_was_invented():
+def test_segmentation_loss_is_cross_entropy_plus_dice_or_the_false_positive_area():
     logits = torch.zeros(2, 1, 4, 4)
     truth = torch.zeros(2, 4, 4)
     truth[0, :2] = 1
@@ -404,7 +404,7 @@ def test_segmentation_loss_compares_on_the_grid_of_the_truth():
     assert foreground_dice(coarse, truth) > 0.85
 
 
-def test_a_batch_in_which_nothing_is_there_has_finite_gradients():
+def test_a_batch_without_any_finding_has_finite_gradients():
     logits = torch.randn(3, 1, 8, 8, requires_grad=True)
     truth = torch.zeros(3, 16, 16)
     segmentation_loss(logits, truth).backward()
@@ -413,7 +413,7 @@ def test_a_batch_in_which_nothing_is_there_has_finite_gradients():
     assert torch.isnan(foreground_dice(logits.detach(), truth))
 
 
-def test_presence_loss_asks_whether_anything_is_there():
+def test_presence_loss_depends_on_whether_anything_is_there():
     truth = torch.zeros(2, 8, 8)
     truth[0, 3, 3] = 1
     right, wrong = torch.tensor([9.0, -9.0]), torch.tensor([-9.0, 9.0])
@@ -460,7 +460,7 @@ def test_a_configuration_is_read_with_paths_relative_to_its_file(tmp_path):
         (lambda text: text.replace("size: 48", "size: 1000000"), "'size' must be"),
     ],
 )
-def test_a_configuration_that_cannot_be_used_is_told_in_one_line(tmp_path, change, word):
+def test_an_unusable_configuration_is_reported_in_one_line(tmp_path, change, word):
     path = tmp_path / "run.yaml"
     path.write_text(change(YAML))
     with pytest.raises(FastTextDiffError) as caught:
@@ -475,7 +475,7 @@ def test_a_missing_configuration_is_a_usage_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["compact", "compact_presence"])
-def test_the_bundled_configurations_can_be_used(name):
+def test_the_bundled_configurations_are_valid(name):
     config = read_config(Path(fasttextdiff.__file__).parent / "configs" / f"{name}.yaml")
     known = {"qata", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lung_bases"}
     assert set(config.mixture) <= {*with_negatives(dict.fromkeys(known, ()), 0)}
@@ -484,7 +484,7 @@ def test_the_bundled_configurations_can_be_used(name):
     assert all(stage.size % 16 == 0 for stage in config.stages)
 
 
-def test_texts_are_lines_and_cells_with_words_but_no_licences(tmp_path):
+def test_texts_are_lines_and_cells_with_words_without_licences(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "captions.txt").write_text("id1\tclear lungs\nleft effusion\n")
     (tmp_path / "reports.csv").write_text('id,text\n7,"no, really no effusion"\n')
@@ -538,7 +538,7 @@ def test_progress_logs_running_means_and_leaves_out_what_is_not_a_number(config)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_a_wish_and_the_second_ends_the_run(config, number):
+def test_the_first_signal_asks_the_run_to_stop_and_the_second_ends_it(config, number):
     before = signal.getsignal(number)
     with TrainingProgress(config.name, config.total_steps, config.output) as progress:
         assert not progress.stopped()
@@ -554,7 +554,7 @@ class TestResearchData:
 
     pytestmark = needs_data
 
-    def test_captions_of_one_side_have_their_lesions_in_that_patients_half(self):
+    def test_captions_of_one_side_have_their_lesions_on_that_side_of_the_patient(self):
         """By image: 3 % of the set's captions name the wrong side, among them masks of nearly half the picture."""
         targets = load_targets(DATA / "qata_cov19_v2_2", "train")
         sided = [(t, sides[0]) for t in targets if len(sides := re.findall(r"\b(left|right)\b", t.text)) == 1][:300]
@@ -580,7 +580,7 @@ class TestResearchData:
             (loaders._unlabelled_ct, "unlabelled_ct", Modality.CT, LUNGS),
         ],
     )
-    def test_first_samples_of_each_set_are_what_training_expects(self, load, folder, modality, known):
+    def test_the_first_samples_of_each_set_are_as_training_expects(self, load, folder, modality, known):
         found = list(islice(load(DATA / folder), 5))
         assert len(found) == 5
         for sample in found:

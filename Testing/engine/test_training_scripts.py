@@ -79,7 +79,7 @@ def test_every_tile_is_scored_once_by_a_model_that_never_saw_it(place):
     assert len(validated) == len(set(validated)) == TILES
 
 
-def test_of_two_runs_from_one_start_only_one_trains_the_denoiser(place):
+def test_of_two_runs_with_equal_start_only_one_trains_the_denoiser(place):
     tiny_pipeline().save_pretrained(place / "tiny")
     found = run(place, "frozen_denoiser.py", FROZEN, "data/monuseg_2")
     weights = Path("unet", "diffusion_pytorch_model.safetensors")

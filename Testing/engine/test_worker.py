@@ -173,7 +173,7 @@ def dicom_series(_):
         (dicom_series, "lung", (3, 5)),
     ],
 )
-def test_slicers_memory_and_the_command_lines_reader_give_the_same_bits(
+def test_slicers_memory_and_the_command_lines_reader_give_equal_bits(
     worker, segmenter, tmp_path, output, make, finding, slices
 ):
     path = make(tmp_path)
@@ -204,7 +204,7 @@ def test_slicers_memory_and_the_command_lines_reader_give_the_same_bits(
         ((1, 20, 20, 1), {"path": "/gone/grey.png"}, "xray", True),
     ],
 )
-def test_without_its_file_an_image_is_what_its_dicom_modality_name_and_voxels_say(
+def test_without_its_file_an_image_is_known_by_dicom_modality_name_and_voxels(
     worker, tmp_path, shape, fields, modality, planar
 ):
     voxels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
@@ -215,7 +215,7 @@ def test_without_its_file_an_image_is_what_its_dicom_modality_name_and_voxels_sa
     assert (said["window"] is None) == (len(shape) == 4 and shape[3] == 3)
 
 
-def test_colour_with_transparency_or_sixteen_bits_becomes_what_the_pictures_reader_makes_of_it(tmp_path):
+def test_colour_with_alpha_or_sixteen_bits_is_converted_like_a_picture_file(tmp_path):
     picture = Image.open(histology(None)).convert("RGBA")
     picture.putalpha(Image.linear_gradient("L").resize(picture.size))
     picture.save(tmp_path / "see-through.png")
@@ -231,7 +231,7 @@ def test_colour_with_transparency_or_sixteen_bits_becomes_what_the_pictures_read
 # --- segmentation ----------------------------------------------------------------------------------------------------
 
 
-def test_several_findings_samples_and_tags_are_as_the_command_line_writes_them(worker, segmenter, tmp_path, output):
+def test_several_findings_samples_and_tags_equal_the_command_lines(worker, segmenter, tmp_path, output):
     worker.ask("open_volume", **chest_ct(tmp_path))
     findings = ["left lung", "a | in the\tright  lung", "left lung"]
     request = {"slices": [70, 71], "samples": 2, "seed": 5, "threshold": 0.25}
@@ -251,7 +251,7 @@ def test_several_findings_samples_and_tags_are_as_the_command_line_writes_them(w
         assert found["warnings"] == list(wanted.warnings)
 
 
-def test_another_finding_on_a_slice_that_was_seen_gives_the_bits_of_a_first_look(worker, segmenter, tmp_path, output):
+def test_another_finding_on_a_cached_slice_gives_the_bits_of_an_uncached_one(worker, segmenter, tmp_path, output):
     worker.ask("open_volume", **chest_ct(tmp_path))
     for finding in ("right lung", "infection"):
         answer = worker.ask("segment", volume="chest", findings=[finding], slices=[50, 51], output=str(output))
@@ -290,7 +290,7 @@ def test_findings_are_checked_while_a_job_runs(worker, tmp_path, output):
     assert answer["findings"][0]["finding"] == "GGO in the left lung"
 
 
-def test_a_closed_volume_and_the_oldest_of_many_are_forgotten(worker, tmp_path, output):
+def test_a_closed_volume_and_the_oldest_of_many_are_dropped(worker, tmp_path, output):
     voxels = np.random.default_rng(0).integers(-1000, 400, (1, 32, 32)).astype(np.int16)
     for name in "abcde":
         worker.ask("open_volume", **handed(tmp_path, voxels, volume=name, modality="ct"))
@@ -300,7 +300,7 @@ def test_a_closed_volume_and_the_oldest_of_many_are_forgotten(worker, tmp_path, 
     assert "no volume 'e'" in answers[2]["message"]
 
 
-def test_a_gpu_that_is_too_small_is_left_for_the_cpu(tmp_path, output, monkeypatch):
+def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tmp_path, output, monkeypatch):
     jobs = Jobs()
     jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
     voxels = np.random.default_rng(0).integers(-1000, 400, (3, 40, 30)).astype(np.int16)
@@ -341,7 +341,7 @@ def scrolled(tmp_path, output):
     return jobs, show, passes
 
 
-def test_the_slices_beside_the_shown_one_are_encoded_while_nothing_is_asked_for(scrolled):
+def test_the_neighbours_of_the_shown_slice_are_encoded_while_idle(scrolled):
     jobs, show, passes = scrolled
     fresh = mapped(show(3)["findings"][0]["probability"]).copy()
     jobs._segmenter.cache.clear()
@@ -360,7 +360,7 @@ def test_the_slices_beside_the_shown_one_are_encoded_while_nothing_is_asked_for(
     assert passes == []
 
 
-def test_at_the_ends_and_after_a_range_there_is_nothing_beside(scrolled):
+def test_there_are_no_neighbours_beyond_the_ends_or_after_a_range(scrolled):
     jobs, show, _ = scrolled
     show(0)
     assert [jobs.look_ahead(lambda: True) for _ in range(2)] == [True, False]
@@ -368,7 +368,7 @@ def test_at_the_ends_and_after_a_range_there_is_nothing_beside(scrolled):
     assert not jobs.look_ahead(lambda: True)
 
 
-def test_looking_ahead_is_dropped_at_once_when_something_is_asked_for(scrolled):
+def test_looking_ahead_stops_at_once_for_a_request(scrolled):
     jobs, show, passes = scrolled
     show(2)
     asked = []
@@ -379,7 +379,7 @@ def test_looking_ahead_is_dropped_at_once_when_something_is_asked_for(scrolled):
     assert len(passes) == 1
 
 
-def test_a_closed_volume_is_not_held_by_what_looks_ahead(scrolled):
+def test_looking_ahead_does_not_hold_a_closed_volume(scrolled):
     jobs, show, _ = scrolled
     show(2)
     jobs.close_volume(CloseVolume("v"))
@@ -387,7 +387,7 @@ def test_a_closed_volume_is_not_held_by_what_looks_ahead(scrolled):
     assert jobs._ahead._last is None
 
 
-def test_the_worker_looks_ahead_only_while_its_queue_is_empty_and_outlives_what_goes_wrong(scrolled, capsys):
+def test_the_worker_looks_ahead_only_while_idle_and_survives_errors_in_it(scrolled, capsys):
     jobs, show, passes = scrolled
     worker = Worker(channel=None)
     worker._look_ahead()  # before anything was asked for
@@ -405,7 +405,7 @@ def test_the_worker_looks_ahead_only_while_its_queue_is_empty_and_outlives_what_
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_a_result_that_cannot_be_written_whole_is_not_written(tmp_path, output, monkeypatch):
+def test_a_result_that_cannot_be_written_completely_leaves_no_file(tmp_path, output, monkeypatch):
     jobs = Jobs()
     jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
     voxels = np.random.default_rng(0).integers(-1000, 400, (2, 40, 30)).astype(np.int16)
@@ -477,7 +477,7 @@ def test_an_image_that_cannot_be_segmented_is_refused_in_one_line(worker, tmp_pa
         ),
     ],
 )
-def test_a_request_that_makes_no_sense_is_answered_and_the_worker_lives_on(worker, line, word):
+def test_an_invalid_request_is_answered_and_the_worker_continues(worker, line, word):
     worker.write(line)
     answer = worker.next()
     assert (answer["event"], answer["kind"]) == ("error", "usage")
@@ -496,14 +496,14 @@ def test_a_request_that_makes_no_sense_is_answered_and_the_worker_lives_on(worke
         ({"output": "/not/there"}, "/not/there"),
     ],
 )
-def test_a_segmentation_that_cannot_be_served_is_refused(worker, tmp_path, output, change, word):
+def test_an_impossible_segmentation_is_refused(worker, tmp_path, output, change, word):
     worker.ask("open_volume", **handed(tmp_path, noise((2, 20, 20), np.int16) - 100, modality="ct"))
     answer = worker.ask("segment", **{"volume": "v", "findings": ["lung"], "output": str(output), **change})
     assert (answer["event"], answer["kind"]) == ("error", "usage")
     assert word in answer["message"]
 
 
-def test_a_volume_file_that_is_not_as_announced_is_refused(worker, tmp_path):
+def test_a_volume_file_of_another_size_than_announced_is_refused(worker, tmp_path):
     request = handed(tmp_path, noise((2, 20, 20), np.int16))
     for change in ({"shape": [3, 20, 20]}, {"file": "/not/there.raw"}, {"dtype": "object"}, {"dtype": "(2,"}):
         voxels = {**request["voxels"], **change}
@@ -513,7 +513,7 @@ def test_a_volume_file_that_is_not_as_announced_is_refused(worker, tmp_path):
     assert (singular["kind"], "4x4" in singular["message"]) == ("image", True)
 
 
-def test_a_broken_model_folder_is_told_and_the_model_in_use_stays(worker, tmp_path, output):
+def test_a_broken_model_folder_is_reported_and_the_current_model_is_kept(worker, tmp_path, output):
     shutil.copytree(BUNDLED_MODEL, tmp_path / "model")
     index = tmp_path / "model" / "model_index.json"
     content = index.read_text(encoding="utf-8")
@@ -563,7 +563,7 @@ def test_ctrl_c_in_slicers_terminal_does_not_end_the_worker():
     assert process.close() == 0
 
 
-def test_the_number_of_a_job_is_free_before_its_answer_is_sent():
+def test_a_job_number_is_free_before_its_answer_is_sent():
     idle = (
         "from fasttextdiff.worker import server\n"
         "class Jobs:\n"
@@ -581,7 +581,7 @@ def test_the_number_of_a_job_is_free_before_its_answer_is_sent():
     assert process.close() == 0
 
 
-def test_what_libraries_print_does_not_reach_the_stream():
+def test_output_of_libraries_does_not_reach_the_stream():
     noisy = (
         "import os; from fasttextdiff.worker import questions, server\n"
         "def shout(_):\n"
@@ -593,7 +593,7 @@ def test_what_libraries_print_does_not_reach_the_stream():
     assert process.close() == 0
 
 
-def test_the_end_of_its_input_ends_the_process_in_the_middle_of_a_job():
+def test_closing_its_input_ends_the_process_in_the_middle_of_a_job():
     endless = (
         "import time; from fasttextdiff.worker import server\n"
         "class Jobs:\n"

@@ -41,7 +41,7 @@ def answers_to(lines):
 
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(NOISE | broken_requests(), min_size=60, max_size=120))
-def test_noise_and_broken_requests_are_answered_by_one_line_each(lines):
+def test_noise_and_broken_requests_get_one_line_each(lines):
     lines = [line.replace(b"\n", b" ") for line in lines]
     answers = answers_to(lines)
     assert len(answers) == sum(bool(line.strip()) for line in lines)

@@ -192,7 +192,7 @@ def test_slicer_and_nibabel_see_the_same_voxels_and_slicer_keeps_them(slicer, tm
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_readers_that_prefer_the_quaternion_of_a_nifti_file_find_the_same_place(tmp_path, name):
+def test_readers_that_use_the_quaternion_of_a_nifti_file_find_the_same_place(tmp_path, name):
     sitk = pytest.importorskip("SimpleITK")
     nibabel = pytest.importorskip("nibabel")
     path, _ = write_segmentation(result(matrix=GRIDS[name]), tmp_path / "a.nii.gz")
@@ -206,7 +206,7 @@ def test_readers_that_prefer_the_quaternion_of_a_nifti_file_find_the_same_place(
 
 
 @pytest.mark.slicer
-def test_slicer_places_a_sheared_volume_as_nibabel_does_and_the_user_is_told(slicer, tmp_path):
+def test_slicer_places_a_sheared_volume_as_nibabel_does_and_the_user_gets_a_note(slicer, tmp_path):
     written = result(matrix=SHEARED)
     write_segmentation(written, tmp_path / "a.seg.nrrd")
     nifti, record = write_segmentation(written, tmp_path / "a.nii.gz")
@@ -220,7 +220,7 @@ def test_slicer_places_a_sheared_volume_as_nibabel_does_and_the_user_is_told(sli
 
 
 @pytest.mark.slicer
-def test_slicer_knows_the_whole_grid_and_shares_a_layer_only_without_overlap(slicer, tmp_path):
+def test_slicer_gets_the_whole_grid_and_a_shared_layer_only_without_overlap(slicer, tmp_path):
     for overlap, layers in ((False, 1), (True, 3)):
         path = tmp_path / f"{overlap}.seg.nrrd"
         write_segmentation(result(overlap=overlap), path)
@@ -253,7 +253,7 @@ def test_a_finding_of_ten_thousand_characters_survives_slicer(slicer, tmp_path):
 
 @pytest.mark.slicer
 @pytest.mark.shared
-def test_a_finding_on_a_real_volume_lands_where_slicer_loads_the_volume(slicer, tmp_path):
+def test_a_finding_on_a_real_volume_is_where_slicer_loads_the_volume(slicer, tmp_path):
     nibabel = pytest.importorskip("nibabel")
     path = Path(__file__).resolve().parents[3] / "shared/samples/mr_spine/t2.nii.gz"
     if not path.exists():
@@ -283,12 +283,12 @@ def slicer_matrix(slicer, volume_node):
     return matrix
 
 
-def test_what_needs_no_escape_stays_readable():
+def test_text_without_special_characters_is_not_escaped():
     assert escape_tag("left lung, 50 mm: ä😀") == "left lung, 50 mm: ä😀"
     assert segment_names(["x" * 64]) == ["x" * 64]
 
 
-def test_a_label_map_says_what_its_values_mean(tmp_path):
+def test_a_label_map_comes_with_the_meaning_of_its_values(tmp_path):
     written = result()
     paths = write_segmentation(written, tmp_path / "scan.v1.nii.gz")
     assert [path.name for path in paths] == ["scan.v1.nii.gz", "scan.v1.json"]
@@ -303,7 +303,7 @@ def test_a_label_map_says_what_its_values_mean(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
 
-def test_overlapping_findings_are_never_given_a_silent_priority(tmp_path):
+def test_overlapping_findings_get_no_silent_priority(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     written = result(overlap=True)
     path, record = write_segmentation(written, tmp_path / "scan.nii")
@@ -333,7 +333,7 @@ def test_equal_results_are_equal_files(tmp_path):
 
 @pytest.mark.parametrize("name", ["u.nii.gz", "u.nrrd"])
 @pytest.mark.parametrize("texts", [("heart",), ("heart", "nodule")])
-def test_uncertainty_keeps_every_digit_and_its_place(tmp_path, name, texts):
+def test_uncertainty_keeps_every_digit_and_its_position(tmp_path, name, texts):
     sitk = pytest.importorskip("SimpleITK")
     written = result(texts=texts)
     write_uncertainty(written, tmp_path / name)
@@ -377,7 +377,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, name, failing_ca
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_leaves_the_earlier_file_as_it_was(tmp_path, monkeypatch):
+def test_a_failure_keeps_the_earlier_file(tmp_path, monkeypatch):
     path = tmp_path / "a.seg.nrrd"
     path.write_text("earlier")
     monkeypatch.setattr("fasttextdiff.io.nrrd.zlib.compressobj", lambda **_: 1 / 0)
@@ -386,7 +386,7 @@ def test_a_failure_leaves_the_earlier_file_as_it_was(tmp_path, monkeypatch):
     assert [p.read_text() for p in tmp_path.iterdir()] == ["earlier"]
 
 
-def test_a_full_disk_is_one_clear_line(tmp_path):
+def test_a_full_disk_is_reported_in_one_line(tmp_path):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
@@ -421,7 +421,7 @@ def test_control_c_while_writing_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unusable_place_is_refused_before_the_work(tmp_path):
+def test_an_unusable_output_path_is_refused_before_the_work(tmp_path):
     check_writable(tmp_path / "a.nii.gz")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="does not exist"):

@@ -30,7 +30,7 @@ def site(tmp_path_factory):
     return folder
 
 
-def test_the_site_is_built_without_warnings_and_explains_every_public_name(site):
+def test_the_site_builds_without_warnings_and_documents_every_public_name(site):
     page = (site / "api.html").read_text(encoding="utf-8")
     assert [name for name in fasttextdiff.__all__ if f'id="fasttextdiff.{name}"' not in page] == []
     for name in fasttextdiff.__all__:
@@ -39,14 +39,14 @@ def test_the_site_is_built_without_warnings_and_explains_every_public_name(site)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_to_files_lead_somewhere(document):
+def test_linked_files_exist(document):
     links = LINK.findall(document.read_text(encoding="utf-8"))
     files = [link.split("#")[0] for link in links if not link.startswith(("http", "#", "mailto:"))]
     assert [name for name in files if not (document.parent / name).exists()] == []
 
 
 @pytest.mark.parametrize("document", WITH_PATHS)
-def test_files_that_are_named_exist(document):
+def test_named_files_exist(document):
     named = set(PATH.findall((ROOT / document).read_text(encoding="utf-8")))
     assert len(named) > 3
     # rooms are named without their package

@@ -82,7 +82,7 @@ def files_in(*folders):
     }
 
 
-def test_every_file_of_module_and_engine_is_installed_and_nothing_else(extension):
+def test_exactly_the_files_of_module_and_engine_are_installed(extension):
     expected = files_in(ROOT / "FastTextDiffSegment", ROOT / "engine")
     installed = files_in(extension[1])
     assert sorted(installed) == sorted(expected)
@@ -98,7 +98,7 @@ def test_the_lists_are_sorted_and_only_the_module_gets_slicers_generic_tests():
         assert (re.search(r"^\s*WITH_GENERIC_TESTS$", text, re.MULTILINE) is not None) == (folder != "engine")
 
 
-def test_the_stand_in_does_not_install_what_lies_outside_a_folder_as_slicer_does_not(cmake, tmp_path):
+def test_the_stand_in_installs_nothing_from_outside_a_folder_like_slicer(cmake, tmp_path):
     project = tmp_path / "project"
     (project / "inside").mkdir(parents=True)
     (project / "outside.py").touch()

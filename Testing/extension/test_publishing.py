@@ -71,7 +71,7 @@ def test_this_tree_can_be_listed_in_the_index(tree):
         ("README.md", "2512.00084", "", "publication"),
     ],
 )
-def test_what_the_index_would_refuse_is_one_line(tree, name, old, new, told):
+def test_what_the_index_would_refuse_is_reported_in_one_line(tree, name, old, new, told):
     edit(tree / name, old, new)
     problems = make_public.check(tree)
     assert len(problems) >= 1
@@ -111,21 +111,21 @@ def test_the_public_repository_is_one_commit_with_the_same_files(source, tmp_pat
 
 
 @pytest.mark.parametrize("budget", ["TREE_BUDGET", "CLONE_BUDGET"])
-def test_nothing_is_left_of_a_repository_that_is_too_large(source, tmp_path, monkeypatch, budget):
+def test_a_repository_that_is_too_large_is_removed(source, tmp_path, monkeypatch, budget):
     monkeypatch.setattr(make_public, budget, 1000)
     with pytest.raises(make_public.PublishingError, match="over the budget"):
         make_public.make_public(source, "HEAD", tmp_path / "public", "x")
     assert not (tmp_path / "public").exists()
 
 
-def test_a_folder_that_is_taken_stays_as_it_is(source, tmp_path):
+def test_a_folder_that_is_not_empty_is_not_changed(source, tmp_path):
     (tmp_path / "public").mkdir()
     with pytest.raises(make_public.PublishingError, match="already exists"):
         make_public.make_public(source, "HEAD", tmp_path / "public", "x")
     assert list((tmp_path / "public").iterdir()) == []
 
 
-def test_a_commit_that_does_not_exist_is_one_line(source, tmp_path, capsys, monkeypatch):
+def test_a_missing_commit_is_reported_in_one_line(source, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(make_public, "ROOT", source)
     assert make_public.main(["--check", "--commit", "nonsense"]) == 1
     told = capsys.readouterr().err.strip()

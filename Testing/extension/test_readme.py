@@ -84,7 +84,7 @@ def test_the_library_example_writes_the_segmentation(chest):
     assert (chest / "chest.seg.nrrd").stat().st_size > 100
 
 
-def test_the_first_command_line_example_writes_what_it_says(chest):
+def test_the_first_command_line_example_writes_its_files(chest):
     line = next(line for line in blocks(README, "sh")[0].splitlines() if " segment " in line)
     program, *arguments = shlex.split(line)
     done = subprocess.run([sys.executable, "-m", program, *arguments], capture_output=True, text=True, check=False)

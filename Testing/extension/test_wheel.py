@@ -37,7 +37,7 @@ def without_paths():
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
-def test_every_file_of_the_engine_is_in_the_wheel_and_nothing_else(wheel):
+def test_the_wheel_holds_exactly_the_files_of_the_engine(wheel):
     engine = ROOT / "engine"
     expected = {
         path.relative_to(engine).as_posix()
@@ -50,7 +50,7 @@ def test_every_file_of_the_engine_is_in_the_wheel_and_nothing_else(wheel):
     assert names == expected
 
 
-def test_the_wheel_needs_what_the_engine_asks_slicer_for_and_brings_the_command(wheel):
+def test_the_wheel_requires_the_packages_that_slicer_is_asked_for_and_has_the_command(wheel):
     from fasttextdiff.environment import REQUIREMENTS
 
     with zipfile.ZipFile(wheel) as archive:

@@ -14,7 +14,7 @@ FILES = re.compile(
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_only_reads_and_its_actions_have_fixed_versions(path):
+def test_workflows_have_read_only_rights_and_pinned_actions(path):
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert workflow["permissions"] == {"contents": "read"}
     for job in workflow["jobs"].values():
@@ -27,7 +27,7 @@ def test_a_workflow_only_reads_and_its_actions_have_fixed_versions(path):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_files_that_a_workflow_names_exist(path):
+def test_files_named_by_workflows_exist(path):
     named = {name for name in FILES.findall(path.read_text(encoding="utf-8")) if "*" not in name}
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -1,5 +1,6 @@
-"""What a user of the module has: samples, the panel's buttons and boxes, answers to its questions."""
+"""A user of the module: samples, the panel's buttons and boxes, answers to its questions."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -8,17 +9,17 @@ MODULE = ROOT / "FastTextDiffSegment" / "FastTextDiffSegment.py"
 SAMPLES = ROOT / "Resources" / "samples"
 CHEST_CT = SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz"
 ENGINE_START = 400
-"""Seconds; a loaded machine needs long to import torch."""
+"""Seconds; a busy machine takes long to import torch."""
 
 
 def engineProcesses(*words):
-    """Ids of the engine's processes that this process has started and that run; `words` are in their command lines."""
+    """Ids of running engine processes that this process started and whose command lines contain `words`."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = status.read_text().rpartition(")")[2].split()[1]
             command = (status.parent / "cmdline").read_text().split("\0")
-        except OSError:  # it has ended meanwhile
+        except OSError:  # ended meanwhile
             continue
         if int(parent) == os.getpid() and {"fasttextdiff", *words} <= set(command):
             found.append(int(status.parent.name))
@@ -26,8 +27,29 @@ def engineProcesses(*words):
 
 
 def hasEnded(process):
-    """Whether a child has ended with all its threads; other than in /proc, it is not dead before."""
+    """Whether a child process has ended with all its threads; /proc shows it as dead too early."""
     return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+@contextlib.contextmanager
+def packagesFrom(panel, monkeypatch, folder):
+    """Restart the engine so that it finds the packages in a folder first; restart it as usual afterwards."""
+    from FastTextDiffSegmentLib import Logic
+
+    usual = Logic.engineEnvironment
+
+    def changed():
+        environment = usual()
+        return {**environment, "PYTHONPATH": os.pathsep.join([str(folder), environment["PYTHONPATH"]])}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Logic, "engineEnvironment", changed)
+        panel.widget.setupSection.checkAgain()
+        try:
+            yield
+        finally:
+            patch.undo()
+            panel.widget.setupSection.checkAgain()
 
 
 class Answers:
@@ -67,7 +89,7 @@ class Panel:
 
     @property
     def kind(self):
-        """What the engine takes the image for, as the panel says it; empty while it has not said so."""
+        """The kind of image that the engine chose, as the panel shows it; empty until it is known."""
         return self.ui.modalityComboBox.itemText(0).partition(": ")[2]
 
     @property
@@ -77,7 +99,7 @@ class Panel:
 
     @property
     def shownIndex(self):
-        """The slice in this view, from 0, as the panel says it."""
+        """The slice in this view, from 0, as the panel shows it."""
         return int(self.ui.sliceLabel.text.partition(" of ")[0].split()[-1]) - 1
 
     @property
@@ -87,7 +109,7 @@ class Panel:
 
     @property
     def preview(self):
-        """The segmentation that is only a preview, so neither listed nor saved; None if there is none."""
+        """The segmentation node of the preview, which is neither listed nor saved; None if there is none."""
         nodes = self.slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
         return next((node for node in nodes if node.GetHideFromEditors() and not node.GetSaveWithScene()), None)
 
@@ -116,7 +138,7 @@ class Panel:
         self.waitFor(lambda: self.ui.keepButton.visible)
 
     def finishJobs(self):
-        """Wait until nothing is asked of the engine."""
+        """Wait until no request is open."""
         self.waitFor(lambda: not self.widget.logic.runner.timer.active)
 
     @property
@@ -150,7 +172,7 @@ def segmentNames(node):
 
 
 def loadedAsByTheDicomModule(slicer, files):
-    """A volume from files in the order of their slices, as Slicer's DICOM module hands them over."""
+    """A volume from files in the order of their slices, as Slicer's DICOM module loads them."""
     import vtk
 
     names = vtk.vtkStringArray()
@@ -172,7 +194,7 @@ def chestSeries(folder, slices):
 
 
 def inSliceOrder(folder):
-    """The files of a series sorted along the patient: by name they would give another volume."""
+    """The files of a series, sorted by slice position; sorted by name they would give another volume."""
     import pydicom
 
     files = [path for path in folder.rglob("*") if path.is_file()]

@@ -120,7 +120,7 @@ def batch(panel, monkeypatch):
 ENDED = ["done"] * 4 + ["failed", "skipped"]
 
 
-def test_a_folder_that_another_process_works_on_is_shown_and_left_alone(batch, reference):
+def test_a_folder_used_by_another_process_is_shown_and_not_touched(batch, reference):
     process, folder = reference
     batch.waitFor(lambda: (folder / "request.local.json").exists())
     batch.choose("", folder)
@@ -132,7 +132,7 @@ def test_a_folder_that_another_process_works_on_is_shown_and_left_alone(batch, r
     assert batch.ui.batchProgressBar.text == "4 of 5 done, 1 failed"
 
 
-def test_a_batch_that_was_killed_goes_on_to_the_command_lines_bytes(batch, panel, studies, reference, tmp_path):
+def test_a_killed_batch_resumes_and_gives_the_bytes_of_the_command_line(batch, panel, studies, reference, tmp_path):
     assert "Choose what to segment" in batch.line
     batch.choose(studies, "")
     assert "Type a finding" in batch.line
@@ -196,7 +196,7 @@ def test_a_batch_that_was_killed_goes_on_to_the_command_lines_bytes(batch, panel
     assert not batch.ui.batchRetryButton.enabled
 
 
-def test_closing_slicer_or_the_scene_asks_and_stops_a_batch_cleanly(batch, panel, host, studies, tmp_path):
+def test_closing_slicer_or_the_scene_asks_and_stops_the_batch(batch, panel, host, studies, tmp_path):
     panel.type(FINDINGS)
     batch.choose(studies, tmp_path / "out")
     batch.press("Start")

@@ -1,9 +1,10 @@
-"""The conversation with the engine's process, with small programs in its place: death, noise, cancelling, restarts."""
+"""The client of the engine's process, with small programs as engines: crashes, noise, cancelling, restarts."""
 
 import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from FastTextDiffSegmentLib.contract.answers import CheckedFinding
@@ -26,10 +27,17 @@ for line in sys.stdin:
 """
 
 
-def startedClient(folder, program):
-    """A client of a program that is written down here; `question` is what it was asked."""
+def startedClient(folder, program, processes=None):
+    """A client whose engine runs this program for each `question`; its processes are added to the list, if given."""
     code = ANSWER.replace("PROTOCOL", str(PROTOCOL)) + textwrap.indent(textwrap.dedent(program), "    ")
-    client = EngineClient(lambda: EngineProcess([sys.executable, "-c", code], os.environ, folder))
+
+    def start():
+        process = EngineProcess([sys.executable, "-c", code], os.environ, folder)
+        if processes is not None:
+            processes.append(process)
+        return process
+
+    client = EngineClient(start)
     return client, JobRunner(client.poll)
 
 
@@ -37,7 +45,14 @@ def asked(runner, client, request, **options):
     return runner.wait(runner.start(Job(client.ask(request, **options))))
 
 
-def test_an_answer_comes_back_with_its_progress(tmp_path):
+def waitUntil(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.005)
+
+
+def test_an_answer_comes_with_its_progress(tmp_path):
     client, runner = startedClient(
         tmp_path,
         """
@@ -46,14 +61,14 @@ def test_an_answer_comes_back_with_its_progress(tmp_path):
         say(id=question["id"], event="done", findings=[{"finding": f, "warning": ""} for f in question["findings"]])
         """,
     )
-    told, text = [], "Verschattung ≥ 3 cm | links"
-    answer = asked(runner, client, CheckFindings(None, (text,), None), onProgress=lambda *at: told.append(at))
+    progress, text = [], "Verschattung ≥ 3 cm | links"
+    answer = asked(runner, client, CheckFindings(None, (text,), None), onProgress=lambda *at: progress.append(at))
     assert answer.findings == (CheckedFinding(text, ""),)
-    assert told in ([(2, 2)], [(1, 2), (2, 2)])
+    assert progress in ([(2, 2)], [(1, 2), (2, 2)])
     client.close()
 
 
-def test_a_dead_engine_is_one_clear_line_and_the_next_question_starts_another(tmp_path, caplog):
+def test_a_crash_is_reported_in_one_line_and_the_next_request_starts_a_new_engine(tmp_path, caplog):
     client, runner = startedClient(
         tmp_path,
         """
@@ -67,36 +82,41 @@ def test_a_dead_engine_is_one_clear_line_and_the_next_question_starts_another(tm
         asked(runner, client, FIRST)
     assert failure.value.kind == "stopped"
     assert "\n" not in str(failure.value)
-    assert "exit code 3. CUDA error: out of luck" in caplog.text  # for us, not for the user
+    assert "exit code 3. CUDA error: out of luck" in caplog.text  # for developers, not for the user
     assert not client.isRunning
     asked(runner, client, SECOND)
     assert client.generation == 2
     client.close()
 
 
-def test_an_engine_killed_by_the_system_fails_every_question_on_its_way(tmp_path):
-    client, runner = startedClient(tmp_path, "pass")
-    jobs = [runner.start(Job(client.ask(FIRST))) for _ in range(2)]
-    runner.tick()
-    client._process._process.kill()
+def test_when_the_system_kills_the_engine_all_open_requests_fail(tmp_path):
+    client, runner = startedClient(
+        tmp_path,
+        """
+        if question["volume"] == "second":
+            import os, signal
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    jobs = [runner.start(Job(client.ask(request))) for request in (FIRST, SECOND)]
     for job in jobs:
         with pytest.raises(EngineError, match="stopped unexpectedly, probably because memory ran out;"):
             runner.wait(job)
 
 
-def test_an_engine_that_died_while_idle_is_replaced_without_a_word(tmp_path):
-    client, runner = startedClient(tmp_path, "say(id=question['id'], event='done')")
+def test_an_engine_that_ended_while_idle_is_replaced_silently(tmp_path):
+    processes = []
+    client, runner = startedClient(tmp_path, "say(id=question['id'], event='done')", processes)
     asked(runner, client, FIRST)
-    process = client._process._process
-    process.kill()
-    process.wait()
+    processes[0].endInput()
+    waitUntil(lambda: processes[0].exitCode is not None)
     assert not client.isRunning
     asked(runner, client, SECOND)
     assert client.generation == 2
     client.close()
 
 
-def test_a_question_to_an_engine_that_is_closed_on_purpose_is_no_failure(tmp_path):
+def test_closing_the_client_cancels_open_requests(tmp_path):
     client, runner = startedClient(tmp_path, "pass")
     failed, ended = [], []
     job = runner.start(Job(client.ask(FIRST), onFailed=failed.append, onCancelled=lambda: ended.append(True)))
@@ -107,7 +127,8 @@ def test_a_question_to_an_engine_that_is_closed_on_purpose_is_no_failure(tmp_pat
     assert (failed, ended) == ([], [True])
 
 
-def test_cancelling_waits_until_the_engine_has_let_go(tmp_path):
+def test_cancelling_waits_for_the_engine_to_stop_the_request(tmp_path):
+    processes = []
     client, runner = startedClient(
         tmp_path,
         """
@@ -115,6 +136,7 @@ def test_cancelling_waits_until_the_engine_has_let_go(tmp_path):
             say(id=question["id"], event="done")
             say(id=question["target"], event="cancelled")
         """,
+        processes,
     )
     ended = []
     job = runner.start(Job(client.ask(FIRST), onCancelled=lambda: ended.append("cancelled")))
@@ -123,11 +145,13 @@ def test_cancelling_waits_until_the_engine_has_let_go(tmp_path):
     with pytest.raises(JobCancelled):
         runner.wait(job)
     assert ended == ["cancelled"]
-    assert client._pending == {}
+    processes[0].endInput()
+    waitUntil(lambda: processes[0].exitCode is not None)
+    assert not client.isRunning  # with an open request, this would wait for the next poll
     client.close()
 
 
-def test_noise_on_the_stream_is_skipped(tmp_path, caplog):
+def test_noise_in_the_output_is_skipped(tmp_path, caplog):
     client, runner = startedClient(
         tmp_path,
         """
@@ -156,8 +180,8 @@ def test_noise_on_the_stream_is_skipped(tmp_path, caplog):
 )
 def test_an_engine_of_another_version_is_refused_in_one_line(tmp_path, lines, words):
     hello = f'{{"id": null, "event": "hello", "protocol": {PROTOCOL}, "version": "1"}}'
-    said = "\n".join(line or hello for line in lines)
-    code = f"import sys; sys.stdin.readline(); print({said!r}, flush=True); sys.stdin.read()"
+    output = "\n".join(line or hello for line in lines)
+    code = f"import sys; sys.stdin.readline(); print({output!r}, flush=True); sys.stdin.read()"
     client = EngineClient(lambda: EngineProcess([sys.executable, "-c", code], os.environ, tmp_path))
     with pytest.raises(EngineError) as refused:
         asked(JobRunner(client.poll), client, FIRST)
@@ -167,20 +191,20 @@ def test_an_engine_of_another_version_is_refused_in_one_line(tmp_path, lines, wo
     assert not client.isRunning
 
 
-def test_a_program_that_is_not_there_is_one_clear_line(tmp_path):
+def test_a_missing_program_is_reported_in_one_line(tmp_path):
     client = EngineClient(lambda: EngineProcess([str(tmp_path / "no python")], os.environ, tmp_path))
     with pytest.raises(EngineError, match="could not be started"):
         asked(JobRunner(client.poll), client, FIRST)
 
 
-def test_closing_ends_the_process_even_if_it_does_not_listen(tmp_path):
+def test_closing_ends_a_process_that_ignores_its_input(tmp_path):
     code = "import time\nwhile True: time.sleep(1)"
     process = EngineProcess([sys.executable, "-c", code], os.environ, tmp_path)
     process.close(patience=0.2)
     assert process.exitCode is not None
 
 
-def test_what_a_job_held_is_free_when_it_has_ended():
+def test_a_finished_job_releases_what_it_held():
     class Large:
         pass
 
@@ -202,7 +226,7 @@ def test_what_a_job_held_is_free_when_it_has_ended():
     assert watch() is None
 
 
-def test_a_job_that_fails_tells_why_and_does_not_stop_the_others():
+def test_a_failed_job_reports_its_error_and_does_not_stop_others():
     failures = []
 
     def broken():
@@ -220,7 +244,7 @@ def test_a_job_that_fails_tells_why_and_does_not_stop_the_others():
     assert [str(failure) for failure in failures] == ["broken"]
 
 
-def test_the_exchange_folder_is_private_and_folders_of_crashed_runs_go(tmp_path):
+def test_the_exchange_folder_is_private_and_those_of_crashed_runs_are_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     crashed = tmp_path / f"FastTextDiffSegment-{ended.pid}-abc"

@@ -1,4 +1,4 @@
-"""Handing volumes over to the real engine: exactly, once, and again after it was restarted."""
+"""Sending volumes to the real engine: exactly, once, and again after a restart."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def film():
     return source(voxels.transpose(0, 2, 1)[:, ::-1], modality="xray")  # a view that is not contiguous
 
 
-def test_a_volume_that_several_jobs_want_is_handed_over_once_and_exactly(session, runner, film):
+def test_a_volume_needed_by_several_jobs_is_sent_once_and_exactly(session, runner, film):
     done(runner, session.opened())
     jobs = [runner.start(Job(session.provided(film))) for _ in range(3)]
     assert len({runner.wait(job).volume for job in jobs}) == 1
@@ -46,7 +46,7 @@ def test_a_volume_that_several_jobs_want_is_handed_over_once_and_exactly(session
     np.testing.assert_array_equal(written, film.array)
 
 
-def test_a_restarted_engine_is_told_again(session, runner, film):
+def test_a_restarted_engine_gets_the_volume_again(session, runner, film):
     first = done(runner, session.provided(film))
     session.client.close()
     done(runner, session.opened())
@@ -66,12 +66,15 @@ def test_only_the_latest_volumes_are_kept(session, runner):
     assert len(list(session.folder.path.glob("volume-*"))) == 2
 
 
-def test_a_full_disk_is_one_clear_line_and_leaves_nothing(session, runner, film, monkeypatch):
+def test_a_full_disk_is_one_line_leaves_nothing_and_the_volume_can_be_sent_later(session, runner, film, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fdopen", full)
     other = source(film.array.copy() // 2, modality="xray")
-    with pytest.raises(EngineError, match="No space left on device"):
-        done(runner, session.provided(other))
-    assert other.key not in session._handed
+    before = set(session.folder.path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fdopen", full)
+        with pytest.raises(EngineError, match="No space left on device"):
+            done(runner, session.provided(other))
+    assert set(session.folder.path.iterdir()) == before
+    assert done(runner, session.provided(other)).volume

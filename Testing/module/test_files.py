@@ -44,7 +44,7 @@ def loaded(path):
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_seg_nrrd_comes_back_with_overlaps_tags_and_any_script(scene, tmp_path, name):
+def test_seg_nrrd_keeps_overlaps_tags_and_names_in_any_script(scene, tmp_path, name):
     volume = addVolume(GRIDS[name])
     masks = [randomMask(1), randomMask(2)]  # they overlap
     segmentation = written(volume, outputOf(masks[0], finding=FINDING), outputOf(masks[1], finding="opacity"))
@@ -66,7 +66,7 @@ def test_seg_nrrd_comes_back_with_overlaps_tags_and_any_script(scene, tmp_path, 
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_nifti_is_one_label_map_where_nothing_overlaps(scene, tmp_path, name):
+def test_nifti_is_a_label_map_without_overlaps(scene, tmp_path, name):
     volume = addVolume(GRIDS[name])
     masks = halves()
     segmentation = written(volume, outputOf(masks[0], finding=FINDING), outputOf(masks[1], finding="opacity"))
@@ -87,7 +87,7 @@ def gridOf(image):
     return np.diag([-1.0, -1, 1, 1]) @ matrix  # LPS to RAS
 
 
-def test_nifti_has_a_volume_for_each_segment_where_segments_overlap_as_the_engine_writes_it(scene, tmp_path):
+def test_nifti_has_a_volume_per_segment_with_overlaps_like_the_engine(scene, tmp_path):
     volume = addVolume(GRIDS["oblique"])
     masks = [randomMask(1), randomMask(2), randomMask(3)]
     outputs = [outputOf(mask, finding=name) for mask, name in zip(masks, ("a/b", "a b", "Trübung"), strict=True)]
@@ -125,7 +125,7 @@ def test_a_transformed_pair_is_saved_on_the_grid_of_the_image_file(scene, tmp_pa
 
 
 @pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz"])
-def test_a_folder_that_cannot_be_written_to_is_said_in_one_line(scene, tmp_path, ending):
+def test_a_folder_that_is_not_writable_is_reported_in_one_line(scene, tmp_path, ending):
     volume = addVolume()
     segmentation = written(volume, outputOf(randomMask()))
     with pytest.raises(SceneError, match=r"could not be saved.*Choose another folder") as failed:
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_in_one_line(scene, tmp_path,
     assert "\n" not in str(failed.value)
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(scene, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(scene, tmp_path, monkeypatch):
     volume = addVolume()
     segmentation = written(volume, outputOf(randomMask()))
     (path,) = save(segmentation, volume, tmp_path / "a.seg.nrrd")
@@ -238,7 +238,7 @@ def test_the_sidecar_of_an_image_is_kept(loadedImage, tmp_path, text):
     assert bytesBelow(tmp_path) == before
 
 
-def test_what_was_saved_may_be_saved_again_also_where_it_was_loaded_meanwhile(loadedImage, tmp_path):
+def test_saved_files_can_be_saved_again_even_when_loaded(loadedImage, tmp_path):
     volume = loadedImage("scan.nii")
     segmentation = written(volume, outputOf(randomMask()))
     for _ in range(2):
@@ -248,7 +248,7 @@ def test_what_was_saved_may_be_saved_again_also_where_it_was_loaded_meanwhile(lo
         assert logic.AddArchetypeVolume(str(path), "a", asLabelMap).IsA("vtkMRMLLabelMapVolumeNode")
 
 
-def test_a_scene_file_brings_back_voxels_and_tags(scene, tmp_path):
+def test_a_scene_file_keeps_voxels_and_tags(scene, tmp_path):
     volume = addVolume(GRIDS["oblique"])
     segmentation = written(volume, outputOf(randomMask(1), finding=FINDING), outputOf(randomMask(2), finding="opacity"))
     (first, second) = segmentIds(segmentation.GetSegmentation())

@@ -66,7 +66,7 @@ def test_a_denial_is_recognised(text):
 
 
 @pytest.mark.parametrize("text", STATED)
-def test_what_is_stated_or_only_doubted_is_not_taken_for_a_denial(text):
+def test_statements_and_doubts_are_not_denials(text):
     assert reportSentences(text + ".") == [Sentence(text, False)]
 
 
@@ -74,7 +74,7 @@ def texts(report):
     return [sentence.text for sentence in reportSentences(report)]
 
 
-def test_a_report_is_split_at_sentences_and_nowhere_else():
+def test_a_report_is_split_only_at_sentences():
     report = (
         "FINDINGS: Ground-glass opacity, approx. 1.5 cm, e.g. in the left lung. Seen by Dr. Smith at 3 p.m. today; "
         "no effusion. The nodule measures 2.5 x 3 cm. Is it new? Stable vs. prior.There is edema etc."
@@ -90,7 +90,7 @@ def test_a_report_is_split_at_sentences_and_nowhere_else():
     ]
 
 
-def test_numbers_bullets_headings_and_wrapped_lines_go_and_sections_stay_known():
+def test_numbers_bullets_and_headings_are_removed_and_sections_are_known():
     report = """INDICATION: Cough.
 
 Findings:
@@ -113,7 +113,7 @@ IMPRESSION: 1. Pneumonia. 2. Small nodule in segment
     assert [each.isFinding for each in sentences[:3]] == [False, True, False]
 
 
-def test_headings_within_a_line_begin_a_section_too():
+def test_headings_within_a_line_start_a_section():
     report = "Exam: Chest CT History: Cough FINDINGS: Edema. IMPRESSION: Exam: limited. CHEST: No effusion"
     assert [(each.section, each.text) for each in reportSentences(report)] == [
         ("exam", "Chest CT History: Cough"),
@@ -123,7 +123,7 @@ def test_headings_within_a_line_begin_a_section_too():
     ]
 
 
-def test_prose_is_told_from_a_list_of_findings():
+def test_reports_are_distinguished_from_lists_of_findings():
     assert looksLikeReport("There is consolidation. No effusion.")
     assert looksLikeReport("lungs\nIMPRESSION:\nclear")
     assert not looksLikeReport("ground-glass opacity in the left lung\nnodule of approx. 1.5 cm\nconsolidation.")
@@ -132,7 +132,7 @@ def test_prose_is_told_from_a_list_of_findings():
 
 @pytest.mark.skipif(not REPORTS.is_file(), reason="needs the research data beside the checkout")
 @pytest.mark.shared
-def test_no_word_of_real_reports_is_lost_or_invented():
+def test_no_word_of_real_reports_is_lost_or_added():
     with REPORTS.open(encoding="utf-8") as file:
         reports = [row[column] for row in csv.DictReader(file) for column in ("findings", "impression")]
     sentences = 0
@@ -153,14 +153,14 @@ def letters(text):
     return "".join(char for char in text if char.isalpha())
 
 
-def test_findings_are_one_a_line_tidied_and_only_once():
+def test_findings_are_one_per_line_cleaned_up_and_unique():
     text = "  ground-glass   opacity \n\n\tNodule\nground-glass opacity\nnodule\u00a0\nconsolidation"
     assert findingLines(text) == ["ground-glass opacity", "Nodule", "consolidation"]
     assert findingLines(" \n\t") == []
     assert findingLines("\u201cright lung\u201d\n2. R lung\nRIGHT LUNG.\n???") == ["right lung", "???"]
 
 
-def test_completions_begin_at_words_with_those_that_begin_so_first():
+def test_completions_match_word_starts_and_terms_that_start_so_come_first():
     terms = ["left lung", "opacity in the left lung", "Lung", "clubbing", "ground-glass opacity", "lung"]
     assert completions("lu", terms) == ["Lung", "lung", "left lung", "opacity in the left lung"]
     assert completions("Left  LU", terms) == ["left lung", "opacity in the left lung"]

@@ -43,7 +43,7 @@ def turn(sliceNode, right, up, through, origin):
 
 @pytest.mark.parametrize("isTransformed", [False, True], ids=["plain", "transformed"])
 @pytest.mark.parametrize("name", GRIDS)
-def test_a_turned_view_shows_every_slice_under_its_own_number(scene, name, isTransformed):
+def test_a_rotated_view_shows_every_slice_with_its_number(scene, name, isTransformed):
     volume, view = addVolume(GRIDS[name]), addSliceView()
     if isTransformed:
         addTransform(TURN, volume)
@@ -55,7 +55,7 @@ def test_a_turned_view_shows_every_slice_under_its_own_number(scene, name, isTra
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_a_view_is_turned_as_the_engine_turns_the_slices_it_looks_at(scene, name):
+def test_a_view_is_rotated_as_the_engine_orients_slices(scene, name):
     orientation = pytest.importorskip("fasttextdiff.image.orientation")
     from fasttextdiff.image.volume import Volume
 
@@ -72,7 +72,7 @@ def test_a_view_is_turned_as_the_engine_turns_the_slices_it_looks_at(scene, name
     assert np.allclose(screen[:3, 1], -down)
 
 
-def test_turning_keeps_the_slice_that_was_looked_at_or_the_nearest_there_is(scene):
+def test_rotating_a_view_keeps_its_slice_or_the_nearest_one(scene):
     volume, view = addVolume(), addSliceView("Sagittal")
     turn(view, (0, -1, 0), (0, 0, 1), (1, 0, 0), centerOf(volume, 4))
     rotateViewToAcquisition(view, volume)
@@ -83,7 +83,7 @@ def test_turning_keeps_the_slice_that_was_looked_at_or_the_nearest_there_is(scen
     assert shownSlice(volume, view).index == SHAPE[0] - 1
 
 
-def test_a_view_across_tilted_or_beside_the_volume_shows_no_slice(scene):
+def test_a_view_across_the_slices_tilted_or_outside_shows_no_slice(scene):
     volume, view = addVolume(), addSliceView("Coronal")
     assert shownSlice(volume, view) == ShownSlice(None, acrossPlane=True)
     for degrees, isAcross in ((0.5, False), (2.0, True)):
@@ -97,7 +97,7 @@ def test_a_view_across_tilted_or_beside_the_volume_shows_no_slice(scene):
     assert shownSlice(volume, view) == ShownSlice(None, outside=True)
 
 
-def test_a_picture_is_shown_while_the_view_is_within_half_its_thickness(scene):
+def test_a_picture_is_shown_within_half_its_thickness(scene):
     picture, view = addVolume(shape=(1, 7, 9), components=3), addSliceView()
     for offset, expected in ((0.0, ShownSlice(0)), (1.2, ShownSlice(0)), (1.3, ShownSlice(None, outside=True))):
         turn(view, (-1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 100.0 + offset))
@@ -110,7 +110,7 @@ def test_volume_and_area_follow_the_grid(scene):
     assert pixelMm2(volume) == pytest.approx(0.7 * 0.9)
 
 
-def test_the_item_of_a_sequence_is_known(scene):
+def test_the_sequence_item_is_known(scene):
     volume = addVolume()
     assert sequenceItemOf(volume) is None
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode")
@@ -134,7 +134,7 @@ def test_images_that_cannot_be_segmented_are_refused_in_one_line(scene):
     requireImage(addVolume(components=4))
 
 
-def test_a_non_linear_transform_is_refused_wherever_it_stands(scene):
+def test_a_non_linear_transform_is_refused_at_any_level(scene):
     volume, view = addVolume(), addSliceView()
     addTransform(TURN, volume)
     requireLinear(volume)

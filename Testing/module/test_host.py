@@ -128,7 +128,7 @@ def test_typing_and_clicking_drive_a_scripted_module(host, echo, volume):
     assert echo.calls == ["enter", "lung"]
 
 
-def test_the_parameter_node_writes_widgets_and_refuses_what_it_does_not_know(host, echo):
+def test_the_parameter_node_writes_widgets_and_refuses_unknown_values(host, echo):
     echo.parameters.samples = 5
     assert (echo.ui.samples.value, echo.ui.samples.maximum) == (5, 32)
     with pytest.raises(ValueError, match="within"):
@@ -148,7 +148,7 @@ def test_a_parameter_forgets_a_node_that_was_removed(host, echo, volume):
     assert echo.ui.volumeSelector.currentNode() is None
 
 
-def test_a_saved_scene_brings_the_parameters_back(host, echo, volume, tmp_path):
+def test_a_saved_scene_keeps_the_parameters(host, echo, volume, tmp_path):
     slicer, file = host.slicer, str(tmp_path / "scene.mrb")
     echo.parameters.inputVolume = volume
     echo.parameters.prompt = "Lungenödem | links"
@@ -179,7 +179,7 @@ def test_modules_are_entered_left_reloaded_and_unloaded(host, echo):
         slicer.util.selectModule("Echo")
 
 
-def test_a_cpp_object_refuses_names_that_it_does_not_have(host, scene):
+def test_a_cpp_object_refuses_unknown_attributes(host, scene):
     from slicerhost.qmrml import qMRMLNodeComboBox
 
     qt, ctk = host.qt, sys.modules["ctk"]
@@ -194,7 +194,7 @@ def test_a_cpp_object_refuses_names_that_it_does_not_have(host, scene):
         assert not hasattr(owner, name)
 
 
-def test_a_path_line_tells_of_every_letter_and_of_no_empty_text(host, scene):
+def test_a_path_line_signals_every_letter_but_not_an_empty_text(host, scene):
     qt, edit, told = host.qt, sys.modules["ctk"].ctkPathLineEdit(), []
     edit.connect("currentPathChanged(QString)", told.append)
     line = host.slicer.util.findChildren(edit, className="QLineEdit")[0]
@@ -204,7 +204,7 @@ def test_a_path_line_tells_of_every_letter_and_of_no_empty_text(host, scene):
     assert told == ["/", "/a", "/b"]
 
 
-def test_disconnected_widgets_are_let_go_but_the_node_stays_observed(echo):
+def test_disconnected_widgets_are_released_but_the_node_stays_observed(echo):
     node, before = echo.parameters.parameterNode, echo.ui.samples.value
     echo.parameters.disconnectGui(echo.tag)
     assert node.HasObserver("ModifiedEvent")
@@ -215,12 +215,12 @@ def test_disconnected_widgets_are_let_go_but_the_node_stays_observed(echo):
     echo.tag = echo.parameters.connectParametersToGui({"samples": echo.ui.samples})
 
 
-def test_a_file_dialog_gives_the_name_alone(host, scene):
+def test_a_file_dialog_returns_only_the_name(host, scene):
     host.qt.QTimer.singleShot(50, lambda: host.qt.QApplication.activeModalWidget().reject())
     assert host.qt.QFileDialog.getSaveFileName(None, "Save", "a.txt", "Text (*.txt)") == ""
 
 
-def test_a_folded_section_hides_its_children_and_gives_back_those_that_were_shown(host, scene):
+def test_a_collapsed_section_hides_its_children_and_restores_the_visible_ones(host, scene):
     qt, ctk = host.qt, sys.modules["ctk"]
     section, column = ctk.ctkCollapsibleButton(), qt.QVBoxLayout()
     section.setLayout(column)
@@ -238,7 +238,7 @@ def test_a_folded_section_hides_its_children_and_gives_back_those_that_were_show
     assert [label.visible for label in labels] == [False, False]
 
 
-def test_slots_get_as_many_arguments_as_they_take(host, scene):
+def test_slots_get_as_many_arguments_as_they_accept(host, scene):
     button, calls = host.qt.QPushButton(), []
 
     def none():
@@ -253,7 +253,7 @@ def test_slots_get_as_many_arguments_as_they_take(host, scene):
     assert calls == ["none", False]
 
 
-def test_an_exception_in_a_slot_is_told_to_the_test(host, scene):
+def test_an_exception_in_a_slot_reaches_the_test(host, scene):
     button = host.qt.QPushButton()
     button.connect("clicked()", lambda: 1 / 0)
     button.click()
@@ -300,7 +300,7 @@ def test_a_question_is_asked_in_a_dialog_only_with_testing_off(host, scene):
     assert asked == ["Install?", "Install?"]
 
 
-def test_without_a_window_there_are_no_views(host, scene):
+def test_without_a_main_window_there_are_no_views(host, scene):
     with host.withoutWindow():
         assert host.slicer.util.mainWindow() is None
         assert host.slicer.app.layoutManager() is None
@@ -346,7 +346,7 @@ def test_a_screenshot_shows_the_panel_and_the_views_of_the_layout(host, echo, vo
         slicer.app.layoutManager().setLayout(layout.SlicerLayoutFourUpTableView)
 
 
-def test_the_segment_editor_keeps_what_it_is_told_in_its_node(host, scene, volume):
+def test_the_segment_editor_stores_its_settings_in_its_node(host, scene, volume):
     slicer = host.slicer
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     segmentation.GetSegmentation().AddEmptySegment("a", "a")

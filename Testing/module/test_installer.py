@@ -41,7 +41,7 @@ def pipRequests(monkeypatch):
     return asked
 
 
-def test_torch_comes_from_its_extension_and_the_rest_from_pip_with_slicers_versions_kept(torchRequests, pipRequests):
+def test_torch_comes_from_its_extension_and_the_rest_from_pip_with_slicers_versions_pinned(torchRequests, pipRequests):
     Installer(lambda text, title: True).install(["torch>=2.4", "diffusers>=0.34", "typer>=0.15"])
     assert torchRequests == [">=2.4"]
     [(requirements, constraints)] = pipRequests

@@ -68,7 +68,7 @@ def test_opening_the_panel_loads_neither_torch_nor_the_engine(host):
     assert "loaded []" in told
 
 
-def test_typing_shows_a_preview_that_never_touches_the_scene_of_the_user(panel, chestCt, tmp_path):
+def test_typing_shows_a_preview_and_leaves_the_users_scene_alone(panel, chestCt, tmp_path):
     panel.type("left lung")
     panel.waitForPreview()
     assert segmentNames(panel.preview) == ["left lung"]  # neither listed nor saved
@@ -78,7 +78,7 @@ def test_typing_shows_a_preview_that_never_touches_the_scene_of_the_user(panel, 
     assert not panel.ui.keepButton.visible
 
 
-def test_a_kept_preview_becomes_a_segment_on_that_slice_alone(panel, chestCt):
+def test_a_kept_preview_becomes_a_segment_on_that_slice_only(panel, chestCt):
     panel.type("left lung")
     panel.waitForPreview()
     segmentId = panel.preview.GetSegmentation().GetNthSegmentID(0)
@@ -89,7 +89,7 @@ def test_a_kept_preview_becomes_a_segment_on_that_slice_alone(panel, chestCt):
     assert panel.preview is None
 
 
-def test_ctrl_enter_segments_the_shown_slice_and_ctrl_z_takes_it_back(panel, chestCt):
+def test_ctrl_enter_segments_the_shown_slice_and_ctrl_z_undoes_it(panel, chestCt):
     panel.type("left lung\nright lung")
     panel.key(panel.qt.Qt.Key_Return, panel.qt.Qt.ControlModifier)
     panel.finishRun()
@@ -173,7 +173,7 @@ def test_a_second_run_is_refused_while_one_is_under_way(panel, chestCt):
     assert panel.segmentation is None
 
 
-def test_a_killed_engine_is_one_line_and_the_next_run_works(panel, chestCt):
+def test_a_killed_engine_is_reported_in_one_line_and_the_next_run_works(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentVolumeButton")
     panel.waitFor(lambda: "/" in panel.ui.progressBar.text)
@@ -189,7 +189,7 @@ def test_a_killed_engine_is_one_line_and_the_next_run_works(panel, chestCt):
     assert panel.names == ["left lung"]
 
 
-def test_an_engine_killed_while_idle_costs_the_next_run_only_time(panel, chestCt):
+def test_an_engine_killed_while_idle_only_delays_the_next_run(panel, chestCt):
     panel.ui.livePreviewCheckBox.checked = False
     panel.type("left lung")
     panel.finishJobs()
@@ -201,7 +201,7 @@ def test_an_engine_killed_while_idle_costs_the_next_run_only_time(panel, chestCt
     assert panel.names == ["left lung"]
 
 
-def test_an_image_removed_during_a_run_is_one_line_and_nothing_is_written(panel, chestCt):
+def test_an_image_removed_during_a_run_is_reported_and_nothing_is_written(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentVolumeButton")
     panel.waitFor(lambda: "/" in panel.ui.progressBar.text)
@@ -212,7 +212,7 @@ def test_an_image_removed_during_a_run_is_one_line_and_nothing_is_written(panel,
     assert "Choose an image" in panel.ui.segmentSliceButton.toolTip
 
 
-def test_an_image_removed_just_before_its_result_arrives_is_told(panel, chestCt):
+def test_an_image_removed_just_before_its_result_arrives_is_reported(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")
     panel.slicer.mrmlScene.RemoveNode(chestCt)
@@ -231,7 +231,7 @@ def test_closing_the_scene_during_a_run_ends_it(panel, host, chestCt):
     assert not list(panel.widget.logic.session.folder.path.glob("*-*"))
 
 
-def test_other_segments_and_other_slices_stay_as_they_are(panel, chestCt):
+def test_other_segments_and_other_slices_are_not_changed(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")
     panel.finishRun()
@@ -254,7 +254,7 @@ def test_other_segments_and_other_slices_stay_as_they_are(panel, chestCt):
     assert panel.tag("left lung", "FastTextDiff.Slices").count(":") == 2
 
 
-def test_the_threshold_moves_the_last_result_at_once_but_not_what_was_edited(panel, chestCt):
+def test_the_threshold_changes_the_last_result_at_once_but_not_edited_segments(panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")
     panel.finishRun()
@@ -287,7 +287,7 @@ def test_the_threshold_moves_the_last_result_at_once_but_not_what_was_edited(pan
     assert not panel.ui.revertButton.enabled
 
 
-def test_every_segment_says_how_it_was_made(panel, chestCt):
+def test_every_segment_records_its_provenance(panel, chestCt):
     finding = (
         "consolidation | 50 % in the lower lobe of the left lung, with Ödem and a very long further description of it"
     )
@@ -331,7 +331,7 @@ def test_a_finding_that_is_weakly_known_is_marked_and_the_box_says_how_well_each
     assert str(panel.ui.findingsTextEdit.toolTip).splitlines() == ["liver on ct: Dice 0.91 (n 8)", spleen.quality]
 
 
-def test_the_box_completes_from_what_the_model_was_trained_on(panel, chestCt):
+def test_the_box_completes_taught_terms(panel, chestCt):
     panel.type("ground")
     popup = panel.qt.QApplication.activePopupWidget()
     offered = [popup.model().index(row, 0).data() for row in range(popup.model().rowCount())]
@@ -341,7 +341,7 @@ def test_the_box_completes_from_what_the_model_was_trained_on(panel, chestCt):
     assert panel.lines == offered[:1]
 
 
-def test_a_pasted_report_becomes_a_line_a_sentence_with_negations_unticked(panel):
+def test_a_pasted_report_becomes_one_line_per_sentence_with_negations_unticked(panel):
     report = "FINDINGS: Ground-glass opacity in the left lung. No pleural effusion. Heart size is normal."
     panel.qt.QApplication.clipboard().setText(report)
     panel.ui.findingsTextEdit.setFocus()
@@ -358,7 +358,7 @@ def test_a_pasted_report_becomes_a_line_a_sentence_with_negations_unticked(panel
     assert not any(table.item(n, 1).text() == "not segmented" for n in range(table.rowCount))
 
 
-def test_a_report_pasted_among_typed_findings_leaves_those_as_they_are(panel):
+def test_a_report_pasted_among_typed_findings_does_not_change_them(panel):
     panel.type("left lung\nright lung\n")
     panel.qt.QApplication.clipboard().setText("Nodule in the right apex. No pleural effusion.")
     panel.ui.findingsTextEdit.paste()
@@ -366,7 +366,7 @@ def test_a_report_pasted_among_typed_findings_leaves_those_as_they_are(panel):
     assert panel.lines == expected
 
 
-def test_pasting_a_report_is_undone_in_one_step_and_so_is_what_the_history_adds(panel):
+def test_pasting_a_report_and_adding_from_the_history_are_one_undo_step_each(panel):
     report = "FINDINGS: Ground-glass opacity in the left lung. No pleural effusion."
     panel.type("nodule\n")
     panel.qt.QApplication.clipboard().setText(report)
@@ -381,7 +381,7 @@ def test_pasting_a_report_is_undone_in_one_step_and_so_is_what_the_history_adds(
     assert panel.lines == ["nodule", ""]
 
 
-def test_a_view_across_the_slices_offers_to_be_rotated(panel, chestCt):
+def test_a_view_across_the_slices_can_be_rotated(panel, chestCt):
     panel.type("left lung")
     panel.ui.viewSelector.setCurrentNode(panel.slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow"))
     assert not panel.ui.segmentSliceButton.enabled
@@ -393,7 +393,7 @@ def test_a_view_across_the_slices_offers_to_be_rotated(panel, chestCt):
     assert panel.names == ["left lung"]
 
 
-def test_a_non_linear_transform_is_one_line_and_nothing_is_written(panel, chestCt):
+def test_a_non_linear_transform_is_reported_and_nothing_is_written(panel, chestCt):
     transform = panel.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
     chestCt.SetAndObserveTransformNodeID(transform.GetID())
     panel.type("left lung")
@@ -402,7 +402,7 @@ def test_a_non_linear_transform_is_one_line_and_nothing_is_written(panel, chestC
     chestCt.SetAndObserveTransformNodeID(None)
 
 
-def test_the_window_of_the_model_is_shown_on_request_only(panel, chestCt):
+def test_the_window_of_the_model_is_applied_only_on_request(panel, chestCt):
     display = chestCt.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(80, 40)
@@ -416,7 +416,7 @@ def test_the_window_of_the_model_is_shown_on_request_only(panel, chestCt):
     assert (display.GetLevel(), display.GetWindow()) == (-400, 1200)
 
 
-def test_a_picture_gets_an_area_and_a_view_of_its_own(panel):
+def test_a_picture_gets_an_area_and_its_own_view(panel):
     from PIL import Image
 
     picture = np.asarray(Image.open(SAMPLES / "histology" / "4d14a3629b6af6de.png").convert("RGB"))
@@ -467,7 +467,7 @@ def test_an_image_without_voxels_or_no_image_is_refused(panel):
     assert "no voxels" in panel.ui.segmentVolumeButton.toolTip
 
 
-def test_a_segmentation_of_another_image_is_asked_about_and_never_shifted(panel, chestCt):
+def test_writing_to_another_images_segmentation_asks_and_never_shifts(panel, chestCt):
     other = panel.slicer.util.addVolumeFromArray(np.ones((4, 20, 20), np.int16), np.diag([3.0, 3, 3, 1]), "other")
     segmentation = panel.widget.logic.newSegmentation(other)
     segmentation.GetSegmentation().AddEmptySegment("theirs", "theirs")
@@ -490,7 +490,7 @@ def test_the_history_is_in_the_scene_and_never_in_the_settings(panel, chestCt):
     assert not any("lung" in str(settings.value(key)) for key in settings.allKeys())
 
 
-def test_a_saved_scene_brings_segments_tags_and_findings_back(panel, host, chestCt, tmp_path):
+def test_a_saved_scene_keeps_segments_tags_and_findings(panel, host, chestCt, tmp_path):
     panel.type("left lung\nÖdem | links")
     panel.click("segmentSliceButton")
     panel.finishRun()
@@ -510,7 +510,7 @@ def test_a_saved_scene_brings_segments_tags_and_findings_back(panel, host, chest
     assert panel.names.count("left lung") == 1
 
 
-def test_surfaces_are_made_on_request_only_and_follow_the_segment(host, panel, chestCt):
+def test_surfaces_are_made_only_on_request_and_follow_the_segment(host, panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")
     panel.finishRun()
@@ -554,7 +554,7 @@ def test_save_writes_files_that_slicer_reads(panel, chestCt, tmp_path):
     np.testing.assert_array_equal(mask, panel.mask("left lung", chestCt))
 
 
-def test_the_licence_has_to_be_accepted_once(panel, chestCt):
+def test_the_licence_must_be_accepted_once(panel, chestCt):
     panel.type("left lung")
     panel.ui.licenceCheckBox.click()
     assert not panel.widget.setupSection.isLicenceAccepted
@@ -573,7 +573,7 @@ def test_the_licence_has_to_be_accepted_once(panel, chestCt):
 
 
 @pytest.mark.parametrize("way", ["button", "delete"])
-def test_a_broken_model_folder_is_one_line_and_can_be_taken_back(panel, chestCt, tmp_path, way):
+def test_a_broken_model_folder_is_reported_and_can_be_reset(panel, chestCt, tmp_path, way):
     (tmp_path / "model_index.json").write_text("{")
     panel.ui.modelPathLineEdit.currentPath = str(tmp_path)
     panel.waitFor(lambda: "model_index.json" in panel.message)
@@ -598,7 +598,7 @@ def test_a_broken_model_folder_is_one_line_and_can_be_taken_back(panel, chestCt,
     assert panel.names == ["left lung"]
 
 
-def test_a_model_folder_is_looked_at_once_it_is_typed_to_its_end(panel, tmp_path):
+def test_a_model_folder_is_checked_only_when_typing_has_ended(panel, tmp_path):
     line = panel.slicer.util.findChildren(panel.ui.modelPathLineEdit, className="QLineEdit")[0]
     panel.ui.setupCollapsibleButton.collapsed = False
     panel.qt.QTest.keyClicks(line, str(tmp_path / "none"))
@@ -610,7 +610,7 @@ def test_a_model_folder_is_looked_at_once_it_is_typed_to_its_end(panel, tmp_path
     panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
 
-def test_the_self_test_runs_as_by_reload_and_test(panel):
+def test_the_self_test_runs_by_reload_and_test(panel):
     from FastTextDiffSegmentLib import SelfTest
 
     ran = []
@@ -694,7 +694,7 @@ def brokenTorch(panel, monkeypatch, tmp_path):
     panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
 
-def test_a_half_installed_torch_is_named_and_installed_only_with_consent(host, panel, brokenTorch):
+def test_a_half_installed_torch_is_named_and_reinstalled_only_with_consent(host, panel, brokenTorch):
     panel.waitFor(lambda: panel.widget.setupSection.missing)
     assert not panel.ui.setupCollapsibleButton.collapsed
     assert "torch" in panel.ui.setupLabel.text
@@ -714,7 +714,7 @@ def test_a_half_installed_torch_is_named_and_installed_only_with_consent(host, p
     assert "Continue?" in questions[0]
 
 
-def test_a_failed_installation_says_what_to_do_and_checking_again_tells_nothing_false(panel, brokenTorch, monkeypatch):
+def test_a_failed_installation_says_what_to_do_and_checking_again_shows_nothing_false(panel, brokenTorch, monkeypatch):
     panel.waitFor(lambda: panel.widget.setupSection.missing)
     panel.click("checkSetupButton")
     assert panel.message == "The engine is starting..."
@@ -752,7 +752,7 @@ def test_reloading_closing_and_unloading_leave_no_observer_that_crashes(host):
     assert "alive" in ended.stdout
 
 
-def test_a_reloaded_module_goes_on_with_the_segments_that_are_there(host, panel, chestCt):
+def test_a_reloaded_module_works_with_existing_segments(host, panel, chestCt):
     panel.type("left lung")
     panel.click("segmentSliceButton")
     panel.finishRun()
@@ -858,7 +858,7 @@ def test_the_panel_works_without_a_main_window(host, panel, chestCt):
         assert not panel.ui.oneViewButton.visible
 
 
-def test_the_current_item_of_a_sequence_is_segmented_and_named(panel, chestCt):
+def test_the_current_sequence_item_is_segmented_and_recorded(panel, chestCt):
     slicer = panel.slicer
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "frames")
     for value in ("0", "1"):
@@ -875,7 +875,7 @@ def test_the_current_item_of_a_sequence_is_segmented_and_named(panel, chestCt):
     assert panel.tag("left lung", "FastTextDiff.SequenceItem") == "1"
 
 
-def test_everything_that_a_result_needs_is_seen_without_scrolling_on_a_small_screen(panel, chestCt):
+def test_everything_needed_for_a_result_fits_on_a_small_screen(panel, chestCt):
     # at 1366 x 768 some 470 pixels of a module's panel are seen in Slicer, below its help and above its data probe
     panel.type("left lung\nright lung")
     panel.click("segmentSliceButton")
@@ -895,7 +895,7 @@ def test_everything_that_a_result_needs_is_seen_without_scrolling_on_a_small_scr
     assert {name: bottom for name, bottom in bottoms().items() if not 0 < bottom <= 470} == {}
 
 
-def test_grey_buttons_say_why_in_the_message_line_and_ready_means_ready(panel):
+def test_disabled_buttons_say_why_and_ready_means_ready(panel):
     assert panel.message == "Choose an image."
     assert panel.ui.progressBar.text != "Ready"
     panel.open(panel.slicer.util.loadVolume(str(CHEST_CT)))
@@ -914,7 +914,7 @@ def test_grey_buttons_say_why_in_the_message_line_and_ready_means_ready(panel):
     panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
 
-def test_what_was_guessed_of_an_image_and_what_an_amount_is_about_are_said(panel, chestCt):
+def test_guesses_about_the_image_and_the_slices_of_an_amount_are_shown(panel, chestCt):
     from FastTextDiffSegmentLib.scene.Geometry import shownSlice
 
     assert panel.ui.modalityComboBox.itemText(0) == "Automatic: CT"
@@ -926,7 +926,7 @@ def test_what_was_guessed_of_an_image_and_what_an_amount_is_about_are_said(panel
     assert panel.ui.resultsTable.item(0, 2).text() == "> 99 %"
 
 
-def test_neighbours_have_colours_that_are_not_taken_for_each_other(panel, chestCt):
+def test_neighbouring_segments_have_distinct_colours(panel, chestCt):
     from FastTextDiffSegmentLib.contract.colors import color_distance
 
     for finding in ("left lung", "right lung", "heart", "opacity"):  # one by one: the engine knows only one of them

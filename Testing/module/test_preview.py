@@ -30,7 +30,7 @@ def shownMasks(preview, volume):
     return [segmentArray(preview.node, each, volume) for each in ids]
 
 
-def test_the_preview_replaces_itself_and_follows_the_volume(preview):
+def test_a_new_preview_replaces_the_old_one_and_follows_the_volume(preview):
     first, second = addVolume(), addVolume(shape=(3, 4, 5))
     addTransform(np.diag([1.0, 1, 1, 1]), second)
     preview.show(first, [outputOf(randomMask()[2:3], first=2), outputOf(randomMask(1)[2:3], 2, finding="opacity")])
@@ -58,7 +58,7 @@ def test_the_preview_is_an_outline_that_is_neither_saved_nor_listed(preview, tmp
     assert not preview.isShown
 
 
-def test_dropping_or_keeping_the_preview_leaves_the_users_segments_alone(preview):
+def test_dropping_the_preview_does_not_change_the_users_segments(preview):
     volume = addVolume()
     segmentation = SegmentWriter().newSegmentation(volume)
     (written,) = SegmentWriter().write(segmentation, volume, [outputOf(randomMask())])
@@ -82,7 +82,7 @@ def test_nothing_found_is_shown_as_nothing(preview):
 
 
 @pytest.mark.parametrize("remove", ["node", "scene"])
-def test_a_preview_that_was_taken_away_can_be_shown_again(preview, remove):
+def test_a_preview_that_was_removed_can_be_shown_again(preview, remove):
     preview.show(addVolume(), [outputOf(randomMask())])
     if remove == "node":
         slicer.mrmlScene.RemoveNode(preview.node)

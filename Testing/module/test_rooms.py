@@ -66,7 +66,7 @@ def test_every_module_has_its_place():
     assert {room_of(name) for name in MODULES} == set(RANK)
 
 
-def test_no_room_imports_from_a_room_above_or_beside_it():
+def test_no_room_imports_from_its_own_layer_or_above():
     wrong = [
         f"{name} imports {imported}"
         for name, below in GRAPH.items()
@@ -76,7 +76,7 @@ def test_no_room_imports_from_a_room_above_or_beside_it():
     assert not wrong
 
 
-def test_the_modules_import_each_other_in_no_circle():
+def test_imports_have_no_cycles():
     left = dict(GRAPH)
     while leaves := [name for name, below in left.items() if not below & set(left)]:
         for name in leaves:
@@ -84,13 +84,13 @@ def test_the_modules_import_each_other_in_no_circle():
     assert not left
 
 
-def test_the_imports_are_really_read():
+def test_the_import_graph_is_not_empty():
     assert {"engine.EngineProcess", "engine.EnginePath", "scene.Geometry", "Findings"} <= GRAPH["Logic"]
     assert "panels.ResultTable" in GRAPH["panels.ResultRows"]
     assert "contract" in GRAPH["Findings"]
 
 
-def test_the_room_of_the_engine_knows_neither_scene_nor_windows():
+def test_the_engine_room_knows_neither_scene_nor_widgets():
     for name, file in MODULES.items():
         if room_of(name) == "engine":
             tops = {each.split(".")[0] for each in imported_names(file, [LIBRARY.name, "engine"])}
@@ -104,13 +104,13 @@ def sources():
             yield file, str(file.relative_to(folder.parent))
 
 
-def test_no_file_is_longer_than_can_be_read_at_once():
+def test_no_file_is_too_long():
     lines = {name: len(file.read_text(encoding="utf-8").splitlines()) for file, name in sources()}
     longer = {name: count for name, count in lines.items() if count > MOST_LINES}
     assert not longer
 
 
-def test_no_class_does_too_much():
+def test_no_class_has_too_many_methods():
     larger = {}
     for file, name in sources():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

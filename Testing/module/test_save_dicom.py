@@ -1,16 +1,15 @@
-"""Save... as DICOM Segmentation: the command line's bytes, edits that say so, and one line where it cannot be."""
+"""Save... as DICOM Segmentation: the same bytes as the command line, edits are marked, refusals are one line."""
 
 import os
 import subprocess
 import sys
 import types
-from dataclasses import replace
 
 import numpy as np
 import pydicom
 import pytest
 from dicom_readers import errors_found_by_dciodvfy, read_with_dcmqi, world
-from module_panel import ROOT, chestSeries, inSliceOrder, loadedAsByTheDicomModule
+from module_panel import ROOT, chestSeries, inSliceOrder, loadedAsByTheDicomModule, packagesFrom
 
 pytest.importorskip("highdicom", reason="needs highdicom")
 
@@ -25,12 +24,12 @@ fasttextdiff.segmenter.datetime = Clock
 from fasttextdiff.cli import main
 main()
 """
-"""The command line with its clock set back, as the time of the run is written into its files."""
+"""The command line with its clock set back, because files contain the time of the run."""
 
 
 @pytest.fixture
 def series(panel, tmp_path, monkeypatch):
-    """Slices of the chest CT as a series that was imported into Slicer's DICOM database and loaded from there."""
+    """Slices of the chest CT as a series in Slicer's DICOM database, loaded from there."""
     files = inSliceOrder(chestSeries(tmp_path / "series", range(50, 56)))
     uids = [pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID for file in files]
     known = dict(zip(uids, map(str, files), strict=True))
@@ -38,7 +37,7 @@ def series(panel, tmp_path, monkeypatch):
     monkeypatch.setattr(panel.slicer, "dicomDatabase", database, raising=False)
     volume = loadedAsByTheDicomModule(panel.slicer, files)
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(uids))
-    volume.SetAndObserveStorageNodeID(None)  # a saved scene keeps the UIDs alone
+    volume.SetAndObserveStorageNodeID(None)  # a saved scene keeps only the UIDs
     return panel.open(volume)
 
 
@@ -53,7 +52,7 @@ def saved(panel, path):
     return path
 
 
-def test_untouched_segments_equal_the_command_lines_and_edited_ones_say_so(panel, series, tmp_path):
+def test_unedited_segments_equal_the_command_lines_and_edited_ones_are_marked(panel, series, tmp_path):
     panel.type("left lung\nright lung")
     panel.click("segmentVolumeButton")
     panel.finishRun()
@@ -94,10 +93,10 @@ def test_untouched_segments_equal_the_command_lines_and_edited_ones_say_so(panel
     assert not list(panel.widget.logic.session.folder.path.glob("saving-*"))
 
 
-def test_where_it_cannot_be_one_line_says_why_and_an_older_file_stays(panel, series, chestCt, tmp_path):
+def test_a_refusal_is_one_line_and_keeps_an_older_file(panel, series, chestCt, tmp_path, monkeypatch):
     panel.choose(series)
     panel.type("left lung")
-    panel.click("segmentVolumeButton")  # the view is at the other image
+    panel.click("segmentVolumeButton")  # the view shows the other image
     panel.finishRun()
     path = tmp_path / "older.dcm"
     path.write_bytes(b"older")
@@ -109,13 +108,16 @@ def test_where_it_cannot_be_one_line_says_why_and_an_older_file_stays(panel, ser
         assert path.read_bytes() == b"older"
 
     setup = panel.widget.setupSection
-    whole = setup._environment
-    setup._environment = replace(whole, dicom_seg=replace(whole.dicom_seg, problem="not installed"))
-    setup._show()
-    refused("highdicom: not installed: install it in Set-up")
-    assert panel.ui.installButton.enabled
-    setup._environment = whole
-    setup._show()
+    metadata = tmp_path / "highdicom-0.1.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Name: highdicom\nVersion: 0.1\n")
+    with packagesFrom(panel, monkeypatch, tmp_path):
+        panel.waitFor(lambda: setup.dicomSegProblem)
+        refused("highdicom: version 0.1 is too old")
+        assert "is needed: install it in Set-up above." in panel.message
+        assert panel.ui.installButton.enabled
+    panel.waitFor(lambda: setup.isReady)
+    assert not setup.dicomSegProblem
     for file in files(tmp_path):
         dataset = pydicom.dcmread(file)
         del dataset.FrameOfReferenceUID

@@ -87,7 +87,7 @@ def expectedPoints(mask, matrix):
 
 @pytest.mark.parametrize("isTransformed", [False, True], ids=["plain", "transformed"])
 @pytest.mark.parametrize("name", GRIDS)
-def test_a_segment_lies_where_the_voxels_of_the_volume_are_shown(scene, writer, name, isTransformed):
+def test_a_segment_is_where_the_volumes_voxels_are_shown(scene, writer, name, isTransformed):
     volume = addVolume(GRIDS[name])
     if isTransformed:
         addTransform(np.array(TURN), volume)
@@ -99,7 +99,7 @@ def test_a_segment_lies_where_the_voxels_of_the_volume_are_shown(scene, writer, 
     assert segmentVoxels(segmentation, written.segmentId) == written.changedVoxels == mask.sum()
 
 
-def test_one_slice_is_replaced_and_all_others_and_the_neighbours_stay(segmentation, volume, writer):
+def test_only_the_given_slice_of_the_given_segment_is_replaced(segmentation, volume, writer):
     opacity, other, new = randomMask(1), randomMask(2), randomMask(3)[2:3]
     first, neighbour = writer.write(segmentation, volume, [outputOf(opacity), outputOf(other, finding="opacity")])
     (again,) = writer.write(segmentation, volume, [outputOf(new, first=2)])
@@ -111,7 +111,7 @@ def test_one_slice_is_replaced_and_all_others_and_the_neighbours_stay(segmentati
     assert np.array_equal(segmentArray(segmentation, neighbour.segmentId, volume), other)
 
 
-def test_segments_that_slicer_put_into_one_layer_stay_apart(segmentation, volume, writer):
+def test_segments_in_a_shared_layer_stay_separate(segmentation, volume, writer):
     first = np.zeros(SHAPE, np.uint8)
     first[1:3, 2:4, 1:5] = 1
     second = np.zeros(SHAPE, np.uint8)
@@ -129,7 +129,7 @@ def test_segments_that_slicer_put_into_one_layer_stay_apart(segmentation, volume
     assert np.array_equal(segmentArray(segmentation, ids[1], volume), second)
 
 
-def test_slices_can_be_written_one_by_one_in_any_order_and_emptied_again(segmentation, volume, writer):
+def test_slices_can_be_written_in_any_order_and_emptied_again(segmentation, volume, writer):
     mask = randomMask(5)
     for k in (3, 0, 5, 1, 2, 4):
         (written,) = writer.write(segmentation, volume, [outputOf(mask[k : k + 1], first=k)])
@@ -140,13 +140,13 @@ def test_slices_can_be_written_one_by_one_in_any_order_and_emptied_again(segment
     assert segmentVoxels(segmentation, written.segmentId) == 0
 
 
-def test_a_finding_that_is_not_there_makes_no_segment(segmentation, volume, writer):
+def test_an_empty_mask_makes_no_segment(segmentation, volume, writer):
     (written,) = writer.write(segmentation, volume, [outputOf(np.zeros(SHAPE, np.uint8))])
     assert (written.segmentId, written.found, written.blocked) == (None, False, False)
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
 
 
-def test_names_and_colours_are_unique_and_tags_say_how_a_segment_was_made(segmentation, volume, writer):
+def test_names_and_colours_are_unique_and_tags_record_provenance(segmentation, volume, writer):
     mask = randomMask()
     long = "x" * 80
     outputs = [outputOf(mask, finding=long + "1"), outputOf(mask, finding=long + "2"), outputOf(mask, first=0)]
@@ -170,7 +170,7 @@ def test_terminology_that_slicer_cannot_read_is_replaced():
     assert validTerminology(mass) == mass
 
 
-def test_a_moved_volume_and_its_hardened_twin_share_a_segmentation(segmentation, volume, writer):
+def test_a_transformed_volume_and_its_hardened_copy_share_a_segmentation(segmentation, volume, writer):
     move = np.array(TURN)
     mask = randomMask()
     addTransform(move, volume, segmentation)
@@ -211,7 +211,7 @@ def test_another_grid_is_refused_or_resampled_but_never_shifted(segmentation, vo
     assert np.array_equal(segmentArray(segmentation, written.segmentId, volume), expected)
 
 
-def test_a_segmentation_without_reference_grid_has_that_of_its_segments(segmentation, volume, writer):
+def test_a_segmentation_without_reference_grid_uses_that_of_its_segments(segmentation, volume, writer):
     writer.write(segmentation, volume, [outputOf(randomMask())])
     segmentation.GetSegmentation().SetConversionParameter("Reference image geometry", "")
     turned = addVolume(GRIDS["oblique"], name="turned")
@@ -229,7 +229,7 @@ def test_nothing_is_written_under_a_non_linear_transform(segmentation, volume, w
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
 
 
-def test_a_segmentation_that_is_gone_or_made_of_surfaces_is_refused(segmentation, volume, writer):
+def test_a_removed_segmentation_and_one_of_surfaces_are_refused(segmentation, volume, writer):
     segmentation.GetSegmentation().SetSourceRepresentationName("Closed surface")
     with pytest.raises(SceneError, match="consists of surfaces"):
         writer.write(segmentation, volume, [outputOf(randomMask())])
@@ -264,7 +264,7 @@ def editor(scene):
     return node
 
 
-def test_the_intensity_mask_holds_only_when_asked_for(segmentation, volume, writer, editor):
+def test_the_intensity_mask_applies_only_on_request(segmentation, volume, writer, editor):
     editor.SetSourceVolumeIntensityMask(True)
     editor.SetSourceVolumeIntensityMaskRange(100, 200)
     editors = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentEditorNode")
@@ -280,7 +280,7 @@ def test_the_intensity_mask_holds_only_when_asked_for(segmentation, volume, writ
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentEditorNode") == editors
 
 
-def test_overwriting_takes_voxels_from_other_segments_only_when_asked_for(segmentation, volume, writer, editor):
+def test_other_segments_are_overwritten_only_on_request(segmentation, volume, writer, editor):
     everything, half = np.ones(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     half[:3] = 1
     below, above = writer.write(segmentation, volume, [outputOf(everything), outputOf(half, finding="opacity")])
@@ -294,9 +294,7 @@ def test_overwriting_takes_voxels_from_other_segments_only_when_asked_for(segmen
     assert segmentVoxels(segmentation, above.segmentId) == half[1].sum()
 
 
-def test_a_write_that_masking_forbids_altogether_is_an_error_and_leaves_no_segment(
-    segmentation, volume, writer, editor
-):
+def test_a_write_fully_blocked_by_masking_is_an_error_and_leaves_no_segment(segmentation, volume, writer, editor):
     editor.SetSourceVolumeIntensityMask(True)
     editor.SetSourceVolumeIntensityMaskRange(9000, 9001)
     with pytest.raises(SceneError, match="allowed no change"):
@@ -351,7 +349,7 @@ def session(segmentation, volume):
     session.archive.close()
 
 
-def test_one_step_is_undone_once_and_writing_goes_on_after_it(session):
+def test_one_step_can_be_undone_and_writing_works_afterwards(session):
     first, second, third = randomMask(1), randomMask(2), randomMask(3)
     (segmentId,) = session.write(outputOf(first))
     assert session.write(outputOf(second), outputOf(third, finding="opacity"))[0] == segmentId
@@ -381,7 +379,7 @@ def test_undo_of_the_first_write_leaves_an_empty_segmentation(session):
 
 
 @pytest.mark.parametrize("edit", ["paint", "rename", "recode", "add", "remove", "delete node", "close scene"])
-def test_somebody_elses_edit_drops_the_step(session, edit):
+def test_an_edit_by_others_drops_the_undo_step(session, edit):
     (segmentId,) = session.write(outputOf(randomMask()))
     assert session.history.canUndo
     segmentation = session.segmentation.GetSegmentation()
@@ -399,7 +397,7 @@ def test_somebody_elses_edit_drops_the_step(session, edit):
     assert not session.history.undo()
 
 
-def test_surfaces_files_and_display_keep_the_step(session, tmp_path):
+def test_surfaces_saving_and_display_keep_the_undo_step(session, tmp_path):
     """They tell of modified segments as edits do."""
     first, second = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     first[1:3, 2:5, 2:5] = second[4, 2:5, 2:5] = 1
@@ -419,7 +417,7 @@ def test_surfaces_files_and_display_keep_the_step(session, tmp_path):
 # --- the stored output ----------------------------------------------------------------------------------------------
 
 
-def test_an_edit_of_somebody_else_is_seen_marked_and_can_be_taken_back(session):
+def test_an_edit_by_others_is_noticed_marked_and_can_be_reverted(session):
     ours, untouched = session.write(outputOf(randomMask(1)), outputOf(randomMask(2), finding="opacity"))
     archive, segments = session.archive, session.segmentation.GetSegmentation()
     assert not archive.isEdited(session.segmentation, ours)
@@ -441,7 +439,7 @@ def test_an_edit_of_somebody_else_is_seen_marked_and_can_be_taken_back(session):
     assert tagOf(segments.GetSegment(ours), algorithm) == "AUTOMATIC"
 
 
-def test_a_segment_that_was_resampled_is_edited_and_comes_back_on_the_grid_of_the_output(session):
+def test_a_resampled_segment_counts_as_edited_and_reverts_to_the_outputs_grid(session):
     (segmentId,) = session.write(outputOf(randomMask(1)))
     coarse = slicer.vtkSegmentation()
     coarse.DeepCopy(session.segmentation.GetSegmentation())
@@ -454,7 +452,7 @@ def test_a_segment_that_was_resampled_is_edited_and_comes_back_on_the_grid_of_th
     assert np.array_equal(session.array(segmentId), randomMask(1))
 
 
-def test_a_labelmap_that_is_replaced_as_a_whole_is_an_edit_too(session):
+def test_replacing_a_whole_labelmap_counts_as_an_edit(session):
     """Observers then see it once with the new size and the old voxels."""
     small = np.zeros(SHAPE, np.uint8)
     small[2, 3, 4] = 1
@@ -464,7 +462,7 @@ def test_a_labelmap_that_is_replaced_as_a_whole_is_an_edit_too(session):
     assert not session.history.canUndo
 
 
-def test_a_new_name_is_no_edit_of_the_voxels(session):
+def test_renaming_does_not_count_as_an_edit(session):
     (segmentId,) = session.write(outputOf(randomMask()))
     session.segmentation.GetSegmentation().GetSegment(segmentId).SetName("renamed")
     assert session.edited == []
@@ -486,7 +484,7 @@ def reopened(session, path):
 
 
 @pytest.mark.parametrize("isCropped", [False, True])
-def test_the_stored_output_outlives_a_scene_file(session, tmp_path, isCropped):
+def test_the_stored_output_survives_saving_the_scene(session, tmp_path, isCropped):
     """Slicer may keep only the box around the segments in a file."""
     small = np.zeros(SHAPE, np.uint8)
     small[2:4, 3:5, 4:7] = 1
@@ -513,7 +511,7 @@ def test_the_stored_output_outlives_a_scene_file(session, tmp_path, isCropped):
     archive.close()
 
 
-def test_segments_loaded_from_a_file_are_watched_the_empty_ones_too(session, tmp_path):
+def test_segments_loaded_from_a_file_are_observed_even_empty_ones(session, tmp_path):
     (filled,) = session.write(outputOf(randomMask(1)))
     segments = session.segmentation.GetSegmentation()
     empty = segments.AddEmptySegment("empty", "nodule")
@@ -533,14 +531,14 @@ def test_segments_loaded_from_a_file_are_watched_the_empty_ones_too(session, tmp
     assert not session.array(empty).any()
 
 
-def test_the_stored_output_is_hidden_and_goes_with_its_segmentation(session):
+def test_the_stored_output_is_hidden_and_removed_with_its_segmentation(session):
     session.write(outputOf(randomMask(1)))
     assert session.archive.node(session.segmentation).GetHideFromEditors()
     slicer.mrmlScene.RemoveNode(session.segmentation)
     assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
 
 
-def test_a_grid_that_was_moved_by_half_a_voxel_does_not_match(segmentation, volume, writer):
+def test_a_grid_shifted_by_half_a_voxel_does_not_match(segmentation, volume, writer):
     writer.write(segmentation, volume, [outputOf(randomMask())])
     assert geometryMatches(segmentation, addVolume(name="same"))
     moved = addVolume(grid(np.diag([-1.0, -1.0, 1.0]), origin=(-31.5 + 0.35, 12.25, 100.0)), name="moved")
@@ -550,7 +548,7 @@ def test_a_grid_that_was_moved_by_half_a_voxel_does_not_match(segmentation, volu
 
 
 @pytest.mark.parametrize("name", ["RSA", "SRA", "RAS", "ASR"])
-def test_slices_along_any_axis_are_shown_handed_over_and_written_under_one_number(scene, writer, name):
+def test_slices_along_any_axis_have_one_number_everywhere(scene, writer, name):
     """NIfTI and NRRD store axes in any order; the slices of this one are axial, 4 mm apart."""
     axes = ["RAS".index(letter) for letter in name]  # of i, j, k
     matrix, size = np.eye(4), (9, 7, 6)  # R, A, S

@@ -25,7 +25,7 @@ def volumes(panel):
     return {node.GetID() for each in classes for node in panel.slicer.util.getNodesByClass(each)}
 
 
-def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, segmented):
+def test_the_layer_shows_the_entropy_of_the_last_result_and_leaves_no_trace(panel, segmented):
     from FastTextDiffSegmentLib.engine.SegmentationOutput import probabilityOf
 
     slicer, view = panel.slicer, panel.widget.results.uncertainty
@@ -67,7 +67,7 @@ def test_the_layer_is_the_entropy_of_the_last_result_and_leaves_no_trace(panel, 
         np.testing.assert_array_equal(panel.mask(name, segmented), mask)
 
 
-def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(panel, segmented):
+def test_the_least_certain_slice_has_a_mask_and_the_view_jumps_there(panel, segmented):
     from FastTextDiffSegmentLib.contract.images import entropy
 
     from FastTextDiffSegmentLib.engine.SegmentationOutput import maskOf, probabilityOf
@@ -91,7 +91,7 @@ def test_the_least_certain_slice_is_one_with_a_mask_and_the_view_goes_there(pane
     assert not panel.ui.leastCertainButton.enabled
 
 
-def test_the_uncertainty_of_one_finding_alone_can_be_shown(panel, segmented):
+def test_the_uncertainty_of_a_single_finding_can_be_shown(panel, segmented):
     from FastTextDiffSegmentLib.contract.images import entropy
 
     from FastTextDiffSegmentLib.engine.SegmentationOutput import probabilityOf

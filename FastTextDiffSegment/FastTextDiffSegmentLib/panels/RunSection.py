@@ -63,7 +63,7 @@ class RunSection:
         if reason:
             self._context.message.show(reason)
         else:
-            self._start(self._requests.about(sliceRange))
+            self._start(self._requests.forSlices(sliceRange))
 
     def _start(self, request: SegmentationRequest) -> None:
         if not self._results.mayWrite(request):
