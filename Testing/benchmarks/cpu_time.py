@@ -1,9 +1,9 @@
-"""The interactive figures as processor time of one thread: for a machine that does other things meanwhile.
+"""The interactive measurements as processor time of one thread: for a machine that is also busy with other work.
 
     OMP_NUM_THREADS=1 python Testing/benchmarks/cpu_time.py VOLUME
 
-takes the pieces of work in turn, so that what the machine does falls on all alike, and prints medians. What a user
-waits for is `fasttextdiff-lab benchmark` on a quiet machine; the ratios here are those of the arithmetic.
+alternates between the tasks, so that other load affects all of them equally, and prints medians. For the time that a
+user waits, run `fasttextdiff-lab benchmark` on an idle machine; here only the ratios matter.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def medians(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Milliseconds of processor time of each piece of work, run in turn; the first round warms up."""
+    """Milliseconds of processor time of each task, in turns; the first round is a warm-up."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():

@@ -2,9 +2,9 @@
 
     python Testing/benchmarks/cross_validation.py CONFIG.yaml DATASET_DIR -o FOLDER
 
-trains the configuration once a fold, on the other folds' images of DATASET_DIR (training and validation split
-together) and whatever else its mixture names, and scores the fold. The configuration must not start from a model that
-has seen the images. A run that was stopped resumes from its checkpoints.
+trains the configuration once per fold, on the images of the other folds of DATASET_DIR (training and validation split
+together) and the other groups of its mixture, and scores the fold. The configuration must not start from a model that
+has seen the images. A stopped run resumes from its checkpoints.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def lay_out(data: Path, research: Path, dataset: Path, rows: Sequence[Row], held_out: set[int]) -> None:
-    """A data folder of links: the data set with the fold as its validation split, everything else as it is."""
+    """Make a data folder of links: the data set with the fold as its validation split, all other data unchanged."""
     for split in SPLITS:
         chosen = [row for n, row in enumerate(rows) if (n in held_out) == (split == "val")]
         folder = data / dataset.name / f"{split.capitalize()}_Folder"

@@ -1,11 +1,11 @@
-"""Whether the denoiser should stay frozen, as published, or be trained jointly: both at equal steps, from equal starts.
+"""Compares a frozen denoiser, as published, with a jointly trained one: equal numbers of steps, equal starts.
 
     python Testing/benchmarks/frozen_denoiser.py CONFIG.yaml DATASET_DIR... -o FOLDER
 
 trains the configuration twice, with and without the denoiser among its `frozen` parts, and scores both on the
-validation splits. A run that was stopped resumes from its checkpoints. Frozen steps are cheaper; seconds a step are
-reported beside the scores. Give the configuration a `denoiser:` made by `pretrain-denoiser`: frozen and untrained
-features would prove nothing.
+validation splits. A stopped run resumes from its checkpoints. Frozen steps are cheaper, so the seconds per step are
+reported with the scores. Give the configuration a `denoiser:` made by `pretrain-denoiser`: frozen untrained features
+would prove nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def trained(run: TrainingConfig) -> dict[str, float]:
-    """Train, and say how long a step took, reading the data included."""
+    """Train, and measure the time per step, including reading the data."""
     started = time.perf_counter()
     done = train_to_end(run)
     seconds = (time.perf_counter() - started) / done if done else float("nan")
@@ -54,7 +54,7 @@ def trained(run: TrainingConfig) -> dict[str, float]:
 
 
 def scores(model: Path, datasets: list[Path], most: int) -> dict[str, dict[str, float]]:
-    """Dice and IoU of the validation splits (protocol I, native resolution), with the data's texts and without."""
+    """Dice and IoU of the validation splits (protocol I, native resolution), with and without the data's texts."""
     segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
     found = {}
     for dataset in datasets:

@@ -1,13 +1,13 @@
-"""How long Slicer's window stands still during a run, and what the module costs beside the engine alone.
+"""How long Slicer's window freezes during a run, and how much time the module adds to the engine alone.
 
-Runs the module in the test host, whose event loop keeps the GIL as Slicer's does, and the engine directly in the
-same process tree, one after the other, on the same volume:
+Runs the module in the test host, whose event loop keeps the GIL as Slicer's does, and then the engine directly in the
+same process tree, on the same volume:
 
     QT_QPA_PLATFORM=offscreen python Testing/benchmarks/gui_responsiveness.py [--finding "left lung"]
 
-Prints the longest gap between two timer events of the main thread while the volume is segmented, the final write apart,
-and the seconds of the whole volume through the module and through the engine, as a ratio. Then hands a volume of
-512 x 512 x 300 voxels over to the engine, as happens when it is chosen, and prints the same gap and the time it takes.
+Prints the longest gap between two timer events of the main thread while the volume is segmented (the final write
+separately), and the seconds for the whole volume through the module and the engine, as a ratio. Then sends a volume of
+512 x 512 x 300 voxels to the engine, as happens when it is chosen, and prints the same gap and the time it takes.
 """
 
 import argparse
@@ -35,7 +35,7 @@ print(time.perf_counter() - start)
 
 
 class Pulse:
-    """The main thread's pulse: a timer that notes when it was late."""
+    """The pulse of the main thread: a timer that records how late it was."""
 
     def __init__(self, qt, interval=5):
         self.gaps = []
@@ -59,7 +59,7 @@ class Pulse:
 
 
 def throughModule(finding):
-    """(longest gap while the engine works, write time, seconds, timer events) of a volume, and those of a hand-over."""
+    """(longest gap while the engine works, write time, seconds, timer events) for a volume, and for sending it."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     sys.path[:0] = [str(ROOT / "Testing" / "host")]
     import slicerhost
@@ -78,9 +78,9 @@ def throughModule(finding):
     def timedWrite(*arguments):
         pulse.stop()
         start = time.perf_counter()
-        told = write(*arguments)
+        written = write(*arguments)
         writes.append(time.perf_counter() - start)
-        return told
+        return written
 
     widget.results.control.write = timedWrite
     start = time.perf_counter()
@@ -89,13 +89,13 @@ def throughModule(finding):
     host.runEventLoop(until=lambda: bool(writes), timeout=1200)
     seconds = time.perf_counter() - start
     result = max(pulse.gaps), writes[0], seconds, len(pulse.gaps)
-    handedOver = _handOver(host, widget, pulse)
+    sending = _send(host, widget, pulse)
     host.unloadModule("FastTextDiffSegment")
-    return (*result, *handedOver)
+    return (*result, *sending)
 
 
-def _handOver(host, widget, pulse):
-    """(longest gap, seconds) while a large volume is handed over."""
+def _send(host, widget, pulse):
+    """(longest gap, seconds) while a large volume is sent."""
     import numpy as np
 
     voxels = np.random.default_rng(0).integers(-1000, 1000, (300, 512, 512), np.int16)
@@ -109,7 +109,7 @@ def _handOver(host, widget, pulse):
 
 
 def alone(finding):
-    """Seconds of the engine in a process of its own, model loaded and warm."""
+    """Seconds of the engine in its own process, with the model loaded and warmed up."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "engine")}
     command = [sys.executable, "-c", _ALONE, str(VOLUME), finding]
     return float(subprocess.check_output(command, env=environment, text=True).split()[-1])

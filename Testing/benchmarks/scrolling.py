@@ -1,9 +1,9 @@
-"""What a user waits for who scrolls with the live preview: slice by slice, and in steps that nobody foresees.
+"""How long a user waits when scrolling with the live preview: slice by slice, and in unpredictable steps.
 
     python Testing/benchmarks/scrolling.py VOLUME
 
 asks the engine's process, as the module does, for one finding on slice after slice, with pauses between an answer and
-the next question. In them the process encodes the slices beside the shown one; a step of five slices has no use for it.
+the next request. In the pauses the process encodes the neighbouring slices, which does not help steps of five slices.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Engine:
 
     Args:
         path: of the volume.
-        folder: for what is handed over.
+        folder: for the exchanged arrays.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Engine:
         return message
 
     def seconds(self, index: int) -> float:
-        """How long the answer for one slice takes."""
+        """Seconds until the answer for one slice."""
         start = time.perf_counter()
         self._ask("segment", volume="v", findings=[FINDING], slices=[index, index + 1], output=str(self._folder))
         return time.perf_counter() - start
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def _median(path: Path, pause: float, stride: int, steps: int) -> float:
-    """Median wait in seconds, in a process that has seen nothing yet; the first slice is always new and not counted."""
+    """Median wait in seconds, in a new process; the first slice is never cached and does not count."""
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(path, Path(folder))
         waited = []

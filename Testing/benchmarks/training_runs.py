@@ -11,10 +11,10 @@ def train_to_end(run: TrainingConfig) -> int:
     """Train, or resume from the checkpoint in the run's output folder.
 
     Returns:
-        the steps that were done now; 0 if the model is finished.
+        number of steps done in this call; 0 if the model was finished already.
 
     Raises:
-        SystemExit: it was asked to stop; a checkpoint is kept.
+        SystemExit: the run was asked to stop; a checkpoint is kept.
     """
     if (run.output / "model").is_dir():
         return 0

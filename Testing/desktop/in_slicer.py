@@ -2,8 +2,8 @@
 
     Slicer --no-main-window --additional-module-paths FastTextDiffSegment --python-script in_slicer.py REPORT
 
-Exit code 0: every test ran and passed. A skipped test counts as failed, for then packages are missing. The report is a
-file, because Slicer has no console on Windows.
+Exit code 0: every test ran and passed. A skipped test counts as failed, since packages are missing then. The report is
+a file, because Slicer has no console on Windows.
 """
 
 import sys
@@ -23,7 +23,7 @@ def run_self_test(report):
 
 
 def main():
-    """Write the report; returns the exit code, 1 for whatever goes wrong."""
+    """Write the report; returns the exit code, 1 for any error."""
     with open(sys.argv[-1], "w", encoding="utf-8") as report:  # noqa: PTH123 - a path as typed
         try:
             return run_self_test(report)

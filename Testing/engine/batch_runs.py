@@ -1,4 +1,4 @@
-"""Runs `fasttextdiff batch` as a process of its own, and compares what it leaves. Knows no images."""
+"""Runs `fasttextdiff batch` in its own process, and compares its outputs. Knows no images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import sys
 import time
 
 LOOSE = ("timings-", "summary.", ".lock-", "failed.log", "request.local")
-"""What may differ from run to run: seconds, locks, addresses in a library's messages, and the place of the output."""
+"""What may differ between runs: seconds, locks, addresses in a library's messages, and the path of the output."""
 PATIENCE = 1200
-"""Seconds, after which a process is taken to hang, even on a machine that does other things, too."""
+"""Seconds after which a process counts as hanging, even on a busy machine."""
 DATE = {"SOURCE_DATE_EPOCH": "1700000000"}
 
 
@@ -30,7 +30,7 @@ FINDINGS = ("-f", "left lung", "-f", "opacity in the right lung", "--format", ".
 
 
 def content(output):
-    """Every file that counts, by its hash."""
+    """The hashes of all relevant files, by name."""
     return {
         str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(output.rglob("*"))
@@ -48,7 +48,7 @@ def events(lines):
 
 
 def wait_for(process, what):
-    """Read the process's lines up to the event."""
+    """Read the process's lines up to an event."""
     for line in process.stdout:
         if what.items() <= json.loads(line).items():
             return

@@ -1,4 +1,4 @@
-"""What the command line says on standard error, and what a folder holds before and after. Runs nothing itself."""
+"""Reads the command line's standard error and the content of folders. Runs nothing itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def error_line(err: str) -> str:
-    """The one line of an error, notes left out."""
+    """The one line of an error, without notes."""
     lines = [line for line in err.splitlines() if not line.startswith("note: ")]
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
@@ -14,7 +14,7 @@ def error_line(err: str) -> str:
 
 
 def everything(folder: Path) -> dict[str, object]:
-    """Every name below a folder with the bytes behind it."""
+    """All files below a folder with their bytes."""
     return {
         str(path.relative_to(folder)): (path.is_symlink(), path.read_bytes() if path.is_file() else None)
         for path in sorted(folder.rglob("*"))

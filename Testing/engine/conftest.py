@@ -1,4 +1,4 @@
-"""What several test files need: bundled samples, a tiny model, the command line, and the research data if there."""
+"""Shared fixtures: bundled samples, a tiny model, the command line, and the research data if present."""
 
 import signal
 import sys
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# a suite that runs in the background inherits Ctrl-C as ignored, and would hand that on to the processes it starts
+# a suite in the background inherits an ignored Ctrl-C, and would pass that on to the processes it starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# the same cases in every run: a red suite is to mean a change, not another draw
+# the same cases in every run: a failing suite must mean a change, not another random draw
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
@@ -42,7 +42,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def run(capsys, model):
-    """Run a command line in this process, the laboratory's where the product has no such command.
+    """Run a command line in this process, the laboratory's if the product has no such command.
 
     Returns (exit code, standard output, standard error).
     """

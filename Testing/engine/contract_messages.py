@@ -1,4 +1,4 @@
-"""All messages of the contract, and any value that they may have, made from their types. No assertions."""
+"""All messages of the contract, and strategies for their values, made from their types. No assertions."""
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ KINDS = [
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
 ]
-"""Every dataclass of the contract that travels."""
+"""All dataclasses of the contract that are sent."""
 
 
 def values_of(kind):
-    """Any value of a type that a message may have."""
+    """Values of a type that a message may have."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return st.one_of([st.none() if part is NoneType else values_of(part) for part in parts])

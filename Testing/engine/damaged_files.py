@@ -1,7 +1,7 @@
-"""Makes small files of every format and damages them by chance; run as a program, reads files under limits.
+"""Makes small files of every format and damages them at random; run as a program, reads files under limits.
 
-As a program (`python damaged_files.py FILE...`) it prints a line before and after each file, so that whoever started it
-knows which file it died of. Knows nothing about how files are read.
+As a program (`python damaged_files.py FILE...`) it prints a line before and after each file, so that the caller knows
+which file made it crash. Knows nothing about how files are read.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 
 GIB = 1 << 30
 MEMORY = 4 * GIB
-"""Address space beyond what the libraries take."""
+"""Address space in addition to that of the libraries."""
 SECONDS = 20
-"""Of CPU time, so that a busy machine makes no difference."""
+"""Seconds of CPU time, so that a busy machine makes no difference."""
 _NUMBERS = (b"0", b"-1", b"nan", b"inf", b"1e308", b"2147483647", b"4294967296", b"99999999999999999999", b"x")
 _WORDS = (b"\x00" * 4, b"\xff" * 4, b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\x00\x00\xc0\x7f", b"\x7f\xff\xff\xff")
 
@@ -37,7 +37,7 @@ def _word(data: bytearray, at: int, dice: random.Random) -> None:
 
 
 def _number(data: bytearray, at: int, dice: random.Random) -> None:
-    """Of the numbers in text behind the place, one that is."""
+    """The next number in text after a position, replaced by another."""
     found = re.search(rb"-?\d+(\.\d+)?", bytes(data[at:]))
     if found:
         data[at + found.start() : at + found.end()] = dice.choice(_NUMBERS)
@@ -59,7 +59,7 @@ _DAMAGES = (_bytes, _bytes, _word, _word, _number, _number, _cut, _doubled, _sho
 
 
 def damaged(content: bytes, dice: random.Random) -> bytes:
-    """One to three of: other bytes, another number in text, a part cut out or doubled, everything behind it lost."""
+    """One to three of: other bytes, another number in text, a part removed or doubled, the rest truncated."""
     data = bytearray(content)
     for _ in range(dice.randint(1, 3)):
         reach = len(data) if dice.random() < 0.5 else min(len(data), 1000)  # headers matter most
@@ -68,11 +68,11 @@ def damaged(content: bytes, dice: random.Random) -> bytes:
 
 
 def damaged_inside(content: bytes, dice: random.Random) -> bytes:
-    """As `damaged`, of what a gzip file holds."""
+    """Like `damaged`, for the content of a gzip file."""
     return gzip.compress(damaged(gzip.decompress(content), dice), mtime=0)
 
 
-def sound_files(folder: Path) -> list[Path]:
+def intact_files(folder: Path) -> list[Path]:
     """One small file of every format and kind of storage."""
     import nibabel
     import numpy as np
@@ -121,7 +121,7 @@ def sound_files(folder: Path) -> list[Path]:
 
 
 def damaged_files(folder: Path, sources: list[Path], numbers: range) -> list[Path]:
-    """One damaged file a number, the formats in turn, always the same ones."""
+    """One damaged file per number, alternating between formats, the same in every run."""
     folder.mkdir()
     files = []
     for number in numbers:
@@ -133,7 +133,7 @@ def damaged_files(folder: Path, sources: list[Path], numbers: range) -> list[Pat
 
 
 def bombs(folder: Path) -> list[Path]:
-    """Small files that are sound, and would fill the memory."""
+    """Valid small files that would fill the memory."""
     from PIL import Image
 
     folder.mkdir()
@@ -151,7 +151,7 @@ def bombs(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> str:
-    """What became of it: read, refused in one line, or a fault."""
+    """The outcome: read, refused in one line, or a fault."""
     import numpy as np
 
     from fasttextdiff.errors import FastTextDiffError
@@ -168,7 +168,7 @@ def _read(path: Path) -> str:
 
 
 def _limit() -> None:
-    """Neither more memory nor more time than a small file may take; the process ends where it takes more."""
+    """Limit memory and time to what a small file may take; the process ends if it takes more."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -176,7 +176,7 @@ def _limit() -> None:
 
 
 def main() -> None:
-    """Read the files named, one after the other."""
+    """Read the named files, one after the other."""
     import nibabel  # noqa: F401
     import PIL.Image  # noqa: F401
     import pydicom  # noqa: F401

@@ -24,7 +24,7 @@ SERIES = "1.2.826.0.1.3680043.8.498.1"
 
 
 def slice_dataset(pixels: np.ndarray, **attributes: object) -> FileDataset:
-    """A CT slice at the origin with 1 mm pixels; an attribute given as None is left out."""
+    """A CT slice at the origin with 1 mm pixels; attributes given as None are omitted."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", {}, preamble=b"\0" * 128, file_meta=meta)
@@ -81,7 +81,7 @@ def write_slice(path: Path, pixels: np.ndarray, syntax: str = ExplicitVRLittleEn
 
 
 def write_stack(folder: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray, **attributes: object) -> Path:
-    """One file a slice, named against their order, some in a folder below, none with an extension."""
+    """One file per slice, named in reverse order, some in a subfolder, none with an extension."""
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_ras
     between_columns, between_rows = np.linalg.norm(to_lps[:3, :2], axis=0)
     for k, pixels in enumerate(voxels):
@@ -100,7 +100,7 @@ def write_stack(folder: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray, **attr
 def write_multiframe(
     path: Path, voxels: np.ndarray, heights: list[float], slopes: list[float] | None = None, **attributes: object
 ) -> Path:
-    """An Enhanced CT whose frames lie at the given heights; slope 1 and intercept 0 unless slopes are given."""
+    """An Enhanced CT with frames at the given heights; slope 1 and intercept 0 unless slopes are given."""
     dataset = slice_dataset(
         voxels,
         SOPClassUID=EnhancedCTImageStorage,
@@ -132,6 +132,6 @@ def _frame(height: float, slope: float) -> Dataset:
 
 
 def write_segmentation(path: Path) -> Path:
-    """As much of a DICOM SEG as a reader needs in order to leave it alone."""
+    """A minimal DICOM SEG that readers recognise and ignore."""
     pixels = np.ones((4, 4), np.uint8)
     return write_slice(path, pixels, SOPClassUID=SegmentationStorage, Modality="SEG", SeriesInstanceUID=SERIES + ".9")

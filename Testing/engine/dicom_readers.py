@@ -1,4 +1,4 @@
-"""DICOM SEG through other programs' eyes, and the sample series with UIDs. Knows nothing about the code that writes."""
+"""DICOM SEG as other programs read it, and the sample series with UIDs. Knows nothing about the code that writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import SimpleITK as sitk  # noqa: N813
 
 
 def errors_found_by_dciodvfy(path: Path) -> list[str]:
-    """What the validator objects to; the test is skipped where it is not installed (Debian: dicom3tools)."""
+    """The validator's errors; the test is skipped if it is not installed (Debian: dicom3tools)."""
     if not shutil.which("dciodvfy"):
         pytest.skip("needs dciodvfy (Debian: dicom3tools)")
     checked = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
@@ -42,7 +42,7 @@ def world(voxels, matrix):
 
 
 def read_with_dcmqi(path, folder):
-    """Where the voxels of each segment lie in LPS, by segment label, as 3D Slicer's reader places them."""
+    """The LPS positions of each segment's voxels, by segment label, as 3D Slicer's reader places them."""
     pytest.importorskip("dcmqi", reason="needs dcmqi")
     program = Path(sys.executable).with_name("segimage2itkimage")
     folder.mkdir()

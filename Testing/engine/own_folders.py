@@ -1,4 +1,4 @@
-"""Small labelled data as a user would have them: a folder of pictures in LViT's layout, and a table of volumes."""
+"""Small labelled data like a user's own: a folder of pictures in LViT's layout, and a table of volumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def text_table(path, rows, header=("Image", "Description")):
 
 
 def picture_folder(folder, count=5, **description):
-    """X-rays with a bright spot each, on the picture's left or right; the words name the picture's sides."""
+    """X-rays with a bright spot each, on the picture's left or right; the texts name the picture's sides."""
     split = folder / "Train_Folder"
     for part in ("img", "labelcol"):
         (split / part).mkdir(parents=True)

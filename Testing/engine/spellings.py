@@ -1,4 +1,4 @@
-"""Spellings of findings and the plain form that each of them means."""
+"""Spellings of findings, each with its plain form."""
 
 SPELLINGS = {
     "right lung": [

@@ -11,7 +11,7 @@ import pytest
 from fasttextdiff.former_names import FORMER
 
 PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
-# From the bottom up: a room may import only from rooms in the rows below its own.
+# From the bottom up: a room may import only from rooms of lower layers.
 LAYERS = (
     {"version", "errors", "contract", "former_names"},
     {"paths", "utf8_mode", "option_rules"},
@@ -32,9 +32,9 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
 
 def imports_of(path):
-    """(module of the package or top-level name of another, line) for every import statement, lazy ones included."""
+    """(module of the package or top-level name of another, line) of every import statement, including lazy ones."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:  # of its own package: only siblings, by the linter's rule
+        if isinstance(node, ast.ImportFrom) and node.level:  # its own package: only siblings, by the linter's rule
             continue
         if isinstance(node, ast.ImportFrom):
             names = [node.module] if node.module != "fasttextdiff" else [f"fasttextdiff.{a.name}" for a in node.names]
@@ -80,7 +80,7 @@ def test_importing_loads_nothing_heavy(statement):
 
 
 def test_the_worker_starts_with_python_alone():
-    """It must be able to say what is missing, where nothing is installed."""
+    """It must be able to report missing packages when nothing is installed."""
     code = "import sys; import fasttextdiff.worker.server; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     before = set(subprocess.check_output([sys.executable, "-c", "import sys; print(*sys.modules)"], text=True).split())

@@ -1,4 +1,4 @@
-"""Augmented samples stay true: image, regions, sides and words move together."""
+"""Augmented samples stay consistent: image, regions, sides and text change together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SQUARE = (slice(30, 50), slice(80, 100))
 
 
 def chest(modality=Modality.XRAY, shape=(96, 128)):
-    """Two lungs of different height, a bright lesion in the left one, on a dark ground."""
+    """Two lungs of different height on a dark background, with a bright lesion in the left one."""
     image = np.full(shape, 40, np.uint8)
     regions = np.zeros(shape, np.uint8)
     regions[:, shape[1] // 2 :] |= np.uint8(Region.PATIENT_LEFT)
@@ -38,7 +38,7 @@ def tile():
 
 
 def in_colour(sample):
-    """As of a grey image that was saved with three channels."""
+    """The same as a grey image saved with three channels."""
     return replace(sample, image=np.stack([sample.image] * 3, axis=-1))
 
 

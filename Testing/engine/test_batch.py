@@ -1,4 +1,4 @@
-"""A batch as it is run at night: real processes, killed at random, resumed, and compared to the last byte."""
+"""Batches in real processes: killed at random, resumed, and compared to the last byte."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from fasttextdiff.errors import UsageError
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """Four small CT volumes, a picture, and a file that cannot be read although its header is whole."""
+    """Four small CT volumes, a picture, and a truncated file with an intact header."""
     folder = tmp_path_factory.mktemp("studies")
     rng = np.random.default_rng(0)
     for n in range(4):
@@ -55,7 +55,7 @@ def undisturbed(studies, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole")
     process = batch(studies, output, *FINDINGS)
     _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1, errors  # the cut file failed
+    assert process.returncode == 1, errors  # the truncated file failed
     assert "1 of 6 cases failed" in errors
     return output
 
@@ -101,11 +101,11 @@ def test_a_page_shows_the_picture_and_the_numbers_of_its_case(undisturbed):
         assert text in page
     shown, drawn = (Image.open(file) for file in (inlined(page), undisturbed / name / f"{name}.png"))
     assert np.array_equal(np.asarray(shown), np.asarray(drawn))
-    assert "://" not in page  # nothing is fetched
+    assert "://" not in page  # no downloads
 
 
 def inlined(page):
-    """The picture within a page."""
+    """The picture inside a page."""
     return io.BytesIO(base64.b64decode(re.search(r'src="data:image/png;base64,([^"]+)"', page)[1]))
 
 
@@ -113,7 +113,7 @@ def test_a_batch_killed_repeatedly_ends_with_the_same_results(studies, undisturb
     rng = random.Random(4)
     for delay in (rng.uniform(5, 9) for _ in range(3)):
         process = batch(studies, tmp_path / "out", *FINDINGS)
-        time.sleep(delay)  # loading takes about five seconds: some kills hit it, some the work
+        time.sleep(delay)  # loading takes about five seconds: some kills happen then, some during the work
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     process = batch(studies, tmp_path / "out", *FINDINGS)
@@ -155,7 +155,7 @@ def test_a_dry_run_writes_nothing(studies, tmp_path, options):
     assert not (tmp_path / "out").exists()
     if options:
         *looking, plan = events(shown.splitlines())
-        assert {told["event"] for told in looking} == {"looking"}
+        assert {received["event"] for received in looking} == {"looking"}
         assert (plan["event"], len(plan["cases"]), plan["skipped"]) == ("plan", 6, [])
 
 
@@ -168,18 +168,18 @@ def test_another_program_gets_every_event_on_standard_output(studies, tmp_path):
     process = batch(tmp_path / "in", tmp_path / "out", *FINDINGS, "--json")
     shown, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, errors
-    told = [event for event in events(shown.splitlines()) if event["event"] != "looking"]
-    plan, end = told[0], told[-1]
+    received = [event for event in events(shown.splitlines()) if event["event"] != "looking"]
+    plan, end = received[0], received[-1]
     assert plan["skipped"] == [{"path": f"{tmp_path}/in/empty.dcm", "series_uid": "", "reason": "the file is empty"}]
     cut, whole = (case["case"] for case in plan["cases"])
     assert [case["state"] for case in plan["cases"]] == ["waiting", "waiting"]
     assert plan["cases"][1]["findings"] == ["left lung", "opacity in the right lung"]
-    states = {name: [e["state"] for e in told if e.get("case") == name] for name in (cut, whole)}
+    states = {name: [e["state"] for e in received if e.get("case") == name] for name in (cut, whole)}
     assert states == {cut: ["started", "started", "failed"], whole: ["started", "done"]}
-    done = next(event for event in told if event.get("state") == "done")
+    done = next(event for event in received if event.get("state") == "done")
     assert done["findings"] == json.loads((tmp_path / "out" / whole / "case.json").read_text())["findings"]
     assert done["seconds"]["inference"] > 0
-    paces = [event for event in told if event["event"] == "progress"]
+    paces = [event for event in received if event["event"] == "progress"]
     assert [(pace["done"] + pace["failed"], pace["left"]) for pace in paces] == [(0, 2), (1, 1), (2, 0)]
     assert paces[0]["per_hour"] is None
     assert paces[1]["per_hour"] > 0
@@ -230,7 +230,7 @@ RUN = Run("", "0" * 16, (".png",), "cpu", "float32", False, "2026-01-01T00:00:00
 
 
 def deadly(pipe, folder, run, threads):
-    """A worker that dies of the case whose name ends in the run's model, and does nothing else."""
+    """A worker that dies at the case whose name ends in the run's model, and does nothing else."""
     while True:
         case = pipe.recv()
         if case.name == run.model:
@@ -269,7 +269,7 @@ def test_shards_partition_the_cases():
 def test_a_cluster_gives_the_same_results_and_survives_the_loss_of_a_worker(studies, undisturbed, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
-        mock.patch.dict(os.environ),  # Dask sets OMP_NUM_THREADS here, and leaves it
+        mock.patch.dict(os.environ),  # Dask sets OMP_NUM_THREADS here and does not restore it
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50,
             local_directory=tmp_path / "dask",
@@ -284,16 +284,16 @@ def test_a_cluster_gives_the_same_results_and_survives_the_loss_of_a_worker(stud
         os.kill(victim, signal.SIGKILL)
         shown, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    told = [event for event in events(shown.splitlines()) if event["event"] == "case"]
-    states = {(event["case"], event["state"]) for event in told}
-    assert {case for case, state in states if state == "started"} == {event["case"] for event in told}
+    received = [event for event in events(shown.splitlines()) if event["event"] == "case"]
+    states = {(event["case"], event["state"]) for event in received}
+    assert {case for case, state in states if state == "started"} == {event["case"] for event in received}
     assert sorted(state for _, state in states if state != "started") == ["done"] * 5 + ["failed"]
     assert content(tmp_path / "out") == content(undisturbed)
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """An authority of our own, and one certificate that it signed: (authority, certificate, key)."""
+    """A test authority and a certificate that it signed: (authority, certificate, key)."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl here")
     folder = tmp_path_factory.mktemp("certificates")

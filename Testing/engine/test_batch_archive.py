@@ -1,6 +1,6 @@
-"""An archive as it is found: a tenth of its files broken in many ways, run, killed at random, and compared to the byte.
+"""A realistic archive, a tenth of it broken in many ways: run, killed at random, and compared byte by byte.
 
-Real DICOM files and real processes; patients' names are in headers, file names and folders, and must not get out.
+Real DICOM files and real processes; patients' names are in headers, file names and folders, and must not leak.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ pytestmark = [
 
 
 class Archive:
-    """Builds studies of five slices; `expected` says what must come of each folder."""
+    """Builds studies of five slices; `expected` is the expected outcome of each folder."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -45,7 +45,7 @@ class Archive:
         self.studies = self.files = self.broken = 0
 
     def study(self, name, becomes, syntax=None, count=SLICES, **attributes):
-        """Write a series into a folder named after the patient; returns its files in the order of their positions."""
+        """Write a series into a folder named after the patient; returns its files in slice order."""
         self.studies += 1
         number = self.studies
         place = self.folder / f"DOE^JANE 19700101 {name}"
@@ -74,8 +74,8 @@ class Archive:
         self.broken += len(paths)
 
 
-def sound(archive, samples):
-    """Studies in every syntax and layout, which must be done; the bundled sample's headers lack too much for that."""
+def intact(archive, samples):
+    """Studies in every syntax and layout, which must succeed; the bundled sample's headers lack too much for this."""
     for n in range(3):
         archive.study(f"plain {n}", "done")
     archive.study("rle", "done", RLELossless)
@@ -85,7 +85,7 @@ def sound(archive, samples):
     bundled = archive.folder / "DOE^JANE jpeg2000"
     bundled.mkdir()
     for n, file in enumerate(sorted((samples / "abdominal_ct_dicom").iterdir())[:SLICES]):
-        dataset = pydicom.dcmread(file)  # anonymised, so that it lacks what DICOM SEG refers to
+        dataset = pydicom.dcmread(file)  # anonymised, so it lacks what DICOM SEG refers to
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{ROOT}902", f"{ROOT}903"
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}904.{n}"
         dataset.save_as(bundled / f"JANE{n}")
@@ -101,7 +101,7 @@ def sound(archive, samples):
 
 
 def awkward(archive):
-    """Places and repetitions that a walk must survive."""
+    """Folders and duplicates that the search must handle."""
     two, other = archive.study("two series", "done"), archive.study("its other series", "done")
     for file in other:
         file.rename(two[0].parent / f"other {file.name}")
@@ -168,7 +168,7 @@ def deflate(path):
 
 
 def spoil_pixels(path):
-    """Nonsense in place of the head of a JPEG 2000 code stream."""
+    """Replace the start of a JPEG 2000 code stream by nonsense."""
     data = path.read_bytes()
     start = data.index(b"\xff\x4f\xff\x51")
     path.write_bytes(data[:start] + b"\x55" * 60 + data[start + 60 :])
@@ -177,7 +177,7 @@ def spoil_pixels(path):
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     archive = Archive(tmp_path_factory.mktemp("archive"))
-    sound(archive, SAMPLES)
+    intact(archive, SAMPLES)
     awkward(archive)
     broken(archive)
     assert 0.08 < archive.broken / archive.files < 0.12
@@ -186,7 +186,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(model):
-    """A random model will do: it is the files that are tested here."""
+    """A random model is enough: this tests the files."""
     return (*OPTIONS, "--model", model)
 
 
@@ -194,31 +194,31 @@ def options(model):
 def undisturbed(archive, options, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed")
     process = batch(archive.folder, output, *options)
-    told = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1, told
-    assert not any(name in text for name in PHI for text in told)
+    output_and_errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, output_and_errors
+    assert not any(name in text for name in PHI for text in output_and_errors)
     return output
 
 
 def states(output):
-    """What came of every folder: "done", "done twice", or why not."""
-    came = {}
+    """The outcome of every folder: "done", "done twice", or why not."""
+    found = {}
     of_case = {row["case"]: row for row in table(output / "summary.csv")}
     for named in table(output / "names.local.csv"):
         row = of_case.get(named["case"], {"state": "skipped", "warnings": named["skipped_because"]})
-        came.setdefault(named["path"], []).append("done" if row["state"] == "done" else row["warnings"])
-    return came
+        found.setdefault(named["path"], []).append("done" if row["state"] == "done" else row["warnings"])
+    return found
 
 
 def test_every_study_is_done_or_has_a_reason(archive, undisturbed):
-    came = states(undisturbed)
+    found = states(undisturbed)
     for folder, becomes in archive.expected.items():
-        told = [one for path, reasons in came.items() if path.startswith(str(folder)) for one in reasons]
+        outcomes = [one for path, reasons in found.items() if path.startswith(str(folder)) for one in reasons]
         if becomes.startswith("done"):
-            assert told.count("done") == (2 if becomes == "done twice" else 1), (folder, told)
+            assert outcomes.count("done") == (2 if becomes == "done twice" else 1), (folder, outcomes)
         else:
-            assert "done" not in told, folder
-            assert any(becomes in one for one in told), (folder, becomes, told)
+            assert "done" not in outcomes, folder
+            assert any(becomes in one for one in outcomes), (folder, becomes, outcomes)
 
 
 def test_no_patient_is_named_in_logs_pages_and_summaries(undisturbed):
@@ -267,7 +267,7 @@ def test_a_batch_killed_at_random_ends_with_the_same_results(archive, undisturbe
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 300 kB; its function changes options of it."""
+    """A file system of 300 kB; the function changes its mount options."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = shutil.which("mount")

@@ -1,4 +1,4 @@
-"""Which cases a batch has: real files and every kind of bad one, in trees as hospitals and users have them."""
+"""The cases of a batch: real files and all kinds of bad ones, in folder trees like those of hospitals and users."""
 
 import json
 import os
@@ -49,13 +49,13 @@ def write_nifti(path, shape=(4, 3, 5), value=0):
 
 
 def write_report(path):
-    """A dose report as scanners send it: no pixels."""
+    """A dose report as scanners send it, without pixels."""
     gone = dict.fromkeys(("PixelData", "Rows", "Columns", "ImagePositionPatient"))
     write_slice(path, PIXELS, SOPClassUID=XRayRadiationDoseSRStorage, Modality="SR", SeriesInstanceUID="1.9", **gone)
 
 
 def reasons(plan, root):
-    """What was skipped: path below the root to the reason."""
+    """Reason for skipping by path below the root."""
     return {one.path.relative_to(root).as_posix(): one.reason for one in plan.skipped}
 
 
@@ -293,7 +293,7 @@ def test_a_pipe_does_not_block_the_search(tmp_path):
 
 
 def test_unreadable_files_are_listed(tmp_path, monkeypatch):
-    """As root nothing is unreadable, so the system's refusal is played."""
+    """For root nothing is unreadable, so the system's refusal is simulated."""
     write_nifti(tmp_path / "v.nii")
     write_nifti(tmp_path / "closed.nii")
     write_nifti(tmp_path / "locked" / "w.nii")
@@ -414,10 +414,10 @@ def test_a_wrong_request_is_refused(tmp_path, findings, choice, words):
 def test_a_progress_callback_that_returns_false_cancels(tmp_path):
     for n in range(3):
         write_nifti(tmp_path / f"{n}.nii")
-    told = []
+    calls = []
     with pytest.raises(Cancelled):
-        plan_of(tmp_path, progress=lambda done, total: told.append((done, total)) or done < 2)
-    assert told == [(1, 3), (2, 3)]
+        plan_of(tmp_path, progress=lambda done, total: calls.append((done, total)) or done < 2)
+    assert calls == [(1, 3), (2, 3)]
 
 
 # --- job tables ------------------------------------------------------------------------------------------------------
@@ -526,7 +526,7 @@ def test_a_dicom_file_named_by_a_row_is_always_taken(tmp_path):
 
 @pytest.fixture
 def medium(tmp_path):
-    """A DICOMDIR over two series of a study, as written to a disc."""
+    """A DICOMDIR of two series of a study, as on a disc."""
     files = FileSet()
     for uid in (SERIES, SERIES + ".7"):
         for n in range(3):

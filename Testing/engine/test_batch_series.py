@@ -1,4 +1,4 @@
-"""Batches of series that lack slices, or whose UIDs are not to be relied on: whole, or left out with the reason."""
+"""Batches of series with missing slices or unreliable UIDs: taken completely, or skipped with the reason."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_slices_with_the_same_uid_are_not_copies_and_copies_are_taken_once(tmp_p
 
 @pytest.mark.parametrize("length", [0, 100, 140, 200])
 def test_a_series_next_to_an_unreadable_file_is_skipped_with_the_reason(tmp_path, length):
-    """Whatever is left of the file, it does not tell its series any more."""
+    """The rest of the file no longer identifies its series."""
     last = write_series(tmp_path / "spoilt") / "i5.dcm"
     write_series(tmp_path / "whole", SeriesInstanceUID="1.2.3.4")
     last.write_bytes(last.read_bytes()[:length])

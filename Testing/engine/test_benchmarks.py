@@ -1,4 +1,4 @@
-"""What is measured is the same computation as its reference, and every figure names what it is compared with."""
+"""Measurements compute the same as their reference, and every figure names its reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fasttextdiff_lab.benchmarks.references import plain_segmenter
 from fasttextdiff_lab.benchmarks.suites import SUITES, Bench, compared
 
 
-def test_optimisations_do_not_change_the_result():
+def test_the_optimised_segmenter_matches_the_plain_one():
     image = chest_phantom(2, side=64)
     fast, plain = Segmenter(tiny_pipeline(), "cpu"), plain_segmenter(tiny_pipeline(), "cpu")
     passes = []

@@ -1,4 +1,4 @@
-"""The weights that ship with the project, on the real images that ship with it."""
+"""The bundled weights on the bundled real images."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_sides_on_an_x_ray_are_the_patients_and_absent_findings_are_not_found(se
 
 def test_every_spelling_of_a_finding_gives_the_same_bits_and_records_what_was_typed(segmenter, samples):
     image = segmenter.prepare(read_volume(samples / "cxr_hannover" / "18017511.png"))
-    some = PAIRS[::6]  # that every one of them is read as the plain form is tested without a model
+    some = PAIRS[::6]  # a test without a model checks that each one is understood as the plain form
     plain = {name: segmenter.decode(image, [name]).findings[0] for name in {plain for _, plain in some}}
     assert len(PAIRS) >= 60
     for text, name in some:

@@ -1,4 +1,4 @@
-"""Measures of uncertainty, and bootstrap intervals, against numbers worked out by hand."""
+"""Uncertainty measures and bootstrap intervals, compared with values computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real files in, one line for every mistake, whole files or none out."""
+"""The command line as users see it: real files, one line for every mistake, complete outputs or none."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_a_volume_is_segmented_into_every_output(run, volume, tmp_path):
     assert "Research use only" in out
     unsure = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(outputs[2])))
     assert unsure.max() > 0.1
-    assert not unsure[[0, 4]].any()  # slices that were not asked for
+    assert not unsure[[0, 4]].any()  # slices that were not requested
     with Image.open(outputs[1]) as picture:
         assert picture.size[0] > 300
 
@@ -116,7 +116,7 @@ def test_a_dicom_segmentation_of_another_format_is_refused_in_one_line(run, volu
 
 
 def bad_inputs(folder):
-    """Name of a bad image to (path, words of the error)."""
+    """(path, words of the error) by name of a bad image."""
     for name, content in {"empty.nii.gz": b"", "text.png": b"no picture", "cut.nii.gz": b"\x1f\x8b\x08\x00abc"}.items():
         (folder / name).write_bytes(content)
     save = lambda name, array: nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / name)  # noqa: E731
@@ -150,7 +150,7 @@ def test_impossible_outputs_are_refused_before_anything_is_read(run, tmp_path):
 
 
 def broken_models(folder, model):
-    """Name of a broken model folder to a word of the error."""
+    """A word of the error by name of a broken model folder."""
     for name in ("incomplete", "shapes", "pickled"):
         shutil.copytree(model, folder / name)
     shutil.rmtree(folder / "incomplete" / "unet")
@@ -200,7 +200,9 @@ def test_stopping_a_run_leaves_no_file(model, tmp_path, how):
     command += ["-o", str(out / "a.seg.nrrd"), "--model", str(model), "--samples", "8", "--device", "cpu"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     maps, deadline = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 120
-    while "libtorch" not in maps.read_text() and time.monotonic() < deadline:  # a busy machine takes long to get there
+    while (
+        "libtorch" not in maps.read_text() and time.monotonic() < deadline
+    ):  # a busy machine takes long to reach this point
         time.sleep(0.2)
     time.sleep(8)
     assert process.poll() is None, process.stderr.read()

@@ -1,4 +1,4 @@
-"""The contract between the engine and the Slicer module: its rules, and that it is light enough for both processes."""
+"""The contract between engine and Slicer module: its rules, and that importing it is cheap."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Control prompts count a side as found, missed or leaked as a person would, and use words that training never does."""
+"""Control prompts count a side as found, missed or leaked like a person would, in words that training never uses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def target(*places):
 
 
 class Answers:
-    """A segmenter whose mask for a text is `answer(side)`; notes what it was asked."""
+    """A segmenter whose mask for a text is `answer(side)`; records the texts."""
 
     def __init__(self, answer):
         self.answer, self.asked = answer, []
@@ -100,7 +100,7 @@ def test_all_wordings_are_used_on_both_sides_and_none_occurs_in_training():
     sick = Sample(np.zeros((32, 32), np.uint8), np.full((32, 32), 1, np.uint8), Modality.XRAY, Region.LESION)
     rng = np.random.default_rng(0)
     made = {re.sub(r"\b(left|right)\b", "{side}", prompts.steered_prompt(sick, rng).text) for _ in range(20_000)}
-    assert len(made) > 5000  # some thousand ways to ask for a side
+    assert len(made) > 5000  # some thousand wordings for a side
     assert not made & set(WORDINGS)
 
 

@@ -1,4 +1,4 @@
-"""Published checkpoints become a model folder that computes the same, and nothing else becomes one."""
+"""Published checkpoints are converted to a model folder that computes the same; other files are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FINDINGS = ["ground-glass opacity in the left lung", "nuclei"]
 
 
 def small_head(feature_channels):
-    """The published head at 1/8 of its width, as `SMALL_UNET` is of the published U-Net's."""
+    """The published head at 1/8 of its width, like `SMALL_UNET` for the published U-Net."""
     with torch.device("meta"):
         return FusionHead(list(feature_channels), text_dim=32, width=96, heads=2, head_dim=16).eval()
 
@@ -37,7 +37,7 @@ def small(monkeypatch):
 
 @pytest.fixture
 def files(small, tmp_path):
-    """A function that writes the three inputs for a plan, with changed state dicts, and returns convert's arguments."""
+    """A function that writes the three inputs of a plan, with changed state dicts, and returns convert's arguments."""
 
     def write(plan="monuseg", change_unet=None, wrap_head=lambda state: state):
         unet, head_state = published_tensors(plan)
@@ -138,7 +138,7 @@ def test_half_precision_and_the_old_file_format_are_read(files):
 
 
 class Attack:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __reduce__(self):
         return os.mkdir, (os.environ["ATTACK"],)

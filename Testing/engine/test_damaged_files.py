@@ -1,4 +1,4 @@
-"""Whatever is in a file, it is read or refused in one line: no crash, no other error, within 4 GiB and 20 seconds."""
+"""Any file is read or refused in one line: no crash, no other error, within 4 GiB and 20 seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCRIPT = Path(damaged_files.__file__)
 
 
 def outcomes(files: list[Path]) -> dict[str, str]:
-    """Of each file, by name; where the process died, a new one goes on behind the file that it died of."""
+    """The outcome of each file, by name; if the process crashes, a new one continues after that file."""
     found: dict[str, str] = {}
     left = list(files)
     while left:
@@ -24,7 +24,7 @@ def outcomes(files: list[Path]) -> dict[str, str]:
         ended = 0
         lines = [line for line in done.stdout.splitlines() if line.startswith(("begin /", "end /"))]
         assert lines, done.stderr
-        for line in lines:  # libraries print lines of their own
+        for line in lines:  # libraries print lines too
             word, name, *outcome = line.split(" ", 2)
             found[Path(name).name] = outcome[0] if outcome else f"died: {done.returncode} {done.stderr[-500:]}"
             ended += word == "end"
@@ -38,7 +38,7 @@ def faults(found: dict[str, str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("numbers", [range(60), pytest.param(range(60, 1060), marks=pytest.mark.slow)], ids=str)
 def test_damaged_files_are_read_or_refused(tmp_path, numbers):
-    sources = damaged_files.sound_files(tmp_path / "sound")
+    sources = damaged_files.intact_files(tmp_path / "intact")
     found = outcomes(damaged_files.damaged_files(tmp_path / "damaged", sources, numbers))
     assert len(found) == len(numbers)
     assert not faults(found)
@@ -46,7 +46,7 @@ def test_damaged_files_are_read_or_refused(tmp_path, numbers):
 
 
 def test_intact_files_are_read(tmp_path):
-    found = outcomes(damaged_files.sound_files(tmp_path / "sound"))
+    found = outcomes(damaged_files.intact_files(tmp_path / "intact"))
     assert set(found.values()) == {"read"}
 
 

@@ -1,4 +1,4 @@
-"""Labelled folders: every image finds its mask and its words, and the words' sides are the patient's."""
+"""Labelled folders: every image gets its mask and its text, with the patient's sides."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def table(path, rows, header=("Image", "Description")):
 
 
 def lvit(folder, rows=(("mask_a.png", SENTENCE),), image="a.jpg", mask="mask_a.png", **description):
-    """A split "Val" with one image, its mask and any table."""
+    """A split "Val" with one image, its mask and a given table."""
     split = folder / "Val_Folder"
     picture(split / "img" / image, value=7)
     picture(split / "labelcol" / mask)
@@ -53,7 +53,7 @@ def by_finding(folder, header=("Image", "Mask", "PromptAnatomical", "PromptLViT"
     ("pattern", "mask", "named"),
     [
         ("mask_{stem}.png", "mask_a.png", "mask_a.png"),  # QaTa
-        ("mask_{stem}.png", "mask_a.png", "a.png"),  # the table names the image, with the suffix it once had
+        ("mask_{stem}.png", "mask_a.png", "a.png"),  # the table names the image with its former extension
         ("{stem}.png", "a.png", "a.png"),  # MoNuSeg
         ("{stem}.png", "a.png", "a.tif"),
         ("{stem}_mask.png", "a_mask.png", "a_mask.png"),

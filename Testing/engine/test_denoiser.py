@@ -1,4 +1,4 @@
-"""Decoder features: exactly the network's own, at the planned blocks and timesteps, and no work beyond them."""
+"""Decoder features: exactly the network's own, at the planned blocks and timesteps, without extra work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projection X-rays that are stored any way round: shown to the model upright, the result on the file's own grid."""
+"""Projection X-rays in any stored orientation: shown to the model upright, with the result on the file's own grid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_film(path, pixels, orientation, **attributes):
 
 
 def stored_as(upright, row, column):
-    """How a film is stored whose rows run to `row` and whose columns run to `column`."""
+    """A radiograph as stored with rows towards `row` and columns towards `column`."""
     pixels = upright
     letters = {"L": "L", "R": "L", "F": "F", "H": "F", "P": "P", "A": "P"}
     order = {"F": 2, "P": 1, "L": 0}

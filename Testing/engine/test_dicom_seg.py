@@ -1,4 +1,4 @@
-"""DICOM SEG as others read it: dciodvfy finds no error, dcmqi (what 3D Slicer runs) and highdicom find every voxel."""
+"""DICOM SEG as others read it: no errors from dciodvfy; dcmqi (used by 3D Slicer) and highdicom find every voxel."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def stack(folder, matrix=GRIDS["axial"], slices=5, **attributes):
 
 
 def multiframe(folder, heights=(9.0, 5.0, 1.0, 13.0, 9.0)):
-    """Frames in no order; the last repeats the first."""
+    """Unordered frames; the last repeats the first."""
     voxels = np.random.default_rng(0).integers(-1000, 300, (len(heights), 6, 7)).astype(np.int16)
     voxels[-1] = voxels[0]
     return read_volume(write_multiframe(folder / "multiframe.dcm", voxels, list(heights), **PATIENT))
@@ -99,7 +99,7 @@ def projection(folder, sop_class=ComputedRadiographyImageStorage, **attributes):
 
 
 def result_of(volume, masks=None, findings=FINDINGS, **changes):
-    """Overlapping findings in some slices only, of which the last is nowhere."""
+    """Overlapping findings in some slices only; the last finding is empty."""
     if masks is None:
         random = np.random.default_rng(1).random((2, *volume.shape)) > 0.6
         random[1, 1:-2] = False
@@ -174,7 +174,7 @@ def test_each_frame_matches_the_slice_that_it_refers_to(tmp_path, source):
             position = group.PlanePositionSequence[0].ImagePositionPatient
             np.testing.assert_allclose(position, (LPS @ volume.ijk_to_ras @ [0, 0, k, 1])[:3], atol=1e-4)
     wanted = {(n, k) for n, f in enumerate(written.findings, 1) for k in range(volume.shape[0]) if f.mask[k].any()}
-    assert stored - wanted == {(3, 0)}  # the finding that is nowhere keeps one empty frame
+    assert stored - wanted == {(3, 0)}  # the empty finding has one empty frame
     dataset = pydicom.dcmread(path)
     assert dataset.get("FrameOfReferenceUID", "") == volume.source.frame_of_reference_uid
     assert (dataset.StudyInstanceUID, str(dataset.PatientName)) == (volume.source.study_uid, "Müller^Jörg")
@@ -210,7 +210,7 @@ def test_equal_results_give_equal_bytes_and_other_results_other_uids(tmp_path):
     again = result_of(read_volume(tmp_path / "source"), device="cuda:0")
     assert write(tmp_path, again).read_bytes() == first
     retouched = [finding.mask.copy() for finding in again.findings]
-    retouched[0][0, 0, 0] ^= True  # what is said of it is the same, so only the voxels can tell
+    retouched[0][0, 0, 0] ^= True  # the descriptions are equal, so only the voxels differ
     others = [
         write_segmentation(result_of(volume, **changes), tmp_path / f"{n}.dcm", fractional=n == 0)[0]
         for n, changes in enumerate(
@@ -337,7 +337,7 @@ def test_missing_source_images_are_reported_in_one_line_and_leave_no_file(tmp_pa
     ("keyword", "value", "words"),
     [
         ("FrameOfReferenceUID", "1.2.3", "headers do not allow a DICOM SEG"),
-        ("SOPClassUID", "", "lack the SOP Class UID"),  # as an anonymiser left it in the bundled series
+        ("SOPClassUID", "", "lack the SOP Class UID"),  # as in the bundled anonymised series
     ],
 )
 def test_a_header_that_allows_no_valid_object_is_refused_in_one_line(tmp_path, keyword, value, words):
@@ -369,7 +369,7 @@ def test_probabilities_are_refused_in_other_formats(tmp_path):
 
 
 def in_slicers_words(result, folder):
-    """The request that 3D Slicer's module makes for a result, as its scene holds it."""
+    """The request that 3D Slicer's module makes for a result in its scene."""
     saved = []
     findings = [finding.finding for finding in result.findings]
     looks = zip(result.findings, segment_names(findings), assign_colors(findings), strict=True)
@@ -402,9 +402,9 @@ def test_unedited_segments_are_saved_as_the_command_line_writes_them(tmp_path, s
 def test_slicer_gets_the_files_of_a_series_in_slice_order(tmp_path):
     volume = stack(tmp_path)
     write_slice(tmp_path / "source" / "other", np.zeros((6, 7), np.int16), SeriesInstanceUID="1.2.3")
-    told = list_series(ListSeries(tmp_path / "source", volume.source.series_uid))
-    assert list(told.files) == [Path(file) for file, _ in volume.source.frames] != sorted(told.files)
-    assert told.instance_uids == tuple(volume.source.instance_uids)
+    answer = list_series(ListSeries(tmp_path / "source", volume.source.series_uid))
+    assert list(answer.files) == [Path(file) for file, _ in volume.source.frames] != sorted(answer.files)
+    assert answer.instance_uids == tuple(volume.source.instance_uids)
 
 
 def test_edited_renamed_drawn_and_foreign_segments_are_marked_and_keep_every_voxel(tmp_path):

@@ -1,4 +1,4 @@
-"""DICOM Segmentations of projections and captures, whatever spacing their headers give."""
+"""DICOM Segmentations of projections and captures, for all spacings in their headers."""
 
 from __future__ import annotations
 

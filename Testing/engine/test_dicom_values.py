@@ -1,4 +1,4 @@
-"""DICOM values that decoders take wrongly without a word, and series that are not what they seem."""
+"""DICOM values that decoders silently misread, and misleading series."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HU = chest()
 
 
 def write_chest(folder, voxels=HU, **attributes):
-    """A slice a file, 2 mm apart; an attribute may be a function of the slice's number."""
+    """One file per slice, 2 mm apart; an attribute may be a function of the slice number."""
     for n, pixels in enumerate(voxels):
         own = {word: value(n) if callable(value) else value for word, value in attributes.items()}
         write_slice(folder / f"i{n}.dcm", pixels, **{"ImagePositionPatient": [0, 0, 2 * n], **own})
@@ -159,7 +159,7 @@ def test_a_deflated_file_is_read_and_a_decompression_bomb_is_refused(tmp_path):
     assert np.array_equal(read_volume(tmp_path / "a").array[0], HU[0])
     content = (tmp_path / "a").read_bytes()
     deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    block = deflate.compress(bytes(1 << 24)) + deflate.flush(zlib.Z_FULL_FLUSH)  # repeats, in place of 1 GiB at once
+    block = deflate.compress(bytes(1 << 24)) + deflate.flush(zlib.Z_FULL_FLUSH)  # repeats, instead of 1 GiB at once
     start = 144 + int.from_bytes(content[140:144], "little")
     (tmp_path / "a").write_bytes(content[:start] + block * 70 + b"\x03\x00")
     assert "damaged" in refusal(tmp_path / "a")

@@ -1,4 +1,4 @@
-"""Distillation lays tokens of two tokenizers side by side, brings the student to the teacher, keeps opposites apart."""
+"""Distillation aligns the tokens of two tokenizers, brings the student close to the teacher, keeps opposites apart."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_with_a_shared_tokenizer_targets_are_the_teachers_own_states(run):
     target, taught = teacher.states_at(texts, offsets)
     inner = tokens["attention_mask"].bool()
     inner[:, 0] = inner[torch.arange(2), tokens["attention_mask"].sum(1) - 1] = False
-    assert torch.equal(taught, inner)  # [CLS], which stands for the sentence, is never a target
+    assert torch.equal(taught, inner)  # [CLS], the state of the whole sentence, is never a target
     states = encoder(**tokens).states
     whole = states[tokens["attention_mask"].bool()]
     alone = (states - whole.mean(0)) / whole.std(0)
@@ -153,7 +153,7 @@ def test_contrastive_loss_pulls_equal_meanings_together_and_separates_others():
     assert contrastive_loss(together, meaning) < 0.01
     assert contrastive_loss(mixed, meaning) > 5
     alone = contrastive_loss(torch.eye(3, requires_grad=True), torch.arange(3))
-    assert alone.item() == 0  # nothing has a counterpart
+    assert alone.item() == 0  # there are no pairs
     alone.backward()
 
 

@@ -1,4 +1,4 @@
-"""What is said about missing, old and half-installed packages, and about devices."""
+"""Reports about missing, old and half-installed packages, and about devices."""
 
 import importlib.metadata
 import sys

@@ -1,4 +1,4 @@
-"""Scores follow the protocols of the literature, and the model is asked and shown what the protocol says."""
+"""Scores follow the published protocols, and the model gets the images and texts of the protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fasttextdiff.image.volume import Modality
 
 
 class FakeSegmenter:
-    """Answers with the pixels brighter than 100, and notes what it was shown and asked."""
+    """Answers with the pixels brighter than 100, and records images and texts."""
 
     def __init__(self):
         self.volumes, self.asked = [], []
@@ -113,11 +113,11 @@ def test_the_published_protocol_shows_256_pixels_and_dilates_the_truth(tmp_path)
     segmenter = FakeSegmenter()
     (result,) = evaluate(segmenter, [target(tmp_path, truth=line)], texts=["x"], protocol="published")
     assert segmenter.volumes[0].array.shape == (1, 256, 256)
-    # one column of two lies half in one column of the small grid: bilinear and > 0 keeps it whole
+    # one column of 512 covers half a column of the small grid: bilinear and > 0 keep it whole
     assert result.truth_px == 256
     square = mask(slice(61, 121), slice(61, 121), shape=(384, 384))
     (result,) = evaluate(segmenter, [target(tmp_path, truth=square)], texts=["x"], protocol="published")
-    assert result.truth_px == 41**2  # 60 of 384 px are 40 of 256, and one that only touches the edge
+    assert result.truth_px == 41**2  # 60 of 384 px are 40 of 256, plus one that only touches the edge
     (native,) = evaluate(segmenter, [target(tmp_path, truth=square)], texts=["x"])
     assert native.truth_px == 60**2
 

@@ -1,4 +1,4 @@
-"""What a model is asked: modes do what they say, typos are slips of the fingers, paraphrases keep the meaning."""
+"""The texts of an evaluation: modes change them as documented, typos are realistic, paraphrases keep the meaning."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_typos_change_one_letter_in_eight_but_no_sides_or_punctuation(seed):
     assert re.findall("left|right", typed) == ["right", "left"]
     assert re.sub("[A-Za-z]", "", typed) == re.sub("[A-Za-z]", "", SENTENCE)
     changed = [(new, old) for new, old in zip(typed.split(), SENTENCE.split(), strict=True) if new != old]
-    # 73 letters outside the side words: nine slips, in fewer words where one was hit twice
+    # 73 letters outside the side words: nine typos, in fewer words if one has two
     assert 5 <= len(changed) <= 9
     assert all(abs(len(new) - len(old)) <= 2 for new, old in changed)
     assert all(new[0].isupper() or old[0].islower() or new[0] == old[1] for new, old in changed)
@@ -84,7 +84,7 @@ def test_a_paraphrase_names_the_same_places_in_other_words(variant):
             "Bilateral pulmonary infection, nine infected areas, all right lung and posterior left lung.",
             "Nine sites of infection in both lungs: right whole; left back.",
         ),
-        # a slip in the original's templates: two lungs are unilateral, and one of them has no zone
+        # an error in the original's templates: two lungs are "unilateral", and one of them has no zone
         (
             "Unilateral pulmonary infection, one infected areas, right lung and middle left lung.",
             "One site of infection in both lungs: right; left mid.",

@@ -1,4 +1,4 @@
-"""How findings are understood: every spelling of a side is that side, nothing else is touched, nothing is guessed."""
+"""How findings are understood: all spellings of sides are recognised, nothing else changes, nothing is guessed."""
 
 import re
 import subprocess

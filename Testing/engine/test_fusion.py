@@ -1,4 +1,4 @@
-"""The fusion head has the published size, listens to the text, and ignores what is padding."""
+"""The fusion head has the published size, depends on the text, and ignores padding."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_scales_convolved_separately_equal_the_convolution_of_all_upsampled_scal
     torch.manual_seed(seed)
     maps = [torch.randn(batch, 3 + n, *shape, requires_grad=True) for n, shape in enumerate(shapes)]
     convolution = nn.Conv2d(sum(m.shape[1] for m in maps), 4, 3, padding=1)
-    weight = torch.randn(batch, 4, height, width)  # so that every pixel has a gradient of its own
+    weight = torch.randn(batch, 4, height, width)  # so that every pixel has a different gradient
     with torch.enable_grad():
         fast, slow = (
             form(convolution, maps, (height, width)) for form in (convolve_upsampled, convolve_upsampled_reference)

@@ -1,4 +1,4 @@
-"""Our classes compute what the published networks compute, and the check for it can fail."""
+"""Our classes compute the same as the published networks, and the check of this can fail."""
 
 from __future__ import annotations
 

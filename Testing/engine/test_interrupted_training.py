@@ -1,4 +1,4 @@
-"""Training as real processes: killed, resumed, shared by two, without room, and with a loss that is no number."""
+"""Training in real processes: killed, resumed, distributed over two, on a full disk, and with a NaN loss."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ checkpoint_every: 2
 learning_rate: {rate}
 text_learning_rate: 0.0001
 """
-# half of the file is on the disk when the process is gone
+# half of the file is on the disk when the process ends
 KILLED_WHILE_SAVING = """
 import os, signal, sys, torch
 from fasttextdiff import cli
@@ -48,7 +48,7 @@ def half(state, file):
 torch.save = half
 cli.main()
 """
-# in half precision a batch of two rounds otherwise than one of three, and Adam makes steps of what is left of nothing
+# in half precision, batches of two and three round differently, and Adam turns tiny differences into full steps
 SINGLE_PRECISION = """
 import accelerate
 from fasttextdiff import cli
@@ -92,7 +92,7 @@ def checkpoint(folder, output):
 
 
 def flat(state):
-    """All parameters in a row."""
+    """All parameters in one vector."""
     names = [name for name, _ in tiny_pipeline().named_parameters()]
     return torch.cat([state[name].flatten() for name in names])
 
@@ -103,7 +103,7 @@ def weights(folder, output):
 
 @pytest.fixture(scope="module")
 def whole(folder):
-    """The name of a run that nothing interrupted."""
+    """The name of an uninterrupted run."""
     done = run(folder, "whole")
     assert done.returncode == 0, done.stderr
     return "whole"
@@ -135,7 +135,7 @@ def test_a_run_killed_at_random_and_while_saving_resumes_to_the_same_bits(folder
 
 
 def test_two_processes_share_every_batch_and_give_the_weights_of_one(folder):
-    """Three images a batch: one process has two of them, the other one."""
+    """Three images per batch: one process has two of them, the other one."""
     script = folder / "single_precision.py"
     script.write_text(SINGLE_PRECISION)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script))

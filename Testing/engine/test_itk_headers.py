@@ -1,4 +1,4 @@
-"""Headers of NRRD and MetaImage are believed only in what can be: finite numbers, real axes, voxels that are there."""
+"""NRRD and MetaImage headers are checked: finite numbers, independent axes, existing voxels."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_valid_headers_are_read(tmp_path):
 
 
 def named(value):
-    """The same name in every process: a function's own says where in memory it is."""
+    """A name that is equal in every process: a function's repr contains its address."""
     return value.__name__ if callable(value) else str(value)
 
 
@@ -184,7 +184,7 @@ def test_a_device_is_not_read_as_voxels(tmp_path):
 
 @pytest.mark.parametrize("name", ["v.nrrd", "v.mha", "v.nii.gz"])
 def test_a_decompression_bomb_is_refused(tmp_path, name):
-    """A file of a few megabytes for gigabytes of zeros: its beginning will do, for nothing of it may be unpacked."""
+    """A file of a few megabytes for gigabytes of zeros. Its start is enough, since none of it may be unpacked."""
     if name == "v.nii.gz":
         import nibabel
 

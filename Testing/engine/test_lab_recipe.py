@@ -1,4 +1,4 @@
-"""The bundled model's recipe: what a table says is there, absent or unknown, and what is asked of an image."""
+"""The bundled model's recipe: what a table marks as present, absent or unknown, and the prompts for an image."""
 
 import ast
 from pathlib import Path

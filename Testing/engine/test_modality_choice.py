@@ -1,4 +1,4 @@
-"""A CT that is asked for, or guessed, reaches the model in Hounsfield units or not at all, whatever its format."""
+"""A CT, chosen or guessed, reaches the model in Hounsfield units or is refused, in every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NaN outside the body, as research tools leave it: refused, or taken as air where the user says so."""
+"""NaN outside the body, as research tools leave it: refused, or taken as air on request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HU = chest().astype(np.float32)
 
 
 def write(path, voxels):
-    """(k, j, i)"""
+    """Write voxels (k, j, i)."""
     nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32).transpose(2, 1, 0), np.diag([2, 2, 2, 1])), path)
     return path
 

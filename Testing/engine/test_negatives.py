@@ -1,4 +1,4 @@
-"""Made samples hold what they say: clear halves have no lesion, and lungs that are said to be gone cannot be seen."""
+"""Synthetic negatives are correct: clear halves have no lesion, and removed lungs are not visible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fasttextdiff.training.negatives import (
 )
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, Region, Sample, load_samples
 
-SPLIT = 28  # the midline is not the picture's
+SPLIT = 28  # the patient's midline is not the picture's
 SIZE = 60
 
 
@@ -88,7 +88,7 @@ def test_a_slice_without_lungs_has_tissue_in_their_place_and_labels_them_absent(
         assert np.array_equal(has(made, Region.PATIENT_LEFT), has(source, Region.PATIENT_LEFT))
         far = ~np.pad(lungs, 8)[:-16, 8:-8] & ~np.pad(lungs, 8)[16:, 8:-8] & ~lungs
         far[:, 5:91] = False
-        assert np.array_equal(made.image[far], source.image[far])  # what is outside the lungs stays
+        assert np.array_equal(made.image[far], source.image[far])  # nothing changes outside the lungs
         dark.append((made.image[lungs] < 90).mean())
     assert np.mean(dark) < 0.2  # gas only
     assert max(dark) > 0

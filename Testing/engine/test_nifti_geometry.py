@@ -1,4 +1,4 @@
-"""A NIfTI file lies where 3D Slicer (ITK) puts it, whatever its header says twice, in other units or not at all."""
+"""A NIfTI file is placed like in 3D Slicer (ITK), also with contradictory or missing matrices and other units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fasttextdiff.io.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.io.read import quiet, read_volume
 
 QUATERN, OFFSETS, SROW, PIXDIM, SLOPE, CODES = 256, 268, 280, 80, 112, 252
-"""Bytes of the header of NIfTI-1 (nifti1.h) where these fields begin."""
+"""Byte offsets of these fields in the NIfTI-1 header (nifti1.h)."""
 
 
 def turn(degrees: float) -> np.ndarray:

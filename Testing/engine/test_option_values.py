@@ -1,4 +1,4 @@
-"""A value that nothing can be done with is one line before any work, whichever way it comes in."""
+"""An unusable option value is refused in one line before any work, in every interface."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from fasttextdiff_lab import commands as lab
 
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999")
 OUT_OF_RANGE = {"threshold": ("0", "1", "-0.5", "2")}
-"""By option; one that is new has to say here what it does not take."""
+"""Bad values by option; a new option must be added here."""
 NO_LARGEST = ("every", "labels")
-"""Of these, more than there is to count is not too many."""
+"""Options for which a very large number is valid."""
 ABSURD = "100000000000000000000000"
 
 
@@ -46,7 +46,7 @@ def ct_volume():
 
 
 def commands() -> dict[str, tuple[Callable[..., Any], Callable[[], Any]]]:
-    """Function and way to run of every command; the laboratory's where the product has none of that name."""
+    """Function of every command and how to run it; the laboratory's if the product has none of that name."""
     return {
         command.name or command.callback.__name__: (command.callback, run)
         for app, run in ((lab.app, lab.main), (cli.app, cli.main))
@@ -56,51 +56,51 @@ def commands() -> dict[str, tuple[Callable[..., Any], Callable[[], Any]]]:
 
 
 def parameters() -> list[tuple[str, str, Any, Any]]:
-    """(command, parameter, type, what typer is told of it) of all commands."""
+    """(command, parameter, type, its typer settings) of all commands."""
     found = []
     for command, (function, _) in commands().items():
         kinds = get_type_hints(function, include_extras=True)
         for name in inspect.signature(function).parameters:
-            kind, told = get_args(kinds[name])[:2]
-            found.append((command, name, kind, told))
+            kind, settings = get_args(kinds[name])[:2]
+            found.append((command, name, kind, settings))
     return found
 
 
-def flag_of(name: str, told: Any) -> str:
-    return next((one for one in told.param_decls or () if one.startswith("--")), f"--{name.replace('_', '-')}")
+def flag_of(name: str, settings: Any) -> str:
+    return next((one for one in settings.param_decls or () if one.startswith("--")), f"--{name.replace('_', '-')}")
 
 
 def is_a(kind: Any, wanted: type) -> bool:
     return wanted in (kind, *get_args(kind))
 
 
-def bad_values(name: str, kind: Any, told: Any) -> tuple[str, ...]:
+def bad_values(name: str, kind: Any, settings: Any) -> tuple[str, ...]:
     if is_a(kind, float):
         return (*NO_NUMBERS, *OUT_OF_RANGE[name])
     if is_a(kind, int):
-        if told.min is None:
+        if settings.min is None:
             return ("a whole number without a lower limit",)
         return ("-1", "1.5", *NO_NUMBERS, *(() if name in NO_LARGEST else (ABSURD,)))
-    pair = re.fullmatch(r"[A-Z]+([:,/])[A-Z]+", getattr(told, "metavar", None) or "")
+    pair = re.fullmatch(r"[A-Z]+([:,/])[A-Z]+", getattr(settings, "metavar", None) or "")
     return tuple(f"1{pair[1]}{value}" for value in (*NO_NUMBERS, "-1", "0")) if pair else ()
 
 
 CASES = [
-    (command, flag_of(name, told), value)
-    for command, name, kind, told in parameters()
-    for value in bad_values(name, kind, told)
+    (command, flag_of(name, settings), value)
+    for command, name, kind, settings in parameters()
+    for value in bad_values(name, kind, settings)
 ]
 
 
 def required_values(command: str) -> list[str]:
-    """Something for every argument and option that must be there, none of which exists."""
+    """Values for all required arguments and options; none of the files exist."""
     signature = inspect.signature(commands()[command][0]).parameters
     values = []
-    for owner, name, kind, told in parameters():
+    for owner, name, kind, settings in parameters():
         if owner == command and signature[name].default is inspect.Parameter.empty:
             value = "none.nii.gz" if is_a(kind, Path) else "left lung"
-            is_option = type(told).__name__ == "OptionInfo"
-            values += [flag_of(name, told), value] if is_option else [value]
+            is_option = type(settings).__name__ == "OptionInfo"
+            values += [flag_of(name, settings), value] if is_option else [value]
     return values
 
 
@@ -120,7 +120,7 @@ def test_no_command_accepts_a_bad_number(command, flag, value, tmp_path, monkeyp
     said = capsys.readouterr().err.strip()
     assert stopped.value.code == 2
     assert "\n" not in said
-    assert flag.strip("-") in said  # and not that there is no such input: it was not looked at
+    assert flag.strip("-") in said  # not that the input does not exist: it was not read
     assert not list(tmp_path.iterdir())
 
 

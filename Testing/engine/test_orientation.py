@@ -1,4 +1,4 @@
-"""Sides must be right whatever way a volume is stored: the tests mark voxels whose place in the patient is known."""
+"""Sides must be right in every storage order: the tests mark voxels whose place in the patient is known."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def volume(directions: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1
 
 
 def with_marked_half(image: Volume, direction: np.ndarray) -> np.ndarray:
-    """True in the half of the patient that lies in a direction."""
+    """True in the half of the patient in a direction."""
     k, j, i = np.indices(image.shape)
     ras = np.einsum("ab,b...->a...", image.ijk_to_ras[:3], np.stack([i, j, k, np.ones_like(i)]))
     return np.tensordot(direction, ras, axes=1) > 1e-9

@@ -1,4 +1,4 @@
-"""No result is ever written over an image, whatever the name by which both are called."""
+"""No result ever overwrites an image, also if the same file has several names."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_foreign_record_is_not_replaced(tmp_path, text):
 
 @pytest.fixture
 def refused(run, tmp_path, monkeypatch):
-    """A command is refused in one line, before any model is loaded, and nothing in the folder has changed."""
+    """Checks that a command is refused in one line before a model is loaded, and that the folder does not change."""
     monkeypatch.setattr(FastTextDiffPipeline, "from_pretrained", lambda *_: pytest.fail("a model was loaded"))
     monkeypatch.chdir(tmp_path)
 
@@ -208,7 +208,7 @@ def test_a_batch_does_not_write_among_its_images(refused, tmp_path, name, way):
 
 @pytest.fixture
 def labelled(tmp_path):
-    """A labelled folder whose masks have the names that predicted ones get."""
+    """A labelled folder whose masks have the names of predicted ones."""
     return picture_folder(tmp_path / "data", 2)
 
 
@@ -270,7 +270,7 @@ PRETRAININGS = {
 
 @pytest.mark.parametrize("output", ["texts", "start", "link", "finished", "notes.txt"])
 @pytest.mark.parametrize("command", PRETRAININGS)
-def test_pretraining_does_not_write_into_its_data(refused, tmp_path, command, output):
+def test_pretraining_writes_neither_into_its_input_nor_over_another_model(refused, tmp_path, command, output):
     for folder in ("texts", "start/text_encoder", "teacher", "finished/unet", "finished/text_encoder"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "texts")
@@ -281,7 +281,7 @@ def test_pretraining_does_not_write_into_its_data(refused, tmp_path, command, ou
 
 
 @pytest.mark.parametrize("output", ["encoder", "unet.pt", "."])
-def test_conversion_does_not_write_over_its_input(refused, tmp_path, output):
+def test_conversion_does_not_write_into_its_input(refused, tmp_path, output):
     (tmp_path / "encoder").mkdir()
     for file in ("unet.pt", "head.pth", "encoder/config.json"):
         (tmp_path / file).write_text("{}")

@@ -1,4 +1,4 @@
-"""One's own folders and tables become true samples, and what is wrong with them is said before training."""
+"""Users' own folders and tables become correct samples, and their problems are reported before training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def nothing(line):
 
 
 def found(path):
-    """Kinds of problems of a dataset with their names."""
+    """The problems of a dataset by kind."""
     return {problem.kind: problem.names for problem in check_dataset("mine", path).problems}
 
 

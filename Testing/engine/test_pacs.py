@@ -1,4 +1,4 @@
-"""The way through a PACS on this machine: Orthanc sends a study, dcmtk receives it, and the segmentation comes back."""
+"""A round trip through a PACS on this machine: Orthanc sends a study, dcmtk receives it, a segmentation comes back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def free_ports(count):
 
 
 class Orthanc:
-    """A PACS of our own, that knows `SEGMENTER`."""
+    """A test PACS that knows `SEGMENTER`."""
 
     def __init__(self, folder, receiver_port):
         self.dicom, self.http = free_ports(2)
@@ -142,7 +142,7 @@ def test_a_study_goes_from_the_pacs_to_the_segmenter_and_its_segmentation_comes_
     }
     assert [segment.SegmentDescription for segment in first.SegmentSequence] == ["left lung", "infection"]
     assert first.PatientID == "4711"
-    assert len(json.loads(orthanc.ask(f"/studies/{study}"))["Series"]) == 2  # beside the images, in their study
+    assert len(json.loads(orthanc.ask(f"/studies/{study}"))["Series"]) == 2  # in the study of the images
     for path in (tmp_path / "results").rglob("*"):
         if path.is_file() and path.suffix != ".dcm" and ".local." not in path.name:
             assert b"DOE" not in path.read_bytes(), path
@@ -156,7 +156,7 @@ def test_a_study_goes_from_the_pacs_to_the_segmenter_and_its_segmentation_comes_
 
 
 def moved(orthanc, receiver):
-    """Have the PACS send the study to the segmenter, and wait for what comes back."""
+    """Let the PACS send the study to the segmenter, and wait for the result."""
     subprocess.run(
         ["movescu", "-S", "-aet", "TESTER", "-aec", "ORTHANC", "-aem", "SEGMENTER", "127.0.0.1", str(orthanc.dicom),
          "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={STUDY}"],

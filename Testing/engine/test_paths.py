@@ -1,4 +1,4 @@
-"""A path is taken as text or as `os.PathLike`, with `~` as the home folder, by everything that users call."""
+"""All public functions and commands accept paths as text or `os.PathLike`, with `~` as the home folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PUBLIC = (
     *(f"fasttextdiff.model.{name}" for name in ("convert", "info", "text_encoder")),
 )
 NOT_FOR_USERS = {"decoded_from_memory", "check_not_source"}
-"""What a volume in memory is to be called; files that are known already."""
+"""The name of a volume in memory; files that are known already."""
 
 
 def functions(module: Any) -> list[tuple[str, Any]]:
@@ -133,7 +133,7 @@ def test_the_home_folder_is_found_in_training_files(home):
 def test_a_folder_named_like_the_home_folder_is_not_guessed(home):
     assert as_path("~/x") == home / "x"
     assert as_path("~x") == Path("~x")
-    assert as_name("./owner/name") == "./owner/name"  # a folder, never a name on the hub
+    assert as_name("./owner/name") == "./owner/name"  # a folder, never a name on the Hugging Face Hub
     assert os.fspath(as_path(Path("a"))) == "a"
     (home / "~").mkdir()
     for path in ("~/x", Path("./~/x")):

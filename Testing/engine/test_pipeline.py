@@ -1,4 +1,4 @@
-"""A model folder gives back the very model that was saved, and a broken one says in one line what is wrong."""
+"""A model folder restores exactly the saved model, and a broken one is reported in one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(saved, tmp_path):
-    """A copy that may be damaged."""
+    """A copy that a test may damage."""
     return shutil.copytree(saved[1], tmp_path / "model")
 
 
@@ -43,7 +43,7 @@ def outputs(pipeline):
 
 
 def settings(component):
-    """A diffusers configuration as JSON keeps it, without what diffusers notes about its source."""
+    """A diffusers configuration as in JSON, without diffusers' notes about its source."""
     return json.loads(json.dumps({k: v for k, v in component.config.items() if not k.startswith("_")}))
 
 

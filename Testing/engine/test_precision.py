@@ -1,4 +1,4 @@
-"""Which number format training computes in: bfloat16 only where the machine is fast in it."""
+"""The number format of training: bfloat16 only if the machine is fast with it."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What the model sees has the slice's proportions and the right greys, and its answers come back where they belong."""
+"""The model's input has the slice's proportions and the right grey levels, and its outputs return to their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The presence output is fitted to what the head tells it, and nothing else of the head is touched."""
+"""The presence output is fitted to the head's logits, and nothing else in the head changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def head():
 
 
 def answers(head, is_there, seed=0):
-    """The head's word on random maps, and a truth that is one pixel where `is_there` says so of the coarsest map."""
+    """The head's output for random maps, with a truth of one pixel where `is_there` holds for the coarsest map."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(BATCHES):
         coarsest = torch.randn(PAIRS, 32, 4, 4, generator=generator)

@@ -1,4 +1,4 @@
-"""A denoiser learns from any folder of images, past damaged ones, and training starts from what it became."""
+"""A denoiser is pre-trained on any folder of images, skips damaged ones, and training can start from it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_pictures_and_volumes_at_any_depth_are_read_and_damaged_files_are_named(
     (tmp_path / "notes.txt").write_text("not an image")
     found = read_pictures(tmp_path, 32)
     kinds = [(sample.modality, sample.image.shape) for sample in found.samples]
-    tissue, slices = (Modality.HISTOLOGY, (90, 60, 3)), [(Modality.CT, (40, 40))] * 3  # the empty one shows nothing
+    tissue, slices = (Modality.HISTOLOGY, (90, 60, 3)), [(Modality.CT, (40, 40))] * 3  # the empty one has no content
     assert kinds == [*slices, tissue, (Modality.XRAY, (13, 40))]
     assert found.files == 3
     assert len(found.skipped) == 1

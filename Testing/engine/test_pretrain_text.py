@@ -1,4 +1,4 @@
-"""Pre-training learns to tell hidden words, can be stopped, and leaves an encoder that training starts from."""
+"""Masked-language pre-training works, can be stopped and resumed, and training can start from its encoder."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_another_model_is_trained_further_with_its_own_vocabulary(run):
 
 
 class Listener(TextEncoder):
-    """In the place of a network: every token's state counts the chosen words of its text."""
+    """Replaces a network: every token's state counts the given words of its text."""
 
     def __init__(self, *words):
         torch.nn.Module.__init__(self)

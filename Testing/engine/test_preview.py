@@ -1,4 +1,4 @@
-"""The picture shows the right slices the right way round, says what was found, and never fails on what was typed."""
+"""The contact sheet shows the right slices in the right orientation with their findings, for any typed text."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_mask_on_the_patients_left_is_drawn_on_the_right_of_a_slice():
     for mask, matrix in ((left, CT), (left[..., ::-1], mirrored)):
         picture = draw_preview(result([mask], matrix=matrix))
         columns = drawn(picture, assign_colors(["finding 0"])[0])[:, 1]
-        outline = columns[columns > 60]  # to the left of it is the swatch
+        outline = columns[columns > 60]  # the swatch is to its left
         assert outline.min() > 28 + 560 * 0.5
 
 

@@ -1,4 +1,4 @@
-"""Prompts are grounded: over many draws, every mask is what the words name, and nothing unknown is asked for."""
+"""Prompts are correct: over many draws, every mask is what the text names, and nothing unknown is asked for."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ SAMPLES = {
 
 
 def drawn(source):
-    """(text, mask) of many whole and steered prompts."""
+    """(text, mask) of many general and targeted prompts."""
     rng = np.random.default_rng(7)
     made = [make(source, rng) for _ in range(DRAWS // 2) for make in (whole_prompt, steered_prompt)]
     return [(p.text, p.mask) for p in made]
@@ -82,15 +82,15 @@ everywhere = pytest.mark.parametrize("name", SAMPLES)
 
 
 def one_side(text):
-    """The only side that a text asks for, or None; where nuclei are dense is told, not asked."""
+    """The only side that a text asks for, or None; the place of dense nuclei is a description, not a question."""
     if text.startswith("The nuclei"):
         return None
     sides = set(re.findall(r"\b(left|right)\b", text.lower()))
     return sides.pop() if len(sides) == 1 else None
 
 
-def is_told(text):
-    """Whether it is a sentence of LViT's form on both lungs, in whatever order."""
+def is_description(text):
+    """Whether it is a sentence in LViT's form about both lungs, in any order."""
     return "bilateral pulmonary infection" in text.lower()
 
 
@@ -99,7 +99,7 @@ def bits(source, region):
 
 
 def named_region(text):
-    """What a prompt's own words ask for, read independently of how it was made."""
+    """The region that a prompt's text asks for, read independently of how it was made."""
     text = text.lower()
     if GROUND_GLASS.search(text):
         return Region.GROUND_GLASS
@@ -145,7 +145,7 @@ def test_every_mask_is_exactly_the_named_region_on_the_named_side(name):
         zone = re.search(r"upper|middle|lower", text)
         if zone and LUNGS & source.annotated and source.modality is Modality.XRAY:
             rows = np.arange(SIZE)[:, None]
-            first = 12 + 24 * prompts.CRANIOCAUDAL.index(zone.group())  # lungs lie in rows 12 to 84
+            first = 12 + 24 * prompts.CRANIOCAUDAL.index(zone.group())  # lungs are in rows 12 to 84
             expected = expected & (rows >= first) & (rows < first + 24)
         assert np.array_equal(mask, expected), text
         checked.add(region)
@@ -182,14 +182,14 @@ def test_unlabelled_slices_are_never_asked_for_a_present_lesion():
 
 
 def test_zones_come_from_captions_that_name_one_zone_on_that_side():
-    zoned = [t for t, _ in DRAWN["qata"] if re.search(r"upper|middle|lower", t) and not is_told(t)]
+    zoned = [t for t, _ in DRAWN["qata"] if re.search(r"upper|middle|lower", t) and not is_description(t)]
     assert len(zoned) > 10
     assert all("upper" in text and one_side(text) == "right" for text in zoned)
 
 
 def test_captioned_slices_use_the_zones_of_the_caption_never_cranio_caudal_ones():
     words = r"upper|middle|lower|anterior|posterior"
-    zoned = [t for t, _ in DRAWN["ct"] if re.search(words, t) and not is_told(t)]
+    zoned = [t for t, _ in DRAWN["ct"] if re.search(words, t) and not is_description(t)]
     assert len(zoned) > 10
     assert all("anterior" in t and one_side(t) == "right" and named_region(t) is Region.LESION for t in zoned)
 
@@ -209,9 +209,9 @@ def test_without_lung_masks_or_caption_no_zone_is_named():
 
 
 def test_sentences_about_density_mean_all_nuclei():
-    told = [(text, mask) for text, mask in DRAWN["nuclei"] if text.startswith("The nuclei")]
-    assert {NUCLEI.sentence, "The nuclei density in the lower left is high."} <= {text for text, _ in told}
-    assert all(np.array_equal(mask, bits(NUCLEI, Region.NUCLEI)) for _, mask in told)
+    descriptions = [(text, mask) for text, mask in DRAWN["nuclei"] if text.startswith("The nuclei")]
+    assert {NUCLEI.sentence, "The nuclei density in the lower left is high."} <= {text for text, _ in descriptions}
+    assert all(np.array_equal(mask, bits(NUCLEI, Region.NUCLEI)) for _, mask in descriptions)
 
 
 @pytest.mark.parametrize(
@@ -226,17 +226,17 @@ def test_the_empty_prompt_and_the_sentence_mean_everything(name, region):
 
 
 def test_a_tiny_lesion_on_a_side_is_neither_asked_for_nor_denied():
-    speck = sample(Region.LESION, lesion=[(slice(20, 40), slice(10, 20)), (slice(30, 32), slice(70, 72))])
-    assert 0 < on_side(speck, Region.LESION, "left").mean() < prompts.ABSENT_BELOW
-    sides = {one_side(text) for text, _ in drawn(speck) if text}
+    tiny = sample(Region.LESION, lesion=[(slice(20, 40), slice(10, 20)), (slice(30, 32), slice(70, 72))])
+    assert 0 < on_side(tiny, Region.LESION, "left").mean() < prompts.ABSENT_BELOW
+    sides = {one_side(text) for text, _ in drawn(tiny) if text}
     assert "right" in sides
     assert "left" not in sides
 
 
 @pytest.mark.parametrize("region", [Region.GROUND_GLASS, Region.HEART, Region.NUCLEI, Region.LEFT_LUNG])
 def test_a_tiny_region_is_never_asked_for(region):
-    speck = sample(region, **{region.name.lower(): [(slice(30, 32), slice(70, 72))]})
-    assert not any(mask.any() for _, mask in drawn(speck))
+    tiny = sample(region, **{region.name.lower(): [(slice(30, 32), slice(70, 72))]})
+    assert not any(mask.any() for _, mask in drawn(tiny))
 
 
 def test_lung_thirds_divide_a_lung_without_gap_or_overlap():
@@ -277,10 +277,10 @@ def test_taught_terms_include_every_finding_of_their_modality():
 
 def test_a_reworded_sentence_keeps_its_sides_and_zones():
     texts = {whole_prompt(QATA, np.random.default_rng(seed)).text for seed in range(800)}
-    told = {text for text in texts if is_told(text)}
-    assert SENTENCE in told
-    assert len(told) > 10
-    for text in told:
+    descriptions = {text for text in texts if is_description(text)}
+    assert SENTENCE in descriptions
+    assert len(descriptions) > 10
+    for text in descriptions:
         places = re.search(r"(.*(?:upper|right).*) and (.*(?:middle lower|left).*)", text.lower())
         assert places is not None, text
         right, left = (part.split(",")[-1] if n == 0 else part.split(",")[0] for n, part in enumerate(places.groups()))

@@ -1,4 +1,4 @@
-"""Rules that hold for every input: hypothesis looks for one that breaks them."""
+"""Rules that hold for all inputs: hypothesis searches for counterexamples."""
 
 from __future__ import annotations
 
@@ -125,6 +125,6 @@ def test_the_strategies_reach_oblique_left_handed_and_permuted_volumes():
     assert len(seen) == 6, seen
 
 
-def test_the_strategies_make_volumes():
+def test_a_slice_axis_out_of_range_is_refused():
     with pytest.raises(ValueError, match="slice_axis"):
         Volume(np.zeros((2, 2, 2), np.int16), np.eye(4), Modality.CT, slice_axis=3)

@@ -1,4 +1,4 @@
-"""Every format must put a voxel at the same place in the patient, and every bad file must be refused in one line."""
+"""All formats place a voxel at the same point of the patient, and all bad files are refused in one line."""
 
 from __future__ import annotations
 
@@ -548,7 +548,7 @@ def test_a_multi_page_stack_is_refused_and_of_several_sizes_the_largest_is_read_
 
 def test_the_page_that_is_read_keeps_its_own_resolution_and_orientation(tmp_path):
     page = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
-    page.encoderinfo = {"dpi": (254, 508), "tiffinfo": {0x0112: 6}}  # as Pillow keeps it for each page
+    page.encoderinfo = {"dpi": (254, 508), "tiffinfo": {0x0112: 6}}  # as Pillow stores it for each page
     page.resize((2, 2)).save(tmp_path / "p.tif", save_all=True, append_images=[page])
     with Image.open(tmp_path / "p.tif") as stored:
         stored.seek(1)
@@ -634,7 +634,7 @@ def test_other_files_are_refused_with_the_list_of_formats(tmp_path):
 @pytest.fixture
 def samples() -> Path:
     if not (SHARED / "samples").is_dir():
-        pytest.skip("no samples beside the checkout")
+        pytest.skip("no samples next to the checkout")
     return SHARED / "samples"
 
 

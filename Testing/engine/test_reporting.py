@@ -1,4 +1,4 @@
-"""A report as a user makes and reads it: whole or not at all, one content in three forms, numbers that are right."""
+"""Reports as users make and read them: complete or not at all, equal content in three formats, correct numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RIGHT = "Unilateral pulmonary infection, one infected area, upper right lung."
 
 
 def split(folder, name, texts, lesions):
-    """X-rays in LViT's layout; each has a lesion (row, column slices) that its text tells of, in the image's sides."""
+    """X-rays in LViT's layout; each text describes the lesion (row, column slices) with the image's sides."""
     place = folder / f"{name}_Folder"
     for kind in ("img", "labelcol"):
         (place / kind).mkdir(parents=True)
@@ -75,7 +75,7 @@ def run(capsys, model, monkeypatch):
 
 
 class Reader(HTMLParser):
-    """Words and picture files of a page; every tag must be closed."""
+    """Collects words and picture files of a page; every tag must be closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -146,7 +146,7 @@ def test_the_scores_equal_those_of_evaluating_each_text_alone(dataset, model):
     assert numbers["protocols"]["published"]["I"]["iou"]["value"] == pytest.approx(
         protocol_i(published)["iou"], abs=1e-3
     )
-    # lesions lie where the captions say: no image need be looked at
+    # lesions are where the captions say, so no image needs checking
     assert numbers["caption_baseline"]["dice_i"]["value"] == pytest.approx(1, abs=0.03)
     assert numbers["caption_baseline"]["n_unknown"] == 0
     assert numbers["findings"] == {}
@@ -177,7 +177,7 @@ def test_restricted_images_are_excluded_and_a_set_of_findings_has_no_sides(run, 
     assert content["caption_baseline"] is None
     assert (content["n"], content["n_images"]) == (2, 1)
     assert {finding: found["n"] for finding, found in content["findings"].items()} == {"heart": 1, "consolidation": 1}
-    # two masks of one image are drawn together: with one image there is nothing to draw
+    # masks of one image are resampled together, so one image gives no interval
     assert content["texts"]["true"]["dice_i"]["low"] == content["texts"]["true"]["dice_i"]["high"]
 
 
@@ -239,7 +239,7 @@ def mask_target(folder, name, truth, text):
 
 
 def test_the_mean_mask_uses_the_best_training_threshold_and_unknown_captions_the_overall_mean(tmp_path):
-    """Three of four masks fill the left half, one everything: a level below .25 answers with all, above with half."""
+    """Three of four masks fill the left half, one everything: a level below .25 gives everything, above it half."""
     half = np.zeros((32, 64), bool)
     half[:, :32] = True
     training = [mask_target(tmp_path, n, half if n < 3 else ~np.zeros_like(half), "x") for n in range(4)]

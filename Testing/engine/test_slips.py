@@ -1,4 +1,4 @@
-"""Slips of the fingers that training prompts are given."""
+"""Typos in training prompts."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def test_only_a_few_letters_of_long_words_get_typos():
     assert len(set(made)) == 50
     assert SENTENCE not in made
     for text in made:
-        assert abs(len(text) - len(SENTENCE)) <= 7  # one slip in ten letters of longer words
+        assert abs(len(text) - len(SENTENCE)) <= 7  # one typo in ten letters of longer words
         assert set(text) <= set(SENTENCE)
         assert text.count(" ") == SENTENCE.count(" ")
         assert " two " in text

@@ -1,4 +1,4 @@
-"""One patient, 48 ways to store the voxels: without DICOM headers, the slices are told by geometry."""
+"""One patient in 48 storage orders: without DICOM headers, the slices follow from the geometry."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def segmenter():
 
 
 def patient():
-    """Air, a body, and something that is on no plane of symmetry."""
+    """Air, a body, and something off all planes of symmetry."""
     rng = np.random.default_rng(0)
     voxels = np.full(SHAPE, -1000, np.int16)
     voxels[2:17, 3:14] = rng.normal(40, 30, (15, 11, 8)).astype(np.int16)
@@ -60,7 +60,7 @@ def save(image, path):
 
 
 def of_patient(volume, array):
-    """Voxels of the volume as (R, A, S), whatever way it is stored."""
+    """Voxels of the volume as (R, A, S), for any storage order."""
     image = nibabel.Nifti1Image(np.asarray(array).transpose(2, 1, 0).astype(np.float32), volume.ijk_to_ras)
     return np.asarray(nibabel.as_closest_canonical(image).dataobj)
 
@@ -74,9 +74,9 @@ def test_all_storage_orders_of_one_patient_give_the_same_answer(tmp_path, segmen
         answer = of_patient(volume, result.findings[0].probability)
         expected = answer if expected is None else expected
         assert np.allclose(answer, expected, atol=1e-3), code
-        told = [note for note in volume.source.notes if "from its geometry" in note]
-        assert len(told) == (volume.slice_axis != 0)
-        assert all(("sagittal" if spacing[0] == 4 else "axial") in note for note in told)
+        notes = [note for note in volume.source.notes if "from its geometry" in note]
+        assert len(notes) == (volume.slice_axis != 0)
+        assert all(("sagittal" if spacing[0] == 4 else "axial") in note for note in notes)
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])

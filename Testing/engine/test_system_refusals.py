@@ -1,4 +1,4 @@
-"""What the system refuses, or a shell garbles, is one line for the user, and never an internal error of ours."""
+"""Refusals of the operating system and garbled input are one line for the user, never an internal error."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ PRINTING = {
     "pretrain-denoiser": ("pretrain-denoiser", "data", "-o", "pixels", "--start", "model", "--steps", "1",
                           "--batch", "1", "--size", "16"),
 }  # fmt: skip
-"""What prints in each command; distil-text and convert end as those before them, and a program speaks to worker."""
+"""What prints in each command; distil-text and convert end like the ones before, and worker talks to a program."""
 
 
 RUN_BY = {
@@ -102,12 +102,12 @@ RUN_BY = {
     for one in app.registered_commands
     if not one.hidden
 }
-"""Every command with what runs it; the product's where both have one of a name."""
+"""Every command with its program; the product's if both have one of that name."""
 
 
 @pytest.fixture
 def printable(picture, model, monkeypatch):
-    """What the commands need, in the current folder."""
+    """The inputs of the commands, in the current folder."""
     monkeypatch.chdir(folder := picture.parent)
     picture_folder(folder / "data", 2)
     (folder / "model").symlink_to(model)

@@ -1,4 +1,4 @@
-"""Codes are valid and true of what the words say; colours tell findings apart."""
+"""Codes are valid and match the text; colours distinguish findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings become token states: all of the text, nothing of the padding, each text once."""
+"""Findings become token states: the whole text, no padding, each text only once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def encoder():
 
 @pytest.fixture
 def passes(encoder):
-    """Clears the cache and counts the model's forward passes."""
+    """Clear the cache and count the model's forward passes."""
     encoder.clear_cache()
     count = []
     hook = encoder.model.register_forward_hook(lambda *_: count.append(1))
@@ -86,7 +86,7 @@ def test_the_64th_token_is_read():
     words = words[: 64 - 2]
     assert encoder.encode([" ".join(words)]).states.shape[1] >= 64
     one, two = encoder.encode([" ".join(words)]).states, encoder.encode([" ".join([*words[:-1], "nuclei"])]).states
-    assert (one[0, 0] - two[0, 0]).abs().max() > 1e-4  # even the first token's state knows the last word
+    assert (one[0, 0] - two[0, 0]).abs().max() > 1e-4  # even the first token's state depends on the last word
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def config(tmp_path, monkeypatch):
 
 
 class Notes:
-    """Collects the reports; wishes to stop, or fails, after a step."""
+    """Collects the reports; asks to stop, or fails, after a step."""
 
     def __init__(self, stop_after=None, fail_after=None):
         self.losses, self.stop_after, self.fail_after = {}, stop_after, fail_after
@@ -146,7 +146,7 @@ def test_stopped_and_crashed_runs_resume_to_the_same_bits(config):
     assert not (stopped.output / "model").exists()
     train(stopped, rest)
     assert sorted(rest.losses) == [3, 4, 5]
-    assert repr({**first.losses, **rest.losses}) == repr(whole.losses)  # to the last digit; NaN differs from NaN
+    assert repr({**first.losses, **rest.losses}) == repr(whole.losses)  # exactly equal; NaN differs from NaN
     assert same(checkpoint(stopped.output), expected)
 
     cut = replace(config, output=config.output.with_name("cut"), checkpoint_every=3)
@@ -159,7 +159,7 @@ def test_stopped_and_crashed_runs_resume_to_the_same_bits(config):
         twin = cut.output / "model" / path.relative_to(config.output / "model")
         assert twin.read_bytes() == path.read_bytes()
 
-    train(config, done := Notes())  # nothing is left to do, but the model is written again
+    train(config, done := Notes())  # no step is left, but the model is written again
     assert not done.losses
     assert same(checkpoint(config.output), expected)
 
@@ -217,7 +217,7 @@ def test_the_temperature_is_the_factor_by_which_log_odds_are_too_large():
     truth = (torch.rand(40_000, generator=generator) < odds.sigmoid()).float()
     assert temperature(odds, truth) == pytest.approx(1, abs=0.05)
     assert temperature(2.5 * odds, truth) == pytest.approx(2.5, abs=0.12)
-    assert temperature(100 * odds, truth) == pytest.approx(4, abs=0.01)  # more than is believed
+    assert temperature(100 * odds, truth) == pytest.approx(4, abs=0.01)  # more than the limit
 
 
 def test_training_changes_the_weights_and_the_seed_matters(config):
@@ -550,12 +550,12 @@ def test_the_first_signal_asks_the_run_to_stop_and_the_second_ends_it(config, nu
 
 
 class TestResearchData:
-    """Real files say what the loaders take them to say."""
+    """The loaders understand the real files correctly."""
 
     pytestmark = needs_data
 
     def test_captions_of_one_side_have_their_lesions_on_that_side_of_the_patient(self):
-        """By image: 3 % of the set's captions name the wrong side, among them masks of nearly half the picture."""
+        """Per image: 3 % of the set's captions name the wrong side, including masks of nearly half the picture."""
         targets = load_targets(DATA / "qata_cov19_v2_2", "train")
         sided = [(t, sides[0]) for t in targets if len(sides := re.findall(r"\b(left|right)\b", t.text)) == 1][:300]
         shares = {"left": [], "right": []}

@@ -1,4 +1,4 @@
-"""The scripts that measure training, run as their docstrings say, on data of a few small pictures."""
+"""The scripts that measure training, run as in their docstrings on a few small pictures."""
 
 from __future__ import annotations
 

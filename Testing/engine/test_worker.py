@@ -1,4 +1,4 @@
-"""The engine's process, spoken to as 3D Slicer does: JSON lines over pipes, arrays in files."""
+"""The engine's process, used like 3D Slicer does: JSON lines over pipes, arrays in files."""
 
 import json
 import os
@@ -31,12 +31,12 @@ from fasttextdiff.worker.server import Worker
 
 SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
 PATIENCE = 600
-"""Seconds after which an answer is not coming any more, even on a machine that does other things, too."""
+"""Seconds after which an answer counts as missing, even on a busy machine."""
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class Process:
-    """A worker's process; `ask` sends a request and gives back its last answer."""
+    """A worker's process; `ask` sends a request and returns its answer."""
 
     def __init__(self, *command, path=None):
         paths = os.pathsep.join(filter(None, (path and str(path), os.environ.get("PYTHONPATH"))))
@@ -63,7 +63,7 @@ class Process:
         return number
 
     def until(self, number, event):
-        """The next message with an event about a request; passes over all others."""
+        """The next message with an event for a request; skips all others."""
         while True:
             message = self.next()
             if (message["id"], message["event"]) == (number, event):
@@ -99,7 +99,7 @@ def output(tmp_path):
     return tmp_path / "output"
 
 
-def handed(folder, array, ijk_to_ras=LPS, **fields):
+def volume_request(folder, array, ijk_to_ras=LPS, **fields):
     """The fields of an "open_volume" request for an array, with its voxels in a file."""
     file = folder / f"{len(list(folder.iterdir()))}.raw"
     np.ascontiguousarray(array).tofile(file)
@@ -112,12 +112,12 @@ def handed(folder, array, ijk_to_ras=LPS, **fields):
 
 
 def done(jobs, op, **fields):
-    """The answer's fields of a request to jobs in this process."""
+    """The fields of the answer to a request to jobs in this process."""
     return messages.event_fields(1, jobs.do(messages.request_of({"op": op, **fields}), lambda *_: True))
 
 
 def as_slicer_loads_it(path):
-    """The array and matrix that ITK, and so 3D Slicer, makes of a file or DICOM folder, and the (first) file."""
+    """The array and matrix that ITK, and so 3D Slicer, reads from a file or DICOM folder, and the (first) file."""
     if path.is_dir():
         names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))
         image = sitk.ReadImage(names)
@@ -134,7 +134,7 @@ def mapped(array):
 
 def chest_ct(folder):
     array, matrix, path = as_slicer_loads_it(SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz")
-    return handed(folder, array, matrix, path=str(path), volume="chest")
+    return volume_request(folder, array, matrix, path=str(path), volume="chest")
 
 
 # --- the same image through Slicer's memory and through the command line's reader -------------------------------------
@@ -149,7 +149,7 @@ def histology(_):
 
 
 def inverted_x_ray(folder):
-    """MONOCHROME1, of a film without a position."""
+    """A MONOCHROME1 radiograph without a position."""
     pixels = 255 - np.asarray(Image.open(x_ray(folder)).convert("L").resize((300, 280)))
     unplaced = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
     return write_slice(folder / "film.dcm", pixels, Modality="DX", PhotometricInterpretation="MONOCHROME1", **unplaced)
@@ -178,7 +178,7 @@ def test_slicers_memory_and_the_command_lines_reader_give_equal_bits(
 ):
     path = make(tmp_path)
     array, matrix, file = as_slicer_loads_it(path)
-    said = worker.ask("open_volume", **handed(tmp_path, array, matrix, path=str(file), name="An image"))
+    said = worker.ask("open_volume", **volume_request(tmp_path, array, matrix, path=str(file), name="An image"))
     answer = worker.ask("segment", volume="v", findings=[finding], slices=slices, output=str(output))
     volume = read_volume(path)
     expected = segmenter.segment(volume, [finding], slices=slices)
@@ -210,7 +210,7 @@ def test_without_its_file_an_image_is_known_by_dicom_modality_name_and_voxels(
     voxels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
     if modality == "ct":  # in Hounsfield units
         voxels = voxels.astype(np.int16) * 8 - 1000
-    said = worker.ask("open_volume", **handed(tmp_path, voxels, **fields))
+    said = worker.ask("open_volume", **volume_request(tmp_path, voxels, **fields))
     assert (said["volume"], said["modality"], said["planar"]) == ("v", modality, planar)
     assert (said["window"] is None) == (len(shape) == 4 and shape[3] == 3)
 
@@ -280,7 +280,7 @@ def test_findings_are_checked_while_a_job_runs(worker, tmp_path, output):
     worker.until(job, "progress")
     texts = ["GGO in the left lung", "pneumothorax", " ", "肺"]
     question = worker.send("check_findings", model=None, findings=texts, modality="ct")
-    answer = worker.until(question, "done")  # passes over nothing but progress, for the job is not cancelled yet
+    answer = worker.until(question, "done")  # skips only progress, since the job is not cancelled yet
     worker.send("cancel", target=job)
     worker.until(job, "cancelled")
     warnings = [finding["warning"] for finding in answer["findings"]]
@@ -293,7 +293,7 @@ def test_findings_are_checked_while_a_job_runs(worker, tmp_path, output):
 def test_a_closed_volume_and_the_oldest_of_many_are_dropped(worker, tmp_path, output):
     voxels = np.random.default_rng(0).integers(-1000, 400, (1, 32, 32)).astype(np.int16)
     for name in "abcde":
-        worker.ask("open_volume", **handed(tmp_path, voxels, volume=name, modality="ct"))
+        worker.ask("open_volume", **volume_request(tmp_path, voxels, volume=name, modality="ct"))
     worker.ask("close_volume", volume="e")
     answers = [worker.ask("segment", volume=name, findings=["lung"], output=str(output)) for name in "abe"]
     assert [answer["event"] for answer in answers] == ["error", "done", "error"]
@@ -304,7 +304,7 @@ def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tmp_path, output, m
     jobs = Jobs()
     jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
     voxels = np.random.default_rng(0).integers(-1000, 400, (3, 40, 30)).astype(np.int16)
-    done(jobs, "open_volume", **handed(tmp_path, voxels, modality="ct"))
+    done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
     request = {"volume": "v", "findings": ["consolidation"], "output": str(output)}
     expected = mapped(done(jobs, "segment", **request)["findings"][0]["probability"]).copy()
     small = jobs._segmenter
@@ -325,11 +325,11 @@ def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tmp_path, output, m
 
 @pytest.fixture
 def scrolled(tmp_path, output):
-    """Jobs with a volume of 6 slices, `show(k)` as the panel asks for a slice, and the denoiser's passes so far."""
+    """Jobs with a volume of 6 slices, `show(k)` to ask for a slice like the panel, and the denoiser's passes so far."""
     jobs = Jobs()
     jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
     voxels = np.random.default_rng(0).integers(-1000, 400, (6, 40, 30)).astype(np.int16)
-    done(jobs, "open_volume", **handed(tmp_path, voxels, modality="ct"))
+    done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
     passes = []
     jobs._segmenter.pipeline.denoiser.register_forward_hook(lambda *_: passes.append(1))
     request = {"volume": "v", "findings": ["consolidation"], "output": str(output)}
@@ -373,7 +373,7 @@ def test_looking_ahead_stops_at_once_for_a_request(scrolled):
     show(2)
     asked = []
     jobs.look_ahead(lambda: asked.append(1) or len(asked) < 5)
-    assert len(asked) == 5  # not one convolution more
+    assert len(asked) == 5  # not a single convolution more
     assert len(passes) == 1
     assert show(3)["findings"]
     assert len(passes) == 1
@@ -409,8 +409,8 @@ def test_a_result_that_cannot_be_written_completely_leaves_no_file(tmp_path, out
     jobs = Jobs()
     jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
     voxels = np.random.default_rng(0).integers(-1000, 400, (2, 40, 30)).astype(np.int16)
-    done(jobs, "open_volume", **handed(tmp_path, voxels, modality="ct"))
-    (output / "0-mask.raw").mkdir()  # stands in the way of the second file
+    done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
+    (output / "0-mask.raw").mkdir()  # blocks the second file
     with pytest.raises(OSError, match=r"0-mask\.raw"):
         done(jobs, "segment", volume="v", findings=["consolidation"], output=str(output))
     assert [path.name for path in output.iterdir()] == ["0-mask.raw"]
@@ -441,7 +441,7 @@ def with_nan():
     ],
 )
 def test_an_image_that_cannot_be_segmented_is_refused_in_one_line(worker, tmp_path, voxels, words):
-    answer = worker.ask("open_volume", **handed(tmp_path, voxels, name="An image"))
+    answer = worker.ask("open_volume", **volume_request(tmp_path, voxels, name="An image"))
     assert (answer["event"], answer["kind"]) == ("error", "image")
     assert "\n" not in answer["message"]
     assert all(word in answer["message"] for word in words), answer["message"]
@@ -497,14 +497,14 @@ def test_an_invalid_request_is_answered_and_the_worker_continues(worker, line, w
     ],
 )
 def test_an_impossible_segmentation_is_refused(worker, tmp_path, output, change, word):
-    worker.ask("open_volume", **handed(tmp_path, noise((2, 20, 20), np.int16) - 100, modality="ct"))
+    worker.ask("open_volume", **volume_request(tmp_path, noise((2, 20, 20), np.int16) - 100, modality="ct"))
     answer = worker.ask("segment", **{"volume": "v", "findings": ["lung"], "output": str(output), **change})
     assert (answer["event"], answer["kind"]) == ("error", "usage")
     assert word in answer["message"]
 
 
 def test_a_volume_file_of_another_size_than_announced_is_refused(worker, tmp_path):
-    request = handed(tmp_path, noise((2, 20, 20), np.int16))
+    request = volume_request(tmp_path, noise((2, 20, 20), np.int16))
     for change in ({"shape": [3, 20, 20]}, {"file": "/not/there.raw"}, {"dtype": "object"}, {"dtype": "(2,"}):
         voxels = {**request["voxels"], **change}
         assert worker.ask("open_volume", **{**request, "voxels": voxels})["kind"] == "usage"
@@ -523,7 +523,7 @@ def test_a_broken_model_folder_is_reported_and_the_current_model_is_kept(worker,
         for op, fields in (("describe_model", {}), ("check_findings", checked), ("open", {"device": "cpu"})):
             answer = worker.ask(op, model=str(folder), **fields)
             assert (answer["event"], answer["kind"], word in answer["message"]) == ("error", "model", True)
-    worker.ask("open_volume", **handed(tmp_path, noise((1, 20, 20), np.int16) - 100, modality="ct"))
+    worker.ask("open_volume", **volume_request(tmp_path, noise((1, 20, 20), np.int16) - 100, modality="ct"))
     assert worker.ask("segment", volume="v", findings=["lung"], output=str(output))["event"] == "done"
 
 
@@ -531,7 +531,7 @@ def test_after_damaged_weights_the_bundled_model_can_be_opened_again(worker, tmp
     shutil.copytree(BUNDLED_MODEL, tmp_path / "model")
     weights = tmp_path / "model" / "fusion" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    worker.ask("open_volume", **handed(tmp_path, noise((1, 20, 20), np.int16) - 100, modality="ct"))
+    worker.ask("open_volume", **volume_request(tmp_path, noise((1, 20, 20), np.int16) - 100, modality="ct"))
     request = {"volume": "v", "findings": ["lung"], "output": str(output)}
     answer = worker.ask("open", model=str(tmp_path / "model"), device="cpu")
     assert (answer["kind"], "fusion" in answer["message"]) == ("model", True)

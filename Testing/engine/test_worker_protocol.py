@@ -1,4 +1,4 @@
-"""Whatever is written to the engine's process, it answers each line with one line, and lives on."""
+"""The engine's process answers every input line with one line, and survives."""
 
 import json
 import subprocess
@@ -16,13 +16,13 @@ ANY_JSON = st.recursive(
     max_leaves=6,
 )
 NUMBERS = st.integers(1, 2**80) | ANY_JSON
-"""Of requests; those that stand for no job are answered too."""
+"""Numbers of requests; numbers without a job are answered too."""
 NOISE = st.binary(min_size=1, max_size=40) | ANY_JSON.map(lambda value: json.dumps(value).encode())
 
 
 @st.composite
 def broken_requests(draw):
-    """A request with a field too many, one too few, or one of another type."""
+    """A request with one field too many, one missing, or one of another type."""
     kind = draw(st.sampled_from(list(requests.REQUESTS.values())))
     content = messages.request_fields(draw(st.integers(1, 9)), draw(messages_of(kind)))
     content["surplus"] = draw(ANY_JSON)
@@ -31,7 +31,7 @@ def broken_requests(draw):
 
 
 def answers_to(lines):
-    """Everything the process says about these lines, after its greeting; it has to end well at the end of its input."""
+    """All answers to these lines, after the hello; the process must end cleanly at the end of its input."""
     command = [sys.executable, "-m", "fasttextdiff", "worker"]
     process = subprocess.run(command, input=b"\n".join(lines), capture_output=True, check=True, timeout=120)
     hello, *answers = map(json.loads, process.stdout.splitlines())

@@ -1,4 +1,4 @@
-"""What is written is what was found: voxel by voxel, in the patient, in Slicer and in nibabel, or nothing at all."""
+"""Written files equal the result: voxel by voxel and in place, in Slicer and nibabel; or nothing is written."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def finding(text, mask, **changes):
 
 
 def result(texts=("heart", NASTY, "nodule"), matrix=None, overlap=False):
-    """Random masks; without overlap every voxel belongs to one finding at most."""
+    """Random masks; without overlap every voxel belongs to at most one finding."""
     rng = np.random.default_rng(0)
     owner = rng.integers(0, 2 * len(texts), SHAPE)
     masks = [(rng.random(SHAPE) > 0.6) if overlap else owner == n for n in range(len(texts))]

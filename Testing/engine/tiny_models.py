@@ -1,4 +1,4 @@
-"""Networks small enough for tests, and guided-diffusion's U-Net written down a second time to compare with."""
+"""Networks small enough for tests, and an independent version of guided-diffusion's U-Net for comparison."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def tiny_text_encoder(dim=32, max_tokens=128, seed=0):
 
 
 def save_text_encoder(folder, dim=32):
-    """The folder of :func:`tiny_text_encoder`, as a hub repository would be; returns the encoder too."""
+    """The folder of :func:`tiny_text_encoder`, like a repository on the Hugging Face Hub; also returns the encoder."""
     encoder = tiny_text_encoder(dim)
     encoder.model.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
@@ -75,7 +75,7 @@ def tiny_denoiser(blocks=(1, 3), timesteps=(50, 150), patch_size=1, seed=0):
 
 
 def compact_head(channels, text_dim=32, seed=0):
-    """A head with everything that the published one lacks; its weights are large enough for text to matter."""
+    """A head with all options that the published one lacks; its weights are large enough for the text to matter."""
     torch.manual_seed(seed)
     head = FusionHead(
         feature_channels=list(channels),
@@ -93,7 +93,7 @@ def compact_head(channels, text_dim=32, seed=0):
 
 
 def enliven(module, scale=0.3):
-    """Random weights instead of the published N(0, 0.02), with which differences drown in rounding."""
+    """Random weights instead of the published N(0, 0.02), with which differences would vanish in rounding."""
     for weight in module.parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=scale)
@@ -123,7 +123,7 @@ def tiny_pipeline(seed=0):
 
 
 def one_line(caught, *words):
-    """Assert that an error is a single line that names `words`."""
+    """Assert that an error is a single line that contains `words`."""
     text = str(caught.value)
     assert text
     assert "\n" not in text

@@ -1,4 +1,4 @@
-"""Runs scripts against an installed engine or module, in a process that sees nothing of the checkout."""
+"""Runs scripts against an installed engine or module, in a process that cannot see the checkout."""
 
 import json
 import os
@@ -11,7 +11,7 @@ X_RAY = HERE.parents[1] / "Resources" / "samples" / "cxr_hannover" / "1d40779e.p
 
 
 def run_alone(script, *arguments, timeout=300):
-    """Run a script that sees no checkout; returns the JSON of its last line."""
+    """Run a script that cannot see the checkout; returns the JSON of its last line."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment.update(QT_QPA_PLATFORM="offscreen", OMP_NUM_THREADS="1")
     process = subprocess.run(

@@ -1,4 +1,4 @@
-"""Segments an X-ray with an installed engine and prints what it found as JSON; run as a process of its own.
+"""Segments an X-ray with an installed engine and prints the result as JSON; run in its own process.
 
 Usage: python -I -S installed_engine.py EXTENSION_FOLDER PACKAGES_FOLDER IMAGE. Knows nothing about the checkout.
 """
@@ -8,7 +8,7 @@ import sys
 
 installed, packages, image = sys.argv[1:]
 sys.path[:0] = [installed]
-sys.path.append(packages)  # -S: what else lies in there, such as the checkout's editable install, is not added
+sys.path.append(packages)  # -S: nothing else from that folder is added, such as the checkout's editable install
 
 import numpy as np  # noqa: E402 - the path comes first
 

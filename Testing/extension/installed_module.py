@@ -1,6 +1,6 @@
 """Loads an installed module as Slicer does, segments an X-ray through its logic and prints what happened as JSON.
 
-Usage: python -I -S installed_module.py EXTENSION_FOLDER PACKAGES_FOLDER IMAGE HOST_FOLDER, as a process of its own.
+Usage: python -I -S installed_module.py EXTENSION_FOLDER PACKAGES_FOLDER IMAGE HOST_FOLDER, in its own process.
 Knows nothing about the checkout.
 """
 
@@ -9,7 +9,7 @@ import sys
 
 installed, packages, image, host_folder = sys.argv[1:]
 sys.path[:0] = [installed, host_folder]
-sys.path.append(packages)  # -S: what else lies in there, such as the checkout's editable install, is not added
+sys.path.append(packages)  # -S: nothing else from that folder is added, such as the checkout's editable install
 
 import numpy as np  # noqa: E402 - the path comes first
 import slicer  # noqa: E402

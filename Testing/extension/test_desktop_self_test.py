@@ -13,7 +13,7 @@ MODULE = "import unittest\n\n\nclass Tests(unittest.TestCase):\n    def test_one
 
 
 @pytest.mark.parametrize(
-    ("module", "code", "told"),
+    ("module", "code", "expected"),
     [
         (MODULE, 0, "OK"),
         (MODULE + "    def test_two(self): self.fail('the mask is empty')\n", 1, "the mask is empty"),
@@ -22,11 +22,11 @@ MODULE = "import unittest\n\n\nclass Tests(unittest.TestCase):\n    def test_one
         ("import nothing_like_that\n", 1, "No module named 'nothing_like_that'"),
     ],
 )
-def test_exit_code_and_report(tmp_path, module, code, told):
+def test_exit_code_and_report(tmp_path, module, code, expected):
     (tmp_path / "slicer.py").write_text(SLICER)
     (tmp_path / "FastTextDiffSegment.py").write_text(module)
     report = tmp_path / "report.txt"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     process = subprocess.run([sys.executable, str(SCRIPT), str(report)], env=environment, timeout=60, check=False)
     assert process.returncode == code
-    assert told in report.read_text(encoding="utf-8")
+    assert expected in report.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The documents: the site is built without a warning, links and file names lead somewhere, every room is described."""
+"""The documents: the site builds without warnings, linked and named files exist, every room is described."""
 
 import os
 import re

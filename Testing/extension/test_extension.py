@@ -1,6 +1,6 @@
-"""The extension as it is installed: complete, usable without the checkout, and described as the extensions index wants.
+"""The installed extension: complete, usable without the checkout, and described as the extensions index requires.
 
-Slicer's CMake macros are stood in for by `stand_in/`; what they do with the lists of files is what counts here.
+`stand_in/` replaces Slicer's CMake macros and does the same with the lists of files.
 """
 
 import re
@@ -24,7 +24,7 @@ NO_COMPILER = [f"-DCMAKE_{language}_COMPILER_{key}=1" for language in ("C", "CXX
 
 
 def tool(name):
-    """A build tool: of this environment, else of the system."""
+    """A build tool: from this environment, else from the system."""
     return shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
 
 

@@ -1,4 +1,4 @@
-"""The public repository: small enough, as the Slicer Extensions Index wants it, and made from one commit."""
+"""The public repository: small enough, as the Slicer Extensions Index requires, and made from one commit."""
 
 import re
 import shutil
@@ -57,7 +57,7 @@ def test_this_tree_can_be_listed_in_the_index(tree):
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "told"),
+    ("name", "old", "new", "expected"),
     [
         ("FastTextDiffSegment.json", '"tier": 1', '"tier": 2', "tier"),
         ("FastTextDiffSegment.json", '"tier": 1', '"homepage": "x"', "homepage"),
@@ -71,11 +71,11 @@ def test_this_tree_can_be_listed_in_the_index(tree):
         ("README.md", "2512.00084", "", "publication"),
     ],
 )
-def test_what_the_index_would_refuse_is_reported_in_one_line(tree, name, old, new, told):
+def test_what_the_index_would_refuse_is_reported_in_one_line(tree, name, old, new, expected):
     edit(tree / name, old, new)
     problems = make_public.check(tree)
     assert len(problems) >= 1
-    assert any(told in problem and "\n" not in problem for problem in problems)
+    assert any(expected in problem and "\n" not in problem for problem in problems)
 
 
 def test_an_icon_of_another_size_is_refused(tree):
@@ -85,7 +85,7 @@ def test_an_icon_of_another_size_is_refused(tree):
 
 @pytest.fixture
 def source(tree, monkeypatch):
-    """A repository with a history: a large file came and went."""
+    """A repository with a history in which a large file was added and removed."""
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "A")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "a@example.org")
@@ -100,7 +100,7 @@ def source(tree, monkeypatch):
 
 def test_the_public_repository_is_one_commit_with_the_same_files(source, tmp_path):
     target = tmp_path / "public"
-    (source / "LICENSE").unlink()  # what is not committed does not count
+    (source / "LICENSE").unlink()  # uncommitted files do not count
     size = make_public.make_public(source, "HEAD", target, "First public version")
     assert git(target, "log", "--format=%s|%P|%D") == "First public version||HEAD -> main"
     assert git(target, "rev-parse", "HEAD^{tree}") == git(source, "rev-parse", "HEAD^{tree}")
@@ -128,9 +128,9 @@ def test_a_folder_that_is_not_empty_is_not_changed(source, tmp_path):
 def test_a_missing_commit_is_reported_in_one_line(source, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(make_public, "ROOT", source)
     assert make_public.main(["--check", "--commit", "nonsense"]) == 1
-    told = capsys.readouterr().err.strip()
-    assert "nonsense" in told
-    assert "\n" not in told
+    error = capsys.readouterr().err.strip()
+    assert "nonsense" in error
+    assert "\n" not in error
     assert make_public.main(["--check"]) == 0
 
 

@@ -1,4 +1,4 @@
-"""Every command and every piece of code in README and documents does what it says, and sentences stay short."""
+"""All commands and code in README and documents work, and sentences are short."""
 
 import re
 import runpy
@@ -70,7 +70,7 @@ def test_every_command_line_names_a_command_and_options_that_exist(document, lin
 
 @pytest.fixture
 def chest(tmp_path, monkeypatch):
-    """A folder with the file that the examples are about: a few slices of the sample."""
+    """A folder with the file of the examples: a few slices of the sample."""
     image = nibabel.load(CT)
     nibabel.save(image.slicer[:, :, 60:62], tmp_path / "chest.nii.gz")
     monkeypatch.chdir(tmp_path)
@@ -93,7 +93,7 @@ def test_the_first_command_line_example_writes_its_files(chest):
 
 
 def prose(document: Path) -> str:
-    """The running text: no code, tables, pictures and headings; a list item is a paragraph."""
+    """The running text, without code, tables, pictures and headings; a list item is a paragraph."""
     text = FENCE.sub("", document.read_text(encoding="utf-8"))
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
     text = re.sub(r"\]\([^)]*\)", "]", text)

@@ -1,4 +1,4 @@
-"""The wheel: holds every file of the engine, and segments an image where the checkout is not there."""
+"""The wheel: contains every file of the engine, and segments an image without the checkout."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built as a release is: first the source distribution, then the wheel from it."""
+    """The wheel, built like a release: first the source distribution, then the wheel from it."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()

@@ -1,4 +1,4 @@
-"""GitHub's workflows, as far as they can be checked without GitHub: rights, versions, and the files that they name."""
+"""GitHub workflows, as far as they can be checked without GitHub: rights, versions, and the files that they name."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`import ctk`: the CTK widgets that the module uses, made again on PySide6. Knows nothing about MRML."""
+"""`import ctk`: the CTK widgets that the module uses, reimplemented in PySide6. Knows nothing about MRML."""
 
 import qt
 from PySide6.QtCore import Property, Signal
@@ -7,12 +7,12 @@ from slicerhost.pythonqt import cppClass, forwarded, placeInRow
 
 @cppClass
 class ctkMessageBox(qt.QMessageBox):
-    """What slicer.util shows its messages and questions in."""
+    """The box for messages and questions of slicer.util."""
 
 
 @cppClass
 class ctkCollapsibleButton(qt.QAbstractButton):
-    """A section that folds; it is open while it is checked. Hidden children stay hidden when it unfolds."""
+    """A collapsible section, open while checked. Hidden children stay hidden when it opens."""
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -32,15 +32,15 @@ class ctkCollapsibleButton(qt.QAbstractButton):
             child.setVisible(opened)
 
     def showEvent(self, event):
-        """Hides the children of a section that was folded before it was shown."""
+        """Hides the children of a section that was collapsed before it was shown."""
         self._fold(self.isChecked())
 
     def hitButton(self, position):
-        """Only the head is a button."""
+        """Only the header is a button."""
         return position.y() < self._headHeight
 
     def paintEvent(self, event):
-        """The head as a push button with an arrow."""
+        """The header as a push button with an arrow."""
         painter, option = qt.QStylePainter(self), qt.QStyleOptionButton()
         option.initFrom(self)
         option.rect = qt.QRect(0, 0, self.width, self._headHeight - 2)
@@ -50,7 +50,7 @@ class ctkCollapsibleButton(qt.QAbstractButton):
 
 @cppClass
 class ctkSliderWidget(qt.QWidget):
-    """A slider beside a spin box, which holds the value."""
+    """A slider next to a spin box, which holds the value."""
 
     valueChanged = Signal(float)
 
@@ -79,9 +79,9 @@ class ctkSliderWidget(qt.QWidget):
 
 @cppClass
 class ctkPathLineEdit(qt.QWidget):
-    """A line for a path. Its button opens no dialog here: a test sets currentPath, as the dialog would.
+    """A path input. Its button opens no dialog here: a test sets currentPath, as the dialog would.
 
-    As CTK's, it tells of every letter, and only of what its validator accepts: of an empty text it tells nothing.
+    Like CTK's, it signals every letter, but only texts that its validator accepts, so not an empty one.
     """
 
     currentPathChanged = Signal(str)

@@ -1,4 +1,4 @@
-"""The running stand-in for Slicer, a clean scene for every test, and the module's panel with the real engine."""
+"""The running stand-in for Slicer, an empty scene for every test, and the module's panel with the real engine."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ def host():
 
 @pytest.fixture
 def scene(host):
-    """An empty scene; the test fails if a slot or an observer raised, which Slicer itself would only print."""
+    """An empty scene; the test fails if a slot or an observer raised, which Slicer would only print."""
     host.closeScene()
     host.takeErrors()
     yield host.slicer.mrmlScene
@@ -37,7 +37,7 @@ def scene(host):
 
 @pytest.fixture(scope="module")
 def module(host):
-    """The module, loaded once for all tests, as a user keeps Slicer open all day."""
+    """The module, loaded once for all tests, like a Slicer that stays open all day."""
     from module_panel import MODULE
 
     host.loadModule(str(MODULE))

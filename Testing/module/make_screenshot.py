@@ -46,7 +46,7 @@ def main(path):
     host.runEventLoop(timeout=1.0)
     host.screenshot(path, SIZE)
     shown = Image.open(path).convert("RGB")
-    shown.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)  # every version stays in the history
+    shown.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)  # git's history keeps every version
     host.unloadModule("FastTextDiffSegment")
 
 

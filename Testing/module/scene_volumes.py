@@ -1,4 +1,4 @@
-"""Small volumes and outputs in a real MRML scene, in every orientation that has ever gone wrong. No assertions."""
+"""Small volumes and outputs in a real MRML scene, in all orientations that have caused errors. No assertions."""
 
 import numpy as np
 import slicer
@@ -35,7 +35,7 @@ GRIDS = {
 
 
 def addVolume(matrix=None, shape=SHAPE, components=1, name="CT", array=None):
-    """A volume with voxels 0, 1, 2, ..., or those given."""
+    """A volume with voxels 0, 1, 2, ..., or the given ones."""
     node = slicer.mrmlScene.AddNewNodeByClass(
         "vtkMRMLScalarVolumeNode" if components == 1 else "vtkMRMLVectorVolumeNode", name
     )
@@ -88,7 +88,7 @@ def randomMask(seed=0, shape=SHAPE):
 
 
 def outputOf(mask, first=0, finding="consolidation", color=(230, 159, 0), **tags):
-    """What the engine hands over for a mask whose first slice is `first`."""
+    """The engine's output for a mask whose first slice is `first`."""
     allTags = {
         "FastTextDiff.Finding": finding.replace("%", "%25").replace("|", "%7C"),
         "FastTextDiff.Model": "compact",

@@ -1,4 +1,4 @@
-"""The Batch section as a user meets it: real files, the real runner in its own process, killed, stopped, gone on."""
+"""The Batch section as users see it: real files, the real runner in its own process, killed, stopped, resumed."""
 
 import csv
 import os
@@ -13,12 +13,12 @@ from module_panel import CHEST_CT, ROOT, SAMPLES, engineProcesses
 
 FINDINGS = "left lung\nright lung"
 LOOSE = ("timings-", "summary.", ".lock-", "failed.log", ".local.")
-"""What may differ from run to run: seconds, locks, addresses in a library's messages, and the places of the folders."""
+"""What may differ between runs: seconds, locks, addresses in a library's messages, and the paths of the folders."""
 
 
 @pytest.fixture(scope="session")
 def studies(tmp_path_factory):
-    """Five images, one of them damaged, and a file that is none."""
+    """Five images, one of them damaged, and a file that is not an image."""
     import nibabel
     import SimpleITK as sitk
 
@@ -53,7 +53,7 @@ def reference(studies, tmp_path_factory):
 
 
 def content(folder):
-    """Bytes by file of everything that must not depend on how a run went."""
+    """Bytes by file of everything that must be equal in all runs."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -95,7 +95,7 @@ class Batch:
 
     def finish(self):
         self.waitFor(lambda: not self.ui.batchStopButton.enabled)
-        self.panel.finishJobs()  # the look at the folder
+        self.panel.finishJobs()  # the check of the folder
 
     def processes(self):
         """Ids of the processes of this section."""
@@ -214,5 +214,5 @@ def test_closing_slicer_or_the_scene_asks_and_stops_the_batch(batch, panel, host
     folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     assert folders
     assert all((case / "case.json").exists() or (case / "failed.log").exists() for case in folders)
-    assert panel.widget.batch.mayStop()  # nothing runs, so nothing is asked
+    assert panel.widget.batch.mayStop()  # nothing is running, so there is no question
     assert len(panel.answers.asked) == 2

@@ -1,4 +1,4 @@
-"""Saved segments come back voxel by voxel, with their tags, on the grid of their image; nothing is half written."""
+"""Saved segments can be read back exactly, with their tags, on the grid of their image; no partial files."""
 
 import gzip
 import json
@@ -146,7 +146,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(scene, tmp_path, mo
 
 
 class FullDisk:
-    """A storage node that gets half-way."""
+    """A storage node that fails half-way."""
 
     def SetScene(self, scene):
         pass
@@ -177,7 +177,7 @@ def test_what_cannot_be_saved_is_refused(scene, tmp_path):
 
 @pytest.fixture
 def loadedImage(scene, tmp_path):
-    """Loads an image of the scene's size from a file, as Slicer does; gives the node and everything in the folder."""
+    """Loads an image of the scene's size from a file, as Slicer does; returns the node and the folder's content."""
 
     def load(name):
         image = sitk.GetImageFromArray(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE))
@@ -216,7 +216,7 @@ def test_segments_are_not_saved_over_the_file_of_an_image(loadedImage, tmp_path,
     (tmp_path / "sub").mkdir()
     volume = loadedImage(file)
     segmentation = written(volume, outputOf(halves()[0]))
-    other = addVolume()  # of which the file is not
+    other = addVolume()  # which the file does not have
     target = NAMES[name](tmp_path / file)
     before = bytesBelow(tmp_path)
     for image, segments in ((volume, segmentation), (other, written(other, outputOf(halves()[0])))):
@@ -261,6 +261,6 @@ def test_a_scene_file_keeps_voxels_and_tags(scene, tmp_path):
     assert np.array_equal(segmentArray(back, second, image), randomMask(2))
     segment = back.GetSegmentation().GetSegment(first)
     assert tagOf(segment, "FastTextDiff.Finding") == FINDING.replace("%", "%25").replace("|", "%7C")
-    # and it can be gone on with: the same finding finds its segment
+    # the same finding still finds its segment
     (again,) = SegmentWriter().write(back, image, [outputOf(randomMask(3)[1:2], 1, finding=FINDING)])
     assert (again.segmentId, again.created) == (first, False)

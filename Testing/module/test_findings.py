@@ -1,4 +1,4 @@
-"""Lines, completion and pasted reports: what is typed is kept, what a report denies is told from what it states."""
+"""Lines, completion and pasted reports: typed text is kept, denials in reports are recognised."""
 
 import csv
 from pathlib import Path
@@ -130,7 +130,7 @@ def test_reports_are_distinguished_from_lists_of_findings():
     assert not looksLikeReport("")
 
 
-@pytest.mark.skipif(not REPORTS.is_file(), reason="needs the research data beside the checkout")
+@pytest.mark.skipif(not REPORTS.is_file(), reason="needs the research data next to the checkout")
 @pytest.mark.shared
 def test_no_word_of_real_reports_is_lost_or_added():
     with REPORTS.open(encoding="utf-8") as file:
@@ -139,7 +139,7 @@ def test_no_word_of_real_reports_is_lost_or_added():
     for report in reports:
         found = reportSentences(report)
         sentences += len(found)
-        # list marks and headings go, everything else stays in its order
+        # list marks and headings are removed, everything else keeps its order
         if not any(each.section for each in found):
             assert letters(" ".join(each.text for each in found)) == letters(report), report
         for each in found:

@@ -1,4 +1,4 @@
-"""Which slice a view shows and how a view is turned, on real MRML nodes; and what is said of images that do not do."""
+"""Which slice a view shows and how a view is rotated, on real MRML nodes; and how unusable images are refused."""
 
 import numpy as np
 import pytest

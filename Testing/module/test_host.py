@@ -1,4 +1,4 @@
-"""The stand-in for Slicer behaves as Slicer does where the module depends on it. Knows nothing of the module itself."""
+"""The stand-in for Slicer behaves like Slicer where the module depends on it. Knows nothing about the module itself."""
 
 import sys
 import threading
@@ -195,13 +195,13 @@ def test_a_cpp_object_refuses_unknown_attributes(host, scene):
 
 
 def test_a_path_line_signals_every_letter_but_not_an_empty_text(host, scene):
-    qt, edit, told = host.qt, sys.modules["ctk"].ctkPathLineEdit(), []
-    edit.connect("currentPathChanged(QString)", told.append)
+    qt, edit, signals = host.qt, sys.modules["ctk"].ctkPathLineEdit(), []
+    edit.connect("currentPathChanged(QString)", signals.append)
     line = host.slicer.util.findChildren(edit, className="QLineEdit")[0]
     qt.QTest.keyClicks(line, "/a")
     edit.currentPath = ""
     edit.currentPath = "/b"
-    assert told == ["/", "/a", "/b"]
+    assert signals == ["/", "/a", "/b"]
 
 
 def test_disconnected_widgets_are_released_but_the_node_stays_observed(echo):
@@ -293,7 +293,7 @@ def test_a_question_is_asked_in_a_dialog_only_with_testing_off(host, scene):
         qt.QTimer.singleShot(50, answer)
         return host.call(lambda: host.slicer.util.confirmYesNoDisplay("Install?"))
 
-    assert not host.slicer.util.confirmYesNoDisplay("Install?")  # what slicer.util says by itself
+    assert not host.slicer.util.confirmYesNoDisplay("Install?")  # the default answer of slicer.util
     host.setTestingEnabled(False)
     assert ask(qt.QMessageBox.Yes)
     assert not ask(qt.QMessageBox.No)

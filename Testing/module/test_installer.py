@@ -1,4 +1,4 @@
-"""Packages are installed through Slicer's own means, with consent, and never in place of Slicer's own packages."""
+"""Packages are installed with Slicer's own tools, with consent, and never replace Slicer's own packages."""
 
 import importlib.metadata
 import subprocess
@@ -30,7 +30,7 @@ def torchRequests(monkeypatch):
 
 @pytest.fixture
 def pipRequests(monkeypatch):
-    """What slicer.packaging is asked for: (requirements, constraints)."""
+    """Requests to slicer.packaging: (requirements, constraints)."""
     asked = []
 
     def pip_install(requirements, constraints, requester):
@@ -79,7 +79,7 @@ ERROR: No matching distribution found for diffusers>=0.34"""
 
 
 @pytest.mark.parametrize(
-    ("printed", "told"),
+    ("printed", "expected"),
     [
         (PROXY, "HTTPS_PROXY"),
         (OFFLINE, "check the internet connection"),
@@ -89,7 +89,7 @@ ERROR: No matching distribution found for diffusers>=0.34"""
         ("", "Python console"),
     ],
 )
-def test_a_failed_installation_is_one_line_that_says_what_to_do(monkeypatch, capsys, printed, told):
+def test_a_failed_installation_is_one_line_that_says_what_to_do(monkeypatch, capsys, printed, expected):
     def pip_install(*_arguments, **_options):
         print(printed)
         raise subprocess.CalledProcessError(1, ["pip", "install"])
@@ -97,7 +97,7 @@ def test_a_failed_installation_is_one_line_that_says_what_to_do(monkeypatch, cap
     monkeypatch.setattr(slicer, "packaging", types.SimpleNamespace(pip_install=pip_install), raising=False)
     with pytest.raises(InstallError, match="diffusers could not be installed") as failure:
         Installer(lambda text, title: True).install(["diffusers>=0.34"])
-    assert told in str(failure.value)
+    assert expected in str(failure.value)
     assert "\n" not in str(failure.value)
     assert printed in capsys.readouterr().out  # the console still shows all of it
 

@@ -1,4 +1,4 @@
-"""The module as a user meets it: the real panel in a window, real MRML, the real engine with the bundled weights."""
+"""The module as users see it: the real panel in a window, real MRML, the real engine with the bundled weights."""
 
 import itertools
 import os
@@ -20,13 +20,14 @@ from module_panel import (
     hasEnded,
     inSliceOrder,
     loadedAsByTheDicomModule,
+    packagesFrom,
     segmentNames,
 )
 
 
 @pytest.fixture(scope="session")
 def directly():
-    """The engine in a process of its own, as the command line runs it: (file, finding) -> mask."""
+    """The engine in its own process, as the command line runs it: (file, finding) -> mask."""
 
     def segment(path, finding, output):
         command = [
@@ -63,9 +64,9 @@ host.unloadModule("FastTextDiffSegment")
 
 def test_opening_the_panel_loads_neither_torch_nor_the_engine(host):
     command = [sys.executable, "-c", OPENED, str(ROOT / "Testing" / "host"), str(MODULE)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "folded True" in told
-    assert "loaded []" in told
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "folded True" in printed
+    assert "loaded []" in printed
 
 
 def test_typing_shows_a_preview_and_leaves_the_users_scene_alone(panel, chestCt, tmp_path):
@@ -451,11 +452,11 @@ def test_bad_images_are_refused_in_one_line(panel):
         if panel.ui.segmentVolumeButton.enabled:
             panel.click("segmentVolumeButton")
             panel.finishRun()
-            told = panel.message
+            message = panel.message
         else:
-            told = panel.ui.segmentVolumeButton.toolTip
-        assert expected in told, told
-        assert "\n" not in told
+            message = panel.ui.segmentVolumeButton.toolTip
+        assert expected in message, message
+        assert "\n" not in message
         assert panel.segmentation is None
         panel.slicer.mrmlScene.RemoveNode(volume)
 
@@ -624,7 +625,7 @@ def test_the_self_test_runs_by_reload_and_test(panel):
 
 
 def slicersTestRunner():
-    """What slicer_add_python_unittest runs: unittest's loader and runner, on the module by its name."""
+    """Like slicer_add_python_unittest: unittest's loader and runner, on the module by its name."""
     suite = unittest.defaultTestLoader.loadTestsFromName("FastTextDiffSegment")
     return suite.run(unittest.TestResult())
 
@@ -675,22 +676,11 @@ def test_closing_slicer_during_a_run_ends_the_engine_and_leaves_no_patient_data(
 
 @pytest.fixture
 def brokenTorch(panel, monkeypatch, tmp_path):
-    """A torch that is there but cannot be imported, as after an interrupted installation."""
-    from FastTextDiffSegmentLib import Logic
-
+    """A torch that is installed but cannot be imported, as after an interrupted installation."""
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: cannot open shared object file')")
-    usual = Logic.engineEnvironment
-
-    def broken():
-        environment = usual()
-        return {**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])}
-
-    monkeypatch.setattr(Logic, "engineEnvironment", broken)
-    panel.widget.setupSection.checkAgain()
-    yield
-    monkeypatch.undo()
-    panel.widget.setupSection.checkAgain()
+    with packagesFrom(panel, monkeypatch, tmp_path):
+        yield
     panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
 
@@ -724,9 +714,9 @@ def test_a_failed_installation_says_what_to_do_and_checking_again_shows_nothing_
     monkeypatch.setattr(panel.slicer.util, "confirmYesNoDisplay", lambda text, **options: True)
     panel.click("installButton")
     panel.waitFor(lambda: panel.widget.setupSection.missing)
-    for told in (panel.message, panel.ui.setupLabel.text):
-        assert "Extensions Manager" in told
-        assert "Internal error" not in told
+    for text in (panel.message, panel.ui.setupLabel.text):
+        assert "Extensions Manager" in text
+        assert "Internal error" not in text
 
 
 RELOADED = """
@@ -824,13 +814,13 @@ def test_a_script_segments_without_the_panel_and_can_cancel(panel, chestCt):
 
     logic = FastTextDiffSegmentLogic()
     folder = logic.session.folder.path
-    told = []
+    progress = []
     found = logic.segment(
-        chestCt, ["left lung", "left lung"], sliceRange=(60, 62), progress=lambda *at: told.append(at) or True
+        chestCt, ["left lung", "left lung"], sliceRange=(60, 62), progress=lambda *at: progress.append(at) or True
     )
     assert [each.finding for each in found] == ["left lung"]
     assert found[0].found
-    assert told[-1] == (2, 2)
+    assert progress[-1] == (2, 2)
     node = panel.slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     mask = panel.slicer.util.arrayFromSegmentBinaryLabelmap(node, found[0].segmentId, chestCt)
     assert set(np.nonzero(mask)[0]) == {60, 61}

@@ -1,4 +1,4 @@
-"""The Slicer library's rooms: who may import whom, and how large a file or a class may be. Nothing is imported here."""
+"""The rooms of the Slicer library: allowed imports, and limits for files and classes. Nothing is imported here."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "FastTextDiffSegment" / "FastTextDiffSegmentLib"
 ENGINE = ROOT / "engine"
-# From the bottom up: a room may import only from those that stand before it. A file named here is a room by itself.
+# From the bottom up: a room may import only from rooms in rows above its own. A file named here is its own room.
 LAYERS = (
     {"engine.EnginePath"},
     {"contract"},
@@ -23,7 +23,7 @@ MOST_LINES, MOST_METHODS = 399, 25
 
 
 def library_modules():
-    """Path by name, as in "scene.Geometry"; a room's own file, `__init__`, has the room's name."""
+    """Path by name, e.g. "scene.Geometry"; `__init__` has the room's name."""
     for file in sorted(LIBRARY.rglob("*.py")):
         name = ".".join(file.relative_to(LIBRARY).with_suffix("").parts).removesuffix(".__init__")
         if name != "__init__":
@@ -34,7 +34,7 @@ MODULES = dict(library_modules())
 
 
 def imported_names(file, package):
-    """Full names of what a file imports, lazy imports included; `package` is the one it stands in."""
+    """Full names of a file's imports, including lazy ones; `package` is the file's own."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             inside = package[: len(package) + 1 - node.level] if node.level else []
@@ -50,7 +50,7 @@ def imports_of(name, file):
     package = [LIBRARY.name, *name.split(".")][: None if file.name == "__init__.py" else -1]
     prefix = f"{LIBRARY.name}."
     found = {each.removeprefix(prefix) for each in imported_names(file, package) if each.startswith(prefix)}
-    # files of the contract are the engine's, so the library has none of them
+    # the contract's files belong to the engine, so the library has none of them
     return {"contract" if each.startswith("contract.") else each for each in found} & set(MODULES)
 
 

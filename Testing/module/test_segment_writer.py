@@ -1,4 +1,4 @@
-"""Writing segments into a real MRML scene: the right voxels, and no others. Undo and the stored output too."""
+"""Writing segments into a real MRML scene: the right voxels, and no others. Also undo and the stored output."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def segmentation(writer, volume):
 
 
 def worldPoints(segmentationNode, segmentId):
-    """Middles of a segment's voxels where Slicer itself shows them, sorted."""
+    """Centres of a segment's voxels where Slicer shows them, sorted."""
     image = slicer.vtkOrientedImageData()
     slicer.vtkSlicerSegmentationsModuleLogic.GetSegmentBinaryLabelmapRepresentation(
         segmentationNode, segmentId, image, True
@@ -306,7 +306,7 @@ def test_a_write_fully_blocked_by_masking_is_an_error_and_leaves_no_segment(segm
 
 
 class Session:
-    """Writes as the logic does: remembered, guarded, recorded."""
+    """Writes like the logic: with undo, edit guard and stored output."""
 
     def __init__(self, segmentation, volume):
         self.segmentation, self.volume = segmentation, volume
@@ -357,7 +357,7 @@ def test_one_step_can_be_undone_and_writing_works_afterwards(session):
     assert np.array_equal(session.array(segmentId), first)
     assert session.segmentation.GetSegmentation().GetNumberOfSegments() == 1
     assert not session.history.undo()
-    # Slicer's history was once seen to drop what was set or added after a second undo
+    # Slicer's history has lost what was set or added after a second undo
     session.write(outputOf(third[2:3], first=2), outputOf(second, finding="opacity"))
     expected = first.copy()
     expected[2] = third[2]
@@ -398,7 +398,7 @@ def test_an_edit_by_others_drops_the_undo_step(session, edit):
 
 
 def test_surfaces_saving_and_display_keep_the_undo_step(session, tmp_path):
-    """They tell of modified segments as edits do."""
+    """They send the same events as edits."""
     first, second = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     first[1:3, 2:5, 2:5] = second[4, 2:5, 2:5] = 1
     (segmentId,) = session.write(outputOf(first))
@@ -453,7 +453,7 @@ def test_a_resampled_segment_counts_as_edited_and_reverts_to_the_outputs_grid(se
 
 
 def test_replacing_a_whole_labelmap_counts_as_an_edit(session):
-    """Observers then see it once with the new size and the old voxels."""
+    """Observers see it once with the new size and the old voxels."""
     small = np.zeros(SHAPE, np.uint8)
     small[2, 3, 4] = 1
     (segmentId,) = session.write(outputOf(small))

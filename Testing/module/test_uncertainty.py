@@ -1,4 +1,4 @@
-"""The uncertainty layer in the real panel: the entropy, on and off without a trace, and the least certain slice."""
+"""The uncertainty layer in the real panel: entropy, switching on and off without a trace, the least certain slice."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_the_least_certain_slice_has_a_mask_and_the_view_jumps_there(panel, segm
     assert panel.shownIndex == expected
     assert panel.message.startswith(f"Slice {expected + 1} is the least certain one: {bits[expected - 40]:.3f} bits")
     view = panel.widget.results.uncertainty
-    assert view.node is None  # it is not shown unless asked for
+    assert view.node is None  # it is shown only on request
     panel.ui.uncertaintyCheckBox.checked = True
     panel.waitFor(lambda: view.node is not None)
     panel.click("undoButton")

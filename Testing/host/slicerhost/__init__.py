@@ -1,7 +1,7 @@
 """A stand-in for the parts of 3D Slicer that slicer-core lacks, for tests. Knows no particular module.
 
-What is real: MRML (scene, nodes, storage, logics, displayable managers) and slicer/util.py, from the package
-slicer-core; Qt, from PySide6-Essentials. What is made here: PythonQt's conventions, the ctk and qMRML widgets,
+Real: MRML (scene, nodes, storage, logics, displayable managers) and slicer/util.py, from the package
+slicer-core; Qt, from PySide6-Essentials. Reimplemented: PythonQt's conventions, the ctk and qMRML widgets,
 slicer.app, the main window, ScriptedLoadableModule, parameterNodeWrapper and translation. Linux only; on a bare
 Debian 12 it needs libgl1 libegl1 libgl1-mesa-dri libx11-6 libxext6 libxrender1 libxcursor1 libxkbcommon0 libdbus-1-3
 libfontconfig1 libglib2.0-0 and a font. Set QT_QPA_PLATFORM=offscreen where there is no display.
@@ -25,7 +25,7 @@ _hosts: list = []
 
 
 class Host:
-    """The running application; `start` makes the only one."""
+    """The running application; `start` makes the only instance."""
 
     def __init__(self, window):
         self.slicer, self.qt, self._errors, self.window = slicer, qt, [], None
@@ -40,23 +40,23 @@ class Host:
             self.window = views.MainWindow(self.app.layoutManager())
 
     def _onException(self, kind, error, trace):
-        """Exceptions in slots and observers end here: Slicer prints them and goes on, a test should fail."""
+        """Collects exceptions in slots and observers: Slicer prints them and continues, but a test should fail."""
         self._errors.append("".join(traceback.format_exception(kind, error, trace)))
         print(self._errors[-1], file=sys.stderr)
 
     def takeErrors(self):
-        """The exceptions of slots and observers since the last call, as text."""
+        """The exceptions in slots and observers since the last call, as text."""
         sys.excepthook = self._onException  # again: typer puts its own there whenever a command line runs
         errors, self._errors = self._errors, []
         return errors
 
     def setTestingEnabled(self, testing):
-        """Whether slicer.util answers questions by itself (the default) or shows its dialogs."""
+        """Set whether slicer.util answers questions by itself (the default) or shows its dialogs."""
         self.app.testingEnabled = returning(testing)
 
     @contextlib.contextmanager
     def withoutWindow(self):
-        """As `Slicer --no-main-window`: no main window, no layout manager."""
+        """Like `Slicer --no-main-window`: no main window, no layout manager."""
         name, layoutManager = self.window.name, self.app.layoutManager
         self.window.name, self.app.layoutManager = "hidden", returning(None)
         try:
@@ -65,7 +65,7 @@ class Host:
             self.window.name, self.app.layoutManager = name, layoutManager
 
     def loadModule(self, path):
-        """Loads a scripted module from its file, opens its panel, and gives the Python module and its widget."""
+        """Loads a scripted module from its file and opens its panel; returns the Python module and its widget."""
         name, folder = Path(path).stem, str(Path(path).parent)
         if folder not in sys.path:
             sys.path.insert(0, folder)
@@ -80,13 +80,13 @@ class Host:
         return python, panel.self()
 
     def reloadModule(self, name):
-        """What the Reload button does; gives the new Python module and widget."""
+        """Like the Reload button; returns the new Python module and widget."""
         panel = slicer.util.getModule(name).widgetRepresentation()
         panel.self().onReload()
         return sys.modules[name], panel.self()
 
     def unloadModule(self, name):
-        """What happens to a module when Slicer exits; it can be loaded again afterwards."""
+        """Unloads a module as when Slicer exits; it can be loaded again."""
         panel = slicer.util.getModule(name).widgetRepresentation()
         if self.window is not None and self.window.selectedModule == name:
             self.window.leaveModule()
@@ -122,9 +122,9 @@ class Host:
         return any(met)
 
     def call(self, function):
-        """Calls a function from within the event loop, as all of Slicer is, and gives its result.
+        """Calls a function from within the event loop, as Slicer does, and returns its result.
 
-        Dialogs of slicer.util need it: they call deleteLater first, which outside of a loop deletes them at once.
+        Dialogs of slicer.util need it: they call deleteLater first, which deletes them at once outside a loop.
         """
         outcome = concurrent.futures.Future()
 
@@ -139,7 +139,7 @@ class Host:
         return outcome.result(timeout=0)
 
     def screenshot(self, path, size=(1366, 768)):
-        """Saves a picture of the main window at a size in pixels, its views rendered anew; gives the picture."""
+        """Saves a picture of the main window at a size in pixels, with its views rendered again; returns it."""
         before = self.window.size
         self.window.resize(*size)
         self.window.show()
@@ -156,7 +156,7 @@ class Host:
 
 
 def start(window=True):
-    """The host of this process, made at the first call. Modules can be imported only after that."""
+    """The host of this process, made by the first call. Modules can be imported only afterwards."""
     if not _hosts:
         _hosts.append(Host(window))
     return _hosts[0]

@@ -1,6 +1,6 @@
-"""slicer.app, slicer.modules and slicer.mrmlScene over slicer-core's own logics. Knows nothing about a window.
+"""slicer.app, slicer.modules and slicer.mrmlScene on top of slicer-core's logics. Knows nothing about windows.
 
-Methods are named and behave as Slicer's; what is not here raises.
+Methods have the names and behaviour of Slicer's; anything missing raises.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ _LOGICS = {
 
 
 def returning(value):
-    """A function that gives a value, as the many accessors of slicer.app do."""
+    """A function that returns a value, like many accessors of slicer.app."""
     return lambda: value
 
 
 @dataclasses.dataclass(slots=True)
 class Module:
-    """What slicer.modules.<name> is, and what a scripted module describes itself to as `parent`."""
+    """slicer.modules.<name>, and the `parent` that a scripted module describes itself to."""
 
     name: str
     path: str = ""
@@ -46,7 +46,7 @@ class Module:
 
 
 class ScriptedModulePanel(qMRMLWidget):
-    """The panel of a module written in Python, which `self()` gives."""
+    """The panel of a module written in Python, which `self()` returns."""
 
     def __init__(self, moduleName):
         super().__init__()
@@ -55,7 +55,7 @@ class ScriptedModulePanel(qMRMLWidget):
         self.reload()
 
     def reload(self):
-        """Makes the Python widget anew from the module as it is imported now."""
+        """Makes a new Python widget from the module as it is imported now."""
         name = f"{self._moduleName}Widget"
         widget = getattr(sys.modules[self._moduleName], name)(self)
         setattr(slicer.modules, name, widget)
@@ -64,7 +64,7 @@ class ScriptedModulePanel(qMRMLWidget):
 
 
 class SegmentEditorPanel(qt.QWidget):
-    """As far as other modules set the Segment Editor up: everything is kept in its vtkMRMLSegmentEditorNode."""
+    """The Segment Editor, as far as other modules set it up: its vtkMRMLSegmentEditorNode stores everything."""
 
     def __init__(self):
         super().__init__()
@@ -91,12 +91,12 @@ class ModuleManager:
         self.loadedModuleNames = lambda: tuple(self._modules)
 
     def add(self, module):
-        """Makes a module known, also as slicer.modules.<name>."""
+        """Registers a module, also as slicer.modules.<name>."""
         self._modules[module.name] = module
         setattr(slicer.modules, module.name.lower(), module)
 
     def remove(self, name):
-        """Forgets a module."""
+        """Removes a module."""
         del self._modules[name]
         delattr(slicer.modules, name.lower())
 
@@ -132,7 +132,7 @@ class IOManager:
 
 
 class Application(qt.QApplication):
-    """slicer.app; the host puts other testingEnabled and layoutManager here."""
+    """slicer.app; the host replaces testingEnabled and layoutManager."""
 
     def __init__(self):
         super().__init__(["Slicer"])
@@ -178,7 +178,7 @@ def _fillSubjectHierarchy(scene):
 
 
 def addModules():
-    """Registers the C++ modules' logics, by name or every volume prints an error, and the Segment Editor's double."""
+    """Registers the C++ modules' logics, or every volume prints an error, and the Segment Editor's double."""
     slicer.modules = sys.modules["slicer.modules"] = types.ModuleType("slicer.modules")
     for name, cls in _LOGICS.items():
         logic = getattr(slicer, cls)()

@@ -1,7 +1,7 @@
-"""Changes PySide6's classes in place to PythonQt's conventions. Knows nothing about Slicer.
+"""Changes PySide6's classes in place to follow PythonQt's conventions. Knows nothing about Slicer.
 
-What PythonQt does and PySide6 does not: every Q_PROPERTY is an attribute; any other new attribute on a C++ object is
-refused; ``connect("clicked(bool)", f)`` keeps ``f`` alive and gives it as many arguments as it takes; children are
+PythonQt, unlike PySide6: every Q_PROPERTY is an attribute; any other new attribute on a C++ object is refused;
+``connect("clicked(bool)", f)`` keeps ``f`` alive and passes as many arguments as it accepts; children are
 attributes by their object name; and event loops run *without releasing the GIL*, so that Python threads starve.
 """
 
@@ -14,7 +14,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "3")  # enums are integers, as PythonQt's are
+os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "3")  # enums are integers, as in PythonQt
 
 import PySide6
 import shiboken6
@@ -23,18 +23,18 @@ from PySide6 import QtCore, QtGui, QtTest, QtUiTools, QtWidgets
 if sys.platform != "linux":
     raise ImportError("the test host calls Qt's event loop by its Linux symbol names")
 
-CPP_CLASSES: dict[str, type] = {}  # made in Python, but stand for C++ ones (ctk, qMRML)
+CPP_CLASSES: dict[str, type] = {}  # written in Python, but stand for C++ classes (ctk, qMRML)
 _PYSIDE_ONLY = {"Signal", "Slot", "Property", "SignalInstance", "ClassInfo", "qApp"}
 
 
 def cppClass(cls):
-    """Class decorator: the class obeys the rules of C++ classes, and .ui files may use it."""
+    """Class decorator: the class follows the rules for C++ classes, and .ui files may use it."""
     CPP_CLASSES[cls.__name__] = cls
     return cls
 
 
 def forwarded(kind, child, name):
-    """A property that is the one of an inner widget."""
+    """A property forwarded to an inner widget."""
     return QtCore.Property(
         kind,
         lambda self: getattr(getattr(self, child), name),
@@ -51,7 +51,7 @@ def placeInRow(widget, *children):
 
 
 class _QtProperty:
-    """A Q_PROPERTY as an attribute of instances; on the class, the method it hides (QTimer.singleShot) stays."""
+    """A Q_PROPERTY as an attribute of instances; on the class, a hidden method (QTimer.singleShot) stays."""
 
     def __init__(self, cls, name):
         self._name, self._hidden = name, getattr(cls, name, None)
@@ -118,7 +118,7 @@ def _argumentsTaken(target):
 def _signalOf(obj, signature):
     meta = obj.metaObject()
     if meta.indexOfSignal(signature) < 0:
-        # PythonQt prints this and goes on; here it stops the test.
+        # PythonQt prints this and continues; here it fails the test.
         raise ValueError(f"{meta.className()} has no signal '{signature}'")
     name, types = signature[:-1].split("(")
     return getattr(obj, name)[types] if types else getattr(obj, name)
@@ -157,12 +157,12 @@ def _keepGilInEventLoops():
 
 
 class UiLoader(QtUiTools.QUiLoader):
-    """QUiLoader with the ctk and qMRML widgets; raises RuntimeError for widget classes that it does not know."""
+    """QUiLoader with the ctk and qMRML widgets; raises RuntimeError for unknown widget classes."""
 
     loading = False
 
     def load(self, device):
-        """The widget of a .ui file, its connections made: Qt does not know signatures with MRML types."""
+        """The widget of a .ui file, with its connections: Qt does not know signatures with MRML types."""
         root = ElementTree.fromstring(bytes(device.readAll().data()))
         unknown = {w.get("class") for w in root.iter("widget")} - set(CPP_CLASSES) - set(dir(QtWidgets))
         if unknown:
@@ -187,7 +187,7 @@ class UiLoader(QtUiTools.QUiLoader):
 
 
 def exportedNames():
-    """Patches the classes (once, at the import of `qt`) and gives the names that module `qt` has."""
+    """Patches the classes (once, when `qt` is imported) and returns the names of module `qt`."""
     names = {}
     for module in (QtCore, QtGui, QtWidgets, QtTest):
         names.update({n: getattr(module, n) for n in dir(module) if n[0] != "_" and n not in _PYSIDE_ONLY})

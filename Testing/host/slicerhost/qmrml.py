@@ -8,7 +8,7 @@ from .pythonqt import cppClass, placeInRow
 
 @cppClass
 class qMRMLWidget(qt.QWidget):
-    """A widget that knows the scene and tells its children, through the .ui file's connections."""
+    """A widget that knows the scene and passes it to its children through the .ui file's connections."""
 
     mrmlSceneChanged = Signal(object)
 
@@ -17,7 +17,7 @@ class qMRMLWidget(qt.QWidget):
         self._scene = None
 
     def setMRMLScene(self, scene):
-        """Sets the scene; emits mrmlSceneChanged if it is another."""
+        """Sets the scene; emits mrmlSceneChanged if it has changed."""
         if scene is not self._scene:
             self._scene = scene
             self.mrmlSceneChanged.emit(scene)
@@ -33,9 +33,9 @@ def _option(name, kind):
 
 @cppClass
 class qMRMLNodeComboBox(qMRMLWidget):
-    """Selects a node of the scene. As in Slicer, without "None" the first fitting node is selected by itself.
+    """Selects a node of the scene. As in Slicer, without "None" the first matching node is selected automatically.
 
-    The list's entries that add, rename and remove nodes are left out, and so are their options.
+    The entries that add, rename and remove nodes are missing, and so are their options.
     """
 
     currentNodeChanged = Signal(object)
@@ -88,7 +88,7 @@ class qMRMLNodeComboBox(qMRMLWidget):
         return self._scene.GetNodeByID(self._current) if self._current else None
 
     def setCurrentNode(self, node):
-        """Selects a node; None, or one that does not fit, selects none."""
+        """Selects a node; None, or a node that does not match, selects none."""
         self._select(node.GetID() if node is not None and node.GetID() in self._ids else "")
 
     shownNode = property(currentNode, setCurrentNode)  # for the double of parameterNodeWrapper

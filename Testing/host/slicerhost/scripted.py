@@ -1,8 +1,8 @@
 """Doubles of slicer.ScriptedLoadableModule, slicer.parameterNodeWrapper and slicer.i18n. They know no module.
 
-Of parameterNodeWrapper there are the types and widgets that the module uses; others raise. Two things of the real one
-are kept because they bite: every change of the node writes *every* connected widget, even the one being used; and what
-observes the node for that stays when the widgets are disconnected.
+parameterNodeWrapper supports the types and widgets that the module uses; others raise. Two pitfalls of the real one are
+kept: every change of the node writes *every* connected widget, even the one being used; and the node's observer stays
+when the widgets are disconnected.
 """
 
 import dataclasses
@@ -27,19 +27,19 @@ _WIDGETS = {
     ctk.ctkSliderWidget: (float, "valueChanged", "value"),
     qMRMLNodeComboBox: (slicer.vtkMRMLNode, "currentNodeChanged", "shownNode"),
 }
-"""The type of parameter that a widget shows, its signal and its property."""
+"""The parameter type that a widget shows, its signal and its property."""
 
 
 @dataclasses.dataclass
 class WithinRange:
-    """Both ends are allowed; spin boxes and sliders take over the range."""
+    """A range including both ends; spin boxes and sliders use it."""
 
     minimum: float
     maximum: float
 
 
 class _Parameter:
-    """A typed attribute that lies in the vtkMRMLScriptedModuleNode of its object, as a node reference or as JSON."""
+    """A typed attribute stored in the vtkMRMLScriptedModuleNode of its object, as a node reference or as JSON."""
 
     def __init__(self, name, annotation, default):
         self.name, self.type, self.range = name, annotation, None
@@ -57,7 +57,7 @@ class _Parameter:
         self._default = self.type() if default is None and not self.isNode else default
 
     def __get__(self, wrapper, cls):
-        """The stored value. A list reads as a tuple: here it has to be assigned whole, unlike in Slicer."""
+        """The stored value. A list is read as a tuple: unlike in Slicer, it must be assigned as a whole."""
         if self.isNode:
             return wrapper.parameterNode.GetNodeReference(self.name)
         text = wrapper.parameterNode.GetParameter(self.name)
@@ -77,14 +77,14 @@ class _Parameter:
 
 
 class _Wrapper:
-    """What the decorator makes of a class."""
+    """Base of the decorated classes."""
 
     def __init__(self, parameterNode):
         self.parameterNode, self._connected, self._updating = parameterNode, {}, False
         self._tags = itertools.count()
 
     def connectParametersToGui(self, mapping):
-        """Connects widgets by parameter name; gives a tag for `disconnectGui`."""
+        """Connects widgets by parameter name; returns a tag for `disconnectGui`."""
         tag = next(self._tags)
         self._connected[tag] = [self._connect(vars(type(self))[name], widget) for name, widget in mapping.items()]
         self._update()
@@ -117,7 +117,7 @@ class _Wrapper:
         return parameter, widget, name, getattr(widget, signal), onChanged
 
     def disconnectGui(self, tag):
-        """Undoes `connectParametersToGui`, but for the observer of the node."""
+        """Undoes `connectParametersToGui`, except for the observer of the node."""
         for _, _, _, signal, onChanged in self._connected.pop(tag):
             signal.disconnect(onChanged)
 
@@ -130,13 +130,13 @@ def parameterNodeWrapper(cls):
 
 
 class ScriptedLoadableModule:
-    """What describes a module to the application; `parent` takes title, categories and so on."""
+    """Describes a module to the application; `parent` takes title, categories and so on."""
 
     def __init__(self, parent):
         self.parent, self.moduleName = parent, type(self).__name__
 
     def runTest(self, msec=100, **kwargs):
-        """What Reload and Test, and the generic test of a module, do."""
+        """Called by Reload and Test, and by the generic test of a module."""
         testCase = getattr(importlib.import_module(type(self).__module__), f"{self.moduleName}Test")()
         testCase.messageDelay = msec
         testCase.runTest(**kwargs)
@@ -154,24 +154,24 @@ class ScriptedLoadableModuleWidget:
         return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / filename)
 
     def setup(self):
-        """Without developer mode there is nothing that Slicer itself adds."""
+        """Without developer mode, Slicer itself adds nothing."""
 
     def cleanup(self):
         """Called when the module is unloaded or reloaded."""
 
     def onReload(self):
-        """What the Reload button does."""
+        """Called by the Reload button."""
         slicer.util.reloadScriptedModule(self.moduleName)
 
 
 class ScriptedLoadableModuleLogic:
-    """A module's work, with one parameter node in the scene."""
+    """A module's logic, with one parameter node in the scene."""
 
     def __init__(self, parent=None):
         self.moduleName = type(self).__name__.removesuffix("Logic")
 
     def getParameterNode(self):
-        """The module's vtkMRMLScriptedModuleNode, made if it is not there."""
+        """The module's vtkMRMLScriptedModuleNode, made if it does not exist."""
         node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
         if node is None:
             node = slicer.vtkMRMLScriptedModuleNode()
@@ -184,19 +184,19 @@ class ScriptedLoadableModuleLogic:
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
-    """What Reload and Test runs."""
+    """The test that Reload and Test runs."""
 
     def delayDisplay(self, message):
         """Shows a message for a moment and lets the event loop run."""
         slicer.util.delayDisplay(message, getattr(self, "messageDelay", 100))
 
     def runTest(self):
-        """Slicer's own tests nothing: a module has to have its own."""
+        """Slicer's own does nothing: a module must override it."""
         raise NotImplementedError(f"No test is defined in {type(self).__name__}")
 
 
 def submodules():
-    """The modules that Slicer has and slicer-core has not; the host has no translations."""
+    """The modules of Slicer that slicer-core lacks; the host has no translations."""
     contents = {
         "ScriptedLoadableModule": {name: value for name, value in globals().items() if name.startswith("Scripted")},
         "parameterNodeWrapper": {"parameterNodeWrapper": parameterNodeWrapper, "WithinRange": WithinRange},

@@ -1,7 +1,7 @@
 """The main window: a module's panel on the left, slice and 3D views on the right. Knows nothing about what is shown.
 
-The views are rendered offscreen over slicer-core's own displayable managers, when `refresh` is called. Other methods
-are named and behave as Slicer's.
+The views are rendered offscreen with slicer-core's displayable managers, when `refresh` is called. Other methods have
+the names and behaviour of Slicer's.
 """
 
 import qt
@@ -20,7 +20,7 @@ _LAYOUTS = {
 
 
 class _View(qt.QFrame):
-    """A coloured bar with the view's name over a picture of what its logic's node shows."""
+    """A coloured bar with the view's name above a picture of what its logic's node shows."""
 
     def __init__(self, name, logic):
         super().__init__()
@@ -122,12 +122,12 @@ class LayoutManager:
             view.setVisible(name in _LAYOUTS[layout])
 
     def resetThreeDViews(self):
-        """Turns the 3D view's camera to what there is."""
+        """Points the 3D view's camera at the content."""
         self.views["1"].resetFocalPoint()
 
 
 class MainWindow(qt.QMainWindow):
-    """Found by slicer.util.mainWindow() by its name. It is its own module selector."""
+    """slicer.util.mainWindow() finds it by its name. It is its own module selector."""
 
     def __init__(self, layoutManager):
         super().__init__()
@@ -147,7 +147,7 @@ class MainWindow(qt.QMainWindow):
         self.resize(1600, 1200)  # all of the panel can be clicked without scrolling
 
     def selectModule(self, name):
-        """Leaves the current module and enters another; raises RuntimeError if there is none of that name."""
+        """Leaves the current module and enters another; raises RuntimeError for an unknown name."""
         panel = slicer.util.getModule(name).widgetRepresentation()
         if self.selectedModule != name:
             self.leaveModule()
