@@ -20,7 +20,7 @@ from .engine.EnginePath import engineCommand, engineEnvironment
 from .engine.EngineProcess import EngineProcess
 from .engine.EngineSession import EngineSession, VolumeSource
 from .engine.Jobs import Job, JobRunner, Steps
-from .engine.SegmentationOutput import SegmentationOutput, highestPresence, maskOf, tagsOf
+from .engine.SegmentationOutput import SegmentationOutput, highestPresence, isAsked, maskOf, tagsOf
 from .engine.WorkFolder import WorkFolder
 from .Findings import findingLines
 from .Parameters import FastTextDiffSegmentParameters
@@ -309,6 +309,7 @@ def _segmentOutput(
         mask=maskOf(found, threshold),
         sliceRange=sliceRange,
         presence=highestPresence(found),
+        isAsked=isAsked(found),
         warnings=found.warnings,
     )
 

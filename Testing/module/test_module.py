@@ -319,6 +319,23 @@ def test_a_finding_the_model_was_not_trained_on_is_marked_before_running(panel, 
     assert not panel.ui.findingsCheckLabel.visible
 
 
+def test_a_finding_that_was_not_taught_is_left_empty_until_it_is_tried_anyway(panel, chestCt):
+    panel.type("kidney stone")
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert panel.message.startswith("0 of 1 findings segmented")
+    assert "was not taught for ct" in panel.message
+    assert "left empty" in panel.message
+    assert "not found" not in panel.message
+    assert panel.names == []
+    panel.ui.tryAnywayCheckBox.checked = True
+    panel.click("segmentSliceButton")
+    panel.finishRun()
+    assert "a guess" in panel.message
+    for name in panel.names:
+        assert "was not taught" in panel.tag(name, "FastTextDiff.Untaught")
+
+
 def test_a_finding_that_is_weakly_known_is_marked_and_the_box_says_how_well_each_is_known(panel):
     panel.type("liver\nspleen")
     panel.finishJobs()

@@ -1,5 +1,7 @@
 """Writing segments into a real MRML scene: the right voxels, and no others. Also undo and the stored output."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -574,3 +576,15 @@ def test_slices_along_any_axis_have_one_number_everywhere(scene, writer, name):
     assert worldPoints(segmentation, written.segmentId) == expectedPoints(whole, source.ijkToRas)
     assert segmentArray(segmentation, written.segmentId, volume).shape == shape
     assert tagOf(segmentation.GetSegmentation().GetSegment(written.segmentId), "FastTextDiff.Slices") == "4:5"
+
+
+def test_what_the_model_was_not_asked_for_changes_no_segment(segmentation, volume, writer):
+    mask = randomMask()
+    [written] = writer.write(segmentation, volume, [outputOf(mask)])
+    before = segmentArray(segmentation, written.segmentId, volume).copy()
+    [again] = writer.write(segmentation, volume, [replace(outputOf(np.zeros_like(mask)), isAsked=False)])
+    assert (again.segmentId, again.isAsked, again.found, again.changedVoxels) == (written.segmentId, False, False, 0)
+    assert np.array_equal(segmentArray(segmentation, written.segmentId, volume), before)
+    [fresh] = writer.write(segmentation, volume, [replace(outputOf(mask, finding="gallbladder"), isAsked=False)])
+    assert fresh.segmentId is None
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 1

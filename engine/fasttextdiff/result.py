@@ -90,6 +90,12 @@ class FindingResult:
     consistency: str = SLICE_BY_SLICE
     untaught: str = ""
 
+    @property
+    def absence(self) -> str:
+        """What an empty mask means: "not found", or "not taught" if the model was not asked."""
+        is_asked = bool(np.isfinite(self.presence).any())
+        return "not taught" if self.untaught and not is_asked else "not found"
+
 
 def on_whole_grid(found: FindingResult, image: PreparedImage) -> FindingResult:
     """Put a result on the grid of the whole volume; slices outside the request are empty."""

@@ -60,6 +60,11 @@ def tagsOf(found: FoundFinding, threshold: float | None = None) -> dict[str, str
     return {**found.tags, THRESHOLD_TAG: f"{threshold:g}"}
 
 
+def isAsked(found: FoundFinding) -> bool:
+    """Whether the model was asked for a finding; it is not for what it was not taught."""
+    return any(value is not None for value in found.presence)
+
+
 def highestPresence(found: FoundFinding) -> float:
     """The highest presence of all slices; 0 if there is none."""
     return max((value for value in found.presence if value is not None), default=0.0)

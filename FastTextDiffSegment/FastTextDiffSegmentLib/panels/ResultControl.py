@@ -128,8 +128,9 @@ def _masking(parameters: FastTextDiffSegmentParameters) -> Masking:
 
 def _summary(written: list[SegmentedFinding], notes: tuple[str, ...]) -> str:
     """The outcome of a run, in one line."""
-    missing = [found.finding for found in written if not found.found]
-    parts = [_("{count} of {total} findings segmented").format(count=len(written) - len(missing), total=len(written))]
+    missing = [found.finding for found in written if found.isAsked and not found.found]
+    count = sum(found.found for found in written)
+    parts = [_("{count} of {total} findings segmented").format(count=count, total=len(written))]
     if missing:
         parts.append(_("not found: {names}").format(names=", ".join(missing)))
     warnings = dict.fromkeys(warning for found in written for warning in found.warnings)

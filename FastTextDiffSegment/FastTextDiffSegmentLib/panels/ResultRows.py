@@ -23,6 +23,7 @@ from .ResultTable import ResultRow
 
 _TIP_TAGS = (
     "Finding",
+    "Untaught",
     "Model",
     "WeightsSha256",
     "Software",

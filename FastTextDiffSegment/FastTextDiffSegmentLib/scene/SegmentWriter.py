@@ -58,6 +58,7 @@ class SegmentOutput:
         sliceRange: (first, end) of these slices.
         presence: highest probability over these slices that the finding is there at all.
         warnings: one line each.
+        isAsked: whether the model was asked; otherwise nothing is written, and a segment stays as it is.
     """
 
     finding: str
@@ -69,6 +70,7 @@ class SegmentOutput:
     sliceRange: tuple[int, int]
     presence: float = 0.0
     warnings: tuple[str, ...] = ()
+    isAsked: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class SegmentedFinding:
         warnings: one line each, e.g. that the model was not trained on it.
         created: whether the segment is new.
         blocked: whether masking prevented all changes.
+        isAsked: whether the model was asked for it; it is not for what it was not taught.
         patch: the box that was written to, on the segment's grid; None without a segment.
     """
 
@@ -106,6 +109,7 @@ class SegmentedFinding:
     warnings: tuple[str, ...]
     created: bool = False
     blocked: bool = False
+    isAsked: bool = True
     patch: Patch | None = field(default=None, repr=False, compare=False)
 
 
@@ -213,6 +217,8 @@ def _written(
 ) -> SegmentedFinding:
     isFound, isNew = bool(patch.mask.any()), segmentId is None
     nothing = SegmentedFinding(output.finding, None, isFound, 0, output.presence, output.warnings)
+    if not output.isAsked:
+        return replace(nothing, segmentId=segmentId, isAsked=False)
     if isNew and not isFound:
         return nothing
     segmentId = _newSegment(segmentation, output, patch) if isNew else segmentId

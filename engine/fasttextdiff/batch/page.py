@@ -48,6 +48,8 @@ def _blocks(result: SegmentationResult, record: Mapping[str, Any]) -> Iterator[B
 
 def _row(found: Mapping[str, Any], planar: bool) -> list[str]:
     amount = f"{found['voxels']:,}" if planar else f"{found['ml']:,.3f}"
+    if found["untaught"] and found["presence"] is None:
+        amount = "not taught"
     return [found["finding"], amount, *(_text(found[key]) for key in ("presence", "uncertainty", "disagreement"))]
 
 

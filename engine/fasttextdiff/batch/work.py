@@ -6,7 +6,6 @@ Knows the engine; knows nothing about processes or schedulers.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -99,17 +98,18 @@ def _summary(found: FindingResult, volume: Volume) -> dict[str, Any]:
     Means are rounded to three digits, because the sixth depends on the number of threads.
     """
     voxels = int(np.count_nonzero(found.mask))
-    presence = float(np.nanmax(found.presence))
+    presence = float(np.max(found.presence, where=np.isfinite(found.presence), initial=-1))
     spread = None if found.disagreement is None or not voxels else float(found.disagreement[found.mask].mean())
     bits = float(entropy(found.probability[found.mask]).mean()) if voxels else None
     return {
         "finding": found.finding,
         "voxels": voxels,
         "ml": None if volume.is_planar else round(voxels * volume.voxel_ml, 6),
-        "presence": None if math.isnan(presence) else round(presence, 4),
+        "presence": None if presence < 0 else round(presence, 4),
         "uncertainty": None if bits is None else round(bits, 3),
         "disagreement": None if spread is None else round(spread, 3),
         "window": found.window,
+        "untaught": found.untaught,
         "warnings": list(found.warnings),
     }
 

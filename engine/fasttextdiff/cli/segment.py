@@ -142,7 +142,7 @@ def _write_extras(result: SegmentationResult, preview: Path | None, uncertainty:
 
 
 def _show_result(result: SegmentationResult) -> None:
-    import numpy as np
+    from fasttextdiff.segments.tags import presence_text
 
     volume = result.volume
     unit = "pixels" if volume.is_planar else "ml"
@@ -150,8 +150,7 @@ def _show_result(result: SegmentationResult) -> None:
     for found in result.findings:
         voxels = int(found.mask.sum())
         amount = f"{voxels:,}" if volume.is_planar else f"{voxels * volume.voxel_ml:.1f}"
-        there = f"{float(np.nanmax(found.presence)):.2f}"
-        rows.append((found.finding, amount if voxels else "not found", there))
+        rows.append((found.finding, amount if voxels else found.absence, presence_text(found.presence)))
         for warning in found.warnings:
             note(warning)
     show_table(result.provenance.model, ("finding", unit, "presence"), rows)

@@ -138,7 +138,9 @@ def _volume_details(finding: FindingResult, result: SegmentationResult, display:
     first, last = result.provenance.slices
     voxels = int(np.count_nonzero(finding.mask))
     if not voxels:
-        return _joined(f"not found in {last - first} slices", finding)
+        return _joined(
+            f"{finding.absence} in {last - first} slices" if not finding.untaught else finding.absence, finding
+        )
     slices = np.count_nonzero(display.to_display(finding.mask).any(axis=(1, 2)))
     amount = f"{_milliliters(voxels * result.volume.voxel_ml)} in {slices} of {last - first} slices"
     return _joined(amount, finding)
@@ -153,7 +155,7 @@ def _planar_details(finding: FindingResult) -> str:
     """Area in pixels, because a planar image has no calibrated millimetres."""
     pixels = int(np.count_nonzero(finding.mask))
     if not pixels:
-        return _joined("not found", finding)
+        return _joined(finding.absence, finding)
     return _joined(f"{pixels:,} px ({100 * pixels / finding.mask.size:.1f} % of the image)", finding)
 
 
