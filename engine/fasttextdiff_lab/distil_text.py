@@ -74,7 +74,7 @@ def distil_text(run: TextDistillation, report: Report, stop: Callable[[], bool] 
         stop: called after every step; True saves a checkpoint and ends early.
 
     Returns:
-            The output folder; `model.text_encoder` and `tokenizer` are written when the run is complete.
+        The output folder; `model.text_encoder` and `tokenizer` are written when the run is complete.
 
     Raises:
         ModelError: teacher or start cannot be loaded.

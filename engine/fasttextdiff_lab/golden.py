@@ -73,11 +73,11 @@ def verify_golden(folder: PathText) -> list[GoldenCheck]:
             format.
 
     Returns:
-            The checks in the order of the cases; a case whose parameter names or shapes differ has only that check.
+        The checks in the order of the cases; a case whose parameter names or shapes differ has only that check.
 
     Raises:
-            UsageError: the folder or its `cases.json` does not exist.
-            FastTextDiffError: it cannot be read, is incomplete, or has a case of an unknown kind.
+        UsageError: the folder or its `cases.json` does not exist.
+        FastTextDiffError: it cannot be read, is incomplete, or has a case of an unknown kind.
     """
     folder = as_path(folder)
     checks: list[GoldenCheck] = []

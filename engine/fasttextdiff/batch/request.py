@@ -131,12 +131,12 @@ def perform(
         retry_failed: whether to try cases again that failed in an earlier run.
 
     Returns:
-            The counts at the end; cases are left if the run was stopped.
+        The counts at the end; cases are left if the run was stopped.
 
     Raises:
-            UsageError: the request cannot be carried out, or this folder and shard is already running.
-            FastTextDiffError: no more cases can be written, e.g. on a full disk; repeat the request to resume.
-            Cancelled: `stop` was set before the cases were known.
+        UsageError: the request cannot be carried out, or this folder and shard is already running.
+        FastTextDiffError: no more cases can be written, e.g. on a full disk; repeat the request to resume.
+        Cancelled: `stop` was set before the cases were known.
     """
     from fasttextdiff.batch.folder import BatchFolder, start_time, system_errors
     from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary

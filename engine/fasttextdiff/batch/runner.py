@@ -81,11 +81,11 @@ def run_batch(
         listener: receives every case, and the counts at the start and after each case.
 
     Returns:
-            The counts; cases are left if the workers were stopped.
+        The counts; cases are left if the workers were stopped.
 
     Raises:
-            UsageError: a case was done with other findings or options.
-            FastTextDiffError: no more cases can be written, e.g. on a full disk; rerun to resume.
+        UsageError: a case was done with other findings or options.
+        FastTextDiffError: no more cases can be written, e.g. on a full disk; rerun to resume.
     """
     listener = listener or Listener()
     cases = shard_of(plan.cases, shard)

@@ -96,7 +96,7 @@ def read_table(path: Path, findings: Sequence[str], options: CaseOptions, choice
         choice: for rows that do not set it.
 
     Raises:
-            UsageError: the table cannot be read, or a row is not valid; the message names the row.
+        UsageError: the table cannot be read, or a row is not valid; the message names the row.
     """
     numbered = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
     requests = []

@@ -127,8 +127,8 @@ def load_targets(folder: PathText, split: str) -> list[Target]:
         split: e.g. "val", in any case.
 
     Raises:
-            UsageError: the folder or split does not exist.
-            FastTextDiffError: the table, or a file that it lists, is missing.
+        UsageError: the folder or split does not exist.
+        FastTextDiffError: the table, or a file that it lists, is missing.
     """
     found = read_split(folder, split)
     targets = []

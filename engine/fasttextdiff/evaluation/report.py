@@ -73,7 +73,7 @@ def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: P
         progress: shows the progress of each step.
 
     Raises:
-            UsageError: the folder is not empty, or the data set or split does not exist.
+        UsageError: the folder is not empty, or the data set or split does not exist.
         FastTextDiffError: an image or mask cannot be read, or the report cannot be written.
     """
     folder = as_path(folder)

@@ -30,7 +30,7 @@ def choose_texts(texts: Sequence[str], mode: str, seed: int = 0) -> list[str]:
         seed: seed of shuffling and typos.
 
     Raises:
-            UsageError: the mode is unknown, or there is only one text to shuffle.
+        UsageError: the mode is unknown, or there is only one text to shuffle.
     """
     if mode not in TEXTS:
         raise UsageError(f"'{mode}' is not a text mode: use {', '.join(TEXTS)}")

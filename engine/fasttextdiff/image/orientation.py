@@ -109,7 +109,7 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
         plane: one of :data:`PLANES`; "acquisition" means slices along the volume's `slice_axis`.
 
     Raises:
-            UsageError: the plane is unknown, or the image is planar and the plane is not "acquisition".
+        UsageError: the plane is unknown, or the image is planar and the plane is not "acquisition".
     """
     if plane not in PLANES:
         raise UsageError(f"there is no plane '{plane}'; choose one of {', '.join(PLANES)}")

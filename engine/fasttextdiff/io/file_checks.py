@@ -86,8 +86,8 @@ def require_compressible(path: Path, sizes: Sequence[int], voxel_bytes: float, p
         packed: maximum bytes of the compressed voxels.
 
     Raises:
-            FastTextDiffError: they would unpack to more than 100 times their size and more than a GiB, or an axis is
-                empty.
+        FastTextDiffError: they would unpack to more than 100 times their size and more than a GiB, or an axis is
+            empty.
     """
     require_room(path, sizes, 0, 0)
     if math.prod(sizes) * voxel_bytes > most_unpacked(packed):
@@ -121,11 +121,11 @@ def require_intact(file: BinaryIO, kind: int, limit: int | None = None) -> int:
         limit: maximum number of unpacked bytes; unlimited if None.
 
     Returns:
-            The number of unpacked bytes.
+        The number of unpacked bytes.
 
     Raises:
-            Exception: zlib's errors for a damaged stream; the caller turns them into one line.
-            EOFError: it is truncated, or holds more than `limit`.
+        Exception: zlib's errors for a damaged stream; the caller turns them into one line.
+        EOFError: it is truncated, or holds more than `limit`.
     """
     stream, held = zlib.decompressobj(kind), 0
     while not stream.eof:

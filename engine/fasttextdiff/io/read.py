@@ -171,7 +171,7 @@ def decoded_from_memory(
         dicom_modality: DICOM Modality (0008,0060), for images whose file is gone.
 
     Raises:
-            FastTextDiffError: there are no voxels, or their values are neither grey nor colour.
+        FastTextDiffError: there are no voxels, or their values are neither grey nor colour.
     """
     if 0 in array.shape:
         raise FastTextDiffError(f"{name}: the volume is empty: load its image again")

@@ -39,7 +39,7 @@ class FastTextDiffPipeline(nn.Module):
         info: name, thresholds and taught terms.
 
     Raises:
-            ValueError: the parts do not fit together.
+        ValueError: the parts do not fit together.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class TorchRuntime:
         pairs: batch size of the fusion head in pairs of image and finding; reduced likewise.
 
     Raises:
-            UsageError: the device is not available, or the dtype is unknown.
+        UsageError: the device is not available, or the dtype is unknown.
     """
 
     def __init__(self, pipeline: FastTextDiffPipeline, device: str = "auto", dtype: str = "auto") -> None:

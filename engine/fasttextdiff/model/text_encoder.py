@@ -78,7 +78,7 @@ class TextEncoder(nn.Module):
             dtype: of the loaded weights.
 
         Raises:
-                ModelError: it is missing or incomplete, or its weights are only a pickle.
+            ModelError: it is missing or incomplete, or its weights are only a pickle.
         """
         place = as_name(name_or_folder)
         tokenizer_place = place if tokenizer is None else as_name(tokenizer)

@@ -48,10 +48,10 @@ def load_checkpoint(path: Path, *parts: tuple[str, Any], choices: Mapping[str, A
             older versions stored none.
 
     Returns:
-            The number of steps done, 0 without a file.
+        The number of steps done, 0 without a file.
 
     Raises:
-            FastTextDiffError: it cannot be read, is from another model, or was made with other settings.
+        FastTextDiffError: it cannot be read, is from another model, or was made with other settings.
     """
     if not path.is_file():
         return 0

@@ -63,11 +63,11 @@ def train(
         make_view: augments an image and makes its prompts.
 
     Returns:
-            The folder of the finished model, or of the run if it was stopped.
+        The folder of the finished model, or of the run if it was stopped.
 
     Raises:
-            UsageError: the configuration refers to something missing, or has fewer images per batch than processes.
-            FastTextDiffError: data, model or checkpoint cannot be used; the loss is not finite; the disk is full.
+        UsageError: the configuration refers to something missing, or has fewer images per batch than processes.
+        FastTextDiffError: data, model or checkpoint cannot be used; the loss is not finite; the disk is full.
     """
     from accelerate import Accelerator
 

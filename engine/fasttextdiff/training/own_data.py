@@ -229,7 +229,7 @@ def load_dataset(path: Path, prepared: Path, note: Note) -> list[OwnItem]:
         note: called with one line for every volume that cannot be read.
 
     Raises:
-            FastTextDiffError: nothing in it can be used.
+        FastTextDiffError: nothing in it can be used.
     """
     items: list[OwnItem] = []
     if path.is_dir():

@@ -76,10 +76,10 @@ def pretrain_denoiser(
         note: called with one line for every skipped file, and with their number.
 
     Returns:
-            The output folder; `unet` and `scheduler` are written when the run is complete.
+        The output folder; `unet` and `scheduler` are written when the run is complete.
 
     Raises:
-            UsageError: there are no usable images, or the size does not fit the network.
+        UsageError: there are no usable images, or the size does not fit the network.
         ModelError: `start` cannot be loaded.
     """
     model = NoisePrediction(_start(run))

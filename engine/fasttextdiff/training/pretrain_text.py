@@ -66,7 +66,7 @@ def pretrain_text(run: TextPretraining, report: Report, stop: Callable[[], bool]
         stop: called after every step; True saves a checkpoint and ends early.
 
     Returns:
-            The output folder; `model.text_encoder` and `tokenizer` are written when the run is complete.
+        The output folder; `model.text_encoder` and `tokenizer` are written when the run is complete.
     """
     run.output.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(run)

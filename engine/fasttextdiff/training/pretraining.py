@@ -61,7 +61,7 @@ class Pretraining:
         ema: decay of the EMA weights `average`; None without them.
 
     Raises:
-            FastTextDiffError: the checkpoint is from another model.
+        FastTextDiffError: the checkpoint is from another model.
     """
 
     def __init__(self, model: nn.Module, schedule: Schedule, output: Path, ema: float | None = None) -> None:

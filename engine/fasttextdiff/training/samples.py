@@ -270,7 +270,7 @@ def weak_ct_lungs(image: NDArray[np.uint8], lesions: NDArray[np.bool_]) -> dict[
         lesions: (h, w), known lesions, which belong to the lungs although they are bright.
 
     Returns:
-            Left lung, right lung and the patient's left half plane; empty if the lungs could not be separated.
+        Left lung, right lung and the patient's left half plane; empty if the lungs could not be separated.
     """
     smooth = ndimage.gaussian_filter(image.astype(np.float32), 1.0)
     parts, count = ndimage.label((smooth < otsu_threshold(smooth)) | lesions)
