@@ -535,7 +535,7 @@ def test_after_damaged_weights_the_bundled_model_can_be_opened_again(worker, tmp
     request = {"volume": "v", "findings": ["lung"], "output": str(output)}
     answer = worker.ask("open", model=str(tmp_path / "model"), device="cpu")
     assert (answer["kind"], "fusion" in answer["message"]) == ("model", True)
-    assert "ask for 'open'" in worker.ask("segment", **request)["message"]
+    assert "send 'open'" in worker.ask("segment", **request)["message"]
     opened = worker.ask("open", model=None, device="cpu")
     assert (opened["device"], opened["notes"]) == ("cpu", [])
     assert worker.ask("describe_model", model=None)["licence"] == "CC-BY-NC-SA-4.0"

@@ -1,6 +1,6 @@
-"""What is asked of the model, and how its probabilities become results: masks, warnings, empty answers.
+"""Turns the model's probabilities into results: masks, warnings, and empty results for untaught findings.
 
-Knows findings and arrays; runs no networks.
+Knows findings and arrays; knows nothing about networks.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ A_GUESS = "tried anyway, so the mask is a guess"
 
 
 def window_of(info: ModelInfo, image: PreparedImage, finding: str) -> Window | None:
-    """The window that a finding was taught in, unless the image's own window counts for all findings."""
+    """The window of a finding in training, unless the image's own window is used for all findings."""
     taught = info.window(finding, image.volume.modality) if image.by_finding else None
     return taught or image.window
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """How the findings of one request are answered.
+    """Makes the results of one request.
 
     Attributes:
-        info: of the model.
+        info: description of the model.
         image: the requested slices.
         threshold: probability above which a voxel belongs to a mask.
-        slice_by_slice: whether no slice has an influence on another.
-        try_anyway: whether findings that the model was not taught are asked for too.
+        slice_by_slice: whether slices do not influence each other.
+        try_anyway: whether to segment findings that the model was not taught.
     """
 
     info: ModelInfo
@@ -49,7 +49,7 @@ class Outcomes:
     try_anyway: bool
 
     def asked(self, findings: Sequence[str]) -> list[str]:
-        """The findings that the model is asked for."""
+        """The findings that the model segments."""
         return [finding for finding in findings if self.try_anyway or not self._untaught(finding)]
 
     def results(self, typed: Mapping[str, str], stack: SliceStack) -> tuple[FindingResult, ...]:
@@ -57,7 +57,7 @@ class Outcomes:
 
         Args:
             typed: finding to the text as typed.
-            stack: the answers to those that :meth:`asked` gave; changed in place.
+            stack: the model's results for :meth:`asked`; changed in place.
         """
         asked = self.asked(list(typed))
         held = {} if self.slice_by_slice else self._held_together(asked, stack)
@@ -84,7 +84,7 @@ class Outcomes:
     def _found(
         self, finding: str, text: str, stack: SliceStack, number: int, consistency: str, doubt: str
     ) -> FindingResult:
-        """The mask of voxels above the threshold on slices where the finding is present, with warnings."""
+        """The result with the mask of voxels above the threshold on slices where the finding is present."""
         along_slices = [-1 if axis == self.image.display.axes[0] else 1 for axis in range(3)]
         there = is_there(stack.presence[number], self.info.presence_threshold)
         untaught = self._untaught(finding)
@@ -119,5 +119,5 @@ class Outcomes:
         )
 
     def _untaught(self, finding: str) -> str:
-        """Why the model was not taught a finding; empty if it was, and for the empty text that evaluation asks for."""
+        """Why a finding counts as untaught; empty if it was taught, and for the empty text of evaluations."""
         return self.info.untaught(finding, self.image.volume.modality) if finding.strip() else ""

@@ -120,7 +120,7 @@ class Segmenter:
             window: (level, width) instead of the one the model was trained with.
             slice_by_slice: keep the result of every slice as the model gives it. By default, findings are smoothed
                 across the slices of the request, and implausible parts are removed.
-            try_anyway: ask for findings that the model was not taught, too. Otherwise they are left empty.
+            try_anyway: also segment findings that the model was not taught; by default they are left empty.
             progress: called after every slice.
 
         Raises:

@@ -166,10 +166,10 @@ class DistillationBatches(Dataset[Tensors]):
         return self.run.schedule.steps
 
     def __getitem__(self, step: int) -> Tensors:
-        """Tokens, targets and where they are, of texts ("text_") and prompts ("prompt_"); meanings of prompts.
+        """Tokens, targets and their positions, for texts ("text_") and prompts ("prompt_"); meanings of prompts.
 
         Returns:
-            for both parts `ids` and `mask` (B, L), `target` (B, L, D), `taught` (B, L) bool; for prompts, under the
+            For both parts `ids` and `mask` (B, L), `target` (B, L, D), `taught` (B, L) bool; for prompts, under the
             names in :data:`CONTRASTED`, `where` (B, L) bool and `meaning` (B,).
         """
         rng = np.random.default_rng((self.run.seed, step))

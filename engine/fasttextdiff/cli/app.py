@@ -70,7 +70,7 @@ NanAsAirOption = Annotated[bool, typer.Option("--nan-as-air", help="Treat NaN vo
 
 
 TryAnywayOption = Annotated[
-    bool, typer.Option("--try-anyway", help="Ask for findings that the model was not taught, too: the mask is a guess.")
+    bool, typer.Option("--try-anyway", help="Also segment findings that the model was not taught; the mask is a guess.")
 ]
 SliceBySliceOption = Annotated[
     bool,

@@ -49,7 +49,7 @@ class BatchOptions:
         tls_key: its private key.
         nan_as_air: treat NaN voxels as air around the patient.
         slice_by_slice: segment each slice separately, without smoothing across slices or removal of parts.
-        try_anyway: ask for findings that the model was not taught, too; otherwise they are left empty.
+        try_anyway: also segment findings that the model was not taught; by default they are left empty.
     """
 
     source: Path

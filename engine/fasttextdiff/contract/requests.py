@@ -120,7 +120,7 @@ class Segment:
         seed: of the noise.
         threshold: probability above which a voxel is in the mask; null for the model's own.
         slice_by_slice: each slice on its own: no smoothing across slices, no parts left out.
-        try_anyway: ask for findings that the model was not taught, too; otherwise they are left empty.
+        try_anyway: also segment findings that the model was not taught; by default they are left empty.
     """
 
     op: ClassVar[str] = "segment"

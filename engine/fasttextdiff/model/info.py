@@ -56,7 +56,7 @@ class ModelInfo:
         return bool(self.taught) and not self.untaught(finding, modality)
 
     def untaught(self, finding: str, modality: Modality | None) -> str:
-        """Why a text names nothing that was taught, in one line; empty if it does, or if the model does not say.
+        """Why a text is untaught, in one line; empty if it names a taught finding, or if the model lists none.
 
         Args:
             finding: the text as typed.

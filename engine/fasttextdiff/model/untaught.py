@@ -1,8 +1,8 @@
-"""Which findings a model was not taught, decided from their words, so that they are not answered with a guess.
+"""Recognises untaught findings from their words, so that the model does not guess.
 
 A finding is taught if it names a taught term, in any order, spelling or number and with small typos, and if each of its
-other words only describes, locates or asks. "Tumour of the liver" names "liver tumour"; "pleural effusion in the left
-lung" names "left lung", but "pleural" and "effusion" are neither taught nor descriptive. Needs no torch and no weights.
+other words only describes, locates or requests. "Tumour of the liver" names "liver tumour"; "pleural effusion in the
+left lung" names "left lung", but "pleural" and "effusion" are neither taught nor descriptive. Does not import torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from fasttextdiff.contract.findings import shortened, understood
 from fasttextdiff.model.words import is_like, stem_of
 
 NEAREST = 3
-"""How many taught findings an explanation names at most."""
+"""Maximum number of taught findings in an explanation."""
 ALIKE = 0.6
-"""A finding is near a text with a shared word, or with this share of letters in common."""
+"""A finding is near a text if they share a word, or at least this share of letters."""
 ASKING = """
 a all an and any are around as at be been between both but by can check clearly contour could delineate depict
 detect do does draw each either else entire everything evidence every extent find following for found from get give
@@ -84,7 +84,7 @@ SYNONYMS = (
     "nucleus nuclei nuclear",
     "stroke infarct infarction",
 )
-"""Words that mean the same in a finding; the first one stands for all."""
+"""Synonyms in findings; the first word replaces the others."""
 _ADJECTIVE = re.compile(r"\w{3,}(?:al|ic|ar|ous|ive)")
 _COUNTS = "zero one two three four five six seven eight nine ten first second third"
 
@@ -92,12 +92,12 @@ _NEUTRAL = frozenset(f"{ASKING} {PLACES} {LOOKS} {_COUNTS}".split())
 
 
 def explain_untaught(text: str, findings: Sequence[TaughtFinding], where: str = "") -> str:
-    """Why a text names nothing that was taught, in one line; empty if it does.
+    """Why a text is untaught, in one line; empty if it names a taught finding.
 
     Args:
         text: a finding as typed.
-        findings: what was taught for the image's modality.
-        where: said of that modality, such as " for ct".
+        findings: taught findings for the image's modality.
+        where: text for that modality in the message, such as " for ct".
     """
     strange = strange_words(text, findings)
     if not strange:
@@ -108,11 +108,11 @@ def explain_untaught(text: str, findings: Sequence[TaughtFinding], where: str = 
 
 
 def strange_words(text: str, findings: Iterable[TaughtFinding]) -> list[str]:
-    """Words of a text that no taught finding explains; all of them if none is named.
+    """Words of a text that no taught finding explains; all words if the text names none.
 
     Args:
         text: a finding as typed.
-        findings: what was taught.
+        findings: taught findings.
     """
     words = _words(text)
     named = [finding for finding in findings if _names(words, finding)]
@@ -123,7 +123,7 @@ def strange_words(text: str, findings: Iterable[TaughtFinding]) -> list[str]:
 
 
 def nearest(text: str, findings: Sequence[TaughtFinding], count: int = NEAREST) -> list[TaughtFinding]:
-    """The taught findings that share a word with a text or are spelled like it, the nearest first; may be none."""
+    """Taught findings that share a word with a text or have a similar spelling, nearest first; may be empty."""
     words, spelled = _words(text), understood(text).lower()
 
     def likeness(finding: TaughtFinding) -> float:
@@ -150,7 +150,7 @@ def _words(text: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _plain(word: str) -> str:
-    """One word for all that mean the same, such as "kidney" for "renal"."""
+    """The same word for all synonyms, such as "kidney" for "renal"."""
     stem = stem_of(word)
     same = next((known for known in _SAME if is_like(stem, known)), stem)
     return _SAME.get(same, stem)

@@ -1,4 +1,4 @@
-"""Spelling of words: singular and plural, British and American English, forms of a word, typos. Knows letters only."""
+"""Compares words across plurals, British and American spelling, word forms and typos. Knows letters only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ ENDINGS = (
     "us", "y",
 )  # fmt: skip
 LONG = 7
-"""Letters of a word from which its first one may be a typo."""
+"""Minimum length of a word whose first letter may be a typo."""
 SHARED = 6
-"""Words with so many first letters in common and one of these endings are forms of one word: consolidated tissue."""
+"""Words that share this many first letters and have one of these endings are forms of one word."""
 
 
 def stem_of(word: str) -> str:
-    """One spelling for singular and plural, British and American English."""
+    """The same spelling for singular and plural, British and American English."""
     word = word.removesuffix("'s").replace("ae", "e").replace("oe", "e")
     word = re.sub(r"our(s?)$", r"or\1", word)
     if len(word) > 4 and word.endswith("ies"):
@@ -26,9 +26,9 @@ def stem_of(word: str) -> str:
 
 @lru_cache(maxsize=65536)
 def is_like(word: str, other: str) -> bool:
-    """Whether two words are forms of one word, or the same but for a typo or two.
+    """Whether two words are forms of one word, or equal except for one or two typos.
 
-    Short words that differ in their first letter are mostly different words.
+    Short words that differ in their first letter are usually different words.
     """
     if word == other:
         return True
@@ -42,7 +42,7 @@ def is_like(word: str, other: str) -> bool:
 
 
 def _is_part(shorter: str, longer: str) -> bool:
-    """Whether letters were only left out."""
+    """Whether the shorter word only lacks letters of the longer one."""
     letters = iter(longer)
     return all(letter in letters for letter in shorter)
 
@@ -54,7 +54,7 @@ def _are_forms(word: str, other: str) -> bool:
 
 
 def _typos(word: str, other: str) -> int:
-    """Letters left out, put in or changed, and neighbours swapped (optimal string alignment distance)."""
+    """Number of dropped, added, changed or swapped letters (optimal string alignment distance)."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(word, start=1):

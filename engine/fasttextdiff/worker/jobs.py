@@ -105,7 +105,7 @@ class Jobs:
 
     def _opened(self) -> Segmenter:
         if self._segmenter is None:
-            raise UsageError("no model is loaded: ask for 'open' first")
+            raise UsageError("no model is loaded: send 'open' first")
         return self._segmenter
 
     # --- volumes -----------------------------------------------------------------------------------------------------
