@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from tiny_models import one_line
 
 from fasttextdiff import environment
@@ -79,17 +80,18 @@ def test_all_missing_packages_are_reported_in_one_line(monkeypatch):
 
 
 def test_a_gpu_that_does_not_work_is_listed_with_its_problem(monkeypatch):
-    def fail(device):
+    def fail(*_, **__):
         raise RuntimeError("CUDA error: no kernel image is available\nfor execution on the device\nmore advice")
 
-    monkeypatch.setattr(environment, "_try_device", fail)
-    cuda = SimpleNamespace(
-        get_device_name=lambda index: "Old GPU",
-        get_device_properties=lambda index: SimpleNamespace(total_memory=4 << 30),
-    )
-    device = environment._cuda_device(SimpleNamespace(cuda=cuda), 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Old GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=4 << 30))
+    monkeypatch.setattr(torch, "ones", fail)
+    device, cpu = find_devices()
     assert (device.id, device.name, device.memory_total, device.memory_free) == ("cuda:0", "Old GPU", 4 << 30, None)
     assert device.problem.endswith("no kernel image is available for execution on the device")
+    assert cpu.id == "cpu"
 
 
 def test_the_cpu_is_always_listed_with_its_memory():
@@ -99,7 +101,13 @@ def test_the_cpu_is_always_listed_with_its_memory():
     assert cpu.memory_free is None or 0 < cpu.memory_free <= cpu.memory_total
 
 
-def test_linux_memory_is_read_in_bytes(tmp_path):
-    (tmp_path / "meminfo").write_text("MemTotal:  16000 kB\nMemFree:  1 kB\nMemAvailable:  9000 kB\nHugePages: 0\n")
-    assert environment._posix_memory(tmp_path / "meminfo") == (16000 * 1024, 9000 * 1024)
-    assert environment._posix_memory(tmp_path / "absent")[0] > 1 << 28
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /proc")
+def test_linux_memory_is_read_in_bytes(monkeypatch):
+    meminfo = "MemTotal:  16000 kB\nMemFree:  1 kB\nMemAvailable:  9000 kB\nHugePages: 0\n"
+    real = Path.read_text
+    shown = {"/proc/meminfo": meminfo}
+    monkeypatch.setattr(Path, "read_text", lambda path, *rest: shown.get(str(path)) or real(path, *rest))
+    cpu = find_devices()[-1]
+    assert (cpu.memory_total, cpu.memory_free) == (16000 * 1024, 9000 * 1024)
+    shown["/proc/meminfo"] = "nothing of use"
+    assert find_devices()[-1].memory_total > 1 << 28

@@ -164,7 +164,7 @@ def test_a_damaged_folder_is_reported_in_one_line(folder, damage, words):
 
 @pytest.mark.parametrize("name", ["nowhere", "./not/here", "/not/here/either", "~/no"])
 def test_a_missing_folder_is_a_usage_error_without_network_access(name, monkeypatch):
-    monkeypatch.setattr("fasttextdiff.model.pipeline._download", lambda *_: pytest.fail("reached for the network"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("reached for the network"))
     with pytest.raises(UsageError) as caught:
         FastTextDiffPipeline.from_pretrained(name)
     one_line(caught, "no model folder")

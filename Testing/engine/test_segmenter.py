@@ -205,13 +205,16 @@ def test_what_was_encoded_for_findings_is_all_that_decoding_them_needs(segmenter
     assert calls == []
 
 
-def test_the_cache_holds_no_more_than_its_budget(segmenter):
+def test_the_cache_holds_no_more_than_its_budget(segmenter, monkeypatch):
     segmenter.encode(segmenter.prepare(ct()))
     one = segmenter.cache.used // 5
     tight = Segmenter(tiny_pipeline(), device="cpu", cache_bytes=2 * one)
+    keys, put = [], tight.cache.put
+    monkeypatch.setattr(tight.cache, "put", lambda key, features: keys.append(key) or put(key, features))
     tight.encode(tight.prepare(ct()))
-    held = {maps.untyped_storage().data_ptr(): maps.untyped_storage().nbytes()
-            for entry in tight.cache._entries.values() for maps in entry}  # fmt: skip
+    stored = [maps for key in keys for maps in tight.cache.get(key) or ()]
+    held = {maps.untyped_storage().data_ptr(): maps.untyped_storage().nbytes() for maps in stored}
+    assert len(keys) == 5
     assert sum(held.values()) == tight.cache.used == 2 * one
 
 

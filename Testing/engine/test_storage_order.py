@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from tiny_models import tiny_pipeline
 
-from fasttextdiff.batch.headers import _count_slices
+from fasttextdiff.batch.headers import look_at
 from fasttextdiff.contract.images import slice_axis
 from fasttextdiff.image.orientation import display_plane, in_standard_order
 from fasttextdiff.image.volume import Modality, Volume
@@ -86,7 +86,7 @@ def test_formats_without_slice_order_use_the_geometry(tmp_path, segmenter, code,
     volume = read_volume(path)
     shown = display_plane(volume, "acquisition")
     assert (shown.anatomical, shown.n_slices) == ("axial", SHAPE[2])
-    assert _count_slices(path) == SHAPE[2]
+    assert look_at(path).images == SHAPE[2]
     part = segmenter.segment(volume, ["left lung"], slices=(2, 4)).findings[0]
     assert np.isfinite(part.presence).sum() == 2
     assert part.probability.shape == volume.shape

@@ -508,7 +508,8 @@ def test_the_tokenizer_ignores_capitals_shares_words_across_hyphens_and_knows_ev
 def test_a_caption_that_contradicts_its_mask_is_not_taught(tmp_path):
     from openpyxl import Workbook
 
-    folder = tmp_path / "Train_Folder"
+    dataset = tmp_path / "qata_cov19_v2_2"
+    folder = dataset / "Train_Folder"
     mask = np.zeros((40, 40), np.uint8)
     mask[10:20, 28:36] = 255  # the patient's left, which the table calls the picture's right
     book = Workbook()
@@ -519,10 +520,8 @@ def test_a_caption_that_contradicts_its_mask_is_not_taught(tmp_path):
             Image.fromarray(pixels).save(folder / kind / f"{name}.png")
         book.active.append([f"mask_{stem}.png", f"Infection, one infected area, upper {side} lung."])
     book.save(folder / "Train_text.xlsx")
-    (tmp_path / "dataset.json").write_text(
-        '{"modality": "xray", "mask_name": "mask_{stem}.png", "laterality": "image"}'
-    )
-    true, false = loaders._qata(tmp_path)
+    (dataset / "dataset.json").write_text('{"modality": "xray", "mask_name": "mask_{stem}.png", "laterality": "image"}')
+    true, false = loaders.load_samples(tmp_path)["qata"]
     assert (true.sentence, true.zones) == ("Infection, one infected area, upper left lung.", {"left": "upper"})
     assert (false.sentence, false.zones) == ("", {})
     assert np.array_equal(true.regions, false.regions)

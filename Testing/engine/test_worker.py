@@ -1,5 +1,6 @@
 """The engine's process, used like 3D Slicer does: JSON lines over pipes, arrays in files."""
 
+import gc
 import json
 import os
 import queue
@@ -7,7 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
+import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +20,17 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from dicom_files import write_slice
 from PIL import Image
-from tiny_models import tiny_pipeline
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
 from fasttextdiff.contract import messages
-from fasttextdiff.contract.requests import CloseVolume, ListSeries
+from fasttextdiff.contract.requests import CloseVolume, Open
 from fasttextdiff.errors import DeviceMemoryError
 from fasttextdiff.io.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.io.read import decoded_from_memory, volume_from
 from fasttextdiff.model.info import BUNDLED_MODEL
 from fasttextdiff.segments.tags import segment_tags
+from fasttextdiff.worker import jobs as worker_jobs
 from fasttextdiff.worker.jobs import TOO_SMALL_GPU, Jobs
-from fasttextdiff.worker.server import Worker
 
 SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
 PATIENCE = 600
@@ -47,7 +50,9 @@ class Process:
         self.ids = iter(range(1, 10**6))
         self.lines = queue.SimpleQueue()
         threading.Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout], daemon=True).start()
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        self.errors = []
+        self.reader = threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True)
+        self.reader.start()
         self.hello = self.next()
 
     def next(self):
@@ -77,7 +82,9 @@ class Process:
 
     def close(self):
         self.process.stdin.close()
-        return self.process.wait(PATIENCE)
+        code = self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)
+        return code
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +98,22 @@ def worker():
 @pytest.fixture(scope="module")
 def segmenter():
     return Segmenter(FastTextDiffPipeline.from_pretrained(), device="cpu")
+
+
+@pytest.fixture
+def tiny_jobs(monkeypatch, model):
+    """Jobs in this process with a random model on the CPU, and their segmenter."""
+    made = []
+
+    class Recorded(Segmenter):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            made.append(self)
+
+    monkeypatch.setattr(worker_jobs, "Segmenter", Recorded)
+    jobs = Jobs()
+    jobs.open(Open(model, "cpu"))
+    return jobs, made[-1]
 
 
 @pytest.fixture
@@ -300,14 +323,12 @@ def test_a_closed_volume_and_the_oldest_of_many_are_dropped(worker, tmp_path, ou
     assert "no volume 'e'" in answers[2]["message"]
 
 
-def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tmp_path, output, monkeypatch):
-    jobs = Jobs()
-    jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
+def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tiny_jobs, tmp_path, output, monkeypatch):
+    jobs, small = tiny_jobs
     voxels = np.random.default_rng(0).integers(-1000, 400, (3, 40, 30)).astype(np.int16)
     done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
     request = {"volume": "v", "findings": ["consolidation"], "output": str(output)}
     expected = mapped(done(jobs, "segment", **request)["findings"][0]["probability"]).copy()
-    small = jobs._segmenter
     small.runtime.device = torch.device("cuda", 0)
 
     def fail(*_, **__):
@@ -324,14 +345,13 @@ def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tmp_path, output, m
 
 
 @pytest.fixture
-def scrolled(tmp_path, output):
+def scrolled(tiny_jobs, tmp_path, output):
     """Jobs with a volume of 6 slices, `show(k)` to ask for a slice like the panel, and the denoiser's passes so far."""
-    jobs = Jobs()
-    jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
+    jobs, segmenter = tiny_jobs
     voxels = np.random.default_rng(0).integers(-1000, 400, (6, 40, 30)).astype(np.int16)
     done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
     passes = []
-    jobs._segmenter.pipeline.denoiser.register_forward_hook(lambda *_: passes.append(1))
+    segmenter.pipeline.denoiser.register_forward_hook(lambda *_: passes.append(1))
     request = {"volume": "v", "findings": ["consolidation"], "output": str(output)}
 
     def show(first, end=None):
@@ -341,10 +361,10 @@ def scrolled(tmp_path, output):
     return jobs, show, passes
 
 
-def test_the_neighbours_of_the_shown_slice_are_encoded_while_idle(scrolled):
+def test_the_neighbours_of_the_shown_slice_are_encoded_while_idle(scrolled, tiny_jobs):
     jobs, show, passes = scrolled
     fresh = mapped(show(3)["findings"][0]["probability"]).copy()
-    jobs._segmenter.cache.clear()
+    tiny_jobs[1].cache.clear()
     show(2)
     assert [jobs.look_ahead(lambda: True) for _ in range(3)] == [True, True, False]
     assert len(passes) == 3
@@ -379,35 +399,59 @@ def test_looking_ahead_stops_at_once_for_a_request(scrolled):
     assert len(passes) == 1
 
 
-def test_looking_ahead_does_not_hold_a_closed_volume(scrolled):
+def test_looking_ahead_does_not_hold_a_closed_volume(scrolled, tiny_jobs, monkeypatch):
     jobs, show, _ = scrolled
+    segmenter, volumes = tiny_jobs[1], []
+    decode = segmenter.decode_slices
+
+    def noted(image, *rest, **named):
+        volumes.append(weakref.ref(image.volume))
+        return decode(image, *rest, **named)
+
+    monkeypatch.setattr(segmenter, "decode_slices", noted)
     show(2)
     jobs.close_volume(CloseVolume("v"))
     assert not jobs.look_ahead(lambda: True)
-    assert jobs._ahead._last is None
+    gc.collect()
+    assert [volume() for volume in volumes] == [None]
 
 
-def test_the_worker_looks_ahead_only_while_idle_and_survives_errors_in_it(scrolled, capsys):
-    jobs, show, passes = scrolled
-    worker = Worker(channel=None)
-    worker._look_ahead()  # before anything was asked for
-    worker._jobs = jobs
-    show(2)
-    worker._queue.put((1, ListSeries(Path("series"), None)))
-    worker._look_ahead()
-    assert len(passes) == 1
-    worker._queue.get()
-    worker._look_ahead()
-    assert len(passes) == 3
-    show(5)
-    jobs._segmenter.encode = lambda *_: 1 / 0
-    worker._look_ahead()
-    assert "ZeroDivisionError" in capsys.readouterr().err
+def test_the_worker_looks_ahead_only_while_idle_and_survives_errors_in_it(tmp_path):
+    log = tmp_path / "log"
+    process = Process(
+        "-c",
+        with_jobs(f"""
+            class Jobs:
+                looks = 0
+                def write(self, line):
+                    with open({str(log)!r}, "a") as log: log.write(line + "\\n")
+                def do(self, request, progress):
+                    self.write("request")
+                    return Done()
+                def look_ahead(self, go_on):
+                    self.looks += 1
+                    self.write("look")
+                    if self.looks == 1:
+                        while go_on(): time.sleep(0.001)  # until the next request is in the queue
+                    elif self.looks == 2:
+                        raise ZeroDivisionError
+                    return self.looks < 4
+        """),
+    )
+    expected = ["request", "look", "request", "look", "request", "look", "look"]
+    for count in (2, 4, len(expected)):
+        assert process.ask("close_volume", volume="v")["event"] == "done"
+        deadline = time.monotonic() + PATIENCE
+        while len(log.read_text().split()) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert process.close() == 0
+    assert log.read_text().split() == expected
+    assert any(b"ZeroDivisionError" in line for line in process.errors)
 
 
-def test_a_result_that_cannot_be_written_completely_leaves_no_file(tmp_path, output, monkeypatch):
-    jobs = Jobs()
-    jobs._segmenter = Segmenter(tiny_pipeline(), device="cpu")
+def test_a_result_that_cannot_be_written_completely_leaves_no_file(tiny_jobs, tmp_path, output):
+    jobs, _ = tiny_jobs
     voxels = np.random.default_rng(0).integers(-1000, 400, (2, 40, 30)).astype(np.int16)
     done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
     (output / "0-mask.raw").mkdir()  # blocks the second file
@@ -546,38 +590,53 @@ def test_after_damaged_weights_the_bundled_model_can_be_opened_again(worker, tmp
 # --- the process -----------------------------------------------------------------------------------------------------
 
 
+IDLE = """
+class Jobs:
+    def do(self, request, progress): return Done()
+    def look_ahead(self, go_on): return False
+"""
+
+
+def with_jobs(classes):
+    """A program that serves with these jobs instead of the real ones, without importing any package."""
+    return f"""
+import sys, threading, time, types
+from fasttextdiff import environment
+from fasttextdiff.contract.answers import Done
+from fasttextdiff.worker import server
+{textwrap.dedent(classes)}
+environment.require_packages = lambda: None
+sys.modules["fasttextdiff.worker.jobs"] = types.SimpleNamespace(Jobs=Jobs)
+server.main()
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
 def test_ctrl_c_in_slicers_terminal_does_not_end_the_worker():
-    idle = (
-        "from fasttextdiff.worker import server\n"
-        "class Jobs:\n"
-        "    def do(self, request, progress): return server.Done()\n"
-        "server.Worker._prepared = lambda self: Jobs()\n"
-        "server.main()"
-    )
-    process = Process("-c", idle)
+    process = Process("-c", with_jobs(IDLE))
     process.process.send_signal(signal.SIGINT)
-    assert (
-        process.ask("close_volume", volume="v")["event"] == "done"
-    )  # jobs are done by the thread that the signal would have ended
+    answer = process.ask("close_volume", volume="v")  # the signal would have ended the thread that does jobs
+    assert answer["event"] == "done"
     assert process.close() == 0
 
 
 def test_a_job_number_is_free_before_its_answer_is_sent():
-    idle = (
-        "from fasttextdiff.worker import server\n"
-        "class Jobs:\n"
-        "    def do(self, request, progress): return server.Done()\n"
-        "class Running(dict):\n"
-        "    def pop(self, number): self.channel.send(number, server.messages.Progress(1, 1)); dict.pop(self, number)\n"
-        "class Worker(server.Worker):\n"
-        "    def __init__(self, channel): super().__init__(channel); self._cancelled = Running()\n"
-        "    def _prepared(self): self._cancelled.channel = self._channel; return Jobs()\n"
-        "server.Worker = Worker; server.main()"
-    )
-    process = Process("-c", idle)
-    process.send("close_volume", volume="v")
-    assert [process.next()["event"] for _ in range(2)] == ["progress", "done"]
+    slow_channel = """
+class Channel(server.Channel):
+    taken = threading.Event()
+    def send(self, number, message):
+        super().send(number, message)
+        if number == 1:
+            self.taken.wait(60)  # after the answer to 1, until the reader has taken two more lines
+        elif number == 2:
+            self.taken.set()
+server.Channel = Channel
+"""
+    process = Process("-c", with_jobs(IDLE + slow_channel))
+    assert process.ask("close_volume", volume="v") == {"id": 1, "event": "done"}
+    process.write(b'{"id": 1, "op": "close_volume", "volume": "v"}')
+    process.write(b'{"id": 2, "op": "cancel", "target": 9}')
+    assert [process.next() for _ in range(2)] == [{"id": 2, "event": "done"}, {"id": 1, "event": "done"}]
     assert process.close() == 0
 
 
@@ -594,13 +653,12 @@ def test_output_of_libraries_does_not_reach_the_stream():
 
 
 def test_closing_its_input_ends_the_process_in_the_middle_of_a_job():
-    endless = (
-        "import time; from fasttextdiff.worker import server\n"
-        "class Jobs:\n"
-        "    def do(self, request, progress): progress(1, 2); time.sleep(1000)\n"
-        "server.Worker._prepared = lambda self: Jobs(); server.main()"
-    )
-    process = Process("-c", endless)
+    endless = """
+class Jobs:
+    def do(self, request, progress): progress(1, 2); time.sleep(1000)
+    def look_ahead(self, go_on): return False
+"""
+    process = Process("-c", with_jobs(endless))
     process.until(process.send("close_volume", volume="v"), "progress")
     assert process.close() == 0
 

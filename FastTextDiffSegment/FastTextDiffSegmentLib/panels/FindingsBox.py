@@ -27,7 +27,7 @@ class FindingsBox:
     """A text box with one finding per line, and below it a list of the lines to check, hidden if there are none.
 
     A line is listed if it is not going to be segmented (a report denies it), if it was not understood as typed, or if
-    the model was not taught it.
+    the model was not taught it or is weak in it.
 
     Args:
         textEdit: QTextEdit.
@@ -97,7 +97,7 @@ class FindingsBox:
         self._terms = terms
 
     def setChecked(self, checked: Mapping[str, CheckedFinding]) -> None:
-        """Show what the engine knows about the findings, by finding."""
+        """Show the engine's checks of the findings, by finding."""
         self._checked = checked
         self._fillTable()
 
@@ -170,7 +170,7 @@ class FindingsBox:
             self._isUpdating = False
 
     def _doubt(self, line: str) -> str:
-        """Why a result for a line should be looked at twice, in a word or two; empty if there is no reason."""
+        """Why to doubt a result for a line, in a few words; empty if there is no reason."""
         checked = self._checked.get(line)
         if checked is None:
             return ""
