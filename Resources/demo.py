@@ -65,7 +65,7 @@ def run(segmenter: Segmenter, case: Case, output: Path) -> Image.Image:
     for found in result.findings:
         voxels = int(found.mask.sum())
         amount = f"{voxels:,} px" if volume.is_planar else f"{voxels * volume.voxel_ml:.0f} ml"
-        print(f"  {found.finding:<28} {amount if voxels else 'not found'}")
+        print(f"  {found.finding:<28} {amount if voxels else found.absence}")
     written = [output / f"{case.name}.seg.nrrd", output / f"{case.name}.nii.gz"]
     for path in written:
         write_segmentation(result, path)

@@ -122,7 +122,7 @@ def test_only_what_is_not_segmented_yet_is_previewed(panel, chestCt):
     panel.waitForPreview()
     assert segmentNames(panel.preview) == ["right lung"]
     panel.ui.findingsTextEdit.setPlainText("left lung\nright lung\nnuclei")
-    panel.waitFor(lambda: panel.message == "Not found on this slice: nuclei")
+    panel.waitFor(lambda: panel.message == "Not taught: nuclei")
     assert segmentNames(panel.preview) == ["right lung"]
     panel.click("keepButton")
     assert panel.names == ["left lung", "right lung"]

@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "FastTextDiffSegment" / "FastTextDiffSegmentLib"
@@ -119,3 +120,10 @@ def test_no_class_has_too_many_methods():
                 if methods > MOST_METHODS:
                     larger[f"{name}: {node.name}"] = methods
     assert not larger
+
+
+def test_no_two_widgets_of_the_panel_share_a_place():
+    for path in (ROOT / "FastTextDiffSegment" / "Resources" / "UI").glob("*.ui"):
+        for layout in ElementTree.parse(path).iter("layout"):  # noqa: S314 - our own file
+            places = [(item.get("row"), item.get("column")) for item in layout.findall("item") if item.get("row")]
+            assert len(places) == len(set(places)), layout.get("name")

@@ -3,7 +3,7 @@
 Owns the row with the Keep and Discard buttons; of runs it knows only whether one is in progress.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import slicer
 from slicer.i18n import tr as _
@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import SegmentationRequest
 from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
+from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentOutput
 
 from .ImageSection import ImageSection
 from .LivePreview import TYPING_PAUSE, LivePreview
@@ -124,6 +125,16 @@ class PreviewSection:
             outputs = self._context.logic.segmentOutputs(output, request, self._context.parameters.threshold)
             self.outline.show(request.volumeNode, outputs)
             self._image.learn(request.volumeNode, output)
-            missing = ", ".join(each.finding for each in outputs if not each.mask.any())
-            self._context.message.show(_("Not found on this slice: {names}").format(names=missing) if missing else "")
+            self._context.message.show(_missingText(outputs))
         self._onChanged()
+
+
+def _missingText(outputs: Sequence[SegmentOutput]) -> str:
+    """Which findings have no outline, and why; empty if all have one."""
+    missing = ", ".join(each.finding for each in outputs if each.isAsked and not each.mask.any())
+    untaught = ", ".join(each.finding for each in outputs if not each.isAsked)
+    return ". ".join(
+        text.format(names=names)
+        for names, text in ((missing, _("Not found on this slice: {names}")), (untaught, _("Not taught: {names}")))
+        if names
+    )
