@@ -1,7 +1,7 @@
 """Where a volume is and which of its slices a view shows. Only reads nodes, except that it moves slice views.
 
 Knows nothing about segments. Slices are those of the acquisition, in slice order: (slice, row, column). For DICOM that
-is the storage order (k, j, i); in other formats slices may lie along any axis.
+is the storage order (k, j, i); in other formats slices may be along any axis.
 """
 
 import math
