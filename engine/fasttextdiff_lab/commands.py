@@ -94,6 +94,35 @@ def measure(
         report.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+@command(app, name="measure-volume", no_args_is_help=True)
+def measure_volume(
+    image: Annotated[Path, typer.Argument(help="Volume: DICOM folder, NIfTI, NRRD, MHA.")],
+    finding: Annotated[list[str], typer.Option("--finding", "-f", help="What to look for; repeat for several.")],
+    truth: Annotated[
+        list[str] | None, typer.Option(metavar="FINDING=FILE[:LABELS]", help="Mask, also on another grid.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="ct or mr; guessed if not given.")] = None,
+    model: ModelOption = None,
+    json_output: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """How findings hold together across slices, with consistency and without."""
+    from fasttextdiff_lab import volumes
+
+    check_numbers(json_output)
+    volume = read_image(image, modality, None)
+    truths = dict(volumes.read_truth(text, volume) for text in truth or ())
+    held = list(volumes.measure_volume(load_segmenter(model, "auto", "auto"), volume, finding, truths))
+    names = tuple(asdict(held[0]))
+    rows = [tuple("" if value is None else _figure(value) for value in asdict(one).values()) for one in held]
+    show_table(f"{image}: {volume.shape[volume.slice_axis]} slices", names, rows)
+    if json_output:
+        write_json(json_output, {"image": str(image), "held": [asdict(one) for one in held]})
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
 def _configured(config: Path, output: Path | None) -> TrainingConfig:
     """The run of a configuration, with another output folder if one is given."""
     from fasttextdiff.training.config import read_config

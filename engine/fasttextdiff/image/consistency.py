@@ -110,6 +110,8 @@ def settle(
         presence_threshold: presence below which a slice is empty.
         padding: (k, j, i), padding voxels, which stay 0; None if there are none.
     """
+    from scipy import ndimage
+
     is_smoothed = smooth(probability, presence, grid, rule.smoothing)
     if padding is not None:
         probability[padding] = 0
@@ -117,11 +119,11 @@ def settle(
     mask = (probability > threshold) & there
     if not (rule.parts or rule.smallest) or not mask.any():
         return Settled(is_smoothed)
-    count, voxels = _leave_out(probability, mask, np.zeros_like(mask), grid, rule)
+    out = _leave_out(probability, mask, np.zeros_like(mask), grid, rule)
     kept = (probability > threshold) & there
     if rule.parts:
         _leave_out(probability, (probability > _LOW * threshold) & there, kept, grid, rule)
-    return Settled(is_smoothed, count, voxels, int(np.count_nonzero(kept)))
+    return Settled(is_smoothed, ndimage.label(out)[1], int(np.count_nonzero(out)), int(np.count_nonzero(kept)))
 
 
 def smooth(probability: NDArray[np.float32], presence: NDArray[np.float32], grid: SliceGrid, deviation: float) -> bool:
@@ -161,22 +163,19 @@ def _leave_out(
     safe: NDArray[np.bool_],
     grid: SliceGrid,
     rule: ConsistencyRule,
-) -> tuple[int, int]:
+) -> NDArray[np.bool_]:
     """Set the probability of parts that the rule does not keep to 0, except for safe voxels, in place.
 
     Returns:
-        Number of removed parts and of their voxels.
+        The removed parts, within the bounding box of the mask.
     """
-    from scipy import ndimage
-
     box = _box(mask, [grid.steps(_SKIRT_MM, axis) + 1 for axis in range(3)])
     part = mask[box]
     out = part & ~safe[box]
     out &= ~_kept(part, grid, rule, _ends(mask, box, grid.axis))
-    count = int(ndimage.label(out)[1])
-    if count:
+    if out.any():
         probability[box][out | (_grown(out, _SKIRT_MM, grid) & ~part)] = 0
-    return count, int(np.count_nonzero(out))
+    return out
 
 
 def _box(mask: NDArray[np.bool_], margins: list[int]) -> tuple[slice, slice, slice]:
@@ -208,9 +207,12 @@ def _kept(
     chosen = _chosen(core, grid, rule, ends)
     if core is part:
         return chosen
-    labels, count = ndimage.label(_grown(chosen, 2 * rule.neck, grid) & part)
+    within = ndimage.generate_binary_structure(3, 1)
+    np.moveaxis(within, grid.axis, 0)[[0, 2]] = False  # a slice's crumbs belong to nothing, whatever is beside them
+    labels, count = ndimage.label(_grown(chosen, 2 * rule.neck, grid) & part, within)
     again = np.zeros(count + 1, bool)
-    again[labels[chosen]] = True
+    again[labels[_grown(chosen, rule.neck, grid) & part]] = True
+    again[0] = False
     return again[labels]
 
 
@@ -223,7 +225,7 @@ def _chosen(
     labels, count = ndimage.label(_bridged(core, grid))
     sizes = np.bincount(labels[core], minlength=count + 1)
     is_kept = np.zeros(count + 1, bool)
-    is_kept[np.moveaxis(np.where(core, labels, 0), grid.axis, 0)[ends]] = True
+    is_kept[np.moveaxis(labels, grid.axis, 0)[ends][np.moveaxis(core, grid.axis, 0)[ends]]] = True
     if rule.parts:
         is_kept[np.argsort(-sizes, kind="stable")[: rule.parts]] = True
         is_kept &= sizes >= _SMALLEST_SHARE * sizes.max()
@@ -245,10 +247,15 @@ def _bridged(mask: NDArray[np.bool_], grid: SliceGrid) -> NDArray[np.bool_]:
 
 def _grown(mask: NDArray[np.bool_], mm: float, grid: SliceGrid) -> NDArray[np.bool_]:
     """The mask dilated by a distance along each axis; the outside of the array has no effect."""
-    from scipy import ndimage
-
-    grown = mask.view(np.uint8)
+    grown, before = mask.copy(), np.empty_like(mask)
     for axis in range(3):
-        if steps := grid.steps(mm, axis):
-            grown = ndimage.maximum_filter1d(grown, 2 * steps + 1, axis, mode="nearest")
-    return grown.view(bool)
+        done, steps = 0, min(grid.steps(mm, axis), mask.shape[axis] - 1)
+        while done < steps:  # in strides that leave no gap: four times faster than a filter
+            stride = min(2 * done + 1, steps - done)
+            np.copyto(before, grown)
+            up, down = [slice(None)] * 3, [slice(None)] * 3
+            up[axis], down[axis] = slice(stride, None), slice(None, -stride)
+            grown[tuple(up)] |= before[tuple(down)]
+            grown[tuple(down)] |= before[tuple(up)]
+            done += stride
+    return grown
