@@ -15,7 +15,16 @@ from fasttextdiff.batch.work import request_of, segment_case
 from fasttextdiff.contract import messages
 from fasttextdiff.contract.segments import SLICE_BY_SLICE
 from fasttextdiff.image.consistency import ConsistencyRule, SliceGrid, settle
-from fasttextdiff.segments.consistency_rules import FOCAL, ORGAN, ORGANS, PATCHY, SLENDER, UNKNOWN, rule_of
+from fasttextdiff.segments.consistency_rules import (
+    FOCAL,
+    ORGAN,
+    ORGANS,
+    PATCHY,
+    SLENDER,
+    UNKNOWN,
+    hold_together,
+    rule_of,
+)
 from fasttextdiff.segments.tags import segment_tags, texts_of_tags
 from fasttextdiff.worker.jobs import Jobs
 from fasttextdiff_lab.vocabulary import STRUCTURES
@@ -96,6 +105,17 @@ def test_both_lungs_may_be_one_part_or_two_but_no_island_stands_in_for_one():
     assert settled(joined, ORGANS)[1].left_out == 1
 
 
+def test_large_pieces_of_a_lung_are_kept_however_thin():
+    base = np.s_[5:25, 2:5, 5:32]  # a recess of 3 mm beside the lung
+    second = np.s_[5:25, 5:30, 30:34]  # the other lung, as good as collapsed
+    both = boxes(BODY, base, second)
+    assert settled(both, ORGANS)[1].left_out == 0
+    one, done = settled(both - boxes(base, value=0.9) * (both > 0), ORGAN)
+    assert done.left_out == 1
+    assert not (one > 0.5)[second].any()
+    assert settled(boxes(BODY, base), ORGAN)[1].left_out == 0
+
+
 def test_smoothing_is_in_millimetres_and_leaves_padding_and_distant_slices_alone():
     raw = np.random.default_rng(0).random((12, 16, 16), np.float32)
     padding = np.zeros(raw.shape, bool)
@@ -149,6 +169,17 @@ def test_much_of_an_organ_is_not_left_out_in_silence(segmenter, volume):
     [found] = segmenter.segment(volume, ["left lung"]).findings
     assert "left out" in found.consistency
     assert [line for line in found.warnings if "ml apart from the largest part were left out" in line]
+
+
+def test_a_speck_that_goes_is_not_hidden():
+    speck, presence = boxes(np.s_[12:14, 20:22, 30:32])[None], np.ones((1, 30), np.float32)
+    limits = {"threshold": 0.5, "presence_threshold": 0.5}
+    [(_, warning)] = hold_together(["nodule"], speck, presence, ISOTROPIC, **limits).values()
+    assert not (speck > 0.5).any()
+    assert "nothing was kept of 0.01 ml" in warning
+    body = np.where(boxes(BODY) > 0, 0.9, 0.0)[None].astype(np.float32)
+    assert hold_together(["nodule"], body, presence, ISOTROPIC, **limits)["nodule"][1] == ""
+    assert hold_together(["nodule"], 0 * body, presence, ISOTROPIC, **limits)["nodule"][1] == ""
 
 
 # --- everywhere alike ------------------------------------------------------------------------------------------------

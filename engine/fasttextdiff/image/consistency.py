@@ -76,12 +76,14 @@ class Settled:
 
     Attributes:
         is_smoothed: whether any slice influenced another.
+        before: voxels of the finding as the model gave it.
         left_out: number of removed parts.
         voxels: voxels of the removed parts.
         kept: voxels of the other parts.
     """
 
     is_smoothed: bool
+    before: int = 0
     left_out: int = 0
     voxels: int = 0
     kept: int = 0
@@ -112,18 +114,24 @@ def settle(
     """
     from scipy import ndimage
 
+    def above(limit: float) -> NDArray[np.bool_]:
+        there = is_there(presence, presence_threshold).reshape([-1 if n == grid.axis else 1 for n in range(3)])
+        mask: NDArray[np.bool_] = (probability > limit) & there
+        return mask
+
+    before = int(np.count_nonzero(above(threshold)))
     is_smoothed = smooth(probability, presence, grid, rule.smoothing)
     if padding is not None:
         probability[padding] = 0
-    there = is_there(presence, presence_threshold).reshape([-1 if n == grid.axis else 1 for n in range(3)])
-    mask = (probability > threshold) & there
+    mask = above(threshold)
     if not (rule.parts or rule.smallest) or not mask.any():
-        return Settled(is_smoothed)
+        return Settled(is_smoothed, before, kept=int(np.count_nonzero(mask)))
     out = _leave_out(probability, mask, np.zeros_like(mask), grid, rule)
-    kept = (probability > threshold) & there
+    kept = above(threshold)
     if rule.parts:
-        _leave_out(probability, (probability > _LOW * threshold) & there, kept, grid, rule)
-    return Settled(is_smoothed, ndimage.label(out)[1], int(np.count_nonzero(out)), int(np.count_nonzero(kept)))
+        _leave_out(probability, above(_LOW * threshold), kept, grid, rule)
+    count, voxels = ndimage.label(out)[1], int(np.count_nonzero(out))
+    return Settled(is_smoothed, before, count, voxels, int(np.count_nonzero(kept)))
 
 
 def smooth(probability: NDArray[np.float32], presence: NDArray[np.float32], grid: SliceGrid, deviation: float) -> bool:
@@ -199,27 +207,20 @@ def _kept(
     part: NDArray[np.bool_], grid: SliceGrid, rule: ConsistencyRule, ends: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """The voxels of the parts that the rule keeps."""
-    from scipy import ndimage
-
     core = ~_grown(~part, rule.neck, grid) if rule.neck else part
     if not core.any():  # thinner than the neck everywhere
         core = part
-    chosen = _chosen(core, grid, rule, ends)
+    chosen, count = _chosen(core, grid, rule, ends)
     if core is part:
         return chosen
-    within = ndimage.generate_binary_structure(3, 1)
-    np.moveaxis(within, grid.axis, 0)[[0, 2]] = False  # a slice's crumbs belong to nothing, whatever is beside them
-    labels, count = ndimage.label(_grown(chosen, 2 * rule.neck, grid) & part, within)
-    again = np.zeros(count + 1, bool)
-    again[labels[_grown(chosen, rule.neck, grid) & part]] = True
-    again[0] = False
-    return again[labels]
+    kept = _with_borders(chosen, part, grid, rule)
+    return kept | _large_and_thin(part & ~kept, kept, core, rule.parts - count)
 
 
 def _chosen(
     core: NDArray[np.bool_], grid: SliceGrid, rule: ConsistencyRule, ends: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """The parts of a mask that the rule keeps by size, or because the first or last slice cuts them."""
+) -> tuple[NDArray[np.bool_], int]:
+    """The parts of a mask that the rule keeps by size, or because the first or last slice cuts them; and how many."""
     from scipy import ndimage
 
     labels, count = ndimage.label(_bridged(core, grid))
@@ -232,8 +233,43 @@ def _chosen(
     else:
         is_kept |= sizes * grid.voxel_mm3 >= rule.smallest
     is_kept[0] = False
-    kept: NDArray[np.bool_] = core & is_kept[labels]
-    return kept
+    return core & is_kept[labels], int(is_kept.sum())
+
+
+def _with_borders(
+    chosen: NDArray[np.bool_], part: NDArray[np.bool_], grid: SliceGrid, rule: ConsistencyRule
+) -> NDArray[np.bool_]:
+    """Cores with what lies around them in the mask, but for crumbs that only a neighbouring slice connects."""
+    from scipy import ndimage
+
+    within = ndimage.generate_binary_structure(3, 1)
+    np.moveaxis(within, grid.axis, 0)[[0, 2]] = False
+    labels, count = ndimage.label(_grown(chosen, 2 * rule.neck, grid) & part, within)
+    again = np.zeros(count + 1, bool)
+    again[labels[_grown(chosen, rule.neck, grid) & part]] = True
+    again[0] = False
+    return again[labels]
+
+
+def _large_and_thin(
+    rest: NDArray[np.bool_], kept: NDArray[np.bool_], core: NDArray[np.bool_], missing: int
+) -> NDArray[np.bool_]:
+    """Thin pieces too large to be an accident: flaps of what is kept, and, if parts are missing, the largest others."""
+    from scipy import ndimage
+
+    least = _SMALLEST_SHARE * np.count_nonzero(kept)
+    if np.count_nonzero(rest) < least:
+        return np.zeros_like(rest)
+    labels, count = ndimage.label(rest)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    is_flap = np.zeros(count + 1, bool)
+    is_flap[labels[ndimage.binary_dilation(kept) & rest]] = True
+    is_flap[labels[core & rest]] = False  # thick, so it only hangs on a neck
+    sizes[0] = 0
+    others = np.argsort(np.where(is_flap, 0, -sizes), kind="stable")
+    is_flap[others[: max(0, missing)]] = True
+    found: NDArray[np.bool_] = (is_flap & (sizes >= max(1, least)))[labels]
+    return found
 
 
 def _bridged(mask: NDArray[np.bool_], grid: SliceGrid) -> NDArray[np.bool_]:

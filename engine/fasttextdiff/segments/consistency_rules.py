@@ -107,12 +107,12 @@ def hold_together(
     for n, finding in enumerate(findings):
         rule = rule_of(finding)
         done = settle(probability[n], presence[n], grid, rule, padding=padding, **limits)
-        left_out = done.voxels * grid.voxel_mm3 / 1000
-        outcomes[finding] = _outcome(rule, done, left_out), _warning(finding, rule, done, left_out)
+        voxel_ml = grid.voxel_mm3 / 1000
+        outcomes[finding] = _outcome(rule, done, voxel_ml), _warning(finding, rule, done, voxel_ml)
     return outcomes
 
 
-def _outcome(rule: ConsistencyRule, done: Settled, ml: float) -> str:
+def _outcome(rule: ConsistencyRule, done: Settled, voxel_ml: float) -> str:
     """For example "smoothed by 3 mm; largest part; left out: 12 of 0.20 ml"."""
     steps = [f"smoothed by {rule.smoothing:g} mm"] if done.is_smoothed else []
     if rule.parts:
@@ -120,15 +120,16 @@ def _outcome(rule: ConsistencyRule, done: Settled, ml: float) -> str:
     else:
         steps.append(f"parts from {rule.smallest:g} mm3 on" if rule.smallest else "all parts")
     if done.left_out:
-        steps.append(f"left out: {done.left_out} of {ml:.2f} ml")
+        steps.append(f"left out: {done.left_out} of {done.voxels * voxel_ml:.2f} ml")
     return "; ".join(steps)
 
 
-def _warning(finding: str, rule: ConsistencyRule, done: Settled, ml: float) -> str:
-    """A warning if much of an organ was removed, else empty."""
-    if not rule.parts or done.voxels <= _TOO_MUCH * done.kept:
+def _warning(finding: str, rule: ConsistencyRule, done: Settled, voxel_ml: float) -> str:
+    """A warning if much of an organ was removed, or all of a finding; else empty."""
+    if done.before and not done.kept:
+        missing = f"nothing was kept of {done.before * voxel_ml:.2f} ml on single slices or in small parts"
+    elif rule.parts and done.voxels > _TOO_MUCH * done.kept:
+        missing = f"{done.voxels * voxel_ml:.1f} ml apart from the largest part were left out"
+    else:
         return ""
-    return (
-        f"'{shortened(finding)}': {ml:.1f} ml apart from the largest part were left out: compare with the image, "
-        "or segment slice by slice"
-    )
+    return f"'{shortened(finding)}': {missing}: compare with the image, or segment slice by slice"
