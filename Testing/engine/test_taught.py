@@ -65,6 +65,8 @@ def test_a_model_knows_its_findings_by_modality_and_their_windows():
     assert info.knows("liver", None)
     assert not info.knows("left lung", Modality.MR)
     assert "was not taught for mr" in info.warning("left lung", Modality.MR)
+    assert info.untaught("liver", Modality.XRAY) == "the model was not trained on xray images, only on ct, mr"
+    assert "give it if the image is one of ct, mr" in info.untaught("liver", Modality.OTHER)
 
 
 def test_the_module_hears_how_well_each_finding_is_known(tmp_path):

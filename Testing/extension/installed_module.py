@@ -24,7 +24,7 @@ pixels = np.asarray(Image.open(image))[np.newaxis]
 volume = slicer.util.addVolumeFromArray(pixels, ijkToRAS=np.diag([-1.0, -1.0, 1.0, 1.0]), name="X-ray")
 segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
 logic = module.FastTextDiffSegmentLogic()
-(finding,) = logic.segment(volume, ["left lung"], outputSegmentationNode=segmentation)
+(finding,) = logic.segment(volume, ["left lung"], outputSegmentationNode=segmentation, modality="xray")
 mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, finding.segmentId, volume) > 0
 logic.close()
 

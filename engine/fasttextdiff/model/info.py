@@ -65,7 +65,10 @@ class ModelInfo:
         if not self.taught:
             return ""
         if modality is not None and modality.value not in self.taught:
-            return f"the model was not trained on {_modality_name(modality)} images"
+            kinds = ", ".join(self.taught)
+            if modality is Modality.OTHER:
+                return f"the modality is not known: give it if the image is one of {kinds}"
+            return f"the model was not trained on {modality.value} images, only on {kinds}"
         where = "" if modality is None else f" for {modality.value}"
         return explain_untaught(finding, self._taught_for(modality), where)
 
@@ -197,7 +200,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a text")
     return value
-
-
-def _modality_name(modality: Modality) -> str:
-    return "such" if modality is Modality.OTHER else modality.value
