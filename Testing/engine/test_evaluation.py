@@ -35,7 +35,7 @@ class FakeSegmenter:
         self.volumes.append(volume)
         return volume
 
-    def decode(self, volume, findings, *, threshold):
+    def decode(self, volume, findings, *, threshold, try_anyway=False):
         self.asked.append((*findings, threshold))
         grey = volume.array if volume.array.ndim == 3 else volume.array[..., 0]
         return SimpleNamespace(findings=[SimpleNamespace(mask=grey > 100)])

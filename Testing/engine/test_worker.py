@@ -307,7 +307,7 @@ def test_findings_are_checked_while_a_job_runs(worker, tmp_path, output):
     worker.send("cancel", target=job)
     worker.until(job, "cancelled")
     warnings = [finding["warning"] for finding in answer["findings"]]
-    for warning, word in zip(warnings, ("", "not a finding", "empty", "Latin"), strict=True):
+    for warning, word in zip(warnings, ("", "was not taught", "empty", "Latin"), strict=True):
         assert word in warning
     assert not warnings[0]
     assert answer["findings"][0]["finding"] == "GGO in the left lung"

@@ -52,7 +52,7 @@ STRUCTURES: Mapping[str, Structure] = {
     "lungs": _of(
         _CHEST, "lungs", "both lungs", "lung", "left and right lung", "lung parenchyma", "pulmonary parenchyma"
     ),
-    "heart": _of(_CHEST, "heart", "cardiac silhouette", "heart shadow", "cardiac shadow", "cor", "cardiac outline"),
+    "heart": _of(_CHEST, "heart", "cardiac silhouette", "heart shadow", "cardiac shadow", "cor"),
     "left clavicle": _of(
         _CHEST, "left clavicle", "clavicle on the left", "left collarbone", "left collar bone", "left clavicula"
     ),

@@ -178,6 +178,8 @@ class CaseFinding:
         uncertainty: mean entropy in bits within the mask; null if the mask is empty.
         disagreement: mean standard deviation over noise samples within the mask; null for one sample or an empty mask.
         warnings: one line each.
+        window: (level, width) that it was segmented in; null for colour.
+        untaught: why the model was not taught it, in one line; empty if it was.
     """
 
     finding: str
@@ -187,6 +189,8 @@ class CaseFinding:
     uncertainty: float | None
     disagreement: float | None
     warnings: tuple[str, ...]
+    window: tuple[float, float] | None = None
+    untaught: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,7 @@ GROUND_GLASS_WORDS = (
     "ground-glass opacification", "ground glass",
 )  # fmt: skip
 CONSOLIDATION_WORDS = ("consolidation", "consolidations", "lung consolidation", "airspace consolidation")
-HEART_WORDS = (
-    "heart", "cardiac silhouette", "heart and mediastinum", "heart shadow", "cardiomediastinal silhouette",
-    "cardiac shadow", "cardiac outline", "cardiac contour",
-)  # fmt: skip
+HEART_WORDS = ("heart", "cardiac silhouette", "heart and mediastinum", "heart shadow", "cardiomediastinal silhouette")
 NUCLEI_WORDS = ("nuclei", "cell nuclei", "nucleus", "stained nuclei", "nuclei of the cells", "all nuclei")
 LUNGS_WORDS = ("lungs", "both lungs", "lung fields", "left and right lung", "lung")
 SIDE_LUNG_WORDS = (
@@ -111,7 +108,7 @@ KEPT_EMPTY = 0.25
 """Share of prompts for a class of lesions that are kept if the class is absent."""
 
 _LUNGS = (TaughtFinding("left lung"), TaughtFinding("right lung"), TaughtFinding("lungs", ("lung", "lung fields")))
-_HEART = TaughtFinding(HEART_WORDS[0], HEART_WORDS[1:])
+_HEART = TaughtFinding(HEART_WORDS[0], (*HEART_WORDS[1:], "cardiac shadow", "cardiac outline", "cardiac contour"))
 _INFECTION = (*LESION_WORDS, "COVID-19 changes", "airspace shadow", "bronchopneumonia", "opacification", "LRTI")
 _GROUND_GLASS = (*GROUND_GLASS_WORDS, "ground-glass attenuation")
 _PULMONARY = tuple(TaughtFinding(words[0], words[1:]) for words in (_INFECTION, _GROUND_GLASS, CONSOLIDATION_WORDS))
