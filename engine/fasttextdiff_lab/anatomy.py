@@ -7,7 +7,7 @@ from enum import Flag, auto
 
 
 class Area(Flag):
-    """Parts of the body that an image shows or a structure lies in."""
+    """Parts of the body that an image shows or a structure is in."""
 
     NONE = 0
     HEAD = auto()

@@ -118,7 +118,7 @@ def strange_words(text: str, findings: Iterable[TaughtFinding]) -> list[str]:
     named = [finding for finding in findings if _names(words, finding)]
     explained = {word for finding in named for term in finding.terms for word in _words(term)}
     if not named:
-        return words
+        return list(words)
     return [word for word in words if not (_is_neutral(word) or _is_like_any(word, explained))]
 
 
@@ -138,14 +138,16 @@ def _names(words: Sequence[str], finding: TaughtFinding) -> bool:
     return any(all(_is_like_any(part, words) for part in _content(term)) for term in finding.terms)
 
 
-def _content(term: str) -> list[str]:
+def _content(term: str) -> Sequence[str]:
     """The words of a term without "of" and "the"."""
     words = _words(term)
     return [word for word in words if word not in _ASKING_STEMS] or words
 
 
-def _words(text: str) -> list[str]:
-    return [_plain(word) for word in re.findall(r"[^\W_]+(?:'s)?", understood(text).lower()) if not word.isdigit()]
+@lru_cache(maxsize=4096)  # every question asks for the words of all taught terms
+def _words(text: str) -> tuple[str, ...]:
+    words = re.findall(r"[^\W_]+(?:'s)?", understood(text).lower())
+    return tuple(_plain(word) for word in words if not word.isdigit())
 
 
 @lru_cache(maxsize=4096)
