@@ -384,16 +384,25 @@ def test_the_learning_rate_warms_up_stays_and_cools_down(config):
     assert learning_rate_factor(0, replace(run, warmup=0)) == 1.0
 
 
-def test_segmentation_loss_is_cross_entropy_plus_dice_or_the_false_positive_area():
+def test_segmentation_loss_is_cross_entropy_plus_log_dice_or_the_false_positive_area():
     logits = torch.zeros(2, 1, 4, 4)
     truth = torch.zeros(2, 4, 4)
     truth[0, :2] = 1
     dice = (2 * 4 + 1) / (8 + 8 + 1)  # probability one half everywhere, eight true pixels
     invented = 0.5 / (0.5 + 0.01)
     assert segmentation_loss(logits[1:], truth[1:]).item() == pytest.approx(math.log(2) + invented)
-    assert segmentation_loss(logits, truth).item() == pytest.approx(math.log(2) + (1 - dice + invented) / 2)
+    assert segmentation_loss(logits, truth).item() == pytest.approx(math.log(2) + (-math.log(dice) + invented) / 2)
     perfect = (truth * 2 - 1)[:, None] * 30
     assert segmentation_loss(perfect, truth).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_segmentation_loss_pulls_a_small_lesion_up_from_the_base_rate():
+    truth = torch.zeros(1, 100, 100)
+    truth[:, 40:50, 40:50] = 1
+    logits = torch.full((1, 1, 100, 100), math.log(0.01 / 0.99), requires_grad=True)
+    segmentation_loss(logits, truth).backward()
+    pull = -logits.grad[0, 0, 45, 45].item()
+    assert pull > 20 * 0.99 / truth.numel()  # the pull of cross-entropy alone
 
 
 def test_segmentation_loss_compares_on_the_grid_of_the_truth():

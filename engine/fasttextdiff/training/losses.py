@@ -13,11 +13,15 @@ HALF_INVENTED = 0.01
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Binary cross-entropy plus Dice loss on probabilities (paper section 3.4), mean over pairs.
+    """Binary cross-entropy plus -ln(Dice) on probabilities (after paper section 3.4), mean over pairs.
 
-    The published code computes Dice on raw logits, by mistake. With an empty truth, Dice is not informative and is
-    replaced by m / (m + 1 % of the image), where m is the area of the mask. This weighs a missed and a false finding
-    alike; with cross-entropy only, a small false mask costs almost nothing.
+    The published code computes Dice on raw logits, by mistake. The logarithm (Wong et al. 2018, equation 2) is needed
+    for small findings: the slope of 1 - Dice vanishes with the probability, so a lesion of 1 % of the image stays at
+    the base rate, where cross-entropy is content too.
+
+    With an empty truth, Dice is not informative and is replaced by m / (m + 1 % of the image), where m is the area of
+    the mask. This weighs a missed and a false finding alike; with cross-entropy only, a small false mask costs almost
+    nothing.
 
     Args:
         logits: (N, 1 or 2, h, w), upsampled bilinearly to the truth's grid.
@@ -32,7 +36,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
     dice = (2 * overlap + 1) / (probability.sum((1, 2)) + truth.sum((1, 2)) + 1)
     area = probability.mean((1, 2))
     there = truth.amax((1, 2)) > 0
-    return cross_entropy + torch.where(there, 1 - dice, area / (area + HALF_INVENTED)).mean()
+    return cross_entropy + torch.where(there, -dice.log(), area / (area + HALF_INVENTED)).mean()
 
 
 def presence_loss(presence: Tensor, truth: Tensor) -> Tensor:
