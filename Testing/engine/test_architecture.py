@@ -20,7 +20,7 @@ LAYERS = (
     {"segments"},
     {"io"},
     {"model", "render"},
-    {"outcomes"},
+    {"outcomes", "teaching"},
     {"segmenter"},
     {"evaluation"},
     {"training", "worker"},

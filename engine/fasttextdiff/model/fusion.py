@@ -34,6 +34,22 @@ class FusionOutput(NamedTuple):
     presence: Tensor | None
 
 
+class HiddenMaps(NamedTuple):
+    """What the decoder computes on the way to the logits, for each (image, finding) pair.
+
+    Attributes:
+        coarsest: (B, width, h_0, w_0), the coarsest fused map.
+        first: (B, decoder_channels[0], H, W).
+        second: (B, decoder_channels[1], H, W).
+        logits: (B, out_channels, H, W).
+    """
+
+    coarsest: Tensor
+    first: Tensor
+    second: Tensor
+    logits: Tensor
+
+
 class Words(NamedTuple):
     """Texts prepared for a cross-attention.
 
@@ -266,11 +282,18 @@ class FusionHead(ModelMixin, ConfigMixin):
         self, maps: Sequence[Tensor], text: Tensor, text_mask: Tensor | None, size: tuple[int, int]
     ) -> FusionOutput:
         """The rest of :meth:`forward`, from the maps of :meth:`project`."""
+        hidden = self.hidden(maps, text, text_mask, size)
+        return FusionOutput(hidden.logits, self.presence(hidden.coarsest, hidden.second))
+
+    def hidden(
+        self, maps: Sequence[Tensor], text: Tensor, text_mask: Tensor | None, size: tuple[int, int]
+    ) -> HiddenMaps:
+        """The decoder's layers up to the logits; arguments as for :meth:`answer`."""
         words = self.block.words(text, text_mask)
         fused = [_as_map(self.block(_as_pixels(m), words), m) for m in maps]
-        hidden = functional.relu_(self.norm1(convolve_upsampled(self.conv1, fused, size)))
-        hidden = functional.relu_(self.norm2(self.conv2(hidden)))
-        return FusionOutput(convolve_to_few(self.conv3, hidden), self.presence(fused[0], hidden))
+        first = functional.relu_(self.norm1(convolve_upsampled(self.conv1, fused, size)))
+        second = functional.relu_(self.norm2(self.conv2(first)))
+        return HiddenMaps(fused[0], first, second, convolve_to_few(self.conv3, second))
 
     def presence(self, coarsest: Tensor, hidden: Tensor) -> Tensor | None:
         """Logit (B,) that the finding is there, from the coarsest fused map and the decoder's last hidden map."""

@@ -1,0 +1,203 @@
+"""Corrects the mask of one finding on one slice from a few strokes, at once and without changing the model.
+
+Knows the cached maps of one view (a slice or a tile of it); knows nothing about volumes, caches or where strokes are
+drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.image.preprocessing import Fit
+from fasttextdiff.model.fusion import FusionHead, foreground_logit
+from fasttextdiff.model.text_encoder import TextStates
+from fasttextdiff.teaching.grids import from_input, marked, to_input
+
+SURE = 4.0
+"""Log-odds that a stroke asks for, and bound of the model's own, so that strokes can turn a confident error."""
+NOISE = 0.3
+"""Variance of a stroke's log-odds: neighbouring strokes are averaged rather than followed to the pixel."""
+LIKENESS = 1.0
+"""Variance of the likeness of features; features have a mean square norm of 1."""
+REACH = 0.1
+"""Reach of a stroke, as a share of the longer side, in addition to its own length."""
+EDGE_COST = 30.0
+"""Cost of crossing an edge of the image (grey levels 0 to 1, gradient per pixel), in pixels."""
+BORDER_COST = 10.0
+"""Cost of crossing an edge of the model's probability."""
+POINTS = 8
+"""Pixels of a stroke that are compared with the others."""
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Where one stroke acts.
+
+    Attributes:
+        points: indices of its pixels on the head's grid, flat.
+        target: log-odds asked for at its points.
+        reach: (pixels, points) from 0 to 1, near and alike.
+    """
+
+    points: NDArray[np.intp]
+    target: float
+    reach: Tensor
+
+
+class StrokeCorrector:
+    """The mask of one finding on one view, corrected by strokes.
+
+    The log-odds of the slice are modelled as a Gaussian process with the model's answer as its mean: each stroke
+    observes them at its pixels, and pixels that are near and look alike follow. This is the exact solution of what
+    gradient steps on a last linear layer, drawn towards the model's answer, would approach. "Near" is measured along
+    paths that avoid edges of the image (fast marching), "alike" by the head's maps and hidden layers. Without strokes
+    the result is the model's own.
+
+    Args:
+        fusion: the head; only read.
+        pixels: (h, w) or (h, w, 3) in [0, 1], the view as the model sees it.
+        maps: (1, width, h_k, w_k) per scale, from the runtime.
+        fit: fit of the view into the model's input.
+        text: token states of the finding, batch 1.
+        size: (H, W) of the head's grid.
+    """
+
+    def __init__(
+        self,
+        fusion: FusionHead,
+        pixels: NDArray[np.float32],
+        maps: Sequence[Tensor],
+        fit: Fit,
+        text: TextStates,
+        size: tuple[int, int],
+    ) -> None:
+        self.fit, self.size = fit, size
+        image = to_input(pixels if pixels.ndim == 2 else pixels.mean(axis=2), fit)
+        with torch.inference_mode():
+            hidden = fusion.hidden([m.float().cpu() for m in maps], text.states, None, size)
+            self.own = foreground_logit(hidden.logits.float())[0]
+            self._features = _features([*maps, hidden.first, hidden.second], image, size)
+            self._cost = _cost(image, self.own)
+        self._strokes: list[tuple[NDArray[np.bool_], bool, Influence]] = []
+        self._answers = [self._answer()]
+
+    def __len__(self) -> int:
+        """Number of strokes."""
+        return len(self._strokes)
+
+    def add(self, mark: NDArray[np.bool_], present: bool) -> None:
+        """Add a stroke.
+
+        Args:
+            mark: (h, w), the stroke's pixels.
+            present: True if the finding is there, False if it is not.
+
+        Raises:
+            UsageError: the stroke is empty, on another grid, or marks pixels of an earlier stroke of the other sign.
+        """
+        mark = np.asarray(mark)
+        self._check(mark, present)
+        mark = mark.astype(bool)
+        self._strokes.append((mark, bool(present), self._influence(mark, present)))
+        self._answers.append(self._answer())
+
+    def undo(self) -> None:
+        """Take the last stroke back.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if not self._strokes:
+            raise UsageError("there is no stroke to undo")
+        self._strokes.pop()
+        self._answers.pop()
+
+    def probability(self) -> NDArray[np.float32]:
+        """(h, w); exactly 1 on strokes for the finding and 0 on strokes against it."""
+        return self._answers[-1].copy()
+
+    def mask(self, threshold: float = 0.5) -> NDArray[np.bool_]:
+        """(h, w), where :meth:`probability` is above the threshold."""
+        return self.probability() > threshold
+
+    def _check(self, mark: NDArray[np.bool_], present: bool) -> None:
+        if mark.shape != self.fit.source:
+            shown = " x ".join(map(str, mark.shape))
+            rows, columns = self.fit.source
+            raise UsageError(f"the stroke is on a grid of {shown} pixels, the slice has {rows} x {columns}")
+        if not mark.any():
+            raise UsageError("the stroke marks no pixel of the slice: draw inside the image")
+        both = sum(int((mark & other).sum()) for other, sign, _ in self._strokes if sign != present)
+        if both:
+            raise UsageError(f"{both} pixels are marked as finding and as background: undo one of the two strokes")
+
+    def _answer(self) -> NDArray[np.float32]:
+        probability = from_input(self._corrected().sigmoid()[None, None], self.fit)
+        for mark, present, _ in self._strokes:
+            probability[mark] = float(present)
+        return probability
+
+    @torch.inference_mode()
+    def _influence(self, mark: NDArray[np.bool_], present: bool) -> Influence:
+        source = marked(mark, self.fit, self._cost.shape)
+        rows, columns = np.nonzero(source)
+        reach = REACH * max(self._cost.shape) + float(np.hypot(np.ptp(rows), np.ptp(columns)))
+        near = torch.from_numpy(np.exp(-_travelled(self._cost, source, 6 * reach) / reach)).float()
+        near = functional.interpolate(near[None, None], self.size, mode="area").flatten()
+        points = np.flatnonzero(marked(mark, self.fit, self.size))
+        points = points[np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int)]
+        chosen = self._features[:, points]
+        distance = (self._features**2).sum(0)[:, None] + (chosen**2).sum(0)[None] - 2 * self._features.T @ chosen
+        alike = (-distance.clamp_min(0) / (2 * LIKENESS)).exp()
+        return Influence(points, SURE if present else -SURE, alike * near[:, None])
+
+    @torch.inference_mode()
+    def _corrected(self) -> Tensor:
+        """Log-odds (H, W) on the head's grid."""
+        if not self._strokes:
+            return self.own
+        influences = [influence for _, _, influence in self._strokes]
+        prior = self.own.flatten().clamp(-SURE, SURE)
+        points = np.concatenate([i.points for i in influences])
+        reach = torch.cat([i.reach for i in influences], dim=1)
+        target = torch.cat([torch.full((len(i.points),), i.target) for i in influences])
+        missing = target - prior[points]
+        covariance = (reach[points] + reach[points].T) / 2 + NOISE * torch.eye(len(points))
+        return (prior + reach @ torch.linalg.lstsq(covariance, missing[:, None]).solution[:, 0]).view(self.size)
+
+
+def _features(maps: Sequence[Tensor], image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(channels, pixels) on the head's grid, standardised over the slice; every map has the same weight."""
+    levels = functional.interpolate(image, size, mode="area")
+    parts = [functional.interpolate(m.float().cpu(), size, mode="bilinear")[0].flatten(1) for m in maps]
+    parts.append(levels.flatten(2)[0])
+    unit = [(p - p.mean(1, keepdim=True)) / (p.std(1, keepdim=True) + 1e-3) / len(p) ** 0.5 for p in parts]
+    return torch.cat(unit) / len(unit) ** 0.5
+
+
+def _cost(image: Tensor, own: Tensor) -> NDArray[np.float32]:
+    """Cost of one pixel's way on the model's input grid: 1, and more across edges of image and answer."""
+    probability = functional.interpolate(own.sigmoid()[None, None], image.shape[2:], mode="bilinear")
+    edges, borders = (ndimage.gaussian_gradient_magnitude(x[0, 0].numpy(), 1.0) for x in (image, probability))
+    cost: NDArray[np.float32] = (1 + EDGE_COST * edges + BORDER_COST * borders).astype(np.float32)
+    return cost
+
+
+def _travelled(cost: NDArray[np.float32], source: NDArray[np.bool_], farthest: float) -> NDArray[np.float32]:
+    """Length of the cheapest path from the source to each pixel (eikonal equation, Sethian 1996)."""
+    import SimpleITK
+
+    march = SimpleITK.FastMarchingImageFilter()
+    march.SetTrialPoints([(int(x), int(y)) for y, x in zip(*np.nonzero(source), strict=True)])
+    march.SetStoppingValue(farthest)
+    arrival: NDArray[np.float32] = SimpleITK.GetArrayFromImage(march.Execute(SimpleITK.GetImageFromArray(1 / cost)))
+    return arrival
