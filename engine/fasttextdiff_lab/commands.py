@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import numpy as np
 import typer
 
 from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, Verbose, checked, command, new_app
@@ -129,6 +130,74 @@ def _configured(config: Path, output: Path | None) -> TrainingConfig:
 
     run = read_config(config)
     return replace(run, output=output.resolve()) if output else run
+
+
+@command(app, name="stroke-study", no_args_is_help=True)
+def stroke_study(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    report: Annotated[Path, typer.Option("--report", help="Folder for strokes.json and strokes.md; resumes there.")],
+    images: Annotated[int, typer.Option(min=1, help="Images of each task.")] = 30,
+    model: ModelOption = None,
+) -> None:
+    """Dice after simulated strokes on validation data, beside a baseline without a model."""
+    from fasttextdiff_lab import stroke_study as study
+    from fasttextdiff_lab.teaching_tasks import stroke_cases
+
+    segmenter = load_segmenter(model, "cpu", "float32")
+    report.mkdir(parents=True, exist_ok=True)
+    found = study.resumed(report / "strokes.json", segmenter, stroke_cases(data, images))
+    table, name = study.rows(found), segmenter.pipeline.info.name
+    text = study.page(table, f"fasttextdiff-lab stroke-study DATA --report REPORT --images {images}", name)
+    (report / "strokes.md").write_text(text, encoding="utf-8")
+    say(text)
+
+
+@command(app, name="teach-study", no_args_is_help=True)
+def teach_study(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    report: Annotated[Path, typer.Option("--report", help="Folder for learning.json and learning.md; resumes there.")],
+    task: Annotated[list[str] | None, typer.Option(help="Only these tasks.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
+    slices: Annotated[str, typer.Option(help="Numbers of examples.")] = "1,3,5,10,20,100",
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of the examples.")] = 5,
+    tests: Annotated[int, typer.Option(min=1, help="Test images of each task.")] = 24,
+    model: ModelOption = None,
+) -> None:
+    """Dice after learning findings from a few slices, beside other ways to learn from them."""
+    from fasttextdiff_lab import teaching_study as study
+    from fasttextdiff_lab.teaching_tasks import pools
+
+    segmenter = load_segmenter(model, "cpu", "float32")
+    report.mkdir(parents=True, exist_ok=True)
+    cells = study.TeachingStudy(segmenter, report / "learning.json")
+    methods, info = study.methods_here(method or study.METHODS, say), segmenter.pipeline.info
+    counts, taught = [int(count) for count in slices.split(",")], []
+    for pool in pools(data, tests):
+        if not info.untaught(pool.finding, pool.test[0].modality):
+            taught.append(pool.task)
+        if not task or pool.task in task:
+            for cell in cells.run(pool, methods, counts, seeds):
+                say(f"{cell.task}, {cell.method}, {cell.slices} slices, seed {cell.seed}: {np.mean(cell.dice):.3f}")
+    text = study.page(cells.cells, "fasttextdiff-lab teach-study DATA --report REPORT", info.name, taught)
+    (report / "learning.md").write_text(text, encoding="utf-8")
+    say(text)
+
+
+@command(app, name="proposal-study", no_args_is_help=True)
+def proposal_study(
+    samples: Annotated[Path, typer.Argument(help="Folder of the sample volumes.")],
+    report: Annotated[Path, typer.Option("--report", help="Folder for proposals.md and proposals.json.")],
+    model: ModelOption = None,
+) -> None:
+    """Dice after correcting the proposed slices, random ones and every n-th."""
+    from fasttextdiff_lab import proposal_study as study
+
+    found = list(study.gains(load_segmenter(model, "cpu", "float32"), samples))
+    report.mkdir(parents=True, exist_ok=True)
+    write_json(report / "proposals.json", {"gains": [asdict(gain) for gain in found]})
+    text = study.page(found, "fasttextdiff-lab proposal-study SAMPLES --report REPORT")
+    (report / "proposals.md").write_text(text, encoding="utf-8")
+    say(text)
 
 
 @command(app, name="distil-text", no_args_is_help=True)

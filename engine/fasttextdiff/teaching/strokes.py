@@ -171,8 +171,10 @@ class StrokeCorrector:
         reach = torch.cat([i.reach for i in influences], dim=1)
         target = torch.cat([torch.full((len(i.points),), i.target) for i in influences])
         missing = target - prior[points]
-        covariance = (reach[points] + reach[points].T) / 2 + NOISE * torch.eye(len(points))
-        return (prior + reach @ torch.linalg.lstsq(covariance, missing[:, None]).solution[:, 0]).view(self.size)
+        # distances along paths give no proper covariance; negative eigenvalues would make far strokes explode
+        values, vectors = torch.linalg.eigh((reach[points] + reach[points].T) / 2)
+        weights = vectors @ ((vectors.T @ missing) / (values.clamp_min(0) + NOISE))
+        return (prior + reach @ weights).view(self.size)
 
 
 def _features(maps: Sequence[Tensor], image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,186 @@
+"""A finding is learned from a few slices; the model, other words and interrupted runs stay as they were."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import one_line, tiny_pipeline
+
+from fasttextdiff.errors import Cancelled, FastTextDiffError, ModelError, UsageError
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.runtime import TorchRuntime
+from fasttextdiff.teaching.adapter import Adapter
+from fasttextdiff.teaching.example_files import load_examples, save_examples
+from fasttextdiff.teaching.examples import Example, may_mirror
+from fasttextdiff.teaching.grids import from_input, to_input
+from fasttextdiff.teaching.learning import learn
+from fasttextdiff.teaching.library import AdapterLibrary
+
+SHAPE = (40, 56)
+
+
+def example(seed, *, empty=False, group=""):
+    """A bright disc of any place on noise."""
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform(12, 28), rng.uniform(12, 44)
+    disc = np.hypot(*(np.indices(SHAPE) - np.reshape(centre, (2, 1, 1)))) < 8
+    disc &= not empty
+    pixels = rng.normal(60, 8, SHAPE) + 90 * disc
+    return Example(np.clip(pixels, 0, 255).astype(np.uint8), disc, (127.5, 255.0), (1.0, 1.0), Modality.MR, 0.0, group)
+
+
+@pytest.fixture(scope="module")
+def runtime():
+    return TorchRuntime(tiny_pipeline(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def adapter(runtime):
+    return learn(runtime, [example(1), example(2), example(3, empty=True)], "bright disc", synonyms=["blob"])
+
+
+def probability(runtime, adapter, one):
+    pipeline = runtime.pipeline
+    lesson = one.lesson(pipeline.preprocessing, pipeline.denoiser.multiple)
+    maps = runtime.maps([lesson.pixels], lesson.fit, 0)[0]
+    size = tuple(side // pipeline.denoiser.plan.patch_size for side in lesson.fit.padded)
+    text = pipeline.text_encoder.encode([adapter.card.text])
+    odds = adapter.odds(pipeline.fusion, maps, to_input(lesson.pixels, lesson.fit), text, size)
+    return from_input(odds.sigmoid()[None, None], lesson.fit)
+
+
+def test_a_finding_is_learned_and_the_model_is_only_read(runtime):
+    before = {name: weight.clone() for name, weight in runtime.pipeline.state_dict().items()}
+    made = learn(runtime, [example(1), example(2), example(3, empty=True)], "bright disc")
+    for seed in (11, 12, 13):
+        one = example(seed)
+        mask = probability(runtime, made, one) > 0.5
+        assert 2 * (mask & one.mask).sum() / (mask.sum() + one.mask.sum()) > 0.7
+    assert (probability(runtime, made, example(14, empty=True)) > 0.5).mean() < 0.01
+    assert all(torch.equal(weight, before[name]) for name, weight in runtime.pipeline.state_dict().items())
+    assert (made.card.examples, made.card.negatives, made.card.held_out_dice) == (3, 1, None)
+
+
+def test_enough_examples_are_measured_on_held_out_ones(runtime):
+    made = learn(runtime, [example(n, group=str(n)) for n in range(6)], "bright disc")
+    assert 0.5 < made.card.held_out_dice <= 1
+
+
+def test_cancelling_leaves_nothing(runtime):
+    asked = []
+
+    def stop(done, total):
+        asked.append((done, total))
+        return len(asked) < 3
+
+    with pytest.raises(Cancelled, match="nothing was changed"):
+        learn(runtime, [example(1)], "bright disc", progress=stop)
+    assert asked == [(1, 4), (2, 4), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("examples", "words", "message"),
+    [
+        ([], ("disc",), "from 1 to"),
+        ([example(1, empty=True)], ("disc",), "all masks of the examples are empty"),
+        (
+            [example(1), replace(example(2), mask=np.ones(SHAPE, bool))],
+            ("disc",),
+            "example 2: the mask covers the whole",
+        ),
+        ([replace(example(1), mask=np.ones((4, 4), bool))], ("disc",), "example 1: the mask has 4 x 4 pixels"),
+        ([example(1), replace(example(1), mask=~example(1).mask)], ("disc",), "examples 1 and 2 are the same slice"),
+        ([example(1), replace(example(2), modality=Modality.CT)], ("disc",), "the examples are of ct and mr"),
+        ([example(1)], ("disc", "Disc"), "'Disc' is listed twice"),
+        ([example(1)], ("  ",), "a finding is empty"),
+    ],
+)
+def test_examples_that_teach_nothing_are_refused(runtime, examples, words, message):
+    with pytest.raises(UsageError) as caught:
+        learn(runtime, examples, words[0], synonyms=words[1:])
+    one_line(caught, message)
+
+
+def test_a_side_or_an_organ_is_not_mirrored():
+    assert may_mirror(["nuclei"], Modality.HISTOLOGY)
+    assert not may_mirror(["left kidney"], Modality.HISTOLOGY)
+    assert not may_mirror(["liver"], Modality.CT)
+
+
+def test_an_adapter_file_gives_the_same_bits(runtime, adapter, tmp_path):
+    adapter.save(tmp_path / "a.safetensors")
+    loaded = Adapter.load(tmp_path / "a.safetensors")
+    assert loaded.card == adapter.card
+    assert loaded.sha256() == adapter.sha256()
+    assert (tmp_path / "a.safetensors").stat().st_size < 200_000
+    loaded.require_base(runtime.pipeline.info.weights_sha256, "tiny")
+    with pytest.raises(ModelError) as caught:
+        loaded.require_base("0" * 16, "another")
+    one_line(caught, "learned on tiny", "learn it again from its examples")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "foreign", "not finite", "empty"])
+def test_a_damaged_or_foreign_adapter_is_refused(adapter, tmp_path, damage):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "a.safetensors"
+    adapter.save(path)
+    content = path.read_bytes()
+    path.unlink()
+    if damage in ("cut", "empty"):
+        path.write_bytes(content[:-100] if damage == "cut" else b"")
+    elif damage == "foreign":
+        save_file({"weight": torch.zeros(3)}, path)
+    elif damage == "not finite":
+        path.write_bytes(content[:-4] + b"\xff\xff\xff\xff")
+    with pytest.raises(ModelError) as caught:
+        Adapter.load(path)
+    one_line(caught, str(path))
+
+
+def test_the_library_keeps_versions_and_one_meaning_for_a_word(adapter, tmp_path):
+    library = AdapterLibrary(tmp_path / "learned")
+    assert library.entries() == []
+    library.add(adapter)
+    library.add(adapter)
+    assert [(e.card.finding, e.versions, e.enabled) for e in library.entries()] == [("bright disc", 2, True)]
+    assert library.find("  Blob ").card == adapter.card
+    assert library.find("disc") is None
+    with pytest.raises(UsageError, match="'blob' already means the learned 'bright disc'"):
+        library.add(adapter.renamed("other", ["blob"]))
+    assert library.roll_back("blob").versions == 1
+    with pytest.raises(UsageError, match="no earlier version"):
+        library.roll_back("blob")
+    library.enable("blob", False)
+    assert library.find("blob") is None
+    library.add(adapter.renamed("other", ["blob"]))
+    with pytest.raises(UsageError, match="already means the learned 'other'"):
+        library.enable("bright disc")
+    library.remove("other")
+    library.enable("bright disc")
+    assert library.rename("blob", "ring", ["halo"]).card.words == ("ring", "halo")
+    assert library.find("ring").sha256() == adapter.sha256()
+    library.export("halo", tmp_path / "ring.safetensors")
+    library.remove("ring")
+    with pytest.raises(UsageError, match="was not learned here: the library has nothing"):
+        library.entry("ring")
+    assert library.import_file(tmp_path / "ring.safetensors").card.finding == "ring"
+
+
+def test_examples_come_back_from_their_folder_without_names(tmp_path):
+    first, second = example(1, group="Mrs Smith"), example(2, group="Mrs Smith")
+    assert save_examples(tmp_path / "x", [first], "bright disc", ["blob"]) == 1
+    assert save_examples(tmp_path / "x", [second, replace(first, mask=second.mask)], "bright disc", ["blob"]) == 2
+    loaded, finding, synonyms = load_examples(tmp_path / "x")
+    assert (finding, synonyms) == ("bright disc", ("blob",))
+    by_key = {one.key(): one for one in loaded}
+    np.testing.assert_array_equal(by_key[first.key()].mask, second.mask)
+    assert by_key[second.key()].window == second.window
+    assert loaded[0].group == loaded[1].group != "Mrs Smith"
+    assert not any(b"Smith" in path.read_bytes() for path in (tmp_path / "x").iterdir())
+    with pytest.raises(UsageError, match="has examples of 'bright disc'"):
+        save_examples(tmp_path / "x", [first], "other")
+    next((tmp_path / "x").glob("*.mask.nrrd")).unlink()
+    with pytest.raises(FastTextDiffError, match="missing or damaged"):
+        load_examples(tmp_path / "x")

@@ -1,0 +1,119 @@
+"""A folder of examples that the user chooses: slices, masks and words, from which a finding can be learned again.
+
+Knows files; knows nothing about learning. Nothing in the folder identifies a patient: pixels only, no headers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.paths import PathText, as_path
+from fasttextdiff.teaching.examples import Example
+
+INDEX = "examples.json"
+
+
+def save_examples(folder: PathText, examples: Sequence[Example], finding: str, synonyms: Sequence[str] = ()) -> int:
+    """Add examples to a folder; slices that are there already get the new mask.
+
+    Args:
+        folder: created if missing.
+        examples: slices with masks.
+        finding: its name; the folder is of one finding.
+        synonyms: other names.
+
+    Returns:
+        Number of examples in the folder now.
+
+    Raises:
+        UsageError: the folder is of another finding or cannot be written.
+        FastTextDiffError: writing failed.
+    """
+    folder = as_path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    index: dict[str, Any] = {"salt": secrets.token_hex(8), "slices": {}}
+    if (folder / INDEX).exists():
+        index = _read_index(folder)
+    if index.get("finding", finding) != finding:
+        raise UsageError(f"{folder} has examples of '{index['finding']}': use one folder for each finding")
+    for example in examples:
+        key = example.key()
+        with whole_files(folder / f"{key}.nrrd", folder / f"{key}.mask.nrrd") as (image, mask):
+            _write(example.voxels, image, example.spacing)
+            _write(example.mask.astype(np.uint8), mask, example.spacing)
+        index["slices"][key] = {
+            "modality": example.modality.value,
+            "window": example.window,
+            "spacing": example.spacing,
+            "scale": example.scale,
+            "group": _anonymous(example.group, index["salt"]),
+        }
+    index |= {"finding": finding, "synonyms": list(synonyms)}
+    with whole_files(folder / INDEX) as (path,):
+        path.write_text(json.dumps(index, indent=1), encoding="utf-8")
+    return len(index["slices"])
+
+
+def load_examples(folder: PathText) -> tuple[list[Example], str, tuple[str, ...]]:
+    """Examples, finding and synonyms of a folder.
+
+    Raises:
+        UsageError: the folder has no examples.
+        FastTextDiffError: a file is missing or damaged.
+    """
+    folder = as_path(folder)
+    if not (folder / INDEX).is_file():
+        raise UsageError(f"{folder} has no examples: {INDEX} is missing")
+    index = _read_index(folder)
+    examples = [_read(folder, key, about) for key, about in index["slices"].items()]
+    return examples, index["finding"], tuple(index["synonyms"])
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if not isinstance(index["salt"], str) or not isinstance(index["slices"], dict):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FastTextDiffError(f"{folder / INDEX} cannot be read: it is damaged") from error
+    return dict(index)
+
+
+def _read(folder: Path, key: str, about: dict[str, Any]) -> Example:
+    import SimpleITK
+
+    try:
+        voxels, mask = (
+            SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / f"{key}{end}")))
+            for end in (".nrrd", ".mask.nrrd")
+        )
+        window = None if about["window"] is None else (float(about["window"][0]), float(about["window"][1]))
+        spacing = float(about["spacing"][0]), float(about["spacing"][1])
+        scale, group = float(about["scale"]), str(about["group"])
+        return Example(voxels, mask > 0, window, spacing, Modality(about["modality"]), scale, group)
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise FastTextDiffError(f"{folder / key}.nrrd or its mask cannot be read: it is missing or damaged") from error
+
+
+def _write(pixels: NDArray[Any], path: Path, spacing: tuple[float, float]) -> None:
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(pixels), isVector=pixels.ndim == 3)
+    image.SetSpacing((spacing[1], spacing[0]))
+    SimpleITK.WriteImage(image, str(path), useCompression=True)
+
+
+def _anonymous(group: str, salt: str) -> str:
+    """Equal for equal groups in one folder; the group cannot be told from it."""
+    return hashlib.blake2b(group.encode(), key=salt.encode(), digest_size=6).hexdigest() if group else ""

@@ -1,0 +1,203 @@
+"""A folder of learned findings: one subfolder each, with all its versions.
+
+Knows files and cards; knows nothing about learning or images.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fasttextdiff.contract.findings import same_key, shortened, understood
+from fasttextdiff.errors import UsageError
+from fasttextdiff.model.info import require_words
+from fasttextdiff.paths import PathText, as_path
+from fasttextdiff.teaching.adapter import SUFFIX, Adapter, Card
+from fasttextdiff.teaching.examples import require_finding
+
+OFF = "off"
+"""File that switches an entry off."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A learned finding in the library.
+
+    Attributes:
+        folder: its subfolder.
+        card: card of the current version.
+        versions: number of versions; the last one is current.
+        enabled: whether it is used.
+    """
+
+    folder: Path
+    card: Card
+    versions: int
+    enabled: bool
+
+
+class AdapterLibrary:
+    """Learned findings in a folder, by name.
+
+    Every change is one file or folder that is written or renamed whole, so that an interruption leaves the library as
+    it was or as it should be.
+
+    Args:
+        folder: created with the first adapter.
+    """
+
+    def __init__(self, folder: PathText) -> None:
+        self.folder = as_path(folder)
+
+    def entries(self) -> list[Entry]:
+        """All learned findings, by name.
+
+        Raises:
+            ModelError: a file is damaged.
+        """
+        folders = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        return [_entry(one) for one in folders if not one.name.startswith(".") and _versions(one)]
+
+    def find(self, word: str) -> Adapter | None:
+        """The adapter that is switched on for a word, or None.
+
+        Raises:
+            ModelError: a file is damaged.
+        """
+        found = [entry for entry in self.entries() if entry.enabled and entry.card.covers(word)]
+        return self.load(found[0]) if found else None
+
+    def load(self, entry: Entry) -> Adapter:
+        """The current version of an entry.
+
+        Raises:
+            ModelError: its file is damaged.
+        """
+        return Adapter.load(_versions(entry.folder)[-1])
+
+    def entry(self, word: str) -> Entry:
+        """The entry with a word, on or off.
+
+        Raises:
+            UsageError: there is none.
+            ModelError: a file is damaged.
+        """
+        entries = self.entries()
+        found = sorted((e for e in entries if e.card.covers(word)), key=lambda e: not e.enabled)
+        if not found:
+            names = ", ".join(e.card.finding for e in entries) or "nothing"
+            raise UsageError(f"'{shortened(word)}' was not learned here: the library has {names}")
+        return found[0]
+
+    def add(self, adapter: Adapter) -> Entry:
+        """Add an adapter, as a new version if its finding is there already.
+
+        Raises:
+            UsageError: one of its words belongs to another finding that is switched on.
+            FastTextDiffError: it cannot be written.
+        """
+        folder = self.folder / _slug(adapter.card.finding)
+        self._check_words(adapter.card.words, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        versions = _versions(folder)
+        number = int(versions[-1].stem[1:]) + 1 if versions else 1
+        adapter.save(folder / f"v{number:04d}{SUFFIX}")
+        return _entry(folder)
+
+    def rename(self, word: str, finding: str, synonyms: Sequence[str] = ()) -> Entry:
+        """Give a learned finding another name, and other synonyms; what was learned stays.
+
+        Raises:
+            UsageError: it was not learned, a word cannot be read, or belongs to another finding.
+            FastTextDiffError: it cannot be written.
+        """
+        for one in (finding, *synonyms):
+            require_words(one)
+        words = [understood(one) for one in (finding, *synonyms)]
+        require_finding(words)
+        entry = self.entry(word)
+        target = self.folder / _slug(words[0])
+        if target != entry.folder and target.exists():
+            raise UsageError(f"'{shortened(finding)}' is in the library already: choose another name or remove it")
+        self._check_words(words, entry.folder)
+        renamed = self.load(entry).renamed(words[0], words[1:])
+        renamed.save(_versions(entry.folder)[-1])
+        entry.folder.rename(target)
+        return _entry(target)
+
+    def enable(self, word: str, enabled: bool = True) -> Entry:
+        """Switch a learned finding on or off.
+
+        Raises:
+            UsageError: it was not learned, or a word belongs to another finding that is switched on.
+        """
+        entry = self.entry(word)
+        if enabled:
+            self._check_words(entry.card.words, entry.folder)
+            (entry.folder / OFF).unlink(missing_ok=True)
+        else:
+            (entry.folder / OFF).touch()
+        return _entry(entry.folder)
+
+    def roll_back(self, word: str) -> Entry:
+        """Return to the version before.
+
+        Raises:
+            UsageError: it was not learned, or there is no earlier version.
+        """
+        entry = self.entry(word)
+        if entry.versions < 2:
+            raise UsageError(f"'{entry.card.finding}' has no earlier version")
+        _versions(entry.folder)[-1].unlink()
+        return _entry(entry.folder)
+
+    def remove(self, word: str) -> None:
+        """Remove a learned finding with all its versions.
+
+        Raises:
+            UsageError: it was not learned.
+        """
+        shutil.rmtree(self.entry(word).folder)
+
+    def export(self, word: str, path: PathText) -> None:
+        """Write the current version of a learned finding to a file of its own.
+
+        Raises:
+            UsageError: it was not learned, or the path cannot be written.
+            FastTextDiffError: writing failed.
+        """
+        self.load(self.entry(word)).save(path)
+
+    def import_file(self, path: PathText) -> Entry:
+        """Add an exported adapter.
+
+        Raises:
+            ModelError: the file is damaged or no adapter.
+            UsageError: one of its words belongs to another finding that is switched on.
+        """
+        return self.add(Adapter.load(path))
+
+    def _check_words(self, words: Sequence[str], own: Path) -> None:
+        """Refuse words of another finding that is switched on, because one word must mean one thing."""
+        others = [entry.card for entry in self.entries() if entry.enabled and entry.folder != own]
+        for word, card in ((word, card) for card in others for word in words if card.covers(word)):
+            raise UsageError(
+                f"'{shortened(word)}' already means the learned '{card.finding}': switch that off or use another word"
+            )
+
+
+def _entry(folder: Path) -> Entry:
+    versions = _versions(folder)
+    return Entry(folder, Adapter.load(versions[-1]).card, len(versions), not (folder / OFF).exists())
+
+
+def _versions(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"v[0-9]*{SUFFIX}")) if folder.is_dir() else []
+
+
+def _slug(finding: str) -> str:
+    """A folder name for a finding."""
+    return re.sub(r"[^a-z0-9]+", "-", same_key(finding)).strip("-")[:60] or "finding"
