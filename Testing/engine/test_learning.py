@@ -11,9 +11,9 @@ from fasttextdiff.errors import Cancelled, FastTextDiffError, ModelError, UsageE
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.runtime import TorchRuntime
 from fasttextdiff.teaching.adapter import Adapter
+from fasttextdiff.teaching.answers import Adapters, adapted
 from fasttextdiff.teaching.example_files import load_examples, save_examples
 from fasttextdiff.teaching.examples import Example, may_mirror
-from fasttextdiff.teaching.grids import from_input, to_input
 from fasttextdiff.teaching.learning import learn
 from fasttextdiff.teaching.library import AdapterLibrary
 
@@ -44,10 +44,8 @@ def probability(runtime, adapter, one):
     pipeline = runtime.pipeline
     lesson = one.lesson(pipeline.preprocessing, pipeline.denoiser.multiple)
     maps = runtime.maps([lesson.pixels], lesson.fit, 0)[0]
-    size = tuple(side // pipeline.denoiser.plan.patch_size for side in lesson.fit.padded)
-    text = pipeline.text_encoder.encode([adapter.card.text])
-    odds = adapter.odds(pipeline.fusion, maps, to_input(lesson.pixels, lesson.fit), text, size)
-    return from_input(odds.sigmoid()[None, None], lesson.fit)
+    odds, _ = adapted(adapter, pipeline, lesson.pixels, maps, lesson.fit)
+    return 1 / (1 + np.exp(-odds))
 
 
 def test_a_finding_is_learned_and_the_model_is_only_read(runtime):
@@ -118,6 +116,14 @@ def test_an_adapter_file_gives_the_same_bits(runtime, adapter, tmp_path):
     with pytest.raises(ModelError) as caught:
         loaded.require_base("0" * 16, "another")
     one_line(caught, "learned on tiny", "learn it again from its examples")
+
+
+def test_two_adapters_for_one_word_are_refused(adapter):
+    both = Adapters((adapter, adapter.renamed("disc", [])))
+    assert both.of("BLOB") is adapter
+    assert both.of("ring") is None
+    with pytest.raises(UsageError, match="two adapters are for 'blob'"):
+        Adapters((adapter, adapter.renamed("disc", ["blob"])))
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "foreign", "not finite", "empty"])

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff.teaching.decoder import see
+from fasttextdiff.teaching.answers import adapted
 from fasttextdiff.teaching.examples import examples_of
-from fasttextdiff.teaching.grids import from_input, to_input
 from fasttextdiff.teaching.learning import learn
 from fasttextdiff.teaching.proposals import propose
 
@@ -134,14 +133,10 @@ def _answer(
     inside = range(max(0, there[0] - 2), min(len(shown), there[-1] + 3))
     taught = [int(n) for n in np.linspace(there[0], there[-1], 5)[1:-1]]
     adapter = learn(segmenter.runtime, [e for n in taught for e in examples_of(image, n, truth)], finding)
-    pipeline, probability = segmenter.pipeline, np.zeros((len(inside), *shown.shape[1:]), np.float32)
-    text = pipeline.text_encoder.encode([finding])
-    patch = pipeline.denoiser.plan.patch_size
-    size = image.fit.padded[0] // patch, image.fit.padded[1] // patch
+    probability = np.zeros((len(inside), *shown.shape[1:]), np.float32)
     for row, index in enumerate(inside):
         (tile,), (view,) = image.tiles, image.views(index)
         maps = segmenter.runtime.maps([view.pixels()], image.fit, 0)[0]
-        seen = see(pipeline.fusion, maps, to_input(view.pixels(), image.fit), text, size)
-        odds = adapter.decoder.odds(seen).sigmoid()[None, None]
-        probability[(row, *tile.slices)] = from_input(odds, image.fit)
+        odds, _ = adapted(adapter, segmenter.pipeline, view.pixels(), maps, image.fit)
+        probability[(row, *tile.slices)] = 1 / (1 + np.exp(-odds))
     return probability, shown[inside.start : inside.stop]

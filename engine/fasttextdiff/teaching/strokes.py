@@ -83,7 +83,8 @@ class StrokeCorrector:
         self.fit, self.size = fit, size
         image = to_input(pixels if pixels.ndim == 2 else pixels.mean(axis=2), fit)
         with torch.inference_mode():
-            hidden = fusion.hidden([m.float().cpu() for m in maps], text.states, None, size)
+            maps = [torch.as_tensor(m).float().cpu() for m in maps]
+            hidden = fusion.hidden(maps, text.states, None, size)
             self.own = foreground_logit(hidden.logits.float())[0]
             self._features = _features([*maps, hidden.first, hidden.second], image, size)
             self._cost = _cost(image, self.own)
@@ -180,7 +181,7 @@ class StrokeCorrector:
 def _features(maps: Sequence[Tensor], image: Tensor, size: tuple[int, int]) -> Tensor:
     """(channels, pixels) on the head's grid, standardised over the slice; every map has the same weight."""
     levels = functional.interpolate(image, size, mode="area")
-    parts = [functional.interpolate(m.float().cpu(), size, mode="bilinear")[0].flatten(1) for m in maps]
+    parts = [functional.interpolate(m, size, mode="bilinear")[0].flatten(1) for m in maps]
     parts.append(levels.flatten(2)[0])
     unit = [(p - p.mean(1, keepdim=True)) / (p.std(1, keepdim=True) + 1e-3) / len(p) ** 0.5 for p in parts]
     return torch.cat(unit) / len(unit) ** 0.5

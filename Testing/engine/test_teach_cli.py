@@ -1,0 +1,69 @@
+"""Learning a finding and managing what was learned, on the command line."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+WORDS = ("-f", "bright disc", "--synonym", "blob")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Three pictures with a disc and its mask, one without, and a row of another finding."""
+    folder = tmp_path_factory.mktemp("examples")
+    rows = ["image,mask,text,modality,patient"]
+    for n in range(4):
+        rng = np.random.default_rng(n)
+        disc = np.hypot(*(np.indices((40, 48)) - np.reshape(rng.uniform(12, 28, 2), (2, 1, 1)))) < 8
+        disc &= n != 3
+        pixels = np.clip(rng.normal(60, 8, disc.shape) + 90 * disc, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+        Image.fromarray(disc.astype(np.uint8) * 255).save(folder / f"{n}_mask.png")
+        rows.append(f"{n}.png,{n}_mask.png,Bright disc,mr,p{n}")
+    rows.append("nowhere.png,nowhere.png,liver,mr,p9")
+    (folder / "examples.csv").write_text("\n".join(rows))
+    return folder / "examples.csv"
+
+
+def test_adapt_and_the_library(run, table, tmp_path):
+    made, library = tmp_path / "disc.safetensors", tmp_path / "learned"
+    code, out, _ = run("adapt", table, *WORDS, "-o", made, "--keep", tmp_path / "kept")
+    assert code == 0
+    assert f"wrote {made}" in out
+    assert len(list((tmp_path / "kept").glob("*.mask.nrrd"))) == 4
+
+    def call(*arguments):
+        return run("adapters", *arguments, with_model=False)
+
+    assert "blob" in call("show", made)[1]
+    assert call("import", library, made)[:2] == (0, "added 'bright disc', version 1\n")
+    assert call("import", library, made)[1] == "added 'bright disc', version 2\n"
+    assert "bright disc" in call("list", library)[1]
+    assert call("roll-back", library, "blob")[1] == "'bright disc' is at version 1\n"
+    assert call("switch", library, "blob", "--off")[1] == "'bright disc' is off\n"
+    assert call("rename", library, "blob", "ring")[0] == 0
+    assert call("export", library, "ring", "-o", tmp_path / "ring.safetensors")[0] == 0
+    assert call("remove", library, "ring")[1] == "removed 'ring'\n"
+    code, _, err = call("remove", library, "ring")
+    assert (code, err) == (2, "error: 'ring' was not learned here: the library has nothing\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-f", "ring", "-o", "x.safetensors"), "has no row with the text 'ring'"),
+        (("-f", "bright disc", "-o", "x.txt"), "must be a .safetensors file, not x.txt"),
+    ],
+)
+def test_a_wrong_request_writes_nothing(run, table, tmp_path, arguments, message):
+    *words, name = arguments
+    code, _, err = run("adapt", table, *words, tmp_path / name)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / name).exists()
+
+
+def test_a_file_that_is_no_adapter_is_refused(run, table):
+    code, _, err = run("adapters", "show", table, with_model=False)
+    assert code == 1
+    assert "cannot be read as an adapter" in err
