@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-EXTRAS = {"demo": "", "test": "[training,test]"}
+EXTRAS = {"demo": "[openvino]", "test": "[training,test]"}
 HELP = "demo: segment bundled images; check: formatter, linter, type checker; test: check, then every test"
 
 
@@ -50,8 +50,9 @@ def prepare(command: str) -> None:
             venv.create(ENVIRONMENT, with_pip=True)
         except subprocess.CalledProcessError:
             sys.exit("error: this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv")
-    # torch first, so that pip finds it installed and does not choose a build with CUDA libraries
-    install("-c", str(ROOT / "constraints.txt"), "torch")
+    if "training" in EXTRAS[command]:
+        # torch first, so that pip finds it installed and does not choose a build with CUDA libraries
+        install("-c", str(ROOT / "constraints.txt"), "torch")
     install("-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}{EXTRAS[command]}")
     stamp.write_text(wanted.hexdigest())
 

@@ -63,7 +63,7 @@ def test_measurements_alternate():
 
 
 def test_every_measurement_is_complete(tmp_path):
-    bench = Bench(Segmenter(tiny_pipeline(), "cpu"), chest_phantom(1, side=64), repeats=1, slices=1)
+    bench = Bench(Segmenter(tiny_pipeline(), "cpu"), tiny_pipeline(), chest_phantom(1, side=64), repeats=1, slices=1)
     figures = [*SUITES["training"](bench), *SUITES["volume"](bench)]
     about = json.loads(json.dumps(as_json(figures)))
     assert about["machine"]["cores"] == os.cpu_count()

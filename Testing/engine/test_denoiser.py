@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_models import tiny_denoiser
 
-from fasttextdiff.model.denoiser import FeaturePlan, seeded_noise
+from fasttextdiff.model.denoiser import seeded_noise
+from fasttextdiff.model.settings import FeaturePlan
 
 SHAPE = (2, 3, 32, 32)
 

@@ -34,7 +34,13 @@ def pretend_version(monkeypatch, name, version):
 def test_the_requirements_match_the_package():
     tomllib = pytest.importorskip("tomllib")  # from Python 3.11 on
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert [str(requirement) for requirement in REQUIREMENTS] == project["dependencies"]
+    extras = project["optional-dependencies"]
+    for requirements, listed in (
+        (REQUIREMENTS, project["dependencies"]),
+        (environment.OPENVINO, extras["openvino"]),
+        (environment.TORCH, extras["torch"]),
+    ):
+        assert [str(requirement) for requirement in requirements] == listed
 
 
 def test_the_environment_of_the_tests_is_complete():
@@ -48,15 +54,31 @@ def test_the_environment_of_the_tests_is_complete():
     [("2.3.1", True), ("2.4.0+cpu", False), ("2.13.0+cu130", False), ("1.99", True), ("3.0.0rc1", False)],
 )
 def test_versions_are_compared_as_numbers(monkeypatch, version, is_old):
+    monkeypatch.setattr(environment, "REQUIREMENTS", environment.TORCH)
     pretend_version(monkeypatch, "torch", version)
     assert ("too old" in problem_of("torch")) == is_old
+
+
+@pytest.mark.parametrize(
+    ("absent", "asked"),
+    [
+        ((), ["openvino", "tokenizers"]),
+        (("torch", "openvino"), ["openvino", "tokenizers"]),  # the smaller one is installed
+        (("tokenizers",), ["torch", "diffusers", "transformers"]),  # what is complete is used
+    ],
+)
+def test_the_packages_of_one_runtime_are_enough(monkeypatch, absent, asked):
+    for name in absent:
+        pretend_version(monkeypatch, name, "0.1")
+    names = [package.requirement.name for package in check_packages()]
+    assert names == [*asked, *(requirement.name for requirement in REQUIREMENTS)]
 
 
 def test_a_leftover_folder_is_not_a_package(monkeypatch, tmp_path):
     (tmp_path / "left_behind" / "lib").mkdir(parents=True)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(environment, "REQUIREMENTS", (Requirement("pytest", "1.0", "left_behind"),))
-    assert "partly installed" in check_packages()[0].problem
+    assert "partly installed" in problem_of("pytest")
 
 
 def test_a_package_without_metadata_is_asked_for_its_version(monkeypatch, tmp_path):
@@ -64,7 +86,7 @@ def test_a_package_without_metadata_is_asked_for_its_version(monkeypatch, tmp_pa
     monkeypatch.syspath_prepend(tmp_path)
     wanted = Requirement("not-on-any-index", "2.6", "built_in_slicer")
     monkeypatch.setattr(environment, "REQUIREMENTS", (wanted, Requirement("nor-this", "1.0", "nowhere_at_all")))
-    old, absent = check_packages()
+    old, absent = check_packages()[-2:]
     assert old.installed == "2.5"
     assert "2.6 is needed" in old.problem
     assert (absent.installed, absent.problem) == (None, "not installed")
@@ -83,6 +105,7 @@ def test_a_gpu_that_does_not_work_is_listed_with_its_problem(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("CUDA error: no kernel image is available\nfor execution on the device\nmore advice")
 
+    monkeypatch.setattr(environment, "has_gpu_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Old GPU")

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-import torch
 from dicom_files import write_slice
 from PIL import Image
 
@@ -112,7 +111,7 @@ def tiny_jobs(monkeypatch, model):
 
     monkeypatch.setattr(worker_jobs, "Segmenter", Recorded)
     jobs = Jobs()
-    jobs.open(Open(model, "cpu"))
+    jobs.open(Open(model, "cpu", "torch"))
     return jobs, made[-1]
 
 
@@ -329,7 +328,7 @@ def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tiny_jobs, tmp_path
     done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
     request = {"volume": "v", "findings": ["consolidation"], "output": str(output)}
     expected = mapped(done(jobs, "segment", **request)["findings"][0]["probability"]).copy()
-    small.runtime.device = torch.device("cuda", 0)
+    small.runtime.device = "cuda:0"
 
     def fail(*_, **__):
         raise DeviceMemoryError("cuda:0 has too little memory for one slice")
@@ -664,19 +663,24 @@ class Jobs:
 
 
 def test_the_worker_starts_and_says_what_is_wrong_where_packages_are_broken(tmp_path):
-    for package, trouble in (("torch", "OSError('libtorch.so: cannot open')"), ("typer", "ImportError('gone')")):
+    trouble_of = {
+        "openvino": "OSError('libopenvino.so: cannot open')",
+        "torch": "ImportError('half')",
+        "typer": "ImportError('gone')",
+    }
+    for package, trouble in trouble_of.items():
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text(f"raise {trouble}\n")
     process = Process(path=tmp_path)
     assert (process.hello["event"], process.hello["protocol"]) == ("hello", messages.PROTOCOL)
     report = process.ask("check_environment")
-    assert [package["requirement"] for package in report["packages"] if package["problem"]] == ["torch>=2.4"]
-    torch_entry = next(package for package in report["packages"] if package["name"] == "torch")
-    assert "libtorch.so: cannot open" in torch_entry["problem"]
+    assert [package["requirement"] for package in report["packages"] if package["problem"]] == ["openvino>=2026.2"]
+    openvino = next(package for package in report["packages"] if package["name"] == "openvino")
+    assert "libopenvino.so: cannot open" in openvino["problem"]
     assert [device["id"] for device in report["devices"]] == ["cpu"]
     [checked] = process.ask("check_findings", model=None, findings=["left lung"], modality=None)["findings"]
     assert checked == {"finding": "left lung", "warning": "", "quality": "", "weak": False}
     refused = process.ask("open", model=None, device="cpu")
     assert refused["kind"] == "missing"
-    assert '"torch>=2.4"' in refused["message"]
+    assert '"openvino>=2026.2"' in refused["message"]
     assert process.close() == 0

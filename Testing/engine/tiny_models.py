@@ -11,10 +11,11 @@ from transformers import ModernBertConfig, ModernBertModel
 
 from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.image.volume import Modality
-from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.denoiser import FeatureDenoiser
 from fasttextdiff.model.fusion import FusionHead
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
+from fasttextdiff.model.settings import FeaturePlan
 from fasttextdiff.model.taught import taught_from
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.tokenizer import train_tokenizer

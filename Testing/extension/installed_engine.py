@@ -12,10 +12,13 @@ sys.path.append(packages)  # -S: nothing else from that folder is added, such as
 
 import numpy as np  # noqa: E402 - the path comes first
 
-import fasttextdiff  # noqa: E402
-from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume  # noqa: E402
+for name in ("torch", "diffusers", "transformers"):
+    sys.modules[name] = None  # as on a computer without them: importing fails
 
-segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(), device="cpu")
+import fasttextdiff  # noqa: E402
+from fasttextdiff import Segmenter, read_volume  # noqa: E402
+
+segmenter = Segmenter(device="cpu", runtime="openvino")
 mask = segmenter.segment(read_volume(image), ["left lung"]).mask["left lung"]
 columns = np.nonzero(mask)[2] / mask.shape[2]
 found = {

@@ -61,7 +61,7 @@ def test_the_wheel_requires_the_packages_that_slicer_is_asked_for_and_has_the_co
     assert "fasttextdiff = fasttextdiff.cli:main" in commands
 
 
-def test_the_wheel_alone_segments_an_image(wheel, tmp_path):
+def test_the_wheel_alone_segments_an_image_without_pytorch(wheel, tmp_path):
     installed = tmp_path / "installed"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
     subprocess.run([*command, "--target", str(installed), str(wheel)], check=True, env=without_paths())

@@ -654,11 +654,11 @@ def test_the_self_test_runs_as_a_ctest(panel):
     assert not result.skipped
 
 
-def test_the_self_test_is_skipped_where_packages_are_missing(panel, brokenTorch):
+def test_the_self_test_is_skipped_where_packages_are_missing(panel, brokenRuntime):
     result = slicersTestRunner()
     assert result.wasSuccessful()
     assert len(result.skipped) == 2
-    assert all("torch" in reason for _test, reason in result.skipped)
+    assert all("openvino" in reason for _test, reason in result.skipped)
     panel.slicer.modules.fasttextdiffsegment.selfTest()
 
 
@@ -692,19 +692,20 @@ def test_closing_slicer_during_a_run_ends_the_engine_and_leaves_no_patient_data(
 
 
 @pytest.fixture
-def brokenTorch(panel, monkeypatch, tmp_path):
-    """A torch that is installed but cannot be imported, as after an interrupted installation."""
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: cannot open shared object file')")
+def brokenRuntime(panel, monkeypatch, tmp_path):
+    """Packages that are installed but cannot be imported, as after an interrupted installation."""
+    for name in ("openvino", "torch"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise OSError('lib.so: cannot open shared object file')")
     with packagesFrom(panel, monkeypatch, tmp_path):
         yield
     panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
 
-def test_a_half_installed_torch_is_named_and_reinstalled_only_with_consent(host, panel, brokenTorch):
+def test_a_half_installed_package_is_named_and_reinstalled_only_with_consent(host, panel, brokenRuntime):
     panel.waitFor(lambda: panel.widget.setupSection.missing)
     assert not panel.ui.setupCollapsibleButton.collapsed
-    assert "torch" in panel.ui.setupLabel.text
+    assert "openvino" in panel.ui.setupLabel.text
     panel.type("left lung")
     assert "packages are missing" in panel.ui.segmentSliceButton.toolTip
     host.setTestingEnabled(False)
@@ -717,11 +718,11 @@ def test_a_half_installed_torch_is_named_and_reinstalled_only_with_consent(host,
 
     panel.qt.QTimer.singleShot(50, decline)
     host.call(panel.ui.installButton.click)
-    assert "torch" in questions[0]
+    assert "openvino" in questions[0]
     assert "Continue?" in questions[0]
 
 
-def test_a_failed_installation_says_what_to_do_and_checking_again_shows_nothing_false(panel, brokenTorch, monkeypatch):
+def test_a_failed_installation_says_what_to_do_and_checking_again_shows_nothing_false(panel, brokenRuntime, monkeypatch):
     panel.waitFor(lambda: panel.widget.setupSection.missing)
     panel.click("checkSetupButton")
     assert panel.message == "The engine is starting..."
@@ -729,10 +730,15 @@ def test_a_failed_installation_says_what_to_do_and_checking_again_shows_nothing_
     assert "missing" in panel.ui.setupCollapsibleButton.text
     assert panel.message.startswith("Python packages are missing")
     monkeypatch.setattr(panel.slicer.util, "confirmYesNoDisplay", lambda text, **options: True)
+
+    def fail(_requirements):
+        raise RuntimeError("ERROR: [Errno 28] No space left on device")
+
+    monkeypatch.setattr("FastTextDiffSegmentLib.engine.Installer._installOthers", fail)
     panel.click("installButton")
     panel.waitFor(lambda: panel.widget.setupSection.missing)
     for text in (panel.message, panel.ui.setupLabel.text):
-        assert "Extensions Manager" in text
+        assert "the disk is full" in text
         assert "Internal error" not in text
 
 

@@ -5,12 +5,15 @@ Standard library only; installs nothing. Knows nothing about models or images.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +44,6 @@ class Requirement:
 
 # The dependencies of pyproject.toml, repeated because an installed extension has no package metadata.
 REQUIREMENTS = (
-    Requirement("torch", "2.4", "torch"),
-    Requirement("diffusers", "0.34", "diffusers"),
-    Requirement("transformers", "4.48", "transformers"),
     Requirement("safetensors", "0.4", "safetensors"),
     Requirement("numpy", "1.26", "numpy"),
     Requirement("scipy", "1.11", "scipy"),
@@ -55,6 +55,17 @@ REQUIREMENTS = (
     Requirement("PyYAML", "6.0", "yaml"),
     Requirement("typer", "0.15", "typer"),
     Requirement("rich", "13.0", "rich"),
+)
+
+# The extras `openvino` and `torch`: either runs a model.
+OPENVINO = (
+    Requirement("openvino", "2026.2", "openvino"),
+    Requirement("tokenizers", "0.20", "tokenizers"),
+)
+TORCH = (
+    Requirement("torch", "2.4", "torch"),
+    Requirement("diffusers", "0.34", "diffusers"),
+    Requirement("transformers", "4.48", "transformers"),
 )
 
 # Also in the extra `dicom` of pyproject.toml; 3D Slicer 5.12 ships 0.27.
@@ -80,10 +91,24 @@ class Package:
 
 
 def check_packages() -> list[Package]:
-    """Check every requirement; torch also runs a small computation, since a partial installation looks complete."""
+    """Check every requirement, and those of one runtime: OpenVINO, unless only PyTorch is usable.
+
+    The runtime also does a little work, since a partial installation looks complete.
+    """
     importlib.invalidate_caches()  # something may have been installed since the process started
-    packages = [check_package(requirement) for requirement in REQUIREMENTS]
-    return [_check_torch(package) if package.requirement.name == "torch" else package for package in packages]
+    runtime = [_tried(check_package(requirement)) for requirement in OPENVINO]
+    if any(package.problem for package in runtime):
+        torch = [_tried(check_package(requirement)) for requirement in TORCH]
+        runtime = runtime if any(package.problem for package in torch) else torch
+    return [*runtime, *map(check_package, REQUIREMENTS)]
+
+
+def problem_with(requirements: Sequence[Requirement]) -> str:
+    """The first problem with some packages, in one line; empty if all are usable."""
+    for requirement in requirements:
+        if problem := check_package(requirement).problem:
+            return f"{requirement.name}: {problem}"
+    return ""
 
 
 def require_packages() -> None:
@@ -150,15 +175,30 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, start.group().split("."))) if start else ()
 
 
-def _check_torch(torch_package: Package) -> Package:
-    if torch_package.problem:
-        return torch_package
+def _tried(package: Package) -> Package:
+    """A package after a small test of it, if it runs networks."""
+    trial = {"torch": lambda: _try_device("cpu"), "openvino": lambda: load_openvino().Core()}.get(
+        package.requirement.name
+    )
+    if trial is None or package.problem:
+        return package
     try:
-        _try_device("cpu")
-    except Exception as error:  # an incomplete torch may raise anything
+        trial()
+    except Exception as error:  # an incomplete package may raise anything
         problem = f"installed but not usable ({type(error).__name__}: {one_line(error)}): install it again"
-        return Package(torch_package.requirement, torch_package.installed, problem)
-    return torch_package
+        return Package(package.requirement, package.installed, problem)
+    return package
+
+
+def load_openvino() -> Any:
+    """The module `openvino`, unable to send anything.
+
+    On import and on every conversion, OpenVINO sends usage data through the package `openvino_telemetry`, unless the
+    user has opted out. Where that package cannot be imported, OpenVINO does without it.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # importing it fails (import system, 5.3.1)
+    return importlib.import_module("openvino")
 
 
 def _try_device(device: str) -> None:
@@ -175,6 +215,8 @@ def _try_device(device: str) -> None:
 def find_devices() -> list[Device]:
     """The devices of this computer: GPUs in torch's order, then the CPU; only the CPU if torch does not work."""
     gpus: list[Device] = []
+    if not has_gpu_driver():
+        return [Device("cpu", cpu_name(), *_memory())]
     with suppress(Exception):  # if torch cannot list its GPUs, there is none to use
         import torch
 
@@ -183,6 +225,18 @@ def find_devices() -> list[Device]:
         elif torch.backends.mps.is_available():
             gpus = [Device("mps", "Apple GPU", *_memory())]
     return [*gpus, Device("cpu", cpu_name(), *_memory())]
+
+
+def has_gpu_driver() -> bool:
+    """Whether a driver is installed through which torch could use a GPU; asking torch itself takes a second."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    names = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libamdhip64.so")
+    for name in names:
+        with suppress(OSError):
+            ctypes.CDLL(name)
+            return True
+    return False
 
 
 def _cuda_device(torch: Any, index: int) -> Device:
@@ -218,8 +272,6 @@ def _posix_memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, in
 
 
 def _windows_memory() -> tuple[int | None, int | None]:
-    import ctypes
-
     class MemoryStatus(ctypes.Structure):
         """MEMORYSTATUSEX of the Windows API."""
 

@@ -6,7 +6,7 @@ Knows findings and arrays; knows nothing about networks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Outcomes:
     threshold: float
     slice_by_slice: bool
     try_anyway: bool
+    _reasons: dict[str, str] = field(default_factory=dict, repr=False)
 
     def asked(self, findings: Sequence[str]) -> list[str]:
         """The findings that the model segments."""
@@ -120,4 +121,6 @@ class Outcomes:
 
     def _untaught(self, finding: str) -> str:
         """Why a finding counts as untaught; empty if it was taught, and for the empty text of evaluations."""
-        return self.info.untaught(finding, self.image.volume.modality) if finding.strip() else ""
+        if finding not in self._reasons:
+            self._reasons[finding] = self.info.untaught(finding, self.image.volume.modality) if finding.strip() else ""
+        return self._reasons[finding]

@@ -39,6 +39,7 @@ class Provenance:
         dtype: e.g. "float32", "bfloat16".
         created: ISO 8601 time in UTC.
         slice_by_slice: whether slices did not influence each other, as in earlier versions.
+        runtime: library that ran the networks, e.g. "openvino 2026.4.1".
     """
 
     model: str
@@ -55,6 +56,7 @@ class Provenance:
     dtype: str
     created: str
     slice_by_slice: bool = True
+    runtime: str = "torch"
 
     def of(self, finding: FindingResult) -> Provenance:
         """The provenance of one finding of the run, with its window."""

@@ -10,26 +10,26 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from fasttextdiff.contract.findings import distinct
-from fasttextdiff.errors import Cancelled
+from fasttextdiff.errors import Cancelled, UsageError
 from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage, View, prepare
 from fasttextdiff.image.volume import Volume
-from fasttextdiff.model.feature_cache import FeatureCache
-from fasttextdiff.model.info import require_findings, require_words
-from fasttextdiff.model.pipeline import FastTextDiffPipeline
-from fasttextdiff.model.runtime import TorchRuntime, batched
-from fasttextdiff.model.text_encoder import TextStates
+from fasttextdiff.model.feature_cache import FeatureCache, Maps
+from fasttextdiff.model.info import ModelInfo, require_findings, require_words
+from fasttextdiff.model.runtime import EncodedFindings, Runtime, batched
+from fasttextdiff.model.runtimes import load_runtime
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.outcomes import Outcomes, window_of
+from fasttextdiff.paths import PathText
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult, on_whole_grid
 from fasttextdiff.version import __version__
+
+if TYPE_CHECKING:
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline
 
 Progress = Callable[[int, int], bool]
 """`progress(done, total)` in slices; False cancels."""
@@ -55,41 +55,54 @@ class Segmenter:
     """Applies a model to volumes.
 
     Args:
-        pipeline: the model.
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (bfloat16 on GPUs that have it, float16 on others, float32 on the CPU), or a name.
+        model: a loaded model, a folder, a hub id, or None for the bundled model.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps"; with OpenVINO also "gpu" and "npu".
+        dtype: "auto" (bfloat16 on CUDA devices that have it, float16 on others, float32 on the CPU), or a name.
         cache_bytes: budget of the feature cache.
-        runtime: runs the model; by default made from the arguments above.
+        runtime: what runs the networks, "auto", "torch" or "openvino", see :func:`load_runtime`; or a runtime.
 
     Raises:
-        UsageError: the device is not available, or the dtype is unknown.
+        UsageError: the model, the device or the runtime is not there, or the dtype is unknown.
+        ModelError: the model's folder cannot be used.
     """
 
     def __init__(
         self,
-        pipeline: FastTextDiffPipeline,
+        model: FastTextDiffPipeline | PathText | None = None,
         device: str = "auto",
         dtype: str = "auto",
         cache_bytes: int = DEFAULT_CACHE_BYTES,
-        runtime: TorchRuntime | None = None,
+        runtime: Runtime | str = "auto",
     ) -> None:
-        self.runtime = runtime or TorchRuntime(pipeline, device, dtype)
+        self.runtime = load_runtime(model, device, dtype, runtime) if isinstance(runtime, str) else runtime
         self.cache = FeatureCache(cache_bytes)
 
     @property
-    def pipeline(self) -> FastTextDiffPipeline:
-        """The model."""
-        return self.runtime.pipeline
+    def info(self) -> ModelInfo:
+        """The description of the model."""
+        return self.runtime.settings.info
 
     @property
-    def device(self) -> torch.device:
-        """The device that the model runs on."""
+    def pipeline(self) -> FastTextDiffPipeline:
+        """The model in torch.
+
+        Raises:
+            UsageError: it runs with another runtime.
+        """
+        pipeline: FastTextDiffPipeline | None = getattr(self.runtime, "pipeline", None)
+        if pipeline is None:
+            raise UsageError(f"the model runs with {self.runtime.name}: use runtime='torch' for its networks")
+        return pipeline
+
+    @property
+    def device(self) -> str:
+        """The device that the model runs on, e.g. "cpu", "cuda:0"."""
         return self.runtime.device
 
     @property
     def dtype_name(self) -> str:
         """The computing dtype as users name it, e.g. "float32"."""
-        return str(self.runtime.dtype).removeprefix("torch.")
+        return self.runtime.dtype
 
     def segment(
         self,
@@ -165,8 +178,9 @@ class Segmenter:
             FastTextDiffError: the image cannot be segmented.
         """
         check_options(slices=slices, samples=samples, seed=seed)
-        settings = self.pipeline.preprocessing.of(volume.modality)
-        image = prepare(volume, settings, self.pipeline.denoiser.multiple, plane=plane, window=window)
+        settings = self.runtime.settings
+        prepared = settings.preprocessing.of(volume.modality)
+        image = prepare(volume, prepared, settings.multiple, plane=plane, window=window)
         return image.with_request(slices=slices, samples=samples, seed=seed)
 
     def encode(self, image: PreparedImage, findings: Sequence[str] = (), *, progress: Progress | None = None) -> None:
@@ -258,7 +272,7 @@ class Segmenter:
         typed = distinct(findings)
         for finding in filter(str.strip, typed.values()):
             require_words(finding)
-        info = self.pipeline.info
+        info = self.info
         limit = info.threshold if threshold is None else float(threshold)
         outcomes = Outcomes(info, image, limit, slice_by_slice or len(image.slices) == 1, try_anyway)
         stack = self._decoded(image, outcomes.asked(list(typed)), progress)
@@ -281,23 +295,18 @@ class Segmenter:
         """Refuse findings that the model cannot read, before anything is computed.
 
         Raises:
-            UsageError: see :meth:`TextEncoder.check`.
+            UsageError: see :func:`fasttextdiff.model.tokens.require_readable`.
         """
         require_findings(findings)
         for finding in findings:
-            self.pipeline.text_encoder.check(finding)
+            self.runtime.check(finding)
 
     def _windows(self, image: PreparedImage, findings: Sequence[str]) -> list[tuple[PreparedImage, list[int]]]:
         """The image in every window of the findings, with the indices of these findings."""
         numbers: dict[Window | None, list[int]] = {}
         for n, finding in enumerate(findings):
-            numbers.setdefault(window_of(self.pipeline.info, image, finding), []).append(n)
+            numbers.setdefault(window_of(self.info, image, finding), []).append(n)
         return [(replace(image, window=window), those) for window, those in numbers.items()]
-
-    def _window(self, image: PreparedImage, finding: str) -> Window | None:
-        """The window of a finding in training, or the image's own window if that takes precedence."""
-        taught = self.pipeline.info.window(finding, image.volume.modality) if image.by_finding else None
-        return taught or image.window
 
     def _groups(self, image: PreparedImage) -> Iterator[range]:
         """Groups of slices that fill one batch."""
@@ -309,18 +318,17 @@ class Segmenter:
         stack, shown = SliceStack.empty(len(findings), image), self._windows(image, findings)
         if not findings:
             return stack
-        with self.runtime.computing():
-            text = self.runtime.text(findings)
-            for group in self._groups(image):
-                for one, numbers in shown:
-                    asked = text if len(shown) == 1 else TextStates(text.states[numbers], text.mask[numbers])
-                    answers = [self._decoded_group(one, group, asked, image.seed + n) for n in range(image.samples)]
-                    for n, index in enumerate(group):
-                        stack.store(image.slices.index(index), numbers, [answer[n] for answer in answers])
-                _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
+        text = self.runtime.text(findings)
+        for group in self._groups(image):
+            for one, numbers in shown:
+                asked = text if len(shown) == 1 else text.of(numbers)
+                answers = [self._decoded_group(one, group, asked, image.seed + n) for n in range(image.samples)]
+                for n, index in enumerate(group):
+                    stack.store(image.slices.index(index), numbers, [answer[n] for answer in answers])
+            _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
         return stack
 
-    def _decoded_group(self, image: PreparedImage, group: range, text: TextStates, seed: int) -> list[SliceAnswer]:
+    def _decoded_group(self, image: PreparedImage, group: range, text: EncodedFindings, seed: int) -> list[SliceAnswer]:
         """Results of one noise sample for each slice of a group."""
         blends = [TileBlend.empty(len(text.states), image) for _ in group]
         work = [
@@ -330,15 +338,14 @@ class Segmenter:
         ]
         for batch in batched(work, self.runtime.batch):
             maps = self._maps(image, [view for _, _, view in batch], seed)
-            together = [torch.cat([m.float() for m in scale]) for scale in zip(*maps, strict=True)]
-            answers = self.runtime.answers(together, image.fit, text)
+            answers = self.runtime.answers(maps, image.fit, text)
             for (blend, tile, _), logits, presence in zip(batch, *answers, strict=True):
                 blend.add(tile, logits, presence)
         return [blend.answer() for blend in blends]
 
-    def _maps(self, image: PreparedImage, views: Sequence[View], seed: int) -> list[list[Tensor]]:
-        """Maps (1, width, h, w) of each view, from the cache or computed in one batch; rounded in both cases."""
-        keys = [(view.key(), image.fit, seed, self.pipeline.info.weights_sha256) for view in views]
+    def _maps(self, image: PreparedImage, views: Sequence[View], seed: int) -> list[Maps]:
+        """Maps of each view, from the cache or computed in one batch; rounded in both cases."""
+        keys = [(view.key(), image.fit, seed, self.info.weights_sha256) for view in views]
         found = {n: entry for n, key in enumerate(keys) if (entry := self.cache.get(key)) is not None}
         missing = [n for n in range(len(views)) if n not in found]
         if missing:
@@ -349,22 +356,23 @@ class Segmenter:
         return [found[n] for n in range(len(views))]
 
     def _provenance(self, image: PreparedImage, outcomes: Outcomes) -> Provenance:
-        info = self.pipeline.info
+        info = self.info
         return Provenance(
             model=info.name,
             weights_sha256=info.weights_sha256,
             software=f"fasttextdiff {__version__}",
             seed=image.seed,
             samples=image.samples,
-            timesteps=self.pipeline.denoiser.plan.timesteps,
+            timesteps=self.runtime.settings.plan.timesteps,
             plane=image.display.plane,
             slices=(image.slices.start, image.slices.stop),
             window=image.window,
             threshold=outcomes.threshold,
-            device=str(self.device),
+            device=self.device,
             dtype=self.dtype_name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             slice_by_slice=outcomes.slice_by_slice,
+            runtime=self.runtime.version,
         )
 
 

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import numpy as np
 import typer
 
-from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, Verbose, checked, command, new_app
+from fasttextdiff.cli.app import (
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    RuntimeOption,
+    Verbose,
+    checked,
+    command,
+    new_app,
+)
 from fasttextdiff.cli.common import check_numbers, load_segmenter, read_image, say, write_json
 from fasttextdiff.cli.run import run as run_app
 from fasttextdiff.cli.train import check_encoder_folder, pretraining_bar
@@ -64,12 +73,11 @@ def measure(
     report: Annotated[Path | None, typer.Option("--json", help="Write all answers and the table to this file.")] = None,
 ) -> None:
     """Validate on the wider data; every figure with n and 95 % interval."""
-    from fasttextdiff.model.pipeline import FastTextDiffPipeline
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff_lab import measure as m
     from fasttextdiff_lab.wordings import shares_right
 
-    segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
+    segmenter = Segmenter(model)
     xrays = list(m.ask_xrays(segmenter, data / "xray_atlas", every))
     sick = list(m.ask_infections(segmenter, data / "qata_cov19_v2_2", 10 * every))
     atlas = list(m.ask_atlas(segmenter, data / "ct_mr_atlas", every))
@@ -87,7 +95,7 @@ def measure(
         say(str(line))
     for name, value in figures.items():
         say(f"{name}: {value:.3f}")
-    passed, refused = shares_right(segmenter.pipeline.info.taught)
+    passed, refused = shares_right(segmenter.info.taught)
     say(f"wordings: {passed:.1%} of the taught ones pass, {refused:.1%} of the others are refused")
     if report is not None:
         answers = [asdict(answer) for answer in (*xrays, *sick, *atlas)]
@@ -263,9 +271,11 @@ def benchmark(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    runtime: RuntimeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
     """Measure speed and memory, each figure with its reference."""
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline
     from fasttextdiff_lab.benchmarks.inputs import chest_phantom
     from fasttextdiff_lab.benchmarks.measuring import as_json
     from fasttextdiff_lab.benchmarks.suites import SUITES, Bench
@@ -275,7 +285,8 @@ def benchmark(
         raise UsageError(f"'{unknown[0]}' is not a suite: use {', '.join(SUITES)}")
     check_numbers(json_output)
     volume = chest_phantom(3) if image is None else read_image(image, None, None)
-    bench = Bench(load_segmenter(model, device, dtype), volume, repeats, full_size, slices)
+    pipeline = FastTextDiffPipeline.from_pretrained(model)
+    bench = Bench(load_segmenter(model, device, dtype, runtime), pipeline, volume, repeats, full_size, slices)
     figures = []
     for name in chosen:
         for figure in SUITES[name](bench):

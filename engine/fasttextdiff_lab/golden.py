@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.io.json_files import parse_json
-from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.denoiser import FeatureDenoiser
 from fasttextdiff.model.published import (
     GuidedConfig,
     Layout,
@@ -32,6 +32,7 @@ from fasttextdiff.model.published import (
     linear_schedule,
     unet_layout,
 )
+from fasttextdiff.model.settings import FeaturePlan
 from fasttextdiff.paths import PathText, as_path
 
 TOLERANCE = 2e-4

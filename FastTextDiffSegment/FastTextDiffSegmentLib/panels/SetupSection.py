@@ -210,7 +210,9 @@ class SetupSection:
         """Names the device, since the user may have chosen another."""
         if not self._session.isOpen or self._opened is None:
             return [self.stage]
-        ready = _("✓ Engine ready ({device})").format(device=self._opened.device)
+        ready = _("✓ Engine ready ({runtime} on {device})").format(
+            runtime=self._opened.runtime, device=self._opened.device
+        )
         return [ready, *(f"○ {note}" for note in self._opened.notes)]
 
     def _showDevices(self) -> None:

@@ -36,6 +36,7 @@ class Run:
         dtype: as given.
         fractional: whether DICOM SEG holds probabilities.
         started: ISO 8601 time in UTC, written into every output.
+        runtime: as given; "torch" in batches from before there was a choice.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Run:
     dtype: str
     fractional: bool
     started: str
+    runtime: str = "torch"
 
 
 class BatchFolder:

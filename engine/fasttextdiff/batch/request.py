@@ -142,7 +142,15 @@ def perform(
     from fasttextdiff.batch.runner import define_run, failures, run_batch, write_names, write_summary
 
     plan = request.find(listener, stop)
-    run = define_run(request.model, request.formats, request.device, request.dtype, request.fractional, start_time())
+    run = define_run(
+        request.model,
+        request.formats,
+        request.device,
+        request.dtype,
+        request.fractional,
+        start_time(),
+        request.runtime,
+    )
     folder = BatchFolder(request.output)
     with folder.locked(shard), system_errors(request.output):
         run = folder.begin(run)

@@ -28,22 +28,28 @@ SUMMARY_COLUMNS = (
 
 
 def define_run(
-    model: str | None, formats: Sequence[str], device: str, dtype: str, fractional: bool, started: str
+    model: str | None,
+    formats: Sequence[str],
+    device: str,
+    dtype: str,
+    fractional: bool,
+    started: str,
+    runtime: str = "auto",
 ) -> Run:
     """The settings of a batch, checked before it starts.
 
     Raises:
-        UsageError: a format, device, dtype or model is unknown.
+        UsageError: a format, device, dtype, runtime or model is unknown.
     """
-    from fasttextdiff.model.devices import choose_device, choose_dtype
-    from fasttextdiff.model.pipeline import weights_hash
+    from fasttextdiff.model.places import weights_hash
+    from fasttextdiff.model.runtimes import check_choice
 
     endings = tuple(name if name.startswith(".") else f".{name}" for name in dict.fromkeys(formats))
     if unknown := [ending for ending in endings if ending not in FORMATS]:
         raise UsageError(f"'{unknown[0]}' is not a format: use {', '.join(FORMATS)}")
-    choose_dtype(dtype, choose_device(device))
+    check_choice(device, dtype, runtime)
     name = str(Path(model).resolve()) if model and Path(model).is_dir() else model or ""
-    return Run(name, weights_hash(model), endings, device, dtype, fractional, started)
+    return Run(name, weights_hash(model), endings, device, dtype, fractional, started, runtime)
 
 
 class Workers(Protocol):

@@ -18,7 +18,6 @@ from fasttextdiff.batch.plan import Case, without_names
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.io.write import write_segmentation
-from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
 from fasttextdiff.render.contact_sheet import write_preview
 from fasttextdiff.result import FindingResult, SegmentationResult, entropy
 from fasttextdiff.segmenter import Segmenter
@@ -31,8 +30,7 @@ FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE, PAGE)
 
 def load_segmenter(run: Run) -> Segmenter:
     """Load the batch's model."""
-    quiet_libraries()
-    return Segmenter(FastTextDiffPipeline.from_pretrained(run.model or None), run.device, run.dtype)
+    return Segmenter(run.model or None, run.device, run.dtype, runtime=run.runtime)
 
 
 def request_of(case: Case) -> dict[str, Any]:

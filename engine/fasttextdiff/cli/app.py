@@ -63,7 +63,14 @@ ModelOption = Annotated[
 ]
 
 
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; with OpenVINO also gpu (Intel) and npu.")
+]
+
+
+RuntimeOption = Annotated[
+    str, typer.Option(help="What runs the networks: auto, torch or openvino; auto takes the faster one that works.")
+]
 
 
 NanAsAirOption = Annotated[bool, typer.Option("--nan-as-air", help="Treat NaN voxels as air around the patient.")]

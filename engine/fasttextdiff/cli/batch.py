@@ -13,6 +13,7 @@ from fasttextdiff.cli.app import (
     ModelOption,
     NanAsAirOption,
     PlaneOption,
+    RuntimeOption,
     SamplesOption,
     SeedOption,
     SliceBySliceOption,
@@ -70,6 +71,7 @@ def batch(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    runtime: RuntimeOption = "auto",
     json_lines: Annotated[
         bool, typer.Option("--json", help="For other programs: one JSON object per line on standard output.")
     ] = False,
@@ -94,7 +96,7 @@ def batch(
     request = BatchRequest(
         source, output, texts, tuple(formats or [".seg.nrrd"]), fractional, modality, series,
         largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
-        tls_ca_file, tls_cert, tls_key, nan_as_air, slice_by_slice, try_anyway,
+        tls_ca_file, tls_cert, tls_key, nan_as_air, slice_by_slice, try_anyway, runtime,
     )  # fmt: skip
     stop = Stop()
     if until_eof:

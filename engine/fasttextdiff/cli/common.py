@@ -54,16 +54,14 @@ def read_image(path: Path, modality: str | None, series: str | None, nan_as_air:
     return volume
 
 
-def load_segmenter(model: str | None, device: str, dtype: str) -> Segmenter:
-    """Load a model onto a device, after checking device and dtype."""
-    from fasttextdiff.model.devices import choose_device, choose_dtype
+def load_segmenter(model: str | None, device: str, dtype: str, runtime: str = "auto") -> Segmenter:
+    """Load a model onto a device, and print what the user should know about it."""
     from fasttextdiff.segmenter import Segmenter
 
-    choose_dtype(dtype, choose_device(device))  # fail before the model is loaded
-    from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
-
-    quiet_libraries()
-    return Segmenter(FastTextDiffPipeline.from_pretrained(model), device, dtype)
+    segmenter = Segmenter(model, device, dtype, runtime=runtime)
+    for line in segmenter.runtime.notes:
+        note(line)
+    return segmenter
 
 
 def check_numbers(output: Path | None) -> None:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, ThresholdOption, Verbose, app, checked, command
+from fasttextdiff.cli.app import (
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    RuntimeOption,
+    ThresholdOption,
+    Verbose,
+    app,
+    checked,
+    command,
+)
 from fasttextdiff.cli.common import check_numbers, load_segmenter, progress_bar, say, write_json
 from fasttextdiff.errors import UsageError
 from fasttextdiff.render.tables import show_table
@@ -42,6 +52,7 @@ def evaluate(
     pictures: Annotated[bool, typer.Option(help="Show the worst and best cases in the report.")] = True,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    runtime: RuntimeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
     """Score a model on a labelled folder: Dice and IoU, as the mean over images and over all pixels."""
@@ -57,7 +68,7 @@ def evaluate(
                 "--json and --masks"
             )
         options = {"every": every, "samples": samples or 8, "threshold": threshold, "pictures": pictures}
-        _make_report(lambda: load_segmenter(model, device, dtype), report, dataset, split, **options)
+        _make_report(lambda: load_segmenter(model, device, dtype, runtime), report, dataset, split, **options)
         return
     if samples is not None or not pictures:
         raise UsageError("--samples and --no-pictures apply only to a report: add --report DIR")
@@ -70,7 +81,7 @@ def evaluate(
         require_apart({metrics.mask_path(masks, target) for target in targets}, data, "the data")
     texts = choose_texts([t.text for t in targets], text)[::every]
     targets = targets[::every]
-    segmenter = load_segmenter(model, device, dtype)
+    segmenter = load_segmenter(model, device, dtype, runtime)
     keep = None if masks is None else lambda target, mask: metrics.save_mask(masks, target, mask)
     scores = []
     with progress_bar("evaluating", "images") as progress:
@@ -79,7 +90,7 @@ def evaluate(
         ):
             scores.append(done)
             progress(len(scores), len(targets))
-    info = segmenter.pipeline.info
+    info = segmenter.info
     numbers = metrics.report(
         scores,
         dataset=dataset.resolve().name,
@@ -104,6 +115,7 @@ def evaluate_control(
     json_output: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    runtime: RuntimeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
     """Score whether words steer a model: either side, in held-out wordings, and sides without lesions."""
@@ -114,7 +126,7 @@ def evaluate_control(
 
     check_numbers(json_output)
     targets = load_targets(dataset, split)[::every]
-    segmenter = load_segmenter(model, device, dtype)
+    segmenter = load_segmenter(model, device, dtype, runtime)
     answers = []
     with progress_bar("asking", "sides") as progress:
         for answer in ask_sides(segmenter, targets, threshold):
@@ -123,7 +135,7 @@ def evaluate_control(
     numbers = summary(answers)
     title = f"{dataset.resolve().name} {split}, control prompts, {len(targets)} images"
     if json_output:
-        about = segmenter.pipeline.info
+        about = segmenter.info
         run = {"dataset": dataset.resolve().name, "split": split, "model": f"{about.name} {about.weights_sha256}"}
         write_json(json_output, {**run, **numbers, "answers": [asdict(a) for a in answers]})
     show_table(title, ("", ""), [(name, f"{value:.4g}") for name, value in numbers.items()])

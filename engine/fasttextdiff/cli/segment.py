@@ -13,6 +13,7 @@ from fasttextdiff.cli.app import (
     ModelOption,
     NanAsAirOption,
     PlaneOption,
+    RuntimeOption,
     SamplesOption,
     SeedOption,
     SliceBySliceOption,
@@ -66,6 +67,7 @@ def segment(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    runtime: RuntimeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
     """Segment an image from typed findings, and write the masks on its grid.
@@ -96,7 +98,7 @@ def segment(
     volume = read_image(image, modality, series, nan_as_air)
     check_segmentation_source(volume, output)
     check_not_source(outputs, volume)
-    segmenter = load_segmenter(model, device, dtype)
+    segmenter = load_segmenter(model, device, dtype, runtime)
     segmenter.check_findings(finding)
     with progress_bar("segmenting") as progress:
         result = segmenter.segment(volume, finding, progress=progress, **options)

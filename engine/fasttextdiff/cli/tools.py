@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fasttextdiff.cli.app import ModelOption, Verbose, app, command
-from fasttextdiff.cli.common import say
+from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, RuntimeOption, Verbose, app, command
+from fasttextdiff.cli.common import load_segmenter, say
 from fasttextdiff.render.tables import show_table
 
 if TYPE_CHECKING:
@@ -31,38 +31,39 @@ def convert(
 
 
 @command(app)
-def info(model: ModelOption = None, verbose: Verbose = False) -> None:
+def info(
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    runtime: RuntimeOption = "auto",
+    verbose: Verbose = False,
+) -> None:
     """Show a model, its taught terms, and the libraries and devices in use."""
     import platform
 
-    import diffusers
-    import torch
-    import transformers
-
-    from fasttextdiff.model.devices import choose_device, choose_dtype
+    from fasttextdiff.environment import OPENVINO, TORCH, check_package, find_devices
     from fasttextdiff.model.info import BUNDLED_MODEL
-    from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
-    from fasttextdiff.model.text_encoder import attention_implementation
+    from fasttextdiff.model.openvino.store import cache_bytes, cache_folder
+    from fasttextdiff.model.places import parameter_count
     from fasttextdiff.version import __version__
 
-    quiet_libraries()
-    pipeline = FastTextDiffPipeline.from_pretrained(model)
-    about = pipeline.info
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    device = choose_device("auto")
+    segmenter = load_segmenter(model, device, dtype, runtime)
+    about, used = segmenter.info, segmenter.runtime
+    installed = [check_package(package) for package in (*OPENVINO, *TORCH)]
     rows = [
         ("model", f"{about.name} (weights {about.weights_sha256})"),
         ("folder", str(model or BUNDLED_MODEL)),
         ("licence", about.licence or "unknown"),
-        ("parameters", f"{pipeline.n_parameters:,}"),
-        ("timesteps", ", ".join(map(str, pipeline.denoiser.plan.timesteps))),
+        ("parameters", f"{parameter_count(model):,}"),
+        ("timesteps", ", ".join(map(str, used.settings.plan.timesteps))),
         ("threshold", f"{about.threshold:g}, presence {about.presence_threshold:g}"),
         *((f"taught on {kind}", _listed(findings, kind)) for kind, findings in about.taught.items()),
         ("fasttextdiff", __version__),
-        ("python, torch", f"{platform.python_version()}, {torch.__version__}"),
-        ("transformers, diffusers", f"{transformers.__version__}, {diffusers.__version__}"),
-        ("GPU", gpu),
-        ("text attention", attention_implementation(device, choose_dtype("auto", device))),
+        ("runs with", f"{used.version} on {used.device} in {used.dtype}"),
+        ("python", platform.python_version()),
+        *((package.requirement.name, package.installed or "not installed") for package in installed),
+        ("devices", "\n".join(f"{found.id}: {found.name}" for found in find_devices())),
+        ("OpenVINO's cache", f"{cache_bytes() / 1e6:.0f} MB in {cache_folder()}"),
     ]
     show_table("fasttextdiff", ("", ""), rows)
 
@@ -76,6 +77,29 @@ def _listed(findings: Sequence[TaughtFinding], kind: str) -> str:
     return "\n".join(
         f"{quality_line(finding, kind) or finding.name} ({', '.join(finding.synonyms)})" for finding in findings
     )
+
+
+@command(app, no_args_is_help=True)
+def prepare(
+    model: Annotated[Path, typer.Argument(help="Model folder; the converted networks are written into it.")],
+    verbose: Verbose = False,
+) -> None:
+    """Convert a model for OpenVINO, so that it also runs on computers without PyTorch."""
+    from fasttextdiff.model.openvino.store import SUBFOLDER
+    from fasttextdiff.model.runtimes import convert_folder
+
+    convert_folder(model)
+    say(f"wrote {model / SUBFOLDER}")
+
+
+@command(app, name="clear-cache")
+def clear_cache(verbose: Verbose = False) -> None:
+    """Remove networks that were converted or compiled for OpenVINO; they are made again when needed."""
+    from fasttextdiff.model.openvino import store
+
+    size = store.cache_bytes()
+    store.clear_cache()
+    say(f"removed {size / 1e6:.0f} MB from {store.cache_folder()}")
 
 
 @command(app)

@@ -149,10 +149,12 @@ class Opened:
     Attributes:
         device: where it runs, e.g. "cpu".
         notes: for the user, one line each.
+        runtime: what runs it, e.g. "openvino 2026.4.1".
     """
 
     device: str
     notes: tuple[str, ...]
+    runtime: str
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class BatchOptions:
         nan_as_air: treat NaN voxels as air around the patient.
         slice_by_slice: segment each slice separately, without smoothing across slices or removal of parts.
         try_anyway: also segment findings that the model was not taught; by default they are left empty.
+        runtime: "auto", "torch" or "openvino".
     """
 
     source: Path
@@ -75,6 +76,7 @@ class BatchOptions:
     nan_as_air: bool = False
     slice_by_slice: bool = False
     try_anyway: bool = False
+    runtime: str = "auto"
 
 
 def option_name(name: str) -> str:

@@ -65,12 +65,14 @@ class Open:
     Attributes:
         model: its folder; null for the bundled one.
         device: "auto" or the id of a device.
+        runtime: "auto", "torch" or "openvino".
     """
 
     op: ClassVar[str] = "open"
     answer: ClassVar[type] = Opened
     model: str | None
     device: str
+    runtime: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from fasttextdiff.errors import UsageError
 from fasttextdiff.evaluation.datasets import Target
+from fasttextdiff.image.resampling import resampled
 from fasttextdiff.image.volume import Modality, Source, Volume
 from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.segmenter import Segmenter
@@ -168,9 +167,7 @@ def _published_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _published_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Resize bilinearly without anti-aliasing, as OpenCV does, then take everything above 0."""
-    values = torch.from_numpy(mask[None, None].astype(np.float32))
-    small = functional.interpolate(values, (PUBLISHED_SIDE, PUBLISHED_SIDE), mode="bilinear", align_corners=False)
-    return (small[0, 0] > 0).numpy()
+    return resampled(mask.astype(np.float32), (PUBLISHED_SIDE, PUBLISHED_SIDE), antialias=False) > 0
 
 
 def mask_path(folder: PathText, target: Target) -> Path:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fasttextdiff.errors import UsageError
 from fasttextdiff.evaluation.bootstrap import DRAWS
@@ -115,11 +114,7 @@ def _caption_baseline(
 
 def _run(segmenter: Segmenter, request: ReportRequest) -> dict[str, Any]:
     """The run: model, data, settings and device."""
-    import diffusers
-    import transformers
-
-    info = segmenter.pipeline.info
-    gpu = f" ({torch.cuda.get_device_name(segmenter.device)})" if segmenter.device.type == "cuda" else ""
+    info = segmenter.info
     return {
         "command": request.command,
         "model": info.name,
@@ -133,14 +128,12 @@ def _run(segmenter: Segmenter, request: ReportRequest) -> dict[str, Any]:
         "samples": request.samples,
         "seed": SEED,
         "draws": DRAWS,
-        "device": f"{segmenter.device}{gpu}",
+        "device": segmenter.device,
         "dtype": segmenter.dtype_name,
+        "runtime": segmenter.runtime.version,
         "versions": {
             "fasttextdiff": __version__,
             "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "diffusers": diffusers.__version__,
             "numpy": np.__version__,
         },
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

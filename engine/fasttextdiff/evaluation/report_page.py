@@ -48,7 +48,7 @@ def _run(content: Content) -> Iterator[Block]:
         ("n", f"{content['n']} masks on {content['n_images']} images, {content['n_empty']} masks empty"),
         ("threshold", f"{run['threshold']:g}, presence {run['presence_threshold']:g}"),
         ("noise", f"seed {run['seed']}, one sample; {run['samples']} samples where stated"),
-        ("device", f"{run['device']}, {run['dtype']}"),
+        ("device", ", ".join(run[name] for name in ("device", "dtype", "runtime") if name in run)),
         ("versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items())),
         ("made", run["created"]),
     ]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy.special import expit
 
 from fasttextdiff.image.orientation import DisplayPlane
 from fasttextdiff.image.preprocessing import Tile, tile_weight
@@ -24,8 +23,8 @@ class SliceAnswer:
         presence: (F,).
     """
 
-    probability: Tensor
-    presence: Tensor
+    probability: NDArray[np.float32]
+    presence: NDArray[np.float32]
 
 
 @dataclass
@@ -38,28 +37,29 @@ class TileBlend:
         presence: (F,), the highest of all tiles.
     """
 
-    odds: Tensor
-    weights: Tensor
-    presence: Tensor
+    odds: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    presence: NDArray[np.float32]
 
     @classmethod
     def empty(cls, findings: int, image: PreparedImage) -> TileBlend:
         """An empty blend for one slice of an image."""
         rows, columns = image.display.display_shape[1:]
-        return cls(torch.zeros(findings, rows, columns), torch.zeros(rows, columns), torch.zeros(findings))
+        odds, weights = np.zeros((findings, rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+        return cls(odds, weights, np.zeros(findings, np.float32))
 
-    def add(self, tile: Tile, logits: Tensor, presence: Tensor) -> None:
+    def add(self, tile: Tile, logits: NDArray[np.float32], presence: NDArray[np.float32]) -> None:
         """Add a tile's log-odds (F, h, w) and presence (F,)."""
         rows, columns = tile.slices
         weight = tile_weight(tile.height, tile.width)
         self.odds[:, rows, columns] += logits * weight
         self.weights[rows, columns] += weight
-        self.presence = torch.maximum(self.presence, presence)
+        self.presence = np.maximum(self.presence, presence)
 
     def answer(self) -> SliceAnswer:
         """Probabilities; 0 outside all tiles."""
         seen = self.weights > 0
-        return SliceAnswer((self.odds / self.weights.where(seen, 1)).sigmoid() * seen, self.presence)
+        return SliceAnswer(expit(self.odds / np.where(seen, self.weights, np.float32(1))) * seen, self.presence)
 
 
 @dataclass
@@ -98,11 +98,11 @@ class SliceStack:
             findings: indices of the findings.
             answers: results of these findings, one per noise sample.
         """
-        probability = torch.stack([a.probability for a in answers])
+        probability = np.stack([a.probability for a in answers])
         self._show(self.probability, position, findings, probability.mean(0))
-        self.presence[findings, position] = torch.stack([a.presence for a in answers]).mean(0).numpy()
+        self.presence[findings, position] = np.mean([a.presence for a in answers], axis=0)
         if self.disagreement is not None:
-            self._show(self.disagreement, position, findings, probability.std(0, correction=0))
+            self._show(self.disagreement, position, findings, probability.std(0))
 
     def clear(self, padding: NDArray[np.bool_]) -> None:
         """Set the results in padding to zero; `padding` is on the grid of the requested slices."""
@@ -110,7 +110,9 @@ class SliceStack:
         if self.disagreement is not None:
             self.disagreement[:, padding] = 0
 
-    def _show(self, grids: NDArray[np.float32], position: int, findings: Sequence[int], slices: Tensor) -> None:
+    def _show(
+        self, grids: NDArray[np.float32], position: int, findings: Sequence[int], slices: NDArray[np.float32]
+    ) -> None:
         """Write a displayed slice of each finding, (F, rows, columns), to its place in the volume."""
         for finding, pixels in zip(findings, slices, strict=True):
-            self.display.to_display(grids[finding])[position] = pixels.numpy()
+            self.display.to_display(grids[finding])[position] = pixels

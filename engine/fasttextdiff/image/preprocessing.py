@@ -10,12 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from fasttextdiff.image.orientation import DisplayPlane, in_standard_order
+from fasttextdiff.image.resampling import resampled
 from fasttextdiff.image.volume import Modality, Volume
 
 Window = tuple[float, float]
@@ -175,34 +173,31 @@ class Fit:
         resized = (max(1, round(extent[0] * scale)), max(1, round(extent[1] * scale)))
         return cls(source, resized, (_round_up(resized[0], multiple), _round_up(resized[1], multiple)))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, C, *source) to (N, C, *padded), anti-aliased, padded by repeating the border."""
-        if tuple(image.shape[2:]) != self.resized:
-            image = functional.interpolate(image, self.resized, mode="bilinear", align_corners=False, antialias=True)
+    def forward(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(..., *source) to (..., *padded), anti-aliased, padded by repeating the border."""
+        if image.shape[-2:] != self.resized:
+            image = resampled(image, self.resized, antialias=True)
         bottom, right = self.padded[0] - self.resized[0], self.padded[1] - self.resized[1]
-        return functional.pad(image, (0, right, 0, bottom), mode="replicate")
+        return np.pad(image, [(0, 0)] * (image.ndim - 2) + [(0, bottom), (0, right)], mode="edge")
 
-    def inverse(self, logits: Tensor) -> Tensor:
-        """(N, C, h, w), a map of the whole padded input at any resolution, to (N, C, *source), bilinear."""
-        if tuple(logits.shape[2:]) != self.padded:
-            logits = functional.interpolate(logits, self.padded, mode="bilinear", align_corners=False)
-        inside = logits[:, :, : self.resized[0], : self.resized[1]]
-        if self.resized == self.source:
-            return inside
-        return functional.interpolate(inside, self.source, mode="bilinear", align_corners=False)
+    def inverse(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(..., h, w), a map of the whole padded input at any resolution, to (..., *source), bilinear."""
+        if logits.shape[-2:] != self.padded:
+            logits = resampled(logits, self.padded, antialias=False)
+        inside = logits[..., : self.resized[0], : self.resized[1]]
+        return inside if self.resized == self.source else resampled(inside, self.source, antialias=False)
 
 
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def to_model_range(image: NDArray[np.float32], channel_order: str) -> Tensor:
+def to_model_range(image: NDArray[np.float32], channel_order: str) -> NDArray[np.float32]:
     """(N, h, w) or (N, h, w, 3) in [0, 1] to (N, 3, h, w) in [-1, 1] (2x - 1; grey is repeated)."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image))
-    tensor = tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor[:, None].expand(-1, 3, -1, -1)
+    channels = np.moveaxis(image, 3, 1) if image.ndim == 4 else np.repeat(image[:, None], 3, axis=1)
     if channel_order == "bgr":
-        tensor = tensor.flip(1)
-    return tensor * 2 - 1
+        channels = channels[:, ::-1]
+    return np.ascontiguousarray(channels * np.float32(2) - np.float32(1))
 
 
 @dataclass(frozen=True)
@@ -270,7 +265,7 @@ def _starts(extent: int, side: int, overlap: float) -> list[int]:
     return [round(k * (extent - side) / (count - 1)) for k in range(count)]
 
 
-def tile_weight(height: int, width: int) -> Tensor:
+def tile_weight(height: int, width: int) -> NDArray[np.float32]:
     """Weight (height, width) of a tile's logits in a blend: 1 in the middle, falling linearly towards the border."""
-    rows, columns = (1 - (2 * (torch.arange(n) + 0.5) / n - 1).abs() for n in (height, width))
-    return torch.outer(rows, columns).clamp_min(1e-3)
+    rows, columns = (1 - np.abs(2 * (np.arange(n) + 0.5) / n - 1) for n in (height, width))
+    return np.outer(rows, columns).clip(min=1e-3).astype(np.float32)

@@ -36,9 +36,11 @@ def convolve_upsampled(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tup
     Returns:
         (B, C, H, W).
     """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return _convolve_upsampled_traced(convolution, maps, size)
     weights = convolution.weight.split([m.shape[1] for m in maps], dim=1)
     assert convolution.bias is not None
-    result = convolution.bias.expand(len(maps[0]), *size, -1).clone()
+    result = convolution.bias.expand(maps[0].shape[0], *size, -1).clone()
     for small, weight in zip(maps, weights, strict=True):
         if tuple(small.shape[2:]) == size:
             in_order = weight.contiguous(memory_format=torch.channels_last)  # else the map would lose this layout
@@ -61,6 +63,24 @@ def _add_convolved(result: Tensor, small: Tensor, weight: Tensor) -> Tensor:
         convolved = functional.conv2d(wide, kernel, padding=(0, 1))
         tall = functional.interpolate(convolved, (height, width), mode="bilinear", align_corners=False)
         result = _AddShifted.apply(result, tall.permute(0, 2, 3, 1), row - 1)
+    return result
+
+
+def _convolve_upsampled_traced(convolution: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """:func:`convolve_upsampled` for conversion: without our own function; channels first, as OpenVINO prefers."""
+    weights = convolution.weight.split([m.shape[1] for m in maps], dim=1)
+    assert convolution.bias is not None
+    result = convolution.bias[None, :, None, None]
+    for small, weight in zip(maps, weights, strict=True):
+        if tuple(small.shape[2:]) == size:
+            result = result + functional.conv2d(small, weight, padding=1)
+            continue
+        wide = functional.interpolate(small, (small.shape[2], size[1]), mode="bilinear", align_corners=False)
+        for row in range(3):
+            convolved = functional.conv2d(wide, weight[:, :, row : row + 1], padding=(0, 1))
+            tall = functional.interpolate(convolved, size, mode="bilinear", align_corners=False)
+            _, rows = _shifted_rows(tall.shape[2], row - 1)
+            result = result + functional.pad(tall[:, :, rows], (0, 0, max(0, 1 - row), max(0, row - 1)))
     return result
 
 
@@ -106,6 +126,9 @@ def convolve_to_few(convolution: nn.Conv2d, image: Tensor) -> Tensor:
     Returns:
         (B, few, H, W).
     """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
+        converted: Tensor = convolution(image)
+        return converted
     assert convolution.bias is not None
     few, (height, width) = convolution.out_channels, image.shape[2:]
     taps = convolution.weight.permute(2, 3, 0, 1).flatten(0, 2) @ image.flatten(2)

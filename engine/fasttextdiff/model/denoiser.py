@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
@@ -15,31 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fasttextdiff.errors import Cancelled
-
-
-@dataclass(frozen=True)
-class FeaturePlan:
-    """Which features to take from the denoiser.
-
-    Attributes:
-        timesteps: diffusion steps t at which the noised image x_t is denoised (paper: 50, 150, 250).
-        blocks: decoder blocks whose output is kept, numbered as in guided-diffusion's `output_blocks`: block
-            k * (layers_per_block + 1) + r is residual block r of up-block k, with its attention, and with the
-            up-sampler after the last residual block of an up-block.
-        patch_size: p > 1 folds p x p pixels into channels before the network (space to depth), so that it runs at 1/p
-            of the image's side; 1 for the published network.
-    """
-
-    timesteps: tuple[int, ...]
-    blocks: tuple[int, ...]
-    patch_size: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse invalid plans."""
-        if not self.timesteps or not self.blocks:
-            raise ValueError("a feature plan needs at least one timestep and one decoder block")
-        if list(self.blocks) != sorted(set(self.blocks)):
-            raise ValueError(f"decoder blocks must be increasing and distinct, got {self.blocks}")
+from fasttextdiff.model.noise import standard_normal
+from fasttextdiff.model.settings import FeaturePlan
 
 
 class FeatureDenoiser(nn.Module):
@@ -194,6 +170,5 @@ def interruptible(network: nn.Module, go_on: Callable[[], bool]) -> Iterator[Non
 
 
 def seeded_noise(shape: Sequence[int], seed: int, device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal noise that depends only on `shape` and `seed`, not on the device (drawn on the CPU)."""
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randn(*shape, generator=generator).to(device)
+    """:func:`fasttextdiff.model.noise.standard_normal` as a tensor on a device."""
+    return torch.tensor(standard_normal(tuple(shape), seed), device=device)

@@ -1,15 +1,18 @@
-"""A cache of image features within a memory budget. Knows tensors and keys; knows nothing about images or models."""
+"""A cache of image features within a memory budget. Knows arrays and keys; knows nothing about images or models."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-CACHE_DTYPE = torch.float16
-"""Features are rounded to this dtype before every use, so that a hit gives the same bits as a miss."""
+Maps = Sequence[NDArray[np.float16]]
+"""Maps of one image, (width, h, w) for each scale, coarsest first. Runtimes round them to float16 before every use, so
+that a hit of the cache gives the same bits as a miss."""
+LARGEST = float(np.finfo(np.float16).max)
+"""Larger values are clipped before rounding."""
 
 
 class FeatureCache:
@@ -22,9 +25,9 @@ class FeatureCache:
     def __init__(self, budget: int) -> None:
         self.budget, self.used = budget, 0
         self.hits, self.misses = 0, 0
-        self._entries: OrderedDict[Hashable, list[Tensor]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Maps] = OrderedDict()
 
-    def get(self, key: Hashable) -> list[Tensor] | None:
+    def get(self, key: Hashable) -> Maps | None:
         """The maps stored under a key, or None."""
         entry = self._entries.get(key)
         if entry is None:
@@ -34,24 +37,18 @@ class FeatureCache:
         self._entries.move_to_end(key)
         return entry
 
-    def put(self, key: Hashable, features: Sequence[Tensor]) -> None:
-        """Store maps from :func:`rounded`, dropping the least recently used ones to stay within the budget."""
-        size = sum(f.numel() * f.element_size() for f in features)
+    def put(self, key: Hashable, maps: Maps) -> None:
+        """Store the maps of an image, dropping the least recently used ones to stay within the budget."""
+        size = sum(m.nbytes for m in maps)
         if size > self.budget or key in self._entries:
             return
-        self._entries[key] = list(features)
+        self._entries[key] = maps
         self.used += size
         while self.used > self.budget:
             _, dropped = self._entries.popitem(last=False)
-            self.used -= sum(f.numel() * f.element_size() for f in dropped)
+            self.used -= sum(m.nbytes for m in dropped)
 
     def clear(self) -> None:
         """Remove all entries."""
         self._entries.clear()
         self.used = 0
-
-
-def rounded(features: Sequence[Tensor]) -> list[Tensor]:
-    """Maps in the cache's dtype, on the CPU; values are clipped to its range."""
-    limit = torch.finfo(CACHE_DTYPE).max
-    return [f.clamp(-limit, limit).to("cpu", CACHE_DTYPE) for f in features]

@@ -138,9 +138,9 @@ class CrossAttention(nn.Module):
             (B * F, N, width).
         """
         keys, values, mask = words
-        asked = keys.unflatten(0, (len(image), -1)).flatten(1, 2)
+        asked = keys.unflatten(0, (image.shape[0], -1)).flatten(1, 2)
         # with pixels last, the softmax over a few words is fast
-        scores = (asked @ image.transpose(1, 2)).view(len(keys), self.heads, -1, image.shape[1])
+        scores = (asked @ image.transpose(1, 2)).view(keys.shape[0], self.heads, -1, image.shape[1])
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, :, None], -torch.inf)
         attention = scores.softmax(dim=2).to(values.dtype).flatten(1, 2)
@@ -170,7 +170,7 @@ class FusionBlock(nn.Module):
     def forward(self, image: Tensor, words: tuple[Words, Words]) -> Tensor:
         """(B, N, width) pixels and the words of B * F texts to (B * F, N, width)."""
         answer = self.attention1(self.norm1(image), words[0])
-        image = _added(answer.unflatten(0, (len(image), -1)), image[:, None]).flatten(0, 1)
+        image = _added(answer.unflatten(0, (image.shape[0], -1)), image[:, None]).flatten(0, 1)
         image = _added(self.attention2(self.norm2(image), words[1]), image)
         return _added(self.linear(functional.gelu(self.norm3(image))), image)
 

@@ -5,9 +5,8 @@ Knows the folder's layout and how tensors flow; knows nothing about volumes, pla
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +16,16 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
+from fasttextdiff.errors import FastTextDiffError, ModelError, one_line
 from fasttextdiff.image.preprocessing import Preprocessing
-from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.denoiser import FeatureDenoiser
 from fasttextdiff.model.fusion import FusionHead, FusionOutput
-from fasttextdiff.model.info import COMPONENTS, FORMAT_VERSION, INDEX, ModelInfo, info_of, local_folder, read_index
+from fasttextdiff.model.info import COMPONENTS, FORMAT_VERSION, INDEX, ModelInfo, info_of, read_index
+from fasttextdiff.model.places import folder_of, hash_weights
+from fasttextdiff.model.settings import FeaturePlan, ModelSettings
 from fasttextdiff.model.taught import taught_to
 from fasttextdiff.model.text_encoder import TextEncoder, TextStates
-from fasttextdiff.paths import PathText, as_name, as_path
+from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.version import __version__
 
 
@@ -60,6 +61,17 @@ class FastTextDiffPipeline(nn.Module):
             raise ValueError(f"the fusion head takes text of {fusion.config.text_dim} channels, got {text_encoder.dim}")
         self.text_encoder, self.denoiser, self.fusion = text_encoder, denoiser, fusion
         self.preprocessing, self.info = preprocessing, info
+
+    @property
+    def settings(self) -> ModelSettings:
+        """The settings of the model."""
+        return ModelSettings(
+            self.info,
+            self.preprocessing,
+            self.denoiser.plan,
+            self.denoiser.multiple,
+            self.text_encoder.max_tokens,
+        )
 
     @cached_property
     def n_parameters(self) -> int:
@@ -145,7 +157,7 @@ class FastTextDiffPipeline(nn.Module):
             UsageError: the folder does not exist.
             ModelError: it is incomplete, has pickles instead of safetensors, or shapes do not fit.
         """
-        folder = _resolve(name_or_folder)
+        folder = folder_of(name_or_folder)
         index = read_index(folder)
         try:
             pipeline = cls(
@@ -155,24 +167,17 @@ class FastTextDiffPipeline(nn.Module):
                 FeatureDenoiser(
                     load_component(UNet2DModel, folder / "unet", dtype),
                     DDPMScheduler.from_pretrained(folder / "scheduler"),
-                    _plan(index["features"]),
+                    FeaturePlan.of(index["features"]),
                 ),
                 load_component(FusionHead, folder / "fusion", dtype),
                 Preprocessing.from_dict(index["preprocessing"]),
-                replace(info_of(folder, index), weights_sha256=_hash_weights(folder)),
+                replace(info_of(folder, index), weights_sha256=hash_weights(folder)),
             )
         except FastTextDiffError:
             raise
         except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
             raise ModelError(f"the model folder {folder} cannot be used: {one_line(error)}") from error
         return pipeline.eval()
-
-
-def weights_hash(name_or_folder: PathText | None = None) -> str:
-    """The weights hash in a model's results, without loading it; arguments and errors as for `from_pretrained`."""
-    folder = _resolve(name_or_folder)
-    read_index(folder)
-    return _hash_weights(folder)
 
 
 def quiet_libraries() -> None:
@@ -183,29 +188,6 @@ def quiet_libraries() -> None:
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-
-
-def _resolve(name_or_folder: PathText | None) -> Path:
-    """A local folder for a name; only a hub id (`owner/name`) that is not a path is downloaded."""
-    text = "" if name_or_folder is None else as_name(name_or_folder)
-    is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
-    if name_or_folder is None or not is_hub_id or Path(text).is_dir():
-        return local_folder(name_or_folder)
-    return _download(text)
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.md"]))
-    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise UsageError(f"there is no folder {hub_id}, and no such model was found on the Hugging Face Hub") from error
-
-
-def _plan(values: Mapping[str, Any]) -> FeaturePlan:
-    return FeaturePlan(tuple(values["timesteps"]), tuple(values["blocks"]), int(values["patch_size"]))
 
 
 def load_component(kind: Any, folder: PathText, dtype: torch.dtype) -> Any:
@@ -244,13 +226,3 @@ def _save_component(module: Any, folder: Path, dtype: torch.dtype | None) -> Non
         save_file(contiguous, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     else:
         module.save_pretrained(folder, state_dict=state, safe_serialization=True)
-
-
-def _hash_weights(folder: Path) -> str:
-    """First 16 hex digits of the SHA-256 of all weight files, sorted by name."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*/*.safetensors")):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]

@@ -13,8 +13,9 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from fasttextdiff.errors import FastTextDiffError
-from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.denoiser import FeatureDenoiser
 from fasttextdiff.model.fusion import FusionHead
+from fasttextdiff.model.settings import FeaturePlan
 
 GuidedConfig = Mapping[str, Any]
 """Arguments of guided-diffusion's `UNetModel` by name; `attention_resolutions` are down-sampling factors."""

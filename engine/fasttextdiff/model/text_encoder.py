@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fasttextdiff.contract.findings import shortened, understood
-from fasttextdiff.errors import ModelError, UsageError, one_line
-from fasttextdiff.model.info import require_words
+from fasttextdiff.contract.findings import understood
+from fasttextdiff.errors import ModelError, one_line
+from fasttextdiff.model.tokens import require_readable
 from fasttextdiff.paths import PathText, as_name
 
 CACHE_SIZE = 4096
@@ -33,12 +33,6 @@ class TextStates(NamedTuple):
 
     states: Tensor
     mask: Tensor
-
-    def part(self, first: int, end: int) -> TextStates:
-        """Some of the findings, without the padding needed only by others."""
-        mask = self.mask[first:end]
-        length = int(mask.sum(1).max())
-        return TextStates(self.states[first:end, :length], mask[:, :length])
 
 
 class TextEncoder(nn.Module):
@@ -103,18 +97,8 @@ class TextEncoder(nn.Module):
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
     def check(self, finding: str) -> None:
-        """Refuse a text that cannot be a finding for this encoder.
-
-        Raises:
-            UsageError: it is empty, has no Latin letters, or has more than `max_tokens` tokens.
-        """
-        require_words(finding)
-        text = understood(finding)
-        # a token has at least one character, so short texts need not be tokenized here
-        if len(text) + 2 > self.max_tokens and (n := len(self.tokenizer(text)["input_ids"])) > self.max_tokens:
-            raise UsageError(
-                f"the finding '{shortened(text)}' has {n} tokens, the model reads {self.max_tokens}: shorten it"
-            )
+        """Refuse a text that cannot be a finding for this encoder; see :func:`require_readable`."""
+        require_readable(finding, self.max_tokens, lambda text: len(self.tokenizer(text)["input_ids"]))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextStates:
         """Token states with gradients: (B, L) ids and mask to (B, L, D)."""

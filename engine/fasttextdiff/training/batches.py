@@ -159,7 +159,7 @@ def _typed(text: str, rng: Generator) -> str:
 def as_images(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Pictures (S, S) or (S, S, 3) as model input (B, 3, S, S) in [-1, 1]."""
     colour = [picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1) for picture in pictures]
-    return to_model_range(np.stack(colour).astype(np.float32) / np.float32(255), "rgb")
+    return torch.from_numpy(to_model_range(np.stack(colour).astype(np.float32) / np.float32(255), "rgb"))
 
 
 def _allot(shares: NDArray[np.float64], count: int, rng: np.random.Generator) -> list[int]:

@@ -13,10 +13,11 @@ from torch import nn
 from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
 from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.image.volume import Modality
-from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.denoiser import FeatureDenoiser
 from fasttextdiff.model.fusion import FusionHead
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline, load_component
+from fasttextdiff.model.settings import FeaturePlan
 from fasttextdiff.model.taught import Taught, joined
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.training.config import CompactModelConfig, TrainingConfig

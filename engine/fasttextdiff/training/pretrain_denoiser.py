@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from fasttextdiff.errors import UsageError
-from fasttextdiff.model.denoiser import FeatureDenoiser, FeaturePlan
+from fasttextdiff.model.denoiser import FeatureDenoiser
+from fasttextdiff.model.settings import FeaturePlan
 from fasttextdiff.training.augment import augment
 from fasttextdiff.training.batches import as_images
 from fasttextdiff.training.compact import build_denoiser, read_denoiser

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fasttextdiff.contract.answers import ArrayFile, Done, FoundFinding, Opened, Segmented, VolumeOpened
@@ -24,10 +23,8 @@ from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_li
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import decoded_from_memory, volume_from
-from fasttextdiff.model.denoiser import interruptible
-from fasttextdiff.model.devices import choose_device
-from fasttextdiff.model.info import read_info, require_findings
-from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
+from fasttextdiff.model.info import BUNDLED_MODEL, read_info, require_findings
+from fasttextdiff.model.runtimes import check_choice
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
 from fasttextdiff.result import FindingResult, Provenance
@@ -55,9 +52,9 @@ class Jobs:
 
     def __init__(self) -> None:
         self._segmenter: Segmenter | None = None
+        self._folder = BUNDLED_MODEL
         self._volumes: OrderedDict[str, _Known] = OrderedDict()
         self._ahead = _NextSlices()
-        quiet_libraries()
 
     def do(self, request: Request, progress: Progress) -> Any:
         """Carry out one job.
@@ -88,13 +85,13 @@ class Jobs:
             UsageError: the device does not exist.
             ModelError: the folder does not exist or cannot be used.
         """
-        choose_device(request.device)  # fail before the model is loaded
+        check_choice(request.device, "auto", request.runtime)  # fail before the model is loaded
         folder = model_folder_of(request.model)
         read_info(folder)  # keep the current model if the new folder is obviously broken
         self._forget_model()
-        pipeline = FastTextDiffPipeline.from_pretrained(folder)
-        self._segmenter, notes = _on_device(pipeline, request.device)
-        return Opened(str(self._segmenter.device), tuple(notes))
+        segmenter, notes = _on_device(folder, request)
+        self._segmenter, self._folder = segmenter, folder
+        return Opened(segmenter.device, (*segmenter.runtime.notes, *notes), segmenter.runtime.version)
 
     def _forget_model(self) -> None:
         """Free memory before another model is loaded; prepared images are valid for one model only."""
@@ -190,11 +187,11 @@ class Jobs:
         try:
             return segmenter.decode_slices(image, findings, progress=progress, **asked), []
         except DeviceMemoryError:
-            if segmenter.device.type == "cpu":
+            if segmenter.device == "cpu":
                 raise
         # outside the handler, because the error keeps the GPU's tensors alive
-        self._segmenter = Segmenter(segmenter.pipeline, "cpu")
-        torch.cuda.empty_cache()
+        self._segmenter = Segmenter(self._folder, "cpu")
+        segmenter.runtime.release()
         results = self._segmenter.decode_slices(image, findings, progress=progress, **asked)
         return results, [TOO_SMALL_GPU]
 
@@ -210,14 +207,14 @@ class Jobs:
         image = self._ahead.next()
         if image is None or self._segmenter is None:
             return False
-        with suppress(Cancelled, DeviceMemoryError), interruptible(self._segmenter.pipeline.denoiser, go_on):
+        with suppress(Cancelled, DeviceMemoryError), self._segmenter.runtime.interruptible(go_on):
             self._segmenter.encode(image, self._ahead.findings)
         return True
 
     def _found(
         self, findings: Sequence[FindingResult], provenance: Provenance, files: _Files
     ) -> Iterator[FoundFinding]:
-        presence_threshold = self._opened().pipeline.info.presence_threshold
+        presence_threshold = self._opened().info.presence_threshold
         texts = [found.finding for found in findings]
         for n, (found, name, color) in enumerate(
             zip(findings, segment_names(texts), assign_colors(texts), strict=True)
@@ -295,20 +292,19 @@ class _Files:
 # --- devices ---------------------------------------------------------------------------------------------------------
 
 
-def _on_device(pipeline: FastTextDiffPipeline, device: str) -> tuple[Segmenter, list[str]]:
+def _on_device(folder: Path, request: Open) -> tuple[Segmenter, list[str]]:
     """A warm segmenter, and notes. If a GPU chosen by "auto" does not work, use the CPU."""
     try:
-        return _warm(Segmenter(pipeline, device)), []
-    except (torch.OutOfMemoryError, DeviceMemoryError):
-        if choose_device(device).type == "cpu":
+        return _warm(Segmenter(folder, request.device, runtime=request.runtime)), []
+    except DeviceMemoryError:
+        if request.device == "cpu":
             raise
         note = TOO_SMALL_GPU
     except RuntimeError as error:  # e.g. a GPU that this build of torch does not support
-        if device != "auto" or choose_device(device).type == "cpu":
+        if request.device != "auto":
             raise
         note = f"the GPU does not work with this torch ({one_line(error)}): computed on the CPU"
-    torch.cuda.empty_cache()
-    return _warm(Segmenter(pipeline, "cpu")), [note]
+    return _warm(Segmenter(folder, "cpu")), [note]
 
 
 def _warm(segmenter: Segmenter) -> Segmenter:

@@ -198,7 +198,7 @@ class Worker:
             except Exception as error:  # all packages are there, but their versions are not compatible
                 raise MissingPackagesError(
                     f"the installed Python packages do not work together ({type(error).__name__}: {one_line(error)}): "
-                    f"install torch, transformers and diffusers again"
+                    "install them again"
                 ) from error
             self._jobs = Jobs()
         return self._jobs

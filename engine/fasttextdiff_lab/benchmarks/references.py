@@ -16,11 +16,13 @@ from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model import published
 from fasttextdiff.model.denoiser import FeatureDenoiser
+from fasttextdiff.model.feature_cache import Maps
 from fasttextdiff.model.fusion import FusionOutput
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
-from fasttextdiff.model.runtime import TorchRuntime
+from fasttextdiff.model.runtime import EncodedFindings
 from fasttextdiff.model.text_encoder import TextEncoder, TextStates
+from fasttextdiff.model.torch_runtime import TorchRuntime
 from fasttextdiff.segmenter import Segmenter
 
 MODERNBERT_VOCABULARY = 50368
@@ -74,10 +76,10 @@ class PlainRuntime(TorchRuntime):
         return pipeline
 
     @staticmethod
-    def _kept(maps: Sequence[Tensor]) -> list[Tensor]:
-        return list(maps)
+    def _kept(maps: Sequence[Tensor]) -> Maps:
+        return [m.cpu().numpy() for m in maps]
 
-    def text(self, findings: Sequence[str]) -> TextStates:
+    def text(self, findings: Sequence[str]) -> EncodedFindings:
         """As for any runtime, but without the text cache."""
         self.pipeline.text_encoder.clear_cache()
         return super().text(findings)

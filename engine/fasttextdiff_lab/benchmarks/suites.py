@@ -21,6 +21,7 @@ from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.model.denoiser import seeded_noise
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.training.losses import segmentation_loss
@@ -43,7 +44,8 @@ class Bench:
     """A model on a device, and the settings of a benchmark.
 
     Attributes:
-        segmenter: the model with all optimisations.
+        segmenter: the model with all optimisations, on the runtime that is measured.
+        pipeline: the same model in torch, for references and for what only torch can do.
         volume: a real image, or a phantom.
         repeats: repeats of each figure.
         full_size: whether to also measure the published network at full size: minutes on a CPU, 6 GB.
@@ -51,6 +53,7 @@ class Bench:
     """
 
     segmenter: Segmenter
+    pipeline: FastTextDiffPipeline
     volume: Volume
     repeats: int = 5
     full_size: bool = False
@@ -59,17 +62,22 @@ class Bench:
 
     @property
     def device(self) -> str:
-        """Device and dtype, as in figures."""
-        return f"{self.segmenter.device} {self.segmenter.dtype_name}"
+        """Device, dtype and runtime, as in figures."""
+        return f"{self.segmenter.device} {self.segmenter.dtype_name}, {self.segmenter.runtime.name}"
+
+    @property
+    def torch_device(self) -> str:
+        """The device for work that only torch can do."""
+        return self.segmenter.device if self.segmenter.runtime.name == "torch" else "cpu"
 
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.segmenter.pipeline.info.name
+        return self.segmenter.info.name
 
     def slow(self) -> Segmenter:
         """The same weights in float32 without our optimisations."""
-        return plain_segmenter(self.segmenter.pipeline, str(self.segmenter.device))
+        return plain_segmenter(self.pipeline, self.torch_device)
 
     def figure(self, suite: str, name: str, seconds: float, unit: str = "ms", **more: Any) -> Figure:
         """A figure of this model on this device; converts seconds to the unit."""
@@ -95,9 +103,8 @@ def interactive(bench: Bench) -> Iterator[Figure]:
     """Waiting times of users: a new finding on the shown slice, a new slice, the first mask after the start."""
     yield from _slice_figures(bench, bench.slow(), SLOW)
     if bench.full_size:
-        paper = paper_model(bench.segmenter.pipeline.text_encoder.tokenizer)
-        device = str(bench.segmenter.device)
-        ours = Bench(Segmenter(paper, device, bench.segmenter.dtype_name), bench.volume, max(1, bench.repeats // 4))
+        paper, device = paper_model(bench.pipeline.text_encoder.tokenizer), bench.torch_device
+        ours = Bench(Segmenter(paper, device), paper, bench.volume, max(1, bench.repeats // 4))
         yield from _slice_figures(ours, plain_segmenter(paper, device), PUBLISHED)
     yield from _start_figures(bench)
 
@@ -131,7 +138,7 @@ def compared(fast: Segmenter, plain: Segmenter, image: PreparedImage) -> dict[st
     ours, theirs = (np.stack([answer.probability for answer in found]) for found in answers)
     difference = np.linalg.norm(_log_odds(ours) - _log_odds(theirs))
     error = float(difference / np.linalg.norm(_log_odds(theirs)))
-    info = fast.pipeline.info
+    info = fast.info
     if not info.weights_sha256:
         return {"error_to_reference": error}
     presences = [np.stack([answer.presence for answer in found]) for found in answers]
@@ -155,9 +162,10 @@ def _start_figures(bench: Bench) -> Iterator[Figure]:
     bare = _process("import torch, transformers, diffusers")
     first_mask = _process(
         "import numpy as np\n"
-        "from fasttextdiff import FastTextDiffPipeline, Segmenter\n"
+        "from fasttextdiff import Segmenter\n"
         "from fasttextdiff_lab.benchmarks.inputs import chest_phantom\n"
-        "Segmenter(FastTextDiffPipeline.from_pretrained(), 'cpu').segment(chest_phantom(1), ['left lung'])"
+        f"segmenter = Segmenter(None, 'cpu', runtime={bench.segmenter.runtime.name!r})\n"
+        "segmenter.segment(chest_phantom(1), ['left lung'])"
     )
     works = (
         ("process start to first mask, CPU, bundled model", first_mask),
@@ -198,7 +206,6 @@ def volume(bench: Bench) -> Iterator[Figure]:
     def run(who: Segmenter, image: Volume, findings: int) -> Work:
         def work() -> object:
             who.cache.clear()
-            who.pipeline.text_encoder.clear_cache()
             return who.segment(image, [bench.new_finding() for _ in range(findings)], try_anyway=True)
 
         return work
@@ -226,16 +233,17 @@ def memory(bench: Bench) -> Iterator[Figure]:
     """Peak memory of a process that segments a 512 x 512 x 300 volume."""
     side, slices = TALL
     code = (
-        "import resource, sys, torch\n"
-        "from fasttextdiff import FastTextDiffPipeline, Segmenter\n"
+        "import resource, sys\n"
+        "from fasttextdiff import Segmenter\n"
         "from fasttextdiff.model.allocator import keep_freed_memory\n"
         "from fasttextdiff_lab.benchmarks.inputs import chest_phantom\n"
         "keep_freed_memory()\n"  # as the engine's own processes do
-        f"segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(), {str(bench.segmenter.device)!r},"
-        f" {bench.segmenter.dtype_name!r})\n"
+        f"segmenter = Segmenter(None, {bench.segmenter.device!r}, {bench.segmenter.dtype_name!r},"
+        f" runtime={bench.segmenter.runtime.name!r})\n"
         f"segmenter.segment(chest_phantom({slices}, {side}), ['left lung'])\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)\n"
-        "print(peak, torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)"
+        "torch = sys.modules.get('torch')\n"
+        "print(peak, torch.cuda.max_memory_allocated() if torch and torch.cuda.is_available() else 0)"
     )
     main, gpu = (int(number) / 1e9 for number in _run("-c", code).split()[-2:])
     name = f"{side} x {side} x {slices}, one finding, bundled model"
@@ -248,7 +256,7 @@ def text(bench: Bench) -> Iterator[Figure]:
     """ModernBERT against BERT of similar width and depth, with and without cache; attention kernels."""
     from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
 
-    device = bench.segmenter.device
+    device = bench.torch_device
     torch.manual_seed(0)
     modern = ModernBertModel(ModernBertConfig()).eval().to(device)
     bert = BertModel(BertConfig(), add_pooling_layer=False).eval().to(device)
@@ -296,7 +304,7 @@ def _with_kernel(kernel: SDPBackend, work: Work) -> Work:
 
 
 def _cache_figures(bench: Bench) -> Iterator[Figure]:
-    encoder: TextEncoder = bench.segmenter.pipeline.text_encoder
+    encoder: TextEncoder = bench.pipeline.text_encoder
     encoder.encode([FINDING])
     hit, miss = medians(
         lambda: encoder.encode([FINDING]), lambda: encoder.encode([bench.new_finding()]), repeats=bench.repeats
@@ -306,7 +314,7 @@ def _cache_figures(bench: Bench) -> Iterator[Figure]:
 
 def training(bench: Bench) -> Iterator[Figure]:
     """A training step of head and text encoder on a frozen denoiser, with cached or recomputed features."""
-    pipeline, device = bench.segmenter.pipeline, bench.segmenter.device
+    pipeline, device = bench.pipeline, bench.torch_device
     side, batch = 224, 4
     torch.manual_seed(0)
     images = torch.rand(batch, 3, side, side, device=device) * 2 - 1

@@ -1,0 +1,176 @@
+"""Runs the networks with OpenVINO: images to maps, maps and words to results.
+
+Knows arrays and devices; knows nothing about volumes or the cache, and loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.contract.findings import understood
+from fasttextdiff.environment import load_openvino
+from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
+from fasttextdiff.image.preprocessing import Fit, to_model_range
+from fasttextdiff.model.feature_cache import Maps
+from fasttextdiff.model.noise import standard_normal
+from fasttextdiff.model.openvino.package import DECODE, ENCODE, TEXT
+from fasttextdiff.model.runtime import EncodedFindings
+from fasttextdiff.model.settings import ModelSettings
+from fasttextdiff.model.tokens import Tokens
+
+TEXTS_KEPT = 4096
+"""Findings whose states are cached."""
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_ASK_MS = 10
+"""Milliseconds between two questions whether to go on."""
+
+
+class OpenVinoRuntime:
+    """A model on a device; see :class:`fasttextdiff.model.runtime.Runtime`.
+
+    Images and findings run one at a time, so that the bits of a result do not depend on what else was asked.
+
+    Args:
+        settings: of the model.
+        tokens: its tokenizer.
+        networks: `openvino.Model` by name.
+        device: "auto" (the CPU), "cpu", "gpu" (Intel), "npu".
+        dtype: "auto" (float32), or a name.
+        kept: folder in which OpenVINO keeps compiled networks, which makes the next start faster; None for none.
+
+    Raises:
+        UsageError: the device is not available, or cannot compute in this dtype.
+    """
+
+    name = "openvino"
+    batch = 1
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        tokens: Tokens,
+        networks: Mapping[str, Any],
+        device: str = "auto",
+        dtype: str = "auto",
+        kept: Path | None = None,
+    ) -> None:
+        openvino = load_openvino()
+        core = openvino.Core()
+        self.version = f"openvino {openvino.__version__.partition('-')[0]}"
+        self.settings, self._tokens = settings, tokens
+        self.device = choose_device(device, core.available_devices)
+        self.dtype = "float32" if dtype == "auto" else dtype
+        self._networks = {name: self._compiled(core, network, kept) for name, network in networks.items()}
+        self._texts: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._go_on: Callable[[], bool] | None = None
+
+    def _compiled(self, core: Any, network: Any, kept: Path | None) -> Any:
+        """An inference request; a second one would only help if several images ran at a time."""
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[self.dtype]}
+        if kept is not None:
+            config["CACHE_DIR"] = str(kept)
+        try:
+            return core.compile_model(network, self.device.upper(), config).create_infer_request()
+        except RuntimeError as error:
+            raise UsageError(f"OpenVINO cannot use {self.device} with {self.dtype}: {one_line(error)}") from error
+
+    def check(self, finding: str) -> None:
+        """As for any runtime."""
+        self._tokens.check(finding)
+
+    def text(self, findings: Sequence[str]) -> EncodedFindings:
+        """As for any runtime; each text is computed once, then cached."""
+        rows = [self._states(understood(finding)) for finding in findings]
+        length = max(map(len, rows))
+        states = np.stack([np.pad(row, ((0, length - len(row)), (0, 0))) for row in rows])
+        return EncodedFindings(states, np.arange(length) < np.array([[len(row)] for row in rows]))
+
+    def _states(self, finding: str) -> NDArray[np.float32]:
+        """(L, D) of one text."""
+        if finding not in self._texts:
+            ids = np.array([self._tokens.ids(finding)], np.int64)
+            (states,) = self._run(TEXT, ids, np.ones_like(ids))
+            self._texts[finding] = states[0]
+        self._texts.move_to_end(finding)
+        if len(self._texts) > TEXTS_KEPT:
+            self._texts.popitem(last=False)
+        return self._texts[finding]
+
+    def maps(self, pixels: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[Maps]:
+        """As for any runtime."""
+        order = self.settings.preprocessing.channel_order
+        return [self._maps(fit.forward(to_model_range(image[None], order)), seed) for image in pixels]
+
+    def _maps(self, image: NDArray[np.float32], seed: int) -> Maps:
+        return [scale[0] for scale in self._run(ENCODE, image, standard_normal(image.shape, seed))]
+
+    def answers(
+        self, maps: Sequence[Maps], fit: Fit, text: EncodedFindings
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As for any runtime."""
+        size = np.zeros(fit.padded, np.uint8)
+        found = [
+            self._run(DECODE, states[None, mask], mask[None, mask], size, *(scale[None] for scale in image))
+            for image in maps
+            for states, mask in zip(*text, strict=True)
+        ]
+        odds, presence = (np.stack([pair[n][0] for pair in found]) for n in range(2))
+        shape = len(maps), len(text.states)
+        return fit.inverse(odds).reshape(*shape, *fit.source), presence.reshape(shape)
+
+    def _run(self, name: str, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        """The outputs of a network, copied, because OpenVINO writes the next results into the same memory."""
+        request = self._networks[name]
+        try:
+            request.start_async(dict(enumerate(inputs)))
+            while not request.wait_for(_ASK_MS):
+                if self._go_on is not None and not self._go_on():
+                    self._stop(request)
+        except RuntimeError as error:
+            if "alloc" in str(error).lower():
+                raise DeviceMemoryError(f"{self.device} has too little memory for one slice") from error
+            raise
+        return [np.array(output.data) for output in request.output_tensors]
+
+    @staticmethod
+    def _stop(request: Any) -> None:
+        request.cancel()
+        with suppress(RuntimeError):  # says that it was cancelled
+            request.wait()
+        raise Cancelled("stopped for another request")
+
+    @contextmanager
+    def interruptible(self, go_on: Callable[[], bool]) -> Iterator[None]:
+        """As for any runtime."""
+        self._go_on = go_on
+        try:
+            yield
+        finally:
+            self._go_on = None
+
+    def release(self) -> None:
+        """As for any runtime; OpenVINO keeps no unused memory."""
+
+
+def choose_device(name: str, available: Sequence[str]) -> str:
+    """The device for a name.
+
+    Args:
+        name: "auto", "cpu", "gpu" or "npu".
+        available: OpenVINO's devices, e.g. "CPU", "GPU.0".
+
+    Raises:
+        UsageError: it is not available.
+    """
+    device = "cpu" if name == "auto" else name
+    if not any(there.lower().startswith(device) for there in available):
+        raise UsageError(f"OpenVINO finds no {name} here: use --device cpu")
+    return device

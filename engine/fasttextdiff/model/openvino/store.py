@@ -1,0 +1,121 @@
+"""Finds the converted networks of a model, or converts them once. Knows folders; loads torch only to convert."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fasttextdiff.errors import ModelError, UsageError
+from fasttextdiff.io.atomic import whole_folder
+from fasttextdiff.model.openvino.package import FORMAT, read_networks, read_record
+from fasttextdiff.model.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline
+
+SUBFOLDER = "openvino"
+CACHE_VARIABLE = "FASTTEXTDIFF_CACHE"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The converted networks of a model.
+
+    Attributes:
+        networks: `openvino.Model` by name.
+        record: what was written with them.
+    """
+
+    networks: dict[str, Any]
+    record: dict[str, Any]
+
+
+def cache_folder() -> Path:
+    """This user's folder of converted and compiled networks; set FASTTEXTDIFF_CACHE for another one."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser() / SUBFOLDER
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "fasttextdiff" / SUBFOLDER
+
+
+def cache_bytes() -> int:
+    """Size of the cache folder."""
+    return sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file())
+
+
+def compiled_folder() -> Path:
+    """The part of the cache in which OpenVINO keeps networks compiled for this computer."""
+    return cache_folder() / "compiled"
+
+
+def clear_cache() -> None:
+    """Remove everything from the cache; networks are converted and compiled again when needed."""
+    shutil.rmtree(cache_folder(), ignore_errors=True)
+
+
+def clear_compiled() -> None:
+    """Remove compiled networks, which may be damaged."""
+    shutil.rmtree(compiled_folder(), ignore_errors=True)
+
+
+def find(settings: ModelSettings, model_folder: Path) -> Converted | None:
+    """The converted networks in the model's own folder or in the cache; None if they are missing or damaged.
+
+    Args:
+        settings: of the model.
+        model_folder: of its weights.
+    """
+    for folder in (model_folder / SUBFOLDER, _cached(settings)):
+        try:
+            return _read(folder, settings, model_folder)
+        except ModelError:
+            continue
+    return None
+
+
+def convert(pipeline: FastTextDiffPipeline, model_folder: Path, output: Path | None = None) -> Converted:
+    """Convert a model, and keep the networks.
+
+    Two processes may convert at once: each writes a folder of its own, and the first to finish is kept.
+
+    Args:
+        pipeline: the model, loaded from `model_folder`.
+        model_folder: of its weights.
+        output: folder to write; the cache if None.
+
+    Raises:
+        ModelError: the networks cannot be converted.
+        FastTextDiffError: they cannot be written.
+    """
+    from fasttextdiff.model.openvino.writing import write_package
+
+    settings = pipeline.settings
+    folder = output or _cached(settings)
+    try:
+        return _read(folder, settings, model_folder)
+    except ModelError:
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or of other weights
+    try:
+        with whole_folder(folder) as temporary:
+            write_package(pipeline, model_folder, temporary)
+    except UsageError:  # another process was faster
+        pass
+    return _read(folder, settings, model_folder)
+
+
+def _cached(settings: ModelSettings) -> Path:
+    return cache_folder() / f"{settings.info.weights_sha256}-{FORMAT}"
+
+
+def _read(folder: Path, settings: ModelSettings, model_folder: Path) -> Converted:
+    record = read_record(folder, settings.info.weights_sha256)
+    return Converted(read_networks(folder, record, model_folder), record)

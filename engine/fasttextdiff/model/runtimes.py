@@ -1,0 +1,183 @@
+"""Chooses what runs a model's networks on this computer. Loads torch only where it is chosen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fasttextdiff.environment import OPENVINO, TORCH, has_gpu_driver, load_openvino, problem_with
+from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, ModelError, UsageError, one_line
+from fasttextdiff.model.places import folder_of
+from fasttextdiff.model.runtime import Runtime
+from fasttextdiff.model.settings import read_settings
+from fasttextdiff.paths import PathText
+
+if TYPE_CHECKING:
+    from fasttextdiff.model.openvino.store import Converted
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline
+    from fasttextdiff.model.settings import ModelSettings
+
+RUNTIMES = ("auto", "torch", "openvino")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_TORCH, _OPENVINO = ("cuda", "mps"), ("gpu", "npu")
+DEVICES = ("auto", "cpu", *_TORCH, *_OPENVINO)
+"""Names of devices; those of torch and those of OpenVINO are known to one runtime only."""
+
+
+def load_runtime(
+    model: FastTextDiffPipeline | PathText | None, device: str = "auto", dtype: str = "auto", runtime: str = "auto"
+) -> Runtime:
+    """Load a model with what runs it best here.
+
+    "auto" is PyTorch for a GPU that it can use and for a model that is already loaded; else OpenVINO, if it is
+    installed and its answer on this computer agrees with PyTorch's; else PyTorch.
+
+    Args:
+        model: a loaded model, a folder, a hub id, or None for the bundled model.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps"; "gpu" (Intel) and "npu" with OpenVINO.
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        runtime: "auto", "torch" or "openvino".
+
+    Raises:
+        UsageError: the model, device, dtype or runtime does not exist.
+        ModelError: the model cannot be used.
+        MissingPackagesError: a package is missing.
+    """
+    check_choice(device, dtype, runtime)
+    if not (model is None or isinstance(model, (str, os.PathLike))):
+        if runtime == "openvino":
+            raise UsageError("a model in memory runs with torch: save it, and give its folder to run it with openvino")
+        return _with_torch(model, device, dtype)
+    folder = folder_of(model)
+    if runtime == "openvino" or (runtime == "auto" and device in _OPENVINO):
+        return _with_openvino(folder, device, dtype)
+    if runtime == "torch" or _wants_torch(device):
+        return _with_torch(folder, device, dtype)
+    return _best(folder, device, dtype)
+
+
+def convert_folder(folder: PathText) -> None:
+    """Convert a model for OpenVINO into its own folder.
+
+    Args:
+        folder: of the model.
+
+    Raises:
+        UsageError: the folder does not exist.
+        MissingPackagesError: PyTorch or OpenVINO is missing.
+        ModelError: the networks cannot be converted.
+        FastTextDiffError: they cannot be written.
+    """
+    if missing := problem_with((*OPENVINO, *TORCH)):
+        raise MissingPackagesError(
+            f"converting needs OpenVINO and PyTorch ({missing}): pip install 'fasttextdiff[openvino,torch]'"
+        )
+    from fasttextdiff.model.openvino import store
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
+
+    quiet_libraries()
+    place = folder_of(folder)
+    store.convert(FastTextDiffPipeline.from_pretrained(place), place, place / store.SUBFOLDER)
+
+
+def check_choice(device: str, dtype: str, runtime: str) -> None:
+    """Refuse names that no runtime knows, before anything is loaded.
+
+    Raises:
+        UsageError: the device, dtype or runtime does not exist, or they do not go together.
+    """
+    if runtime not in RUNTIMES:
+        raise UsageError(f"'{runtime}' is not a runtime: use {', '.join(RUNTIMES)}")
+    if dtype not in DTYPES:
+        raise UsageError(f"'{dtype}' is not a dtype: use {', '.join(DTYPES)}")
+    kind, _, number = device.partition(":")
+    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdecimal())):
+        raise UsageError(f"'{device}' is not a device: use auto, cpu, cuda, cuda:1 or mps; gpu or npu with OpenVINO")
+    if (runtime, kind) in {*(("openvino", kind) for kind in _TORCH), *(("torch", kind) for kind in _OPENVINO)}:
+        raise UsageError(f"{runtime} does not run on '{device}': leave out --runtime, or choose another device")
+
+
+def _best(folder: Path, device: str, dtype: str) -> Runtime:
+    """OpenVINO if it works, else PyTorch; the reason is noted if OpenVINO is installed."""
+    if missing := problem_with(OPENVINO):
+        if problem_with(TORCH):
+            raise MissingPackagesError(
+                f"nothing can run the model ({missing}): pip install 'fasttextdiff[openvino]' (small) "
+                "or 'fasttextdiff[torch]' (also trains, and uses GPUs)"
+            )
+        return _with_torch(folder, device, dtype)
+    try:
+        return _with_openvino(folder, device, dtype)
+    except FastTextDiffError as error:
+        if isinstance(error, UsageError) or problem_with(TORCH):
+            raise
+        runtime = _with_torch(folder, device, dtype)
+        runtime.notes = (f"OpenVINO is not used: {error}",)
+        return runtime
+
+
+def _wants_torch(device: str) -> bool:
+    """Whether the model should run on a GPU that only torch can use; torch is loaded only if there is a driver."""
+    if device.startswith(_TORCH):
+        return True
+    if device != "auto" or not has_gpu_driver() or problem_with(TORCH):
+        return False
+    from fasttextdiff.model.devices import choose_device
+
+    return choose_device("auto").type != "cpu"
+
+
+def _with_torch(model: FastTextDiffPipeline | Path, device: str, dtype: str) -> Runtime:
+    if missing := problem_with(TORCH):
+        raise MissingPackagesError(f"this needs PyTorch ({missing}): pip install 'fasttextdiff[torch]'")
+    from fasttextdiff.model.devices import choose_device, choose_dtype
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
+    from fasttextdiff.model.torch_runtime import TorchRuntime
+
+    choose_dtype(dtype, choose_device(device))  # fail before the model is loaded
+    if isinstance(model, Path):
+        quiet_libraries()
+        model = FastTextDiffPipeline.from_pretrained(model)
+    return TorchRuntime(model, device, dtype)
+
+
+def _with_openvino(folder: Path, device: str, dtype: str) -> Runtime:
+    if missing := problem_with(OPENVINO):
+        raise MissingPackagesError(f"this needs OpenVINO ({missing}): pip install 'fasttextdiff[openvino]'")
+    try:
+        load_openvino()
+    except Exception as error:  # a damaged package may raise anything on import
+        raise MissingPackagesError(f"OpenVINO cannot be loaded ({one_line(error)}): install it again") from error
+    from fasttextdiff.model.openvino import store
+    from fasttextdiff.model.openvino.runtime import OpenVinoRuntime
+    from fasttextdiff.model.openvino.self_check import problem
+    from fasttextdiff.model.tokens import Tokens
+
+    settings = read_settings(folder)
+    converted = _converted(settings, folder)
+    tokens = Tokens(folder / "tokenizer" / "tokenizer.json", settings.max_tokens)
+    for _ in range(2):
+        runtime = OpenVinoRuntime(settings, tokens, converted.networks, device, dtype, store.compiled_folder())
+        wrong = problem(runtime, converted.record["check"])
+        if not wrong:
+            return runtime
+        store.clear_compiled()  # OpenVINO does not notice when a kept network is damaged
+    raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
+
+
+def _converted(settings: ModelSettings, folder: Path) -> Converted:
+    """The converted networks; converted now if they are not there yet."""
+    from fasttextdiff.model.openvino import store
+
+    if (found := store.find(settings, folder)) is not None:
+        return found
+    if missing := problem_with(TORCH):
+        raise MissingPackagesError(
+            f"{settings.info.name} was not converted for OpenVINO yet, which needs PyTorch once ({missing}): "
+            "pip install 'fasttextdiff[torch]', or convert it on another computer (fasttextdiff prepare)"
+        )
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
+
+    quiet_libraries()
+    return store.convert(FastTextDiffPipeline.from_pretrained(folder), folder)
