@@ -96,7 +96,7 @@ def worker():
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter(FastTextDiffPipeline.from_pretrained(), device="cpu")
+    return Segmenter(device="cpu")
 
 
 @pytest.fixture
@@ -336,7 +336,7 @@ def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tiny_jobs, tmp_path
     monkeypatch.setattr(small, "decode_slices", fail)
     answer = done(jobs, "segment", **request)
     assert answer["notes"] == [TOO_SMALL_GPU]
-    assert np.array_equal(mapped(answer["findings"][0]["probability"]), expected)
+    np.testing.assert_allclose(mapped(answer["findings"][0]["probability"]), expected, atol=1e-3)
     assert done(jobs, "segment", **request)["notes"] == []
 
 

@@ -722,7 +722,7 @@ def test_a_half_installed_package_is_named_and_reinstalled_only_with_consent(hos
     assert "Continue?" in questions[0]
 
 
-def test_a_failed_installation_says_what_to_do_and_checking_again_shows_nothing_false(panel, brokenRuntime, monkeypatch):
+def test_a_failed_installation_says_what_to_do_and_checking_again_is_not_misleading(panel, brokenRuntime, monkeypatch):
     panel.waitFor(lambda: panel.widget.setupSection.missing)
     panel.click("checkSetupButton")
     assert panel.message == "The engine is starting..."
