@@ -12,8 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume, write_segmentation
-from fasttextdiff.model.pipeline import quiet_libraries
+from fasttextdiff import Segmenter, read_volume, write_segmentation
 from fasttextdiff.render.contact_sheet import draw_preview
 from fasttextdiff.version import DISCLAIMER
 
@@ -45,8 +44,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for the results")
     output = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
-    quiet_libraries()
-    segmenter = Segmenter(FastTextDiffPipeline.from_pretrained())
+    segmenter = Segmenter()
     pictures = [run(segmenter, case, output) for case in CASES]
     picture = output / "demo.png"
     collage(pictures).save(picture)

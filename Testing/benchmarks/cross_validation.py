@@ -19,7 +19,7 @@ import numpy as np
 from openpyxl import Workbook
 from training_runs import train_to_end
 
-from fasttextdiff import FastTextDiffPipeline, Segmenter
+from fasttextdiff import Segmenter
 from fasttextdiff.evaluation.datasets import Row, load_targets, read_split
 from fasttextdiff.evaluation.metrics import PROTOCOLS, Score, evaluate, protocol_i
 from fasttextdiff.image.volume import Modality
@@ -88,7 +88,7 @@ def _link(link: Path, file: Path) -> None:
 
 def scored(model: Path, dataset: Path, protocol: str) -> list[Score]:
     """Scores of the validation split with its own texts."""
-    segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
+    segmenter = Segmenter(model)
     targets = load_targets(dataset, "val")
     return list(evaluate(segmenter, targets, texts=[target.text for target in targets], protocol=protocol))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from training_runs import train_to_end
 
-from fasttextdiff import FastTextDiffPipeline, Segmenter
+from fasttextdiff import Segmenter
 from fasttextdiff.evaluation.datasets import load_targets
 from fasttextdiff.evaluation.metrics import evaluate, protocol_i
 from fasttextdiff.evaluation.texts import choose_texts
@@ -55,7 +55,7 @@ def trained(run: TrainingConfig) -> dict[str, float]:
 
 def scores(model: Path, datasets: list[Path], most: int) -> dict[str, dict[str, float]]:
     """Dice and IoU of the validation splits (protocol I, native resolution), with and without the data's texts."""
-    segmenter = Segmenter(FastTextDiffPipeline.from_pretrained(model))
+    segmenter = Segmenter(model)
     found = {}
     for dataset in datasets:
         targets = load_targets(dataset, "val")

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VOLUME = ROOT / "Resources" / "samples" / "chest_ct" / "chest_ct_cropped.nii.gz"
 _ALONE = """
 import sys, time
-from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
-segmenter = Segmenter(FastTextDiffPipeline.from_pretrained())
+from fasttextdiff import Segmenter, read_volume
+segmenter = Segmenter()
 volume = read_volume(sys.argv[1])
 segmenter.segment(volume, [sys.argv[2]], slices=(0, 4))
 segmenter.cache.clear()

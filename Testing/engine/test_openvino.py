@@ -168,6 +168,33 @@ print(json.dumps([answer.runtime.split()[0], sorted({HEAVY} & set(sys.modules))]
     assert python(code) == ["openvino", []]
 
 
+@pytest.mark.parametrize("arguments", [["train", "x.yaml"], ["segment", "x.png", "-f", "heart", "-o", "y.nii.gz"]])
+def test_without_torch_the_command_line_says_in_one_line_what_to_install(tmp_path, samples, arguments):
+    image = samples / "cxr_hannover" / "18017511.png"
+    arguments = [str(image) if word == "x.png" else word for word in arguments]
+    if "segment" in arguments:
+        arguments += ["--runtime", "torch"]
+    code = f"""
+import sys
+for name in ("torch", "diffusers", "transformers", "accelerate", "tensorboard"):
+    sys.modules[name] = None
+import fasttextdiff.model.runtimes as runtimes
+real = runtimes.problem_with
+runtimes.problem_with = lambda wanted: "torch: not installed" if wanted is runtimes.TORCH else real(wanted)
+from fasttextdiff.cli import main
+sys.argv[1:] = {arguments!r}
+main()
+"""
+    (tmp_path / "x.yaml").write_text("name: x\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "needs PyTorch" in last
+    assert "pip install 'fasttextdiff[" in last
+    assert "Traceback" not in done.stderr
+
+
 # --- the choice ------------------------------------------------------------------------------------------------------
 
 

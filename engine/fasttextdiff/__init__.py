@@ -30,4 +30,11 @@ def __getattr__(name: str) -> Any:
     """Load a public name from its module on first use (PEP 562)."""
     if name not in _EXPORTS:
         raise AttributeError(f"module 'fasttextdiff' has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name]), name)
+    try:
+        return getattr(import_module(_EXPORTS[name]), name)
+    except ModuleNotFoundError as error:
+        from fasttextdiff.environment import needs_torch
+
+        if reason := needs_torch(error):
+            raise ImportError(f"{name}: {reason}") from None
+        raise

@@ -124,6 +124,14 @@ def require_packages() -> None:
         raise MissingPackagesError(f"{problems}. Install {needed} with the module's set-up panel or with pip")
 
 
+def needs_torch(error: ModuleNotFoundError) -> str:
+    """What to install if an import failed because there is no PyTorch, in one line; empty for other modules."""
+    module = str(error.name).partition(".")[0]
+    if module not in {requirement.module for requirement in TORCH} | {"accelerate", "tensorboard"}:
+        return ""
+    return f"this needs PyTorch ({module} is not installed): pip install 'fasttextdiff[training]'"
+
+
 def check_package(requirement: Requirement) -> Package:
     """Compare one requirement with what is installed."""
     installed = _installed_version(requirement)

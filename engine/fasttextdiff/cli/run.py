@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from fasttextdiff.cli.app import app, state
+from fasttextdiff.environment import needs_torch
 from fasttextdiff.errors import Cancelled, FastTextDiffError
 from fasttextdiff.model.allocator import keep_freed_memory
 from fasttextdiff.utf8_mode import require_utf8
@@ -43,6 +44,9 @@ def run(app: typer.Typer) -> NoReturn:
         _fail(error, str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort) as error:
         _fail(error, "stopped; nothing was written", Cancelled.exit_code)
+    except ModuleNotFoundError as error:
+        internal = f"internal error, {type(error).__name__}: {error}; run with -v and report it"
+        _fail(error, needs_torch(error) or internal, 1)
     except MemoryError as error:
         _fail(error, "there is not enough memory: try fewer slices (--slices) or close other programs", 1)
     except OSError as error:  # an error of the system, e.g. a full disk behind standard output, and not a bug
