@@ -236,8 +236,9 @@ def without(monkeypatch, *requirements):
 
 def test_without_openvino_torch_is_used_and_without_both_it_is_said(converted, monkeypatch):
     without(monkeypatch, runtimes.OPENVINO)
+    too_old = "openvino: not installed"  # as `without` words any problem; it is installed here, and so it is named
     runtime = load_runtime(converted, "cpu")
-    assert (runtime.name, runtime.notes) == ("torch", ())
+    assert (runtime.name, runtime.notes) == ("torch", (f"OpenVINO is not used: {too_old}",))
     with pytest.raises(MissingPackagesError) as caught:
         load_runtime(converted, runtime="openvino")
     one_line(caught, "openvino: not installed", "fasttextdiff[openvino]")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import one_line, tiny_pipeline
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.image.preprocessing import ImageSettings, Preprocessing
@@ -163,6 +164,23 @@ def test_findings_that_were_not_taught_get_a_warning(segmenter):
     assert warnings[FINDINGS[0]] == ()
     assert "pneumothorax" in warnings["pneumothorax"][0]
     assert "not trained on histology" in segmenter.segment(tile(64), ["nuclei"]).findings[0].warnings[0]
+
+
+def test_the_gpus_queue_is_never_drained_for_a_number(segmenter):
+    """Every `bool()` or `item()` of a tensor makes the host wait for the GPU; torch runs them as this one operation."""
+    waits = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), named=None):
+            if function is torch.ops.aten._local_scalar_dense.default:
+                waits.append(function)
+            return function(*arguments, **(named or {}))
+
+    with Watch():
+        assert bool(torch.ones(1))  # the watch sees it
+        assert len(waits) == 1
+        segmenter.segment(ct(), ["consolidation", "ground-glass opacity in the left lung"])
+    assert len(waits) == 1
 
 
 def test_a_cache_smaller_than_one_slice_changes_nothing(segmenter):

@@ -104,7 +104,7 @@ class FastTextDiffPipeline(nn.Module):
             size: (H, W) of the model's input.
         """
         patch = self.denoiser.plan.patch_size
-        mask = None if bool(text.mask.all()) else text.mask
+        mask = None if text.mask is None or bool(text.mask.all()) else text.mask
         return self.fusion.answer(maps, text.states, mask, (size[0] // patch, size[1] // patch))
 
     def decode(self, features: Sequence[Tensor], text: TextStates, size: tuple[int, int]) -> FusionOutput:

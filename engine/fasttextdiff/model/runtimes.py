@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fasttextdiff.environment import OPENVINO, TORCH, has_gpu_driver, load_openvino, problem_with
+from fasttextdiff.environment import (
+    OPENVINO,
+    TORCH,
+    check_package,
+    has_gpu_driver,
+    load_openvino,
+    problem_with,
+)
 from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, ModelError, UsageError, one_line
 from fasttextdiff.model.places import folder_of
 from fasttextdiff.model.runtime import Runtime
@@ -106,15 +113,20 @@ def _best(folder: Path, device: str, dtype: str) -> Runtime:
                 f"nothing can run the model ({missing}): pip install 'fasttextdiff[openvino]' (small) "
                 "or 'fasttextdiff[torch]' (also trains, and uses GPUs)"
             )
-        return _with_torch(folder, device, dtype)
+        return _instead(missing if check_package(OPENVINO[0]).installed else "", folder, device, dtype)
     try:
         return _with_openvino(folder, device, dtype)
     except FastTextDiffError as error:
         if isinstance(error, UsageError) or problem_with(TORCH):
             raise
-        runtime = _with_torch(folder, device, dtype)
-        runtime.notes = (f"OpenVINO is not used: {error}",)
-        return runtime
+        return _instead(str(error), folder, device, dtype)
+
+
+def _instead(problem: str, folder: Path, device: str, dtype: str) -> Runtime:
+    """PyTorch, with a note on the problem with OpenVINO."""
+    runtime = _with_torch(folder, device, dtype)
+    runtime.notes = (f"OpenVINO is not used: {problem}",) if problem else ()
+    return runtime
 
 
 def _wants_torch(device: str) -> bool:

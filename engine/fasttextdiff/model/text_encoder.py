@@ -28,11 +28,11 @@ class TextStates(NamedTuple):
 
     Attributes:
         states: (B, L, D), zero where `mask` is False.
-        mask: (B, L) bool, True for real tokens, including [CLS] and [SEP].
+        mask: (B, L) bool, True for real tokens, including [CLS] and [SEP]; None if there is no padding.
     """
 
     states: Tensor
-    mask: Tensor
+    mask: Tensor | None
 
 
 class TextEncoder(nn.Module):

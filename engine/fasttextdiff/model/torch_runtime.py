@@ -94,6 +94,7 @@ class TorchRuntime:
         try:
             with self._computing():
                 states, mask = self.pipeline.text_encoder.encode(findings)
+                assert mask is not None
         except torch.OutOfMemoryError:
             raise self._too_little_memory("the text encoder") from None
         return EncodedFindings(states.float().cpu().numpy(), mask.cpu().numpy())
@@ -143,7 +144,9 @@ class TorchRuntime:
         self, maps: Sequence[Maps], fit: Fit, text: EncodedFindings
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         images = len(maps)
-        words = TextStates(self._repeated(text.states, images), self._repeated(text.mask, images))
+        # decided here and not on the GPU, whose queue would have to run empty for the answer
+        mask = None if text.mask.all() else self._repeated(text.mask, images)
+        words = TextStates(self._repeated(text.states, images), mask)
         scales = [self._together(scale) for scale in zip(*maps, strict=True)]
         with self._computing():
             output = self.pipeline.answer(scales, words, fit.padded)
