@@ -18,7 +18,7 @@ from torch import Tensor
 from fasttextdiff.model.fusion import foreground_logit
 from fasttextdiff.model.runtime import TorchRuntime
 from fasttextdiff.teaching.examples import Lesson, variants
-from fasttextdiff.teaching.grids import from_input, to_input
+from fasttextdiff.teaching.grids import from_input, grey_input, to_input
 from fasttextdiff.training.losses import segmentation_loss
 
 Answer = Callable[[Lesson], NDArray[np.float32]]
@@ -90,8 +90,7 @@ def train_unet(lessons: Sequence[Lesson], seed: int) -> Answer:
 
 
 def _grey(lesson: Lesson) -> Tensor:
-    pixels = lesson.pixels if lesson.pixels.ndim == 2 else lesson.pixels.mean(axis=2)
-    image = to_input(pixels, lesson.fit)
+    image = grey_input(lesson.pixels, lesson.fit)
     return (image - image.mean()) / (image.std() + 1e-3)
 
 

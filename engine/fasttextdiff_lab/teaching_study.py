@@ -23,7 +23,7 @@ from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.teaching.adapter import Adapter
 from fasttextdiff.teaching.decoder import Seen, see
 from fasttextdiff.teaching.examples import Example, Lesson, examples_of
-from fasttextdiff.teaching.grids import from_input, to_input
+from fasttextdiff.teaching.grids import from_input, grey_input
 from fasttextdiff.teaching.learning import learn
 from fasttextdiff_lab.teaching_rivals import Answer, has_monai, train_unet, tune_head
 from fasttextdiff_lab.teaching_tasks import Case, Pool, draw
@@ -131,7 +131,7 @@ class TeachingStudy:
         maps = self.runtime.maps([lesson.pixels], lesson.fit, 0)[0]
         text = self.runtime.pipeline.text_encoder.encode([finding])
         answers, _ = self.runtime.answers([m.float() for m in maps], lesson.fit, text)
-        return np.asarray(answers[0, 0].sigmoid())
+        return np.asarray(1 / (1 + np.exp(-np.asarray(answers[0, 0]))), np.float32)
 
     def _adapted(self, adapter: Adapter, lesson: Lesson, seen: dict[tuple[str, str], Seen]) -> NDArray[np.float32]:
         key = str(hash(lesson.pixels.tobytes())), adapter.card.text
@@ -139,10 +139,9 @@ class TeachingStudy:
             pipeline = self.runtime.pipeline
             patch = pipeline.denoiser.plan.patch_size
             size = lesson.fit.padded[0] // patch, lesson.fit.padded[1] // patch
-            grey = lesson.pixels if lesson.pixels.ndim == 2 else lesson.pixels.mean(axis=2)
             maps = self.runtime.maps([lesson.pixels], lesson.fit, 0)[0]
             text = pipeline.text_encoder.encode([adapter.card.text])
-            seen[key] = see(pipeline.fusion, maps, to_input(grey, lesson.fit), text, size)
+            seen[key] = see(pipeline.fusion, maps, grey_input(lesson.pixels, lesson.fit), text, size)
         return from_input(adapter.decoder.odds(seen[key]).sigmoid()[None, None], lesson.fit)
 
 

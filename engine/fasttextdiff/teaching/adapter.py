@@ -95,7 +95,7 @@ class Adapter:
             )
 
     def odds(
-        self, fusion: FusionHead, maps: Sequence[Tensor], image: Tensor, text: TextStates, size: tuple[int, int]
+        self, fusion: FusionHead, maps: Sequence[Any], image: Tensor, text: TextStates, size: tuple[int, int]
     ) -> Tensor:
         """Log-odds (H, W) on the head's grid; arguments as for :func:`fasttextdiff.teaching.decoder.see`."""
         return self.decoder.odds(see(fusion, maps, image, text, size))

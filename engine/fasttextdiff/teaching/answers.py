@@ -19,7 +19,7 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.teaching.adapter import Adapter
-from fasttextdiff.teaching.grids import from_input, to_input
+from fasttextdiff.teaching.grids import from_input, grey_input
 
 PRESENT_OVER = 5
 """Side in pixels of the head's grid over which log-odds are averaged for the presence: a speck is no finding."""
@@ -73,7 +73,7 @@ def adapted(
         adapter: for this model.
         pipeline: the model; only read.
         pixels: (h, w) or (h, w, 3) in [0, 1].
-        maps: (1, width, h_k, w_k) per scale, from the runtime.
+        maps: from the runtime.
         fit: fit of the view into the model's input.
 
     Returns:
@@ -81,9 +81,8 @@ def adapted(
     """
     patch = pipeline.denoiser.plan.patch_size
     size = fit.padded[0] // patch, fit.padded[1] // patch
-    image = to_input(pixels if pixels.ndim == 2 else pixels.mean(axis=2), fit)
     text = pipeline.text_encoder.encode([adapter.card.text])
     with torch.inference_mode():
-        odds = adapter.odds(pipeline.fusion, [torch.as_tensor(m) for m in maps], image, text, size)[None, None]
+        odds = adapter.odds(pipeline.fusion, maps, grey_input(pixels, fit), text, size)[None, None]
         around = functional.avg_pool2d(odds, PRESENT_OVER, 1, PRESENT_OVER // 2, count_include_pad=False)
         return from_input(odds, fit), float(around.sigmoid().max())

@@ -6,7 +6,7 @@ Knows the head's maps and hidden layers; knows nothing about examples, words or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from fasttextdiff.model.text_encoder import TextStates
 
 LIMIT = 4.0
 """Bound of the model's own log-odds, so that a decoder can learn to overrule a confident error."""
+
+
 SURROUNDINGS = (9, 25)
 """Sides in pixels of the model's input over which grey levels are averaged."""
 
@@ -33,23 +35,29 @@ class Seen(NamedTuple):
     own: Tensor
 
 
-def see(fusion: FusionHead, maps: Sequence[Tensor], image: Tensor, text: TextStates, size: tuple[int, int]) -> Seen:
+def see(fusion: FusionHead, maps: Sequence[Any], image: Tensor, text: TextStates, size: tuple[int, int]) -> Seen:
     """Run the head up to its hidden layers.
 
     Args:
         fusion: the head; only read.
-        maps: (1, width, h_k, w_k) per scale, from the runtime.
-        image: (1, 1, *fit.padded) in [0, 1], grey levels of the model's input.
+        maps: (width, h_k, w_k) or (1, width, h_k, w_k) per scale, from the runtime.
+        image: (1, 1, *fit.padded), grey levels of the model's input.
         text: token states of the finding, batch 1.
         size: (H, W) of the head's grid.
     """
     with torch.inference_mode():
-        maps = [torch.as_tensor(m).float().cpu() for m in maps]
-        hidden = fusion.hidden(maps, text.states.float(), None, size)
+        scales = batch_of(maps)
+        hidden = fusion.hidden(scales, text.states.float(), None, size)
         blurred = [functional.avg_pool2d(image, side, 1, side // 2) for side in SURROUNDINGS]
         levels = [functional.interpolate(level, size, mode="area") for level in (image, *blurred)]
-        layers = [_standardised(layer) for layer in (*maps, hidden.first, hidden.second, torch.cat(levels, dim=1))]
+        layers = [_standardised(layer) for layer in (*scales, hidden.first, hidden.second, torch.cat(levels, dim=1))]
         return Seen(layers, foreground_logit(hidden.logits.float())[0].clamp(-LIMIT, LIMIT))
+
+
+def batch_of(maps: Sequence[Any]) -> list[Tensor]:
+    """Maps of one view as (1, width, h_k, w_k) float32 on the CPU."""
+    scales = [torch.as_tensor(m).float().cpu() for m in maps]
+    return [m if m.ndim == 4 else m[None] for m in scales]
 
 
 def _standardised(layer: Tensor) -> Tensor:

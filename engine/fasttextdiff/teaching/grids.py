@@ -22,6 +22,11 @@ def to_input(image: NDArray[Any], fit: Fit) -> Tensor:
     return functional.pad(pixels, (0, right, 0, bottom), mode="replicate")
 
 
+def grey_input(pixels: NDArray[np.float32], fit: Fit) -> Tensor:
+    """The grey levels of a view (h, w) or (h, w, 3) on the model's input grid, (1, 1, *fit.padded)."""
+    return to_input(pixels if pixels.ndim == 2 else pixels.mean(axis=2), fit)
+
+
 def from_input(values: Tensor, fit: Fit) -> NDArray[np.float32]:
     """A map (1, 1, h, w) of the whole model input, at any resolution, on the slice's grid; bilinear."""
     whole = functional.interpolate(values, fit.padded, mode="bilinear", align_corners=False)

@@ -23,7 +23,7 @@ from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.teaching.adapter import Adapter, Card
 from fasttextdiff.teaching.decoder import FindingDecoder, Seen, points_of, see
 from fasttextdiff.teaching.examples import Example, Lesson, check_examples, may_mirror, require_finding, variants
-from fasttextdiff.teaching.grids import to_input
+from fasttextdiff.teaching.grids import grey_input, to_input
 
 Progress = Callable[[int, int], bool]
 """`progress(done, total)`; False cancels."""
@@ -148,8 +148,7 @@ class _Study:
         maps = self.runtime.maps([lesson.pixels], lesson.fit, noise)[0]
         patch = pipeline.denoiser.plan.patch_size
         size = lesson.fit.padded[0] // patch, lesson.fit.padded[1] // patch
-        grey = lesson.pixels if lesson.pixels.ndim == 2 else lesson.pixels.mean(axis=2)
-        seen = see(pipeline.fusion, maps, to_input(grey, lesson.fit), self.text, size)
+        seen = see(pipeline.fusion, maps, grey_input(lesson.pixels, lesson.fit), self.text, size)
         self.channels = tuple(layer.shape[1] for layer in seen.layers)
         return seen
 

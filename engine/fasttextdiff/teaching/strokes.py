@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.model.fusion import FusionHead, foreground_logit
 from fasttextdiff.model.text_encoder import TextStates
-from fasttextdiff.teaching.grids import from_input, marked, to_input
+from fasttextdiff.teaching.decoder import batch_of
+from fasttextdiff.teaching.grids import from_input, grey_input, marked
 
 SURE = 4.0
 """Log-odds that a stroke asks for, and bound of the model's own, so that strokes can turn a confident error."""
@@ -65,7 +67,7 @@ class StrokeCorrector:
     Args:
         fusion: the head; only read.
         pixels: (h, w) or (h, w, 3) in [0, 1], the view as the model sees it.
-        maps: (1, width, h_k, w_k) per scale, from the runtime.
+        maps: from the runtime.
         fit: fit of the view into the model's input.
         text: token states of the finding, batch 1.
         size: (H, W) of the head's grid.
@@ -75,18 +77,18 @@ class StrokeCorrector:
         self,
         fusion: FusionHead,
         pixels: NDArray[np.float32],
-        maps: Sequence[Tensor],
+        maps: Sequence[Any],
         fit: Fit,
         text: TextStates,
         size: tuple[int, int],
     ) -> None:
         self.fit, self.size = fit, size
-        image = to_input(pixels if pixels.ndim == 2 else pixels.mean(axis=2), fit)
+        image = grey_input(pixels, fit)
         with torch.inference_mode():
-            maps = [torch.as_tensor(m).float().cpu() for m in maps]
-            hidden = fusion.hidden(maps, text.states, None, size)
+            scales = batch_of(maps)
+            hidden = fusion.hidden(scales, text.states, None, size)
             self.own = foreground_logit(hidden.logits.float())[0]
-            self._features = _features([*maps, hidden.first, hidden.second], image, size)
+            self._features = _features([*scales, hidden.first, hidden.second], image, size)
             self._cost = _cost(image, self.own)
         self._strokes: list[tuple[NDArray[np.bool_], bool, Influence]] = []
         self._answers = [self._answer()]
