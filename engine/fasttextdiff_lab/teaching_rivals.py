@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fasttextdiff.model.fusion import foreground_logit
-from fasttextdiff.model.runtime import TorchRuntime
+from fasttextdiff.model.torch_runtime import TorchRuntime
 from fasttextdiff.teaching.examples import Lesson, variants
 from fasttextdiff.teaching.grids import from_input, grey_input, to_input
 from fasttextdiff.training.losses import segmentation_loss

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fasttextdiff.evaluation.bootstrap import Bootstrap
 from fasttextdiff.evaluation.metrics import picture_volume, score
 from fasttextdiff.image.volume import Modality
-from fasttextdiff.model.runtime import TorchRuntime
+from fasttextdiff.model.torch_runtime import TorchRuntime
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.teaching.adapter import Adapter
 from fasttextdiff.teaching.decoder import Seen, see

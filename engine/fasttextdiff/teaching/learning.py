@@ -18,8 +18,8 @@ from torch.nn import functional
 from fasttextdiff.contract.findings import understood
 from fasttextdiff.errors import Cancelled
 from fasttextdiff.model.info import require_words
-from fasttextdiff.model.runtime import TorchRuntime
 from fasttextdiff.model.text_encoder import TextStates
+from fasttextdiff.model.torch_runtime import TorchRuntime
 from fasttextdiff.teaching.adapter import Adapter, Card
 from fasttextdiff.teaching.decoder import FindingDecoder, Seen, points_of, see
 from fasttextdiff.teaching.examples import Example, Lesson, check_examples, may_mirror, require_finding, variants
