@@ -203,7 +203,7 @@ DEFAULT = batch.BatchOptions(Path("/in"), Path("/out"), ("left lung",))
 OTHER = batch.BatchOptions(
     *(Path("/studies"), Path("/results"), ("left lung", "opacity; any"), (".png", ".dcm"), True, "ct", "chest", True),
     *("axial", 3, 7, 0.25, "folder", "cpu", "float32", 2, "tls://host:1", "ca.pem", "cert.pem", "key.pem"),
-    *(True, True, True),
+    *(True, True, True, "torch", ("disc.safetensors",)),
 )
 
 

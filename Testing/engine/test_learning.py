@@ -8,12 +8,14 @@ import torch
 from tiny_models import one_line, tiny_pipeline
 
 from fasttextdiff.errors import Cancelled, FastTextDiffError, ModelError, UsageError
-from fasttextdiff.image.volume import Modality
-from fasttextdiff.model.runtime import TorchRuntime
+from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.model.torch_runtime import TorchRuntime
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.segments.tags import segment_tags
 from fasttextdiff.teaching.adapter import Adapter
 from fasttextdiff.teaching.answers import Adapters, adapted
 from fasttextdiff.teaching.example_files import load_examples, save_examples
-from fasttextdiff.teaching.examples import Example, may_mirror
+from fasttextdiff.teaching.examples import Example, examples_of, may_mirror
 from fasttextdiff.teaching.learning import learn
 from fasttextdiff.teaching.library import AdapterLibrary
 
@@ -190,3 +192,54 @@ def test_examples_come_back_from_their_folder_without_names(tmp_path):
     next((tmp_path / "x").glob("*.mask.nrrd")).unlink()
     with pytest.raises(FastTextDiffError, match="missing or damaged"):
         load_examples(tmp_path / "x")
+
+
+@pytest.fixture
+def segmenter(runtime):
+    return Segmenter(runtime.pipeline, "cpu")
+
+
+def volume_of(one, modality=Modality.MR):
+    return Volume(one.voxels[None], np.diag([-1.0, -1.0, 1.0, 1.0]), modality, is_planar=True)
+
+
+def test_an_adapter_answers_its_words_and_no_others(segmenter, adapter):
+    shown, asked = volume_of(example(11)), ["blob", "disc of another kind"]
+    before = segmenter.segment(shown, asked, try_anyway=True)
+    segmenter.use([adapter])
+    after = segmenter.segment(shown, asked, try_anyway=True)
+    np.testing.assert_array_equal(after.findings[1].probability, before.findings[1].probability)
+    np.testing.assert_array_equal(after.findings[1].presence, before.findings[1].presence)
+    found, truth = after.findings[0], example(11).mask
+    assert 2 * (found.mask[0] & truth).sum() / (found.mask.sum() + truth.sum()) > 0.7
+    assert found.adapter.startswith("bright disc from 3 slices, ")
+    assert segment_tags(found, after.provenance)["FastTextDiff.Adapter"] == found.adapter
+    assert segment_tags(after.findings[1], after.provenance)["FastTextDiff.Adapter"] == ""
+    segmenter.use([])
+    again = segmenter.segment(shown, asked, try_anyway=True)
+    np.testing.assert_array_equal(again.findings[0].probability, before.findings[0].probability)
+
+
+def test_a_learned_finding_needs_no_try_anyway_but_its_modality(segmenter, adapter):
+    segmenter.use([adapter])
+    found = segmenter.segment(volume_of(example(11)), ["Bright disc"]).findings[0]
+    assert found.mask.any()
+    assert found.warnings == ()
+    other = segmenter.segment(volume_of(example(11), Modality.CT), ["bright disc"]).findings[0]
+    assert not other.mask.any()
+    assert other.warnings == ("'bright disc' was learned on mr, and this image is ct: left empty",)
+    near = segmenter.segment(volume_of(example(11)), ["bright discs nearby"]).findings[0]
+    assert not near.mask.any()  # a word that only resembles a learned one is not taught
+
+
+def test_a_volume_teaches_and_an_adapter_of_another_model_is_refused(segmenter, adapter):
+    one = example(1)
+    image = segmenter.prepare(volume_of(one))
+    (taken,) = examples_of(image, 0, one.mask[None])
+    np.testing.assert_array_equal(taken.mask, one.mask)
+    with pytest.raises(UsageError, match="the mask has 1 x 2 x 3 voxels, the image 1 x 40 x 56"):
+        examples_of(image, 0, np.zeros((1, 2, 3), bool))
+    made = segmenter.adapt([taken], finding="bright disc")
+    foreign = replace(made, card=replace(made.card, base_weights_sha256="0" * 16))
+    with pytest.raises(ModelError, match="learn it again from its examples"):
+        segmenter.use([foreign])

@@ -50,6 +50,17 @@ def test_strokes_hold_exactly_and_the_mask_follows(corrector):
     assert ((corrector.probability() > 0.999)[30, 35:46]).all()  # at every threshold
 
 
+def test_more_true_strokes_do_not_spoil_the_mask(corrector):
+    """Small strokes late in a correction must not overturn what earlier ones made."""
+    corrector.add(stroke(30, 30, 50), True)
+    best = dice(corrector.mask(), DISC)
+    for row, first, last in ((5, 20, 70), (25, 34, 36), (50, 60, 80), (20, 40, 42), (46, 40, 43), (12, 40, 43)):
+        corrector.add(stroke(row, first, last), bool(DISC[row, first]))
+        found = dice(corrector.mask(), DISC)
+        assert found > best - 0.05
+        best = max(best, found)
+
+
 def test_undo_takes_one_stroke_back(corrector):
     answers = [corrector.probability()]
     for row, present in ((30, True), (5, False)):

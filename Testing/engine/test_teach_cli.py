@@ -1,8 +1,13 @@
 """Learning a finding and managing what was learned, on the command line."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
+
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.training.teaching_table import table_examples
 
 WORDS = ("-f", "bright disc", "--synonym", "blob")
 
@@ -46,6 +51,37 @@ def test_adapt_and_the_library(run, table, tmp_path):
     assert call("remove", library, "ring")[1] == "removed 'ring'\n"
     code, _, err = call("remove", library, "ring")
     assert (code, err) == (2, "error: 'ring' was not learned here: the library has nothing\n")
+
+
+@pytest.fixture(scope="module")
+def adapter(model, table):
+    """The file of an adapter."""
+    words, *synonyms = WORDS[1::2]
+    segmenter = Segmenter(model, "cpu", runtime="torch")
+    path = table.parent / "disc.safetensors"
+    examples = table_examples(table, {words}, segmenter.prepare)
+    segmenter.adapt(examples, finding=words, synonyms=synonyms).save(path)
+    return path
+
+
+def test_segment_and_batch_use_an_adapter_and_say_so(run, table, adapter, tmp_path):
+    image, made = table.parent / "1.png", tmp_path / "1.seg.nrrd"
+    code, _, err = run("segment", image, "--modality", "mr", "-f", "Blob", "-o", made, "--adapter", adapter)
+    assert code == 0
+    assert "note: learned here: bright disc from 4 slices" in err
+    assert "FastTextDiff.Adapter:=" in made.read_bytes().decode("latin-1") or (
+        b"FastTextDiff.Adapter:bright disc from 4 slices" in made.read_bytes()
+    )
+    (tmp_path / "jobs.csv").write_text(f"path,findings,modality\n{image},blob,mr\n")
+    jobs = ("batch", tmp_path / "jobs.csv", "-o", tmp_path / "out", "--adapter", adapter)
+    assert run(*jobs)[0] == 0
+    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/case.json"))
+    assert record["findings"][0]["adapter"].startswith("bright disc from 4 slices")
+    assert record["findings"][0]["untaught"] == ""
+    assert run(*jobs)[0] == 0  # resumes
+    code, _, err = run(*jobs[:-2])
+    assert code == 2
+    assert "another adapters" in err or "another runtime" in err
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fasttextdiff.image.consistency import SliceGrid
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.model.info import ModelInfo
-from fasttextdiff.result import FindingResult
+from fasttextdiff.result import FindingResult, Learned
 from fasttextdiff.segments.consistency_rules import hold_together
 
 LEFT_EMPTY = "left empty"
@@ -40,6 +40,7 @@ class Outcomes:
         threshold: probability above which a voxel belongs to a mask.
         slice_by_slice: whether slices do not influence each other.
         try_anyway: whether to segment findings that the model was not taught.
+        learned: findings that were learned here, which the model need not know.
     """
 
     info: ModelInfo
@@ -47,6 +48,7 @@ class Outcomes:
     threshold: float
     slice_by_slice: bool
     try_anyway: bool
+    learned: Mapping[str, Learned] = field(default_factory=dict)
     _reasons: dict[str, str] = field(default_factory=dict, repr=False)
 
     def asked(self, findings: Sequence[str]) -> list[str]:
@@ -89,7 +91,8 @@ class Outcomes:
         along_slices = [-1 if axis == self.image.display.axes[0] else 1 for axis in range(3)]
         there = is_there(stack.presence[number], self.info.presence_threshold)
         untaught = self._untaught(finding)
-        warning = f"{untaught}: {A_GUESS}" if untaught else self.info.warning(finding, self.image.volume.modality)
+        learned = self.learned.get(finding)
+        warning = f"{untaught}: {A_GUESS}" if untaught else "" if learned else self._warning(finding)
         note = understood_note(text)
         return FindingResult(
             finding=finding,
@@ -99,10 +102,14 @@ class Outcomes:
             presence=stack.presence[number],
             warnings=tuple(filter(None, (note, warning, doubt))),
             typed=text if note else "",
-            window=window_of(self.info, self.image, finding),
+            window=self.image.window if learned else window_of(self.info, self.image, finding),
             consistency=consistency,
             untaught=untaught,
+            adapter=learned.source if learned else "",
         )
+
+    def _warning(self, finding: str) -> str:
+        return self.info.warning(finding, self.image.volume.modality)
 
     def _left_empty(self, finding: str, text: str, stack: SliceStack) -> FindingResult:
         untaught, note = self._untaught(finding), understood_note(text)
@@ -120,7 +127,9 @@ class Outcomes:
         )
 
     def _untaught(self, finding: str) -> str:
-        """Why a finding counts as untaught; empty if it was taught, and for the empty text of evaluations."""
+        """Why a finding counts as untaught; empty if it was taught or learned, and for the empty text."""
+        if finding in self.learned:
+            return self.learned[finding].problem
         if finding not in self._reasons:
             self._reasons[finding] = self.info.untaught(finding, self.image.volume.modality) if finding.strip() else ""
         return self._reasons[finding]

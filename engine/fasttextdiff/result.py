@@ -40,6 +40,7 @@ class Provenance:
         created: ISO 8601 time in UTC.
         slice_by_slice: whether slices did not influence each other, as in earlier versions.
         runtime: library that ran the networks, e.g. "openvino 2026.4.1".
+        adapter: the adapter that answered for the finding, see :meth:`of`; empty for the model itself.
     """
 
     model: str
@@ -57,10 +58,24 @@ class Provenance:
     created: str
     slice_by_slice: bool = True
     runtime: str = "torch"
+    adapter: str = ""
 
     def of(self, finding: FindingResult) -> Provenance:
-        """The provenance of one finding of the run, with its window."""
-        return replace(self, window=finding.window)
+        """The provenance of one finding of the run, with its window and its adapter."""
+        return replace(self, window=finding.window, adapter=finding.adapter)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A finding that was learned here, beside the model.
+
+    Attributes:
+        source: the adapter, in one line: name, number of slices, date and hash.
+        problem: why it does not fit the image, in one line; empty if it does.
+    """
+
+    source: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,7 @@ class FindingResult:
         window: (level, width) applied to the voxels, in their units; None if the image's full range was used.
         consistency: what was done for consistency across slices, in one line.
         untaught: why the model was not taught it, in one line; empty if it was. The result is empty, or a guess.
+        adapter: the adapter that answered, in one line; empty for the model itself.
     """
 
     finding: str
@@ -91,6 +107,7 @@ class FindingResult:
     window: tuple[float, float] | None = None
     consistency: str = SLICE_BY_SLICE
     untaught: str = ""
+    adapter: str = ""
 
     @property
     def absence(self) -> str:
@@ -177,3 +194,17 @@ class SegmentationResult:
     def presence(self) -> dict[str, NDArray[np.float32]]:
         """Probability for each slice that the finding is there at all, by finding."""
         return {f.finding: f.presence for f in self.findings}
+
+
+@dataclass(frozen=True)
+class SliceResults:
+    """Results on the requested slices of a volume only.
+
+    Attributes:
+        findings: as in a :class:`SegmentationResult`, but the slice axis of the arrays holds only the requested slices:
+            (n, j, i) for n slices along k. `presence` has n entries.
+        provenance: how they were made; `provenance.slices` gives the slices.
+    """
+
+    findings: tuple[FindingResult, ...]
+    provenance: Provenance

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -25,30 +25,19 @@ from fasttextdiff.model.runtimes import load_runtime
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.outcomes import Outcomes, window_of
 from fasttextdiff.paths import PathText
-from fasttextdiff.result import FindingResult, Provenance, SegmentationResult, on_whole_grid
+from fasttextdiff.result import Provenance, SegmentationResult, SliceResults, on_whole_grid
+from fasttextdiff.teaching.in_use import LearnedFindings, torch_runtime
 from fasttextdiff.version import __version__
 
 if TYPE_CHECKING:
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
+    from fasttextdiff.teaching.adapter import Adapter
+    from fasttextdiff.teaching.examples import Example
 
 Progress = Callable[[int, int], bool]
 """`progress(done, total)` in slices; False cancels."""
 
 DEFAULT_CACHE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class SliceResults:
-    """Results on the requested slices of a volume only.
-
-    Attributes:
-        findings: as in a :class:`SegmentationResult`, but the slice axis of the arrays holds only the requested slices:
-            (n, j, i) for n slices along k. `presence` has n entries.
-        provenance: how they were made; `provenance.slices` gives the slices.
-    """
-
-    findings: tuple[FindingResult, ...]
-    provenance: Provenance
 
 
 class Segmenter:
@@ -76,6 +65,7 @@ class Segmenter:
     ) -> None:
         self.runtime = load_runtime(model, device, dtype, runtime) if isinstance(runtime, str) else runtime
         self.cache = FeatureCache(cache_bytes)
+        self._learned = LearnedFindings(self.runtime)
 
     @property
     def info(self) -> ModelInfo:
@@ -103,6 +93,21 @@ class Segmenter:
     def dtype_name(self) -> str:
         """The computing dtype as users name it, e.g. "float32"."""
         return self.runtime.dtype
+
+    def use(self, adapters: Sequence[Adapter]) -> None:
+        """Answer the findings of these adapters with them, and no others; every other finding keeps its bits.
+
+        Raises:
+            UsageError: two adapters have a word in common, or the model does not run with torch.
+            ModelError: one was learned on another model.
+        """
+        self._learned.use(adapters)
+
+    def adapt(self, examples: Sequence[Example], *, finding: str, **options: Any) -> Adapter:
+        """Learn a finding from slices with masks; arguments and errors as for `teaching.learning.learn`."""
+        from fasttextdiff.teaching.learning import learn
+
+        return learn(torch_runtime(self.runtime), examples, finding, **options)
 
     def segment(
         self,
@@ -274,7 +279,8 @@ class Segmenter:
             require_words(finding)
         info = self.info
         limit = info.threshold if threshold is None else float(threshold)
-        outcomes = Outcomes(info, image, limit, slice_by_slice or len(image.slices) == 1, try_anyway)
+        learned = self._learned.among(typed, image.volume.modality)
+        outcomes = Outcomes(info, image, limit, slice_by_slice or len(image.slices) == 1, try_anyway, learned)
         stack = self._decoded(image, outcomes.asked(list(typed)), progress)
         if image.volume.padding is not None:
             stack.clear(image.volume.padding[image.requested()])
@@ -305,7 +311,9 @@ class Segmenter:
         """The image in every window of the findings, with the indices of these findings."""
         numbers: dict[Window | None, list[int]] = {}
         for n, finding in enumerate(findings):
-            numbers.setdefault(window_of(self.info, image, finding), []).append(n)
+            learned = self._learned.about(finding, image.volume.modality)
+            window = image.window if learned else window_of(self.info, image, finding)
+            numbers.setdefault(window, []).append(n)
         return [(replace(image, window=window), those) for window, those in numbers.items()]
 
     def _groups(self, image: PreparedImage) -> Iterator[range]:
@@ -322,13 +330,17 @@ class Segmenter:
         for group in self._groups(image):
             for one, numbers in shown:
                 asked = text if len(shown) == 1 else text.of(numbers)
-                answers = [self._decoded_group(one, group, asked, image.seed + n) for n in range(image.samples)]
+                texts = [findings[n] for n in numbers]
+                seeds = range(image.seed, image.seed + image.samples)
+                answers = [self._decoded_group(one, group, texts, asked, seed) for seed in seeds]
                 for n, index in enumerate(group):
                     stack.store(image.slices.index(index), numbers, [answer[n] for answer in answers])
             _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
         return stack
 
-    def _decoded_group(self, image: PreparedImage, group: range, text: EncodedFindings, seed: int) -> list[SliceAnswer]:
+    def _decoded_group(
+        self, image: PreparedImage, group: range, findings: Sequence[str], text: EncodedFindings, seed: int
+    ) -> list[SliceAnswer]:
         """Results of one noise sample for each slice of a group."""
         blends = [TileBlend.empty(len(text.states), image) for _ in group]
         work = [
@@ -337,8 +349,10 @@ class Segmenter:
             for tile, view in zip(image.tiles, image.views(index), strict=True)
         ]
         for batch in batched(work, self.runtime.batch):
-            maps = self._maps(image, [view for _, _, view in batch], seed)
+            views = [view for _, _, view in batch]
+            maps = self._maps(image, views, seed)
             answers = self.runtime.answers(maps, image.fit, text)
+            answers = self._learned.answer(answers, findings, views, maps, image.fit)
             for (blend, tile, _), logits, presence in zip(batch, *answers, strict=True):
                 blend.add(tile, logits, presence)
         return [blend.answer() for blend in blends]

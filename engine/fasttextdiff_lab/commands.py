@@ -151,7 +151,7 @@ def stroke_study(
     from fasttextdiff_lab import stroke_study as study
     from fasttextdiff_lab.teaching_tasks import stroke_cases
 
-    segmenter = load_segmenter(model, "cpu", "float32")
+    segmenter = load_segmenter(model, "cpu", "float32", "torch")
     report.mkdir(parents=True, exist_ok=True)
     found = study.resumed(report / "strokes.json", segmenter, stroke_cases(data, images))
     table, name = study.rows(found), segmenter.pipeline.info.name
@@ -175,7 +175,7 @@ def teach_study(
     from fasttextdiff_lab import teaching_study as study
     from fasttextdiff_lab.teaching_tasks import pools
 
-    segmenter = load_segmenter(model, "cpu", "float32")
+    segmenter = load_segmenter(model, "cpu", "float32", "torch")
     report.mkdir(parents=True, exist_ok=True)
     cells = study.TeachingStudy(segmenter, report / "learning.json")
     methods, info = study.methods_here(method or study.METHODS, say), segmenter.pipeline.info
@@ -200,7 +200,7 @@ def proposal_study(
     """Dice after correcting the proposed slices, random ones and every n-th."""
     from fasttextdiff_lab import proposal_study as study
 
-    found = list(study.gains(load_segmenter(model, "cpu", "float32"), samples))
+    found = list(study.gains(load_segmenter(model, "cpu", "float32", "torch"), samples))
     report.mkdir(parents=True, exist_ok=True)
     write_json(report / "proposals.json", {"gains": [asdict(gain) for gain in found]})
     text = study.page(found, "fasttextdiff-lab proposal-study SAMPLES --report REPORT")

@@ -18,7 +18,6 @@ from fasttextdiff.io.read import read_volume
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.teaching.answers import adapted
 from fasttextdiff.teaching.examples import examples_of
-from fasttextdiff.teaching.learning import learn
 from fasttextdiff.teaching.proposals import propose
 
 COUNTS = (1, 2, 3, 5)
@@ -132,7 +131,8 @@ def _answer(
     there = np.nonzero(shown.any((1, 2)))[0]
     inside = range(max(0, there[0] - 2), min(len(shown), there[-1] + 3))
     taught = [int(n) for n in np.linspace(there[0], there[-1], 5)[1:-1]]
-    adapter = learn(segmenter.runtime, [e for n in taught for e in examples_of(image, n, truth)], finding)
+    examples = [example for n in taught for example in examples_of(image, n, truth)]
+    adapter = segmenter.adapt(examples, finding=finding)
     probability = np.zeros((len(inside), *shown.shape[1:]), np.float32)
     for row, index in enumerate(inside):
         (tile,), (view,) = image.tiles, image.views(index)

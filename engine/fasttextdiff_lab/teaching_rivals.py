@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fasttextdiff.model.fusion import foreground_logit
 from fasttextdiff.model.torch_runtime import TorchRuntime
+from fasttextdiff.teaching.decoder import batch_of
 from fasttextdiff.teaching.examples import Lesson, variants
 from fasttextdiff.teaching.grids import from_input, grey_input, to_input
 from fasttextdiff.training.losses import segmentation_loss
@@ -44,7 +45,7 @@ def tune_head(runtime: TorchRuntime, lessons: Sequence[Lesson], finding: str, se
         return lesson.fit.padded[0] // patch, lesson.fit.padded[1] // patch
 
     def maps(lesson: Lesson) -> list[Tensor]:
-        return [m.float().clone() for m in runtime.maps([lesson.pixels], lesson.fit, 0)[0]]
+        return batch_of(runtime.maps([lesson.pixels], lesson.fit, 0)[0])
 
     views = _views(lessons, seed)
     seen = [(maps(view), to_input(view.mask, view.fit)[:, 0], grid(view)) for view in views]

@@ -24,6 +24,7 @@ from fasttextdiff.teaching.adapter import Adapter
 from fasttextdiff.teaching.decoder import Seen, see
 from fasttextdiff.teaching.examples import Example, Lesson, examples_of
 from fasttextdiff.teaching.grids import from_input, grey_input
+from fasttextdiff.teaching.in_use import torch_runtime
 from fasttextdiff.teaching.learning import learn
 from fasttextdiff_lab.teaching_rivals import Answer, has_monai, train_unet, tune_head
 from fasttextdiff_lab.teaching_tasks import Case, Pool, draw
@@ -67,7 +68,7 @@ class TeachingStudy:
 
     def __init__(self, segmenter: Segmenter, path: Path) -> None:
         self.segmenter, self.path = segmenter, path
-        self.runtime: TorchRuntime = segmenter.runtime
+        self.runtime: TorchRuntime = torch_runtime(segmenter.runtime)
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         self.cells = [Cell(**json.loads(line)) for line in lines]
 
@@ -129,9 +130,8 @@ class TeachingStudy:
 
     def _own(self, lesson: Lesson, finding: str) -> NDArray[np.float32]:
         maps = self.runtime.maps([lesson.pixels], lesson.fit, 0)[0]
-        text = self.runtime.pipeline.text_encoder.encode([finding])
-        answers, _ = self.runtime.answers([m.float() for m in maps], lesson.fit, text)
-        return np.asarray(1 / (1 + np.exp(-np.asarray(answers[0, 0]))), np.float32)
+        answers, _ = self.runtime.answers([maps], lesson.fit, self.runtime.text([finding]))
+        return np.asarray(1 / (1 + np.exp(-answers[0, 0])), np.float32)
 
     def _adapted(self, adapter: Adapter, lesson: Lesson, seen: dict[tuple[str, str], Seen]) -> NDArray[np.float32]:
         key = str(hash(lesson.pixels.tobytes())), adapter.card.text

@@ -37,6 +37,8 @@ class Run:
         fractional: whether DICOM SEG holds probabilities.
         started: ISO 8601 time in UTC, written into every output.
         runtime: as given; "torch" in batches from before there was a choice.
+        adapters: files of learned findings, absolute.
+        adapter_hashes: their hashes, so that a batch is not resumed with other ones.
     """
 
     model: str
@@ -47,6 +49,8 @@ class Run:
     fractional: bool
     started: str
     runtime: str = "torch"
+    adapters: tuple[str, ...] = ()
+    adapter_hashes: tuple[str, ...] = ()
 
 
 class BatchFolder:
@@ -195,8 +199,9 @@ def start_time() -> str:
 def _read_run(place: Path) -> Run:
     try:
         values = parse_json(place.read_text(encoding="utf-8"))
-        return Run(**{**values, "formats": tuple(values["formats"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return Run(**{**values, **lists})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise FastTextDiffError(f"{place} is not a valid definition of a batch: {error}") from error
 
 

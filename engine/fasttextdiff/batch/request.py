@@ -34,6 +34,7 @@ class BatchRequest(BatchOptions):
     def __post_init__(self) -> None:
         """Expand the paths, and refuse an invalid number of workers."""
         check_options(workers=self.workers)
+        object.__setattr__(self, "adapters", tuple(str(as_path(file)) for file in self.adapters))
         for name in ("source", "output"):
             object.__setattr__(self, name, as_path(getattr(self, name)))
         for name in ("tls_ca_file", "tls_cert", "tls_key"):
@@ -150,6 +151,7 @@ def perform(
         request.fractional,
         start_time(),
         request.runtime,
+        request.adapters,
     )
     folder = BatchFolder(request.output)
     with folder.locked(shard), system_errors(request.output):

@@ -35,11 +35,13 @@ def define_run(
     fractional: bool,
     started: str,
     runtime: str = "auto",
+    adapters: Sequence[str] = (),
 ) -> Run:
     """The settings of a batch, checked before it starts.
 
     Raises:
-        UsageError: a format, device, dtype, runtime or model is unknown.
+        UsageError: a format, device, dtype, runtime or model is unknown, or two adapters have a word in common.
+        ModelError: an adapter is damaged or was learned on another model.
     """
     from fasttextdiff.model.places import weights_hash
     from fasttextdiff.model.runtimes import check_choice
@@ -49,7 +51,23 @@ def define_run(
         raise UsageError(f"'{unknown[0]}' is not a format: use {', '.join(FORMATS)}")
     check_choice(device, dtype, runtime)
     name = str(Path(model).resolve()) if model and Path(model).is_dir() else model or ""
-    return Run(name, weights_hash(model), endings, device, dtype, fractional, started, runtime)
+    weights, files = weights_hash(model), tuple(str(Path(file).resolve()) for file in adapters)
+    hashes = _adapter_hashes(files, weights, model or "the bundled model")
+    runtime = "torch" if files and runtime == "auto" else runtime
+    return Run(name, weights, endings, device, dtype, fractional, started, runtime, files, hashes)
+
+
+def _adapter_hashes(files: Sequence[str], weights: str, model: str) -> tuple[str, ...]:
+    """Hashes of adapters that fit the model."""
+    if not files:
+        return ()
+    from fasttextdiff.teaching.adapter import Adapter
+    from fasttextdiff.teaching.answers import Adapters
+
+    adapters = Adapters(tuple(Adapter.load(file) for file in files))
+    for adapter in adapters.all:
+        adapter.require_base(weights, model)
+    return tuple(adapter.sha256() for adapter in adapters.all)
 
 
 class Workers(Protocol):

@@ -29,8 +29,13 @@ FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE, PAGE)
 
 
 def load_segmenter(run: Run) -> Segmenter:
-    """Load the batch's model."""
-    return Segmenter(run.model or None, run.device, run.dtype, runtime=run.runtime)
+    """Load the batch's model, and its learned findings."""
+    segmenter = Segmenter(run.model or None, run.device, run.dtype, runtime=run.runtime)
+    if run.adapters:
+        from fasttextdiff.teaching.adapter import Adapter
+
+        segmenter.use([Adapter.load(file) for file in run.adapters])
+    return segmenter
 
 
 def request_of(case: Case) -> dict[str, Any]:
@@ -108,6 +113,7 @@ def _summary(found: FindingResult, volume: Volume) -> dict[str, Any]:
         "disagreement": None if spread is None else round(spread, 3),
         "window": found.window,
         "untaught": found.untaught,
+        "adapter": found.adapter,
         "warnings": list(found.warnings),
     }
 

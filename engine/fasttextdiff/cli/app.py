@@ -73,6 +73,11 @@ RuntimeOption = Annotated[
 ]
 
 
+AdapterOption = Annotated[
+    list[str] | None, typer.Option("--adapter", help="Learned finding, from adapt; repeat for several.")
+]
+
+
 NanAsAirOption = Annotated[bool, typer.Option("--nan-as-air", help="Treat NaN voxels as air around the patient.")]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasttextdiff.cli.app import (
+    AdapterOption,
     DeviceOption,
     DtypeOption,
     ModelOption,
@@ -72,6 +73,7 @@ def batch(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     runtime: RuntimeOption = "auto",
+    adapters: AdapterOption = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="For other programs: one JSON object per line on standard output.")
     ] = False,
@@ -97,6 +99,7 @@ def batch(
         source, output, texts, tuple(formats or [".seg.nrrd"]), fractional, modality, series,
         largest_series, plane, samples, seed, threshold, model, device, dtype, workers, scheduler,
         tls_ca_file, tls_cert, tls_key, nan_as_air, slice_by_slice, try_anyway, runtime,
+        tuple(adapters or ()),
     )  # fmt: skip
     stop = Stop()
     if until_eof:

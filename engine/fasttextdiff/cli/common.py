@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from fasttextdiff.errors import UsageError
 if TYPE_CHECKING:
     from fasttextdiff.image.volume import Volume
     from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff.teaching.adapter import Adapter
 
 
 def utf8_text(argument: str) -> str:
@@ -54,14 +55,29 @@ def read_image(path: Path, modality: str | None, series: str | None, nan_as_air:
     return volume
 
 
-def load_segmenter(model: str | None, device: str, dtype: str, runtime: str = "auto") -> Segmenter:
-    """Load a model onto a device, and print what the user should know about it."""
+def load_segmenter(
+    model: str | None, device: str, dtype: str, runtime: str = "auto", adapters: Sequence[str] = ()
+) -> Segmenter:
+    """Load a model onto a device, with learned findings, and print what the user should know about it."""
     from fasttextdiff.segmenter import Segmenter
 
+    learned = _adapters(adapters)
+    if learned and runtime == "auto":
+        runtime = "torch"  # learned findings run with nothing else
     segmenter = Segmenter(model, device, dtype, runtime=runtime)
     for line in segmenter.runtime.notes:
         note(line)
+    if learned:
+        segmenter.use(learned)
     return segmenter
+
+
+def _adapters(files: Sequence[str]) -> list[Adapter]:
+    if not files:
+        return []
+    from fasttextdiff.teaching.adapter import Adapter
+
+    return [Adapter.load(file) for file in files]
 
 
 def check_numbers(output: Path | None) -> None:

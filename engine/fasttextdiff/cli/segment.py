@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fasttextdiff.cli.app import (
+    AdapterOption,
     DeviceOption,
     DtypeOption,
     ModelOption,
@@ -68,6 +69,7 @@ def segment(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     runtime: RuntimeOption = "auto",
+    adapter: AdapterOption = None,
     verbose: Verbose = False,
 ) -> None:
     """Segment an image from typed findings, and write the masks on its grid.
@@ -98,7 +100,7 @@ def segment(
     volume = read_image(image, modality, series, nan_as_air)
     check_segmentation_source(volume, output)
     check_not_source(outputs, volume)
-    segmenter = load_segmenter(model, device, dtype, runtime)
+    segmenter = load_segmenter(model, device, dtype, runtime, adapter or ())
     segmenter.check_findings(finding)
     with progress_bar("segmenting") as progress:
         result = segmenter.segment(volume, finding, progress=progress, **options)
@@ -152,6 +154,8 @@ def _show_result(result: SegmentationResult) -> None:
     for found in result.findings:
         voxels = int(found.mask.sum())
         amount = f"{voxels:,}" if volume.is_planar else f"{voxels * volume.voxel_ml:.1f}"
+        if found.adapter:
+            note(f"learned here: {found.adapter}")
         rows.append((found.finding, amount if voxels else found.absence, presence_text(found.presence)))
         for warning in found.warnings:
             note(warning)

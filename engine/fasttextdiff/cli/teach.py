@@ -46,7 +46,6 @@ def adapt(
     from fasttextdiff.io.overwriting import files_of, require_apart
     from fasttextdiff.model.info import require_words
     from fasttextdiff.teaching.example_files import load_examples, save_examples
-    from fasttextdiff.teaching.learning import learn
     from fasttextdiff.training.teaching_table import table_examples
 
     words = [utf8_text(word) for word in (finding, *(synonym or ()))]
@@ -55,13 +54,13 @@ def adapt(
     _check_name(output)
     check_writable(output)
     require_apart([output], files_of(examples))
-    segmenter = load_segmenter(model, device, "float32")
+    segmenter = load_segmenter(model, device, "float32", "torch")
     if examples.is_dir():
         found, *_ = load_examples(examples)
     else:
         found = table_examples(examples, set(words), segmenter.prepare)
     with progress_bar("learning", "views") as progress:
-        adapter = learn(segmenter.runtime, found, words[0], synonyms=words[1:], seed=seed, progress=progress)
+        adapter = segmenter.adapt(found, finding=words[0], synonyms=words[1:], seed=seed, progress=progress)
     adapter.save(output)
     if keep is not None:
         save_examples(keep, found, words[0], words[1:])

@@ -18,7 +18,7 @@ WAITING, STARTED, DONE, FAILED = "waiting", "started", "done", "failed"
 """States of a case."""
 COMPLETE, STOPPED = "complete", "stopped"
 """Final states of a run."""
-_ONE_EACH = {"findings": "--finding", "formats": "--format"}
+_ONE_EACH = {"findings": "--finding", "formats": "--format", "adapters": "--adapter"}
 """Options that are repeated for each value."""
 
 
@@ -51,6 +51,7 @@ class BatchOptions:
         slice_by_slice: segment each slice separately, without smoothing across slices or removal of parts.
         try_anyway: also segment findings that the model was not taught; by default they are left empty.
         runtime: "auto", "torch" or "openvino".
+        adapters: files of learned findings.
     """
 
     source: Path
@@ -77,6 +78,7 @@ class BatchOptions:
     slice_by_slice: bool = False
     try_anyway: bool = False
     runtime: str = "auto"
+    adapters: tuple[str, ...] = ()
 
 
 def option_name(name: str) -> str:

@@ -278,6 +278,7 @@ def _finding_records(result: SegmentationResult) -> list[dict[str, Any]]:
                 "color": list(color),
                 "terminology": code_finding(finding.finding).slicer_entry,
                 "warnings": list(finding.warnings),
+                "adapter": finding.adapter,
             }
         )
     return records

@@ -31,7 +31,9 @@ NOISE = 0.3
 LIKENESS = 1.0
 """Variance of the likeness of features; features have a mean square norm of 1."""
 REACH = 0.1
-"""Reach of a stroke, as a share of the longer side, in addition to its own length."""
+"""Largest reach of a stroke, as a share of the longer side, in addition to its own length."""
+LEAST_REACH = 3.0
+"""Least reach of a stroke, in pixels of the model's input."""
 EDGE_COST = 30.0
 """Cost of crossing an edge of the image (grey levels 0 to 1, gradient per pixel), in pixels."""
 BORDER_COST = 10.0
@@ -46,12 +48,12 @@ class Influence:
 
     Attributes:
         points: indices of its pixels on the head's grid, flat.
-        target: log-odds asked for at its points.
+        sign: 1 for the finding, -1 against it.
         reach: (pixels, points) from 0 to 1, near and alike.
     """
 
     points: NDArray[np.intp]
-    target: float
+    sign: int
     reach: Tensor
 
 
@@ -59,8 +61,8 @@ class StrokeCorrector:
     """The mask of one finding on one view, corrected by strokes.
 
     The log-odds of the slice are modelled as a Gaussian process with the model's answer as its mean: each stroke
-    observes them at its pixels, and pixels that are near and look alike follow. This is the exact solution of what
-    gradient steps on a last linear layer, drawn towards the model's answer, would approach. "Near" is measured along
+    observes them at its pixels, and pixels that are near and look alike follow. This is what gradient steps on a
+    last linear layer, drawn towards the model's answer, would approach. "Near" is measured along
     paths that avoid edges of the image (fast marching), "alike" by the head's maps and hidden layers. Without strokes
     the result is the model's own.
 
@@ -152,8 +154,7 @@ class StrokeCorrector:
     @torch.inference_mode()
     def _influence(self, mark: NDArray[np.bool_], present: bool) -> Influence:
         source = marked(mark, self.fit, self._cost.shape)
-        rows, columns = np.nonzero(source)
-        reach = REACH * max(self._cost.shape) + float(np.hypot(np.ptp(rows), np.ptp(columns)))
+        reach = self._reach(source, present)
         near = torch.from_numpy(np.exp(-_travelled(self._cost, source, 6 * reach) / reach)).float()
         near = functional.interpolate(near[None, None], self.size, mode="area").flatten()
         points = np.flatnonzero(marked(mark, self.fit, self.size))
@@ -161,7 +162,19 @@ class StrokeCorrector:
         chosen = self._features[:, points]
         distance = (self._features**2).sum(0)[:, None] + (chosen**2).sum(0)[None] - 2 * self._features.T @ chosen
         alike = (-distance.clamp_min(0) / (2 * LIKENESS)).exp()
-        return Influence(points, SURE if present else -SURE, alike * near[:, None])
+        return Influence(points, 1 if present else -1, alike * near[:, None])
+
+    def _reach(self, source: NDArray[np.bool_], present: bool) -> float:
+        """How far a stroke acts, in pixels of the input: its length, and as far as it is from the present border.
+
+        A stroke beside the border moves the border; one far inside or outside makes or removes a region.
+        """
+        rows, columns = np.nonzero(source)
+        answer = functional.interpolate(self._corrected()[None, None], self._cost.shape, mode="bilinear")[0, 0] > 0
+        wrong = answer.numpy() != present
+        inside = ndimage.distance_transform_edt(wrong) if not wrong.all() else np.full(wrong.shape, np.inf)
+        border = float(inside[source].max())
+        return max(LEAST_REACH, min(border, REACH * max(wrong.shape)) + float(np.hypot(np.ptp(rows), np.ptp(columns))))
 
     @torch.inference_mode()
     def _corrected(self) -> Tensor:
@@ -172,12 +185,22 @@ class StrokeCorrector:
         prior = self.own.flatten().clamp(-SURE, SURE)
         points = np.concatenate([i.points for i in influences])
         reach = torch.cat([i.reach for i in influences], dim=1)
-        target = torch.cat([torch.full((len(i.points),), i.target) for i in influences])
-        missing = target - prior[points]
-        # distances along paths give no proper covariance; negative eigenvalues would make far strokes explode
-        values, vectors = torch.linalg.eigh((reach[points] + reach[points].T) / 2)
-        weights = vectors @ ((vectors.T @ missing) / (values.clamp_min(0) + NOISE))
-        return (prior + reach @ weights).view(self.size)
+        signs = np.concatenate([np.full(len(i.points), i.sign) for i in influences])
+        missing = (SURE - signs * prior[points].numpy()).astype(np.float64)
+        weights = _positive_weights(reach[points].numpy() * signs[:, None] * signs, missing)
+        return (prior + reach @ torch.from_numpy((signs * weights).astype(np.float32))).view(self.size)
+
+
+def _positive_weights(influence: NDArray[np.floating[Any]], missing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights w >= 0 that minimise |influence w - missing|^2 + NOISE |w|^2.
+
+    They are not negative, so that no stroke works against its sign to make up for others.
+    """
+    from scipy.optimize import nnls
+
+    damped = np.vstack([influence, NOISE**0.5 * np.eye(len(missing))])
+    weights: NDArray[np.float64] = nnls(damped, np.concatenate([missing, np.zeros(len(missing))]))[0]
+    return weights
 
 
 def _features(maps: Sequence[Tensor], image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -27,8 +27,8 @@ from fasttextdiff.model.info import BUNDLED_MODEL, read_info, require_findings
 from fasttextdiff.model.runtimes import check_choice
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
-from fasttextdiff.result import FindingResult, Provenance
-from fasttextdiff.segmenter import Progress, Segmenter, SliceResults
+from fasttextdiff.result import FindingResult, Provenance, SliceResults
+from fasttextdiff.segmenter import Progress, Segmenter
 from fasttextdiff.segments.tags import segment_names, segment_tags
 from fasttextdiff.segments.terminology import assign_colors
 from fasttextdiff.worker.dicom import list_series, save_dicom_seg

@@ -1,0 +1,111 @@
+"""The learned findings that a segmenter uses: which texts they answer, and their answers.
+
+Loads torch only with the first adapter. Knows the runtime's arrays; knows nothing about volumes or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.errors import UsageError
+from fasttextdiff.image.preprocessing import Fit
+from fasttextdiff.image.slices import View
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.feature_cache import Maps
+from fasttextdiff.model.runtime import Runtime
+from fasttextdiff.result import Learned
+
+if TYPE_CHECKING:
+    from fasttextdiff.model.torch_runtime import TorchRuntime
+    from fasttextdiff.teaching.adapter import Adapter
+    from fasttextdiff.teaching.answers import Adapters
+
+
+class LearnedFindings:
+    """Adapters in use; none at first.
+
+    Args:
+        runtime: runs the model.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._adapters: Adapters | None = None
+
+    def use(self, adapters: Sequence[Adapter]) -> None:
+        """Use these adapters, and no others.
+
+        Raises:
+            UsageError: two have a word in common, or the model does not run with torch.
+            ModelError: one was learned on another model.
+        """
+        from fasttextdiff.teaching.answers import Adapters
+
+        self._adapters = Adapters.for_model(adapters, torch_runtime(self._runtime).pipeline) if adapters else None
+
+    def about(self, finding: str, modality: Modality) -> Learned | None:
+        """What a finding was learned from; None if it was not learned.
+
+        Args:
+            finding: the text as read.
+            modality: modality of the image.
+        """
+        adapter = self._adapters.of(finding) if self._adapters else None
+        if adapter is None:
+            return None
+        card = adapter.card
+        slices = "1 slice" if card.examples == 1 else f"{card.examples} slices"
+        other = modality.value != card.modality
+        problem = f"'{finding}' was learned on {card.modality}, and this image is {modality.value}" if other else ""
+        return Learned(f"{card.finding} from {slices}, {card.created[:10]}, {adapter.sha256()}", problem)
+
+    def among(self, findings: Iterable[str], modality: Modality) -> dict[str, Learned]:
+        """The learned ones of some findings; see :meth:`about`."""
+        about = {finding: self.about(finding, modality) for finding in findings}
+        return {finding: learned for finding, learned in about.items() if learned is not None}
+
+    def answer(
+        self,
+        answers: tuple[NDArray[np.float32], NDArray[np.float32]],
+        findings: Sequence[str],
+        views: Sequence[View],
+        maps: Sequence[Maps],
+        fit: Fit,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The model's answers with those of learned findings replaced; all others keep their bits.
+
+        Args:
+            answers: log-odds (B, F, h, w) and presence (B, F) of the runtime.
+            findings: the F findings.
+            views: the B views.
+            maps: of each view.
+            fit: of all views.
+        """
+        adapters = {n: a for n, text in enumerate(findings) if self._adapters and (a := self._adapters.of(text))}
+        if not adapters:
+            return answers
+        from fasttextdiff.teaching.answers import adapted
+
+        odds, presence = (array.copy() for array in answers)
+        pipeline = torch_runtime(self._runtime).pipeline
+        for n, adapter in adapters.items():
+            for v, (view, seen) in enumerate(zip(views, maps, strict=True)):
+                odds[v, n], presence[v, n] = adapted(adapter, pipeline, view.pixels(), seen, fit)
+        return odds, presence
+
+
+def torch_runtime(runtime: Runtime) -> TorchRuntime:
+    """The runtime, if it is PyTorch.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    from fasttextdiff.model.torch_runtime import TorchRuntime
+
+    if not isinstance(runtime, TorchRuntime):
+        raise UsageError(f"learned findings need PyTorch, and the model runs with {runtime.name}: use runtime torch")
+    return runtime
