@@ -18,6 +18,7 @@ from fasttextdiff.teaching.example_files import load_examples, save_examples
 from fasttextdiff.teaching.examples import Example, examples_of, may_mirror
 from fasttextdiff.teaching.learning import learn
 from fasttextdiff.teaching.library import AdapterLibrary
+from fasttextdiff.teaching.strokes import StrokeCorrector
 
 SHAPE = (40, 56)
 
@@ -243,3 +244,16 @@ def test_a_volume_teaches_and_an_adapter_of_another_model_is_refused(segmenter, 
     foreign = replace(made, card=replace(made.card, base_weights_sha256="0" * 16))
     with pytest.raises(ModelError, match="learn it again from its examples"):
         segmenter.use([foreign])
+
+
+def test_strokes_correct_what_an_adapter_answers(segmenter, adapter):
+    one = example(11)
+    lesson = one.lesson(segmenter.pipeline.preprocessing, segmenter.pipeline.denoiser.multiple)
+    maps = segmenter.runtime.maps([lesson.pixels], lesson.fit, 0)[0]
+    odds, _ = adapted(adapter, segmenter.pipeline, lesson.pixels, maps, lesson.fit)
+    corrector = StrokeCorrector.of(segmenter.pipeline, lesson.pixels, maps, lesson.fit, "blob", adapter)
+    assert ((corrector.mask() != (odds > 0)).mean()) < 0.01
+    mark = np.zeros(SHAPE, bool)
+    mark[1, 1:5] = True
+    corrector.add(mark, True)
+    assert corrector.mask()[1, 1:5].all()

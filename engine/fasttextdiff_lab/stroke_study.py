@@ -125,12 +125,8 @@ def _correctors(segmenter: Segmenter, case: Case) -> tuple[StrokeCorrector, NDAr
     image = segmenter.prepare(picture_volume(case.pixels, case.modality, case.image))
     pixels = image.views(0)[0].pixels()
     maps = segmenter.runtime.maps([pixels], image.fit, image.seed)[0]
-    pipeline = segmenter.pipeline
-    patch = pipeline.denoiser.plan.patch_size
-    size = image.fit.padded[0] // patch, image.fit.padded[1] // patch
-    text = pipeline.text_encoder.encode([case.finding])
     grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
-    return StrokeCorrector(pipeline.fusion, pixels, maps, image.fit, text, size), grey
+    return StrokeCorrector.of(segmenter.pipeline, pixels, maps, image.fit, case.finding), grey
 
 
 def course(case: Case, method: str, corrector: Corrector) -> Course:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasttextdiff.model.fusion import FusionHead, foreground_logit
+from fasttextdiff.model.fusion import FusionHead, HiddenMaps, foreground_logit
 from fasttextdiff.model.text_encoder import TextStates
 
 LIMIT = 4.0
@@ -46,12 +46,18 @@ def see(fusion: FusionHead, maps: Sequence[Any], image: Tensor, text: TextStates
         size: (H, W) of the head's grid.
     """
     with torch.inference_mode():
-        scales = batch_of(maps)
-        hidden = fusion.hidden(scales, text.states.float(), None, size)
+        scales, hidden = batch_of(maps), hidden_of(fusion, maps, text, size)
         blurred = [functional.avg_pool2d(image, side, 1, side // 2) for side in SURROUNDINGS]
         levels = [functional.interpolate(level, size, mode="area") for level in (image, *blurred)]
         layers = [_standardised(layer) for layer in (*scales, hidden.first, hidden.second, torch.cat(levels, dim=1))]
-        return Seen(layers, foreground_logit(hidden.logits.float())[0].clamp(-LIMIT, LIMIT))
+        return Seen(layers, foreground_logit(hidden.logits)[0].clamp(-LIMIT, LIMIT))
+
+
+def hidden_of(fusion: FusionHead, maps: Sequence[Any], text: TextStates, size: tuple[int, int]) -> HiddenMaps:
+    """The head's layers for one view, float32 on the CPU, wherever the head is; arguments as for :func:`see`."""
+    device = next(fusion.parameters()).device
+    scales = [m.to(device) for m in batch_of(maps)]
+    return HiddenMaps(*(m.float().cpu() for m in fusion.hidden(scales, text.states.float().to(device), None, size)))
 
 
 def batch_of(maps: Sequence[Any]) -> list[Tensor]:

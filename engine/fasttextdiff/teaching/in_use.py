@@ -6,7 +6,7 @@ Loads torch only with the first adapter. Knows the runtime's arrays; knows nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,8 +104,6 @@ def torch_runtime(runtime: Runtime) -> TorchRuntime:
     Raises:
         UsageError: it is another one.
     """
-    from fasttextdiff.model.torch_runtime import TorchRuntime
-
-    if not isinstance(runtime, TorchRuntime):
+    if runtime.name != "torch":
         raise UsageError(f"learned findings need PyTorch, and the model runs with {runtime.name}: use runtime torch")
-    return runtime
+    return cast("TorchRuntime", runtime)

@@ -20,8 +20,10 @@ from torch.nn import functional
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.model.fusion import FusionHead, foreground_logit
+from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.model.text_encoder import TextStates
-from fasttextdiff.teaching.decoder import batch_of
+from fasttextdiff.teaching.adapter import Adapter
+from fasttextdiff.teaching.decoder import batch_of, hidden_of
 from fasttextdiff.teaching.grids import from_input, grey_input, marked
 
 SURE = 4.0
@@ -38,6 +40,8 @@ EDGE_COST = 30.0
 """Cost of crossing an edge of the image (grey levels 0 to 1, gradient per pixel), in pixels."""
 BORDER_COST = 10.0
 """Cost of crossing an edge of the model's probability."""
+MOST = 60.0
+"""Bound of log-odds, beyond which a probability is 0 or 1 in any case."""
 POINTS = 8
 """Pixels of a stroke that are compared with the others."""
 
@@ -73,6 +77,7 @@ class StrokeCorrector:
         fit: fit of the view into the model's input.
         text: token states of the finding, batch 1.
         size: (H, W) of the head's grid.
+        own: (H, W) log-odds to correct, e.g. of an adapter; the model's own if None.
     """
 
     def __init__(
@@ -83,17 +88,43 @@ class StrokeCorrector:
         fit: Fit,
         text: TextStates,
         size: tuple[int, int],
+        own: Tensor | None = None,
     ) -> None:
         self.fit, self.size = fit, size
         image = grey_input(pixels, fit)
         with torch.inference_mode():
-            scales = batch_of(maps)
-            hidden = fusion.hidden(scales, text.states, None, size)
-            self.own = foreground_logit(hidden.logits.float())[0]
+            scales, hidden = batch_of(maps), hidden_of(fusion, maps, text, size)
+            self.own = foreground_logit(hidden.logits)[0] if own is None else own
             self._features = _features([*scales, hidden.first, hidden.second], image, size)
             self._cost = _cost(image, self.own)
         self._strokes: list[tuple[NDArray[np.bool_], bool, Influence]] = []
         self._answers = [self._answer()]
+
+    @classmethod
+    def of(
+        cls,
+        pipeline: FastTextDiffPipeline,
+        pixels: NDArray[np.float32],
+        maps: Sequence[Any],
+        fit: Fit,
+        finding: str,
+        adapter: Adapter | None = None,
+    ) -> StrokeCorrector:
+        """Correct a finding of a model, or one that was learned.
+
+        Args:
+            pipeline: the model; only read.
+            pixels: as for the class, like `maps` and `fit`.
+            maps: from the runtime.
+            fit: fit of the view.
+            finding: its text.
+            adapter: the one that answers for the finding.
+        """
+        patch = pipeline.denoiser.plan.patch_size
+        size = fit.padded[0] // patch, fit.padded[1] // patch
+        text = pipeline.text_encoder.encode([adapter.card.text if adapter else finding])
+        own = adapter.odds(pipeline.fusion, maps, grey_input(pixels, fit), text, size) if adapter else None
+        return cls(pipeline.fusion, pixels, maps, fit, text, size, own)
 
     def __len__(self) -> int:
         """Number of strokes."""
@@ -146,7 +177,8 @@ class StrokeCorrector:
             raise UsageError(f"{both} pixels are marked as finding and as background: undo one of the two strokes")
 
     def _answer(self) -> NDArray[np.float32]:
-        probability = from_input(self._corrected().sigmoid()[None, None], self.fit)
+        odds = from_input(self._corrected()[None, None], self.fit)
+        probability = (1 / (1 + np.exp(-odds.clip(-MOST, MOST)))).astype(np.float32)
         for mark, present, _ in self._strokes:
             probability[mark] = float(present)
         return probability
