@@ -257,3 +257,17 @@ def test_strokes_correct_what_an_adapter_answers(segmenter, adapter):
     mark[1, 1:5] = True
     corrector.add(mark, True)
     assert corrector.mask()[1, 1:5].all()
+
+
+def test_examples_of_a_ct_are_shown_in_the_window_of_the_model_that_learns(segmenter, tmp_path):
+    """A newer model may see CT in another window; the examples keep the Hounsfield units."""
+    voxels = np.linspace(-900, 300, 5 * 40 * 56).reshape(5, 40, 56).astype(np.int16)
+    mask = voxels > 200
+    image = segmenter.prepare(Volume(voxels, np.diag([-1.0, -1.0, 2.0, 1.0]), Modality.CT))
+    save_examples(tmp_path / "x", examples_of(image, 4, mask), "bone")
+    (kept,), *_ = load_examples(tmp_path / "x")
+    preprocessing = segmenter.pipeline.preprocessing
+    narrow = replace(preprocessing.settings[Modality.CT], window=(200.0, 100.0))
+    other = replace(preprocessing, settings={**preprocessing.settings, Modality.CT: narrow})
+    assert kept.lesson(other, 8).pixels.min() == 0
+    assert kept.lesson(preprocessing, 8).pixels.min() > 0

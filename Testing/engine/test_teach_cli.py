@@ -99,6 +99,19 @@ def test_a_wrong_request_writes_nothing(run, table, tmp_path, arguments, message
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [("x", "the slice 'x' is not a whole number from 0"), ("7", "slice 7 is not in this image: it has 0 to 0")],
+)
+def test_a_slice_that_does_not_exist_is_refused(run, table, tmp_path, cell, message):
+    place = table.parent
+    row = f"{place / '0.png'},{place / '0_mask.png'},bright disc,mr,{cell}"
+    (tmp_path / "t.csv").write_text(f"image,mask,text,modality,slice\n{row}\n")
+    code, _, err = run("adapt", tmp_path / "t.csv", *WORDS, "-o", tmp_path / "x.safetensors")
+    assert code in (1, 2)
+    assert message in err
+
+
 def test_a_file_that_is_no_adapter_is_refused(run, table):
     code, _, err = run("adapters", "show", table, with_model=False)
     assert code == 1

@@ -30,7 +30,7 @@ BATCH = 2
 
 
 def has_monai() -> bool:
-    """Whether the U-Net can be trained (`pip install monai`)."""
+    """Whether the U-Net can be trained (the extra `lab`)."""
     return importlib.util.find_spec("monai") is not None
 
 

@@ -148,7 +148,7 @@ class TeachingStudy:
 def methods_here(wanted: Sequence[str], warn: Callable[[str], None]) -> list[str]:
     """The methods that can run; says which cannot."""
     if METHODS[3] in wanted and not has_monai():
-        warn(f"{METHODS[3]} is left out: install monai")
+        warn(f"{METHODS[3]} is left out: pip install 'fasttextdiff[lab]'")
         return [method for method in wanted if method != METHODS[3]]
     return list(wanted)
 

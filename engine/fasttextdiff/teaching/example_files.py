@@ -57,6 +57,7 @@ def save_examples(folder: PathText, examples: Sequence[Example], finding: str, s
             "window": example.window,
             "spacing": example.spacing,
             "scale": example.scale,
+            "window_of_model": example.window_of_model,
             "group": _anonymous(example.group, index["salt"]),
         }
     index |= {"finding": finding, "synonyms": list(synonyms)}
@@ -100,8 +101,8 @@ def _read(folder: Path, key: str, about: dict[str, Any]) -> Example:
         )
         window = None if about["window"] is None else (float(about["window"][0]), float(about["window"][1]))
         spacing = float(about["spacing"][0]), float(about["spacing"][1])
-        scale, group = float(about["scale"]), str(about["group"])
-        return Example(voxels, mask > 0, window, spacing, Modality(about["modality"]), scale, group)
+        more = float(about["scale"]), str(about["group"]), bool(about["window_of_model"])
+        return Example(voxels, mask > 0, window, spacing, Modality(about["modality"]), *more)
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise FastTextDiffError(f"{folder / key}.nrrd or its mask cannot be read: it is missing or damaged") from error
 

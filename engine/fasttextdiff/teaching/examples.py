@@ -45,6 +45,7 @@ class Example:
         modality: modality of the image.
         scale: for tiles, their magnification in the model; 0 for whole slices, which are fitted to the model's size.
         group: what slices of one patient have in common; no name or identifier. Held out together.
+        window_of_model: whether the window is the model's own for the modality, so that another model uses its own.
     """
 
     voxels: NDArray[np.generic]
@@ -54,6 +55,7 @@ class Example:
     modality: Modality
     scale: float = 0.0
     group: str = ""
+    window_of_model: bool = False
 
     def key(self) -> str:
         """Equal for examples on the same voxels."""
@@ -62,9 +64,11 @@ class Example:
     def lesson(self, preprocessing: Preprocessing, multiple: int) -> Lesson:
         """The example as a model with this preprocessing sees it."""
         shape = self.mask.shape[0], self.mask.shape[1]
-        size = round(max(shape) * self.scale) if self.scale else preprocessing.of(self.modality).size
+        settings = preprocessing.of(self.modality)
+        size = round(max(shape) * self.scale) if self.scale else settings.size
         fit = Fit.of(shape, self.spacing, size, multiple)
-        return Lesson(apply_window(self.voxels, self.window), self.mask, fit, self.modality, self.group)
+        window = settings.window if self.window_of_model else self.window
+        return Lesson(apply_window(self.voxels, window), self.mask, fit, self.modality, self.group)
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,9 @@ def examples_of(image: PreparedImage, index: int, mask: NDArray[np.bool_], group
     truth = image.display.to_display(mask)[index] > 0
     scale = max(image.fit.resized) / max(image.fit.source) if len(image.tiles) > 1 else 0.0
     spacing = (1.0, 1.0) if scale else image.display.pixel_spacing
+    more = (spacing, image.volume.modality, scale, group, image.by_finding)
     return [
-        Example(view.voxels, truth[tile.slices], view.window, spacing, image.volume.modality, scale, group)
+        Example(view.voxels, truth[tile.slices], view.window, *more)
         for tile, view in zip(image.tiles, image.views(index), strict=True)
     ]
 
