@@ -19,8 +19,8 @@ import torch
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
 from fasttextdiff.model.pipeline import quiet_libraries
+from fasttextdiff_lab.benchmarks.bench import FINDING
 from fasttextdiff_lab.benchmarks.references import plain_segmenter
-from fasttextdiff_lab.benchmarks.suites import FINDING
 
 
 def main() -> None:

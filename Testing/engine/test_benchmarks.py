@@ -16,10 +16,11 @@ from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.segmenter import Segmenter
+from fasttextdiff_lab.benchmarks.bench import Bench
 from fasttextdiff_lab.benchmarks.inputs import chest_phantom
 from fasttextdiff_lab.benchmarks.measuring import as_json, medians
 from fasttextdiff_lab.benchmarks.references import plain_segmenter
-from fasttextdiff_lab.benchmarks.suites import SUITES, Bench, compared
+from fasttextdiff_lab.benchmarks.suites import SUITES, compared
 
 
 def test_the_optimised_segmenter_matches_the_plain_one():
@@ -84,7 +85,7 @@ def test_the_command_writes_what_it_shows(tmp_path):
     assert f"{result['name']}: {result['median']:.4g} ms" in done.stdout
     wrong = subprocess.run([*command[:-4], "--suite", "speed"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
-    assert wrong.stderr.strip() == ("error: 'speed' is not a suite: use interactive, volume, text, memory, training")
+    assert wrong.stderr.strip() == ("error: 'speed' is not a suite: use interactive, busy, volume, text, memory, training")
 
 
 def test_a_failed_measurement_process_is_reported_in_one_line():

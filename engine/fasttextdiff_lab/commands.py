@@ -258,7 +258,7 @@ def verify_golden(
 @command(app)
 def benchmark(
     suite: Annotated[
-        list[str] | None, typer.Option(help="interactive, volume, text, memory or training; all if not given.")
+        list[str] | None, typer.Option(help="interactive, busy, volume, text, memory or training; all if not given.")
     ] = None,
     image: Annotated[Path | None, typer.Option(help="Image to measure on; a phantom chest CT if not given.")] = None,
     full_size: Annotated[
@@ -276,9 +276,10 @@ def benchmark(
 ) -> None:
     """Measure speed and memory, each figure with its reference."""
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
+    from fasttextdiff_lab.benchmarks.bench import Bench
     from fasttextdiff_lab.benchmarks.inputs import chest_phantom
     from fasttextdiff_lab.benchmarks.measuring import as_json
-    from fasttextdiff_lab.benchmarks.suites import SUITES, Bench
+    from fasttextdiff_lab.benchmarks.suites import SUITES
 
     chosen = suite or list(SUITES)
     if unknown := [name for name in chosen if name not in SUITES]:

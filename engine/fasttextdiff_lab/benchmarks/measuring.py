@@ -17,7 +17,7 @@ import torch
 from fasttextdiff.version import __version__
 
 Work = Callable[[], object]
-LIBRARIES = ("torch", "transformers", "diffusers", "flash-attn", "numpy")
+LIBRARIES = ("openvino", "torch", "transformers", "diffusers", "flash-attn", "numpy")
 
 
 @dataclass(frozen=True)

@@ -5,103 +5,40 @@ Knows the segmenter and the references; the command line prints and writes files
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Volume
-from fasttextdiff.model.denoiser import seeded_noise
-from fasttextdiff.model.pipeline import FastTextDiffPipeline
-from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff.training.losses import segmentation_loss
+from fasttextdiff_lab.benchmarks.bench import FINDING, Bench
 from fasttextdiff_lab.benchmarks.inputs import chest_phantom
 from fasttextdiff_lab.benchmarks.measuring import Figure, Work, medians
 from fasttextdiff_lab.benchmarks.references import paper_model, plain_segmenter
+from fasttextdiff_lab.benchmarks.torch_suites import text, training
 
-FINDING = "consolidation in the left lung"
 COMPARED = ("left lung", "right lung", "infection", FINDING)
 """Findings whose results are compared with those of the reference."""
 SLOW = "slow: the same weights without our optimisations"
 PUBLISHED = "published: the published network as published"
-TEXT_LENGTHS = (16, 64, 512)
+TORCH = "torch float32, with our optimisations"
+NEW_FINDING, NEW_SLICE = "new finding on a slice with cached features", "new slice and new finding"
+BUSY = 4
+"""Other processes of the busy suite."""
 TALL = (512, 300)
 """Side in pixels and number of slices of the volume for the memory suite."""
-
-
-@dataclass
-class Bench:
-    """A model on a device, and the settings of a benchmark.
-
-    Attributes:
-        segmenter: the model with all optimisations, on the runtime that is measured.
-        pipeline: the same model in torch, for references and for what only torch can do.
-        volume: a real image, or a phantom.
-        repeats: repeats of each figure.
-        full_size: whether to also measure the published network at full size: minutes on a CPU, 6 GB.
-        slices: slices of the volume suite.
-    """
-
-    segmenter: Segmenter
-    pipeline: FastTextDiffPipeline
-    volume: Volume
-    repeats: int = 5
-    full_size: bool = False
-    slices: int = 16
-    _numbers: Iterator[int] = field(default_factory=itertools.count)
-
-    @property
-    def device(self) -> str:
-        """Device, dtype and runtime, as in figures."""
-        return f"{self.segmenter.device} {self.segmenter.dtype_name}, {self.segmenter.runtime.name}"
-
-    @property
-    def torch_device(self) -> str:
-        """The device for work that only torch can do."""
-        return self.segmenter.device if self.segmenter.runtime.name == "torch" else "cpu"
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self.segmenter.info.name
-
-    def slow(self) -> Segmenter:
-        """The same weights in float32 without our optimisations."""
-        return plain_segmenter(self.pipeline, self.torch_device)
-
-    def figure(self, suite: str, name: str, seconds: float, unit: str = "ms", **more: Any) -> Figure:
-        """A figure of this model on this device; converts seconds to the unit."""
-        scale = {"ms": 1e3, "s": 1.0}[unit]
-        if more.get("reference_median") is not None:
-            more["reference_median"] *= scale
-        return Figure(
-            suite, name, more.pop("model", self.model), more.pop("device", self.device), seconds * scale, unit, **more
-        )
-
-    def new_finding(self) -> str:
-        """A text that is not in any cache."""
-        return f"{FINDING} {next(self._numbers)}"
-
-    def middle(self) -> PreparedImage:
-        """The prepared middle slice of the volume."""
-        described = self.segmenter.prepare(self.volume)
-        index = described.display.n_slices // 2
-        return described.with_request(slices=(index, index + 1), samples=1, seed=0)
 
 
 def interactive(bench: Bench) -> Iterator[Figure]:
     """Waiting times of users: a new finding on the shown slice, a new slice, the first mask after the start."""
     yield from _slice_figures(bench, bench.slow(), SLOW)
+    yield from _beside_torch(bench)
     if bench.full_size:
         paper, device = paper_model(bench.pipeline.text_encoder.tokenizer), bench.torch_device
         ours = Bench(Segmenter(paper, device), paper, bench.volume, max(1, bench.repeats // 4))
@@ -124,8 +61,46 @@ def _slice_figures(bench: Bench, plain: Segmenter, reference: str) -> Iterator[F
         lambda: segmenter.decode_slices(one, [bench.new_finding()]), new_slice, slow, repeats=bench.repeats
     )
     compare: dict[str, Any] = {"reference": reference, "reference_median": whole, **agreement}
-    yield bench.figure("interactive", "new finding on a slice with cached features", cached, **compare)
-    yield bench.figure("interactive", "new slice and new finding", new, **compare)
+    yield bench.figure("interactive", NEW_FINDING, cached, **compare)
+    yield bench.figure("interactive", NEW_SLICE, new, **compare)
+
+
+def _beside_torch(bench: Bench, suite: str = "interactive") -> Iterator[Figure]:
+    """The same work with this runtime and with torch, both with all optimisations; nothing if this runtime is torch."""
+    if bench.segmenter.runtime.name == "torch":
+        return
+    ours, theirs, one = bench.segmenter, Segmenter(bench.pipeline, "cpu"), bench.middle()
+
+    def new_finding(who: Segmenter) -> Work:
+        return lambda: who.decode_slices(one, [bench.new_finding()])
+
+    def new_slice(who: Segmenter, findings: int = 1) -> Work:
+        def work() -> object:
+            who.cache.clear()
+            return who.decode_slices(one, [bench.new_finding() for _ in range(findings)])
+
+        return work
+
+    agreement: dict[str, Any] = dict(compared(ours, theirs, one))
+    for name, works in (
+        (NEW_FINDING, (new_finding(ours), new_finding(theirs))),
+        (NEW_SLICE, (new_slice(ours), new_slice(theirs))),
+        ("new slice and five new findings", (new_slice(ours, 5), new_slice(theirs, 5))),
+    ):
+        median, reference = medians(*works, repeats=bench.repeats)
+        yield bench.figure(suite, name, median, reference=TORCH, reference_median=reference, **agreement)
+
+
+def busy(bench: Bench) -> Iterator[Figure]:
+    """The same on a machine on which four other processes compute without a pause."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
+    try:
+        for figure in _beside_torch(bench, "busy"):
+            yield replace(figure, name=f"{figure.name}, with {BUSY} other busy processes")
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def compared(fast: Segmenter, plain: Segmenter, image: PreparedImage) -> dict[str, float]:
@@ -252,103 +227,9 @@ def memory(bench: Bench) -> Iterator[Figure]:
         yield Figure("memory", f"{name}: GPU", "process", bench.device, gpu, "GB")
 
 
-def text(bench: Bench) -> Iterator[Figure]:
-    """ModernBERT against BERT of similar width and depth, with and without cache; attention kernels."""
-    from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
-
-    device = bench.torch_device
-    torch.manual_seed(0)
-    modern = ModernBertModel(ModernBertConfig()).eval().to(device)
-    bert = BertModel(BertConfig(), add_pooling_layer=False).eval().to(device)
-    with torch.inference_mode():
-        for length in TEXT_LENGTHS:
-            ids = torch.randint(1000, 20000, (1, length), device=device)
-            ours, theirs = medians(_pass(modern, ids), _pass(bert, ids), repeats=bench.repeats)
-            yield bench.figure(
-                "text",
-                f"encode {length} tokens",
-                ours,
-                model="ModernBERT-base (random weights)",
-                device=f"{device} float32",
-                reference="BERT-base (random weights)",
-                reference_median=theirs,
-            )
-            kernel = SDPBackend.FLASH_ATTENTION
-            with_kernel, without = medians(
-                _with_kernel(kernel, _pass(modern, ids)),
-                _with_kernel(SDPBackend.MATH, _pass(modern, ids)),
-                repeats=bench.repeats,
-            )
-            yield bench.figure(
-                "text",
-                f"attention of {length} tokens: SDPA's flash kernel",
-                with_kernel,
-                model="ModernBERT-base (random weights)",
-                device=f"{device} float32",
-                reference="SDPA's plain kernel",
-                reference_median=without,
-            )
-    yield from _cache_figures(bench)
-
-
-def _pass(model: nn.Module, ids: Tensor) -> Work:
-    return lambda: model(input_ids=ids, attention_mask=torch.ones_like(ids))
-
-
-def _with_kernel(kernel: SDPBackend, work: Work) -> Work:
-    def inside() -> object:
-        with sdpa_kernel(kernel):
-            return work()
-
-    return inside
-
-
-def _cache_figures(bench: Bench) -> Iterator[Figure]:
-    encoder: TextEncoder = bench.pipeline.text_encoder
-    encoder.encode([FINDING])
-    hit, miss = medians(
-        lambda: encoder.encode([FINDING]), lambda: encoder.encode([bench.new_finding()]), repeats=bench.repeats
-    )
-    yield bench.figure("text", "a finding encoded before", hit, reference="a new one", reference_median=miss)
-
-
-def training(bench: Bench) -> Iterator[Figure]:
-    """A training step of head and text encoder on a frozen denoiser, with cached or recomputed features."""
-    pipeline, device = bench.pipeline, bench.torch_device
-    side, batch = 224, 4
-    torch.manual_seed(0)
-    images = torch.rand(batch, 3, side, side, device=device) * 2 - 1
-    noise = seeded_noise((1, 3, side, side), 0, device)
-    truth = (torch.rand(batch, side, side, device=device) > 0.8).float()
-    tokens = {name: ids.to(device) for name, ids in pipeline.text_encoder.tokenize([FINDING] * batch).items()}
-
-    def features() -> list[Tensor]:
-        with torch.no_grad():
-            return pipeline.features(images, noise)
-
-    kept = features()
-
-    def step(maps: Callable[[], Sequence[Tensor]]) -> Work:
-        def work() -> None:
-            output = pipeline.decode(maps(), pipeline.text_encoder(**tokens), (side, side))
-            segmentation_loss(output.logits, truth).backward()
-            pipeline.zero_grad(set_to_none=True)
-
-        return work
-
-    cached, again = medians(step(lambda: kept), step(features), repeats=bench.repeats)
-    yield bench.figure(
-        "training",
-        f"step of {batch} images of {side} px, features cached",
-        cached,
-        device=f"{device} float32",
-        reference="features computed again",
-        reference_median=again,
-    )
-
-
 SUITES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "interactive": interactive,
+    "busy": busy,
     "volume": volume,
     "text": text,
     "memory": memory,

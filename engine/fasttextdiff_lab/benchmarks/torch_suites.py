@@ -1,0 +1,112 @@
+"""Benchmarks of what only torch does: text encoders, attention kernels, training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fasttextdiff.model.denoiser import seeded_noise
+from fasttextdiff.model.text_encoder import TextEncoder
+from fasttextdiff.training.losses import segmentation_loss
+from fasttextdiff_lab.benchmarks.bench import FINDING, Bench
+from fasttextdiff_lab.benchmarks.measuring import Figure, Work, medians
+
+TEXT_LENGTHS = (16, 64, 512)
+
+
+def text(bench: Bench) -> Iterator[Figure]:
+    """ModernBERT against BERT of similar width and depth, with and without cache; attention kernels."""
+    from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
+
+    device = bench.torch_device
+    torch.manual_seed(0)
+    modern = ModernBertModel(ModernBertConfig()).eval().to(device)
+    bert = BertModel(BertConfig(), add_pooling_layer=False).eval().to(device)
+    with torch.inference_mode():
+        for length in TEXT_LENGTHS:
+            ids = torch.randint(1000, 20000, (1, length), device=device)
+            ours, theirs = medians(_pass(modern, ids), _pass(bert, ids), repeats=bench.repeats)
+            yield bench.figure(
+                "text",
+                f"encode {length} tokens",
+                ours,
+                model="ModernBERT-base (random weights)",
+                device=f"{device} float32",
+                reference="BERT-base (random weights)",
+                reference_median=theirs,
+            )
+            kernel = SDPBackend.FLASH_ATTENTION
+            with_kernel, without = medians(
+                _with_kernel(kernel, _pass(modern, ids)),
+                _with_kernel(SDPBackend.MATH, _pass(modern, ids)),
+                repeats=bench.repeats,
+            )
+            yield bench.figure(
+                "text",
+                f"attention of {length} tokens: SDPA's flash kernel",
+                with_kernel,
+                model="ModernBERT-base (random weights)",
+                device=f"{device} float32",
+                reference="SDPA's plain kernel",
+                reference_median=without,
+            )
+    yield from _cache_figures(bench)
+
+
+def _pass(model: nn.Module, ids: Tensor) -> Work:
+    return lambda: model(input_ids=ids, attention_mask=torch.ones_like(ids))
+
+
+def _with_kernel(kernel: SDPBackend, work: Work) -> Work:
+    def inside() -> object:
+        with sdpa_kernel(kernel):
+            return work()
+
+    return inside
+
+
+def _cache_figures(bench: Bench) -> Iterator[Figure]:
+    encoder: TextEncoder = bench.pipeline.text_encoder
+    encoder.encode([FINDING])
+    hit, miss = medians(
+        lambda: encoder.encode([FINDING]), lambda: encoder.encode([bench.new_finding()]), repeats=bench.repeats
+    )
+    yield bench.figure("text", "a finding encoded before", hit, reference="a new one", reference_median=miss)
+
+
+def training(bench: Bench) -> Iterator[Figure]:
+    """A training step of head and text encoder on a frozen denoiser, with cached or recomputed features."""
+    pipeline, device = bench.pipeline, bench.torch_device
+    side, batch = 224, 4
+    torch.manual_seed(0)
+    images = torch.rand(batch, 3, side, side, device=device) * 2 - 1
+    noise = seeded_noise((1, 3, side, side), 0, device)
+    truth = (torch.rand(batch, side, side, device=device) > 0.8).float()
+    tokens = {name: ids.to(device) for name, ids in pipeline.text_encoder.tokenize([FINDING] * batch).items()}
+
+    def features() -> list[Tensor]:
+        with torch.no_grad():
+            return pipeline.features(images, noise)
+
+    kept = features()
+
+    def step(maps: Callable[[], Sequence[Tensor]]) -> Work:
+        def work() -> None:
+            output = pipeline.decode(maps(), pipeline.text_encoder(**tokens), (side, side))
+            segmentation_loss(output.logits, truth).backward()
+            pipeline.zero_grad(set_to_none=True)
+
+        return work
+
+    cached, again = medians(step(lambda: kept), step(features), repeats=bench.repeats)
+    yield bench.figure(
+        "training",
+        f"step of {batch} images of {side} px, features cached",
+        cached,
+        device=f"{device} float32",
+        reference="features computed again",
+        reference_median=again,
+    )
