@@ -5,6 +5,7 @@ Knows nothing about display, models or outputs; DICOM's rules are in `io.read_di
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -90,16 +91,18 @@ def _listed(files: Sequence[PathText]) -> list[Path]:
 def quiet() -> Iterator[None]:
     """Silence warnings of libraries on stderr; what matters becomes one of our errors or notes."""
     import SimpleITK as sitk  # noqa: N813
-    from nibabel import imageglobals
 
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    nibabel = logging.getLogger("nibabel.global")  # without importing nibabel, which most images do not need
+    before = sitk.ProcessObject.GetGlobalWarningDisplay(), nibabel.disabled
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    nibabel.disabled = True
     try:
-        with warnings.catch_warnings(), imageglobals.LoggingOutputSuppressor():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+        sitk.ProcessObject.SetGlobalWarningDisplay(before[0])
+        nibabel.disabled = before[1]
 
 
 def _decode(path: Path, series_uid: str | None, files: Sequence[Path] | None) -> Decoded:
