@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from fasttextdiff import Modality, Segmenter, Volume, read_volume
 from fasttextdiff.errors import Cancelled, FastTextDiffError, MissingPackagesError, ModelError, UsageError
 from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.model import runtimes
-from fasttextdiff.model.openvino import store
+from fasttextdiff.model.openvino import networks, store
 from fasttextdiff.model.openvino.package import RECORD
 from fasttextdiff.model.runtimes import convert_folder, load_runtime
 from fasttextdiff.model.settings import read_settings
@@ -275,6 +276,20 @@ def test_a_computer_on_which_openvino_is_wrong_uses_torch_and_says_so(model, cac
     runtime = load_runtime(model, "cpu")
     assert runtime.name == "torch"
     assert "OpenVINO is not used" in runtime.notes[0]
+
+
+def test_a_model_that_cannot_be_converted_runs_with_torch_and_says_so(model, cache, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("no translation for aten::strange")
+
+    monkeypatch.setattr(networks, "load_openvino", lambda: SimpleNamespace(convert_model=refuse))
+    runtime = load_runtime(model, "cpu")
+    assert runtime.name == "torch"
+    assert "network cannot be converted to OpenVINO: no translation for aten::strange" in runtime.notes[0]
+    assert list(cache.iterdir()) == []  # nothing half-done is left
+    with pytest.raises(ModelError) as caught:
+        load_runtime(model, "cpu", runtime="openvino")
+    one_line(caught, "cannot be converted")
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
