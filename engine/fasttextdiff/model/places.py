@@ -6,6 +6,7 @@ Loads no weights and no torch.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def parameter_count(name_or_folder: PathText | None = None) -> int:
         with safe_open(path, framework="numpy") as file:
             count += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
     return count
+
+
+def networks_hash(folder: Path) -> str:
+    """Hash of all that the networks of a model are made from: weights, their configurations, and the feature plan."""
+    digest = hashlib.sha256(hash_weights(folder).encode())
+    for path in sorted((*folder.glob("*/config.json"), *folder.glob("scheduler/*.json"))):
+        digest.update(path.read_bytes())
+    digest.update(json.dumps(read_index(folder)["features"], sort_keys=True).encode())
+    return digest.hexdigest()[:16]
 
 
 def hash_weights(folder: Path) -> str:

@@ -169,20 +169,18 @@ def _with_openvino(folder: Path, device: str, dtype: str) -> Runtime:
     settings = read_settings(folder)
     converted = _converted(settings, folder)
     tokens = Tokens(folder / "tokenizer" / "tokenizer.json", settings.max_tokens)
-    for _ in range(2):
-        runtime = OpenVinoRuntime(settings, tokens, converted.networks, device, dtype, store.compiled_folder())
-        wrong = problem(runtime, converted.record["check"])
-        if not wrong:
-            return runtime
-        store.clear_compiled()  # OpenVINO does not notice when a kept network is damaged
-    raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
+    kept, made_from = store.compiled_folder(), converted.record["made_from"]
+    runtime = OpenVinoRuntime(settings, tokens, converted.networks, device, dtype, kept, made_from)
+    if wrong := problem(runtime, converted.record["check"]):
+        raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
+    return runtime
 
 
 def _converted(settings: ModelSettings, folder: Path) -> Converted:
     """The converted networks; converted now if they are not there yet."""
     from fasttextdiff.model.openvino import store
 
-    if (found := store.find(settings, folder)) is not None:
+    if (found := store.find(folder)) is not None:
         return found
     if missing := problem_with(TORCH):
         raise MissingPackagesError(

@@ -25,7 +25,7 @@ from fasttextdiff.io.json_files import parse_json
 ENCODE, DECODE, TEXT = "encode", "decode", "text"
 NETWORKS = (ENCODE, DECODE, TEXT)
 RECORD = "networks.json"
-FORMAT = 1
+FORMAT = 2
 _SMALL = 256
 """Bytes; smaller constants stay with the graph."""
 
@@ -80,30 +80,34 @@ def _constants(graph: bytes) -> set[tuple[int, int]]:
     return {(int(found.attrib["offset"]), int(found.attrib["size"])) for found in data if found is not None}
 
 
-def write_record(folder: Path, weights_sha256: str, constants: Mapping[str, Constants], **more: Any) -> None:
-    """Write the record that makes the folder complete."""
+def write_record(folder: Path, made_from: str, constants: Mapping[str, Constants], **more: Any) -> None:
+    """Write the record that makes the folder complete; `made_from` is the hash of the model's networks."""
     record = {
         "format": FORMAT,
-        "weights_sha256": weights_sha256,
+        "made_from": made_from,
         "networks": {name: asdict(value) for name, value in constants.items()},
         **more,
     }
     (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
-def read_record(folder: Path, weights_sha256: str) -> dict[str, Any]:
+def read_record(folder: Path, made_from: str) -> dict[str, Any]:
     """The record of a folder with the converted networks of a model.
 
+    Args:
+        folder: of the converted networks.
+        made_from: hash of the model's networks.
+
     Raises:
-        ModelError: it is missing, damaged, or belongs to other weights or to another version.
+        ModelError: it is missing, damaged, or belongs to other networks or to another version.
     """
     try:
         record = parse_json((folder / RECORD).read_text(encoding="utf-8"))
-        made_for, version = record["weights_sha256"], record["format"]
+        found, version = record["made_from"], record["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} holds no converted networks: {one_line(error)}") from error
-    if (made_for, version) != (weights_sha256, FORMAT):
-        raise ModelError(f"the networks in {folder} were converted from other weights, or by another version")
+    if (found, version) != (made_from, FORMAT):
+        raise ModelError(f"the networks in {folder} were converted from another model, or by another version")
     return dict(record)
 
 

@@ -20,6 +20,7 @@ from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_li
 from fasttextdiff.image.preprocessing import Fit, to_model_range
 from fasttextdiff.model.feature_cache import Maps
 from fasttextdiff.model.noise import standard_normal
+from fasttextdiff.model.openvino.compiled import compiled
 from fasttextdiff.model.openvino.package import DECODE, ENCODE, TEXT
 from fasttextdiff.model.runtime import EncodedFindings
 from fasttextdiff.model.settings import ModelSettings
@@ -43,7 +44,8 @@ class OpenVinoRuntime:
         networks: `openvino.Model` by name.
         device: "auto" (the CPU), "cpu", "gpu" (Intel), "npu".
         dtype: "auto" (float32), or a name.
-        kept: folder in which OpenVINO keeps compiled networks, which makes the next start faster; None for none.
+        kept: folder of compiled networks, which make the next start faster; None for none.
+        made_from: hash of the networks, needed with `kept`.
 
     Raises:
         UsageError: the device is not available, or cannot compute in this dtype.
@@ -61,6 +63,7 @@ class OpenVinoRuntime:
         device: str = "auto",
         dtype: str = "auto",
         kept: Path | None = None,
+        made_from: str = "",
     ) -> None:
         openvino = load_openvino()
         core = openvino.Core()
@@ -68,17 +71,18 @@ class OpenVinoRuntime:
         self.settings, self._tokens = settings, tokens
         self.device = choose_device(device, core.available_devices)
         self.dtype = "float32" if dtype == "auto" else dtype
-        self._networks = {name: self._compiled(core, network, kept) for name, network in networks.items()}
+        self._networks = {
+            name: self._request(core, network, kept, f"{made_from} {name} {openvino.__version__}")
+            for name, network in networks.items()
+        }
         self._texts: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._go_on: Callable[[], bool] | None = None
 
-    def _compiled(self, core: Any, network: Any, kept: Path | None) -> Any:
+    def _request(self, core: Any, network: Any, kept: Path | None, name: str) -> Any:
         """An inference request; a second one would only help if several images ran at a time."""
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[self.dtype]}
-        if kept is not None:
-            config["CACHE_DIR"] = str(kept)
         try:
-            return core.compile_model(network, self.device.upper(), config).create_infer_request()
+            return compiled(core, network, self.device.upper(), config, kept, name).create_infer_request()
         except RuntimeError as error:
             raise UsageError(f"OpenVINO cannot use {self.device} with {self.dtype}: {one_line(error)}") from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fasttextdiff.errors import ModelError, UsageError
 from fasttextdiff.io.atomic import whole_folder
 from fasttextdiff.model.openvino.package import FORMAT, read_networks, read_record
-from fasttextdiff.model.settings import ModelSettings
+from fasttextdiff.model.places import networks_hash
 
 if TYPE_CHECKING:
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
@@ -53,7 +53,7 @@ def cache_bytes() -> int:
 
 
 def compiled_folder() -> Path:
-    """The part of the cache in which OpenVINO keeps networks compiled for this computer."""
+    """The part of the cache with networks compiled for this computer."""
     return cache_folder() / "compiled"
 
 
@@ -62,21 +62,12 @@ def clear_cache() -> None:
     shutil.rmtree(cache_folder(), ignore_errors=True)
 
 
-def clear_compiled() -> None:
-    """Remove compiled networks, which may be damaged."""
-    shutil.rmtree(compiled_folder(), ignore_errors=True)
-
-
-def find(settings: ModelSettings, model_folder: Path) -> Converted | None:
-    """The converted networks in the model's own folder or in the cache; None if they are missing or damaged.
-
-    Args:
-        settings: of the model.
-        model_folder: of its weights.
-    """
-    for folder in (model_folder / SUBFOLDER, _cached(settings)):
+def find(model_folder: Path) -> Converted | None:
+    """The converted networks in the model's own folder or in the cache; None if they are missing or damaged."""
+    made_from = networks_hash(model_folder)
+    for folder in (model_folder / SUBFOLDER, _cached(made_from)):
         try:
-            return _read(folder, settings, model_folder)
+            return _read(folder, made_from, model_folder)
         except ModelError:
             continue
     return None
@@ -98,10 +89,10 @@ def convert(pipeline: FastTextDiffPipeline, model_folder: Path, output: Path | N
     """
     from fasttextdiff.model.openvino.writing import write_package
 
-    settings = pipeline.settings
-    folder = output or _cached(settings)
+    made_from = networks_hash(model_folder)
+    folder = output or _cached(made_from)
     try:
-        return _read(folder, settings, model_folder)
+        return _read(folder, made_from, model_folder)
     except ModelError:
         shutil.rmtree(folder, ignore_errors=True)  # damaged, or of other weights
     try:
@@ -109,13 +100,13 @@ def convert(pipeline: FastTextDiffPipeline, model_folder: Path, output: Path | N
             write_package(pipeline, model_folder, temporary)
     except UsageError:  # another process was faster
         pass
-    return _read(folder, settings, model_folder)
+    return _read(folder, made_from, model_folder)
 
 
-def _cached(settings: ModelSettings) -> Path:
-    return cache_folder() / f"{settings.info.weights_sha256}-{FORMAT}"
+def _cached(made_from: str) -> Path:
+    return cache_folder() / f"{made_from}-{FORMAT}"
 
 
-def _read(folder: Path, settings: ModelSettings, model_folder: Path) -> Converted:
-    record = read_record(folder, settings.info.weights_sha256)
+def _read(folder: Path, made_from: str, model_folder: Path) -> Converted:
+    record = read_record(folder, made_from)
     return Converted(read_networks(folder, record, model_folder), record)

@@ -11,6 +11,7 @@ from fasttextdiff.model.openvino import package
 from fasttextdiff.model.openvino.networks import converted, reference_answer
 from fasttextdiff.model.openvino.self_check import SEED, check_finding, check_image
 from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
+from fasttextdiff.model.places import networks_hash
 
 
 def write_package(pipeline: FastTextDiffPipeline, model_folder: Path, folder: Path) -> None:
@@ -33,7 +34,7 @@ def write_package(pipeline: FastTextDiffPipeline, model_folder: Path, folder: Pa
     odds, presence = reference_answer(pipeline, check_image(settings), finding, SEED)
     package.write_record(
         folder,
-        settings.info.weights_sha256,
+        networks_hash(model_folder),
         constants,
         openvino=openvino.__version__,
         check={"finding": finding, "presence": presence, "odds": np.round(odds, 3).tolist()},
