@@ -47,7 +47,7 @@ def test_a_course_is_summarised():
     assert row.dice[1][0] == pytest.approx(0.8)
     assert row.dice[10][0] == pytest.approx(0.9)
     assert (row.n, row.to_good, row.reached) == (3, 2, 1)
-    assert "0.800" in stroke_study.page([row], "command", "model")
+    assert "0.800" in stroke_study.page([row], "command", "model", ["t"])
 
 
 def test_a_study_resumes_and_reports_every_cell(tmp_path):

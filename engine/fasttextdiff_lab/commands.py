@@ -149,13 +149,16 @@ def stroke_study(
 ) -> None:
     """Dice after simulated strokes on validation data, beside a baseline without a model."""
     from fasttextdiff_lab import stroke_study as study
-    from fasttextdiff_lab.teaching_tasks import stroke_cases
+    from fasttextdiff_lab.teaching_tasks import STROKE_STRUCTURES, stroke_cases
 
     segmenter = load_segmenter(model, "cpu", "float32", "torch")
     report.mkdir(parents=True, exist_ok=True)
     found = study.resumed(report / "strokes.json", segmenter, stroke_cases(data, images))
-    table, name = study.rows(found), segmenter.pipeline.info.name
-    text = study.page(table, f"fasttextdiff-lab stroke-study DATA --report REPORT --images {images}", name)
+    table, info = study.rows(found), segmenter.info
+    names = {name.replace("_", " "): modality for name, modality in STROKE_STRUCTURES.items()}
+    untaught = [name for name, modality in names.items() if info.untaught(name, modality)]
+    command_line = f"fasttextdiff-lab stroke-study DATA --report REPORT --images {images}"
+    text = study.page(table, command_line, info.name, untaught)
     (report / "strokes.md").write_text(text, encoding="utf-8")
     say(text)
 

@@ -220,14 +220,15 @@ def _row(task: str, method: str, group: Sequence[Course]) -> Row:
     return Row(task, method, len(group), dice, middle, float(np.isfinite(needed).mean()), seconds)
 
 
-def page(table: Sequence[Row], command: str, model: str) -> str:
-    """The report in Markdown."""
-    head = " | ".join(["task", "method", "n", *(f"{count} strokes" for count in COUNTS)])
+def page(table: Sequence[Row], command: str, model: str, untaught: Sequence[str]) -> str:
+    """The report in Markdown; `untaught` are the tasks that the model was not taught."""
+    head = " | ".join(["task", "method", "n", *(f"after {count}" for count in COUNTS)])
+    known = f"It was not taught {' and '.join(untaught)}." if untaught else "It was taught all of these."
     lines = [
         "# Correcting one slice with strokes",
         "",
         f"Model {model}, validation data, simulated strokes, each in the largest error; Dice as the mean over images",
-        "with 95 % intervals (bootstrap over images). Liver and brain tumour were not taught to this model.",
+        f"with 95 % intervals (bootstrap over images). {known}",
         "*Nearest stroke* has no model: fast marching of SimpleITK from the same kind of strokes.",
         "",
         f"    {command}",

@@ -18,6 +18,8 @@ from fasttextdiff.image.volume import Modality
 from fasttextdiff_lab.atlas import EMPTY, MODALITIES, read_table
 
 Item = TypeVar("Item")
+STROKE_STRUCTURES = {"heart": Modality.XRAY, "liver": Modality.CT, "brain_tumour": Modality.MR}
+"""Structures of the stroke study, with their modality."""
 TILE = 256
 """Side in pixels of the middle of a brightfield picture that is used, one tile of the model."""
 
@@ -48,15 +50,15 @@ class Case:
 def stroke_cases(data: Path, count: int, split: str = "val") -> Iterator[Case]:
     """At most `count` images of each task of the stroke study; the same ones in every run.
 
-    QaTa and CT lesions (with LViT's sentences) and the heart were taught; liver and brain tumour were not.
+    QaTa and CT lesions with LViT's sentences, and :data:`STROKE_STRUCTURES` by name.
     """
     for task, folder in (("qata", "qata_cov19_v2_2"), ("ct lesions", "MosMedDataPlus_bjorke")):
         for target in _drawn(load_targets(data / folder, split), count):
             pixels, name = target.load_image(), target.image.name
             yield Case(task, name, name, target.text, pixels, target.load_mask(), target.modality)
-    yield from _drawn(list(_structure(data / "xray_atlas", "heart", split)), count)
-    yield from _drawn(list(_structure(data / "ct_mr_atlas", "liver", split)), count)
-    yield from _drawn(list(_structure(data / "ct_mr_atlas", "brain_tumour", split)), count)
+    for structure, modality in STROKE_STRUCTURES.items():
+        atlas = data / ("xray_atlas" if modality is Modality.XRAY else "ct_mr_atlas")
+        yield from _drawn(list(_structure(atlas, structure, split)), count)
 
 
 @dataclass(frozen=True)
