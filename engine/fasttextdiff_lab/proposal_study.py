@@ -19,6 +19,7 @@ from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.teaching.answers import adapted
 from fasttextdiff.teaching.examples import examples_of
 from fasttextdiff.teaching.proposals import propose
+from fasttextdiff_lab.volumes import read_truth
 
 COUNTS = (1, 2, 3, 5)
 DRAWS = 200
@@ -117,8 +118,9 @@ def _volumes(samples: Path) -> Iterator[tuple[str, Volume, str, NDArray[np.bool_
         folder = samples / "mr_brain_tumour"
         label = np.asarray(read_volume(folder / f"{name}_label.nrrd").array, int) > 0
         yield name, read_volume(folder / f"{name}_image.nrrd", modality=Modality.MR), "brain tumour", label
-    heart = np.asarray(read_volume(samples / "ct_totalsegmentator" / "chest_ct_cropped_heart.nii.gz").array, int) > 0
-    chest = read_volume(samples / "ct_totalsegmentator" / "chest_ct_cropped.nii.gz", modality=Modality.CT)
+    folder = samples / "ct_totalsegmentator"
+    chest = read_volume(folder / "chest_ct_cropped.nii.gz", modality=Modality.CT)
+    _, heart = read_truth(f"heart={folder / 'chest_ct_cropped_heart.nii.gz'}", chest)
     yield "chest CT", chest, "heart", heart
 
 
