@@ -17,6 +17,7 @@ from fasttextdiff.image.consistency import SliceGrid
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.model.info import ModelInfo
+from fasttextdiff.model.kinds import KindHead
 from fasttextdiff.result import FindingResult, Learned
 from fasttextdiff.segments.consistency_rules import hold_together
 
@@ -41,6 +42,7 @@ class Outcomes:
         slice_by_slice: whether slices do not influence each other.
         try_anyway: whether to segment findings that the model was not taught.
         learned: findings that were learned here, which the model need not know.
+        kinds: knows which findings an image may show; None if the model has nothing for that.
     """
 
     info: ModelInfo
@@ -49,6 +51,7 @@ class Outcomes:
     slice_by_slice: bool
     try_anyway: bool
     learned: Mapping[str, Learned] = field(default_factory=dict)
+    kinds: KindHead | None = None
     _reasons: dict[str, str] = field(default_factory=dict, repr=False)
 
     def asked(self, findings: Sequence[str]) -> list[str]:
@@ -109,7 +112,7 @@ class Outcomes:
         )
 
     def _warning(self, finding: str) -> str:
-        return self.info.warning(finding, self.image.volume.modality)
+        return self.info.warning(finding, self.image.volume.modality) or self._misfit(finding)
 
     def _left_empty(self, finding: str, text: str, stack: SliceStack) -> FindingResult:
         untaught, note = self._untaught(finding), understood_note(text)
@@ -125,6 +128,11 @@ class Outcomes:
             window=self.image.window,
             untaught=untaught,
         )
+
+    def _misfit(self, finding: str) -> str:
+        """Why a taught finding is not expected in this image; empty if it is."""
+        taught = self.info.taught_finding(finding, self.image.volume.modality)
+        return "" if taught is None or self.kinds is None else self.kinds.misfit(taught.name, self.image.volume.kinds)
 
     def _untaught(self, finding: str) -> str:
         """Why a finding counts as untaught; empty if it was taught or learned, and for the empty text."""

@@ -41,6 +41,7 @@ class Provenance:
         slice_by_slice: whether slices did not influence each other, as in earlier versions.
         runtime: library that ran the networks, e.g. "openvino 2026.4.1".
         adapter: the adapter that answered for the finding, see :meth:`of`; empty for the model itself.
+        kind: kind of image, and the hash of the file that told it; None if the file or the user gave the modality.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Provenance:
     slice_by_slice: bool = True
     runtime: str = "torch"
     adapter: str = ""
+    kind: str | None = None
 
     def of(self, finding: FindingResult) -> Provenance:
         """The provenance of one finding of the run, with its window and its adapter."""

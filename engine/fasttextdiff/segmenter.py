@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fasttextdiff.contract.findings import distinct
@@ -20,6 +21,7 @@ from fasttextdiff.image.slices import PreparedImage, View, prepare
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.model.feature_cache import FeatureCache, Maps
 from fasttextdiff.model.info import ModelInfo, require_findings, require_words
+from fasttextdiff.model.recognition import recognised, told
 from fasttextdiff.model.runtime import EncodedFindings, Runtime, batched
 from fasttextdiff.model.runtimes import load_runtime
 from fasttextdiff.option_rules import check_options
@@ -168,10 +170,10 @@ class Segmenter:
         seed: int = 0,
         window: Window | None = None,
     ) -> PreparedImage:
-        """Check a request against the volume and choose the window; nothing is computed yet.
+        """Check a request, see what kind of image it is, and choose the window; findings are not computed yet.
 
         Args:
-            volume: the image.
+            volume: the image; that of the result has the modality that it shows if nothing states one.
             slices: as for :meth:`segment`, like the other arguments.
             plane: "acquisition", "axial", "coronal" or "sagittal".
             samples: noise samples.
@@ -183,9 +185,9 @@ class Segmenter:
             FastTextDiffError: the image cannot be segmented.
         """
         check_options(slices=slices, samples=samples, seed=seed)
-        settings = self.runtime.settings
-        prepared = settings.preprocessing.of(volume.modality)
-        image = prepare(volume, prepared, settings.multiple, plane=plane, window=window)
+        model = self.runtime.settings
+        volume = recognised(volume, model, partial(self._maps, seed=0))
+        image = prepare(volume, model.preprocessing.of(volume.modality), model.multiple, plane=plane, window=window)
         return image.with_request(slices=slices, samples=samples, seed=seed)
 
     def encode(self, image: PreparedImage, findings: Sequence[str] = (), *, progress: Progress | None = None) -> None:
@@ -280,7 +282,8 @@ class Segmenter:
         info = self.info
         limit = info.threshold if threshold is None else float(threshold)
         learned = self._learned.among(typed, image.volume.modality)
-        outcomes = Outcomes(info, image, limit, slice_by_slice or len(image.slices) == 1, try_anyway, learned)
+        alone = slice_by_slice or len(image.slices) == 1
+        outcomes = Outcomes(info, image, limit, alone, try_anyway, learned, self.runtime.settings.kinds)
         stack = self._decoded(image, outcomes.asked(list(typed)), progress)
         if image.volume.padding is not None:
             stack.clear(image.volume.padding[image.requested()])
@@ -387,6 +390,7 @@ class Segmenter:
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             slice_by_slice=outcomes.slice_by_slice,
             runtime=self.runtime.version,
+            kind=told(image.volume, self.runtime.settings.kinds),
         )
 
 

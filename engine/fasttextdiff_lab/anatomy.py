@@ -69,4 +69,21 @@ SHOWN: Mapping[str, Area] = {
     "sts_ibsi": Area.LIMB | Area.CHEST | Area.PELVIS | Area.ABDOMEN | Area.SPINE,
 }
 """Areas that images of each source of the CT and MR atlas may show; generous, so that nothing is wrongly absent."""
+SHOWN_BY_KIND: Mapping[str, Area] = {
+    "chest X-ray": TRUNK | Area.BREAST | Area.LIMB,
+    "chest CT": TRUNK | Area.BREAST,
+    "CT of abdomen or pelvis": BELLY,
+    "head CT": Area.HEAD,
+    "limb CT": Area.LIMB | BELLY,
+    "head MR": Area.HEAD,
+    "heart MR": TRUNK,
+    "abdominal MR": BELLY,
+    "spine MR": BELLY,
+    "pelvic MR": Area.PELVIS | Area.ABDOMEN | Area.SPINE,
+    "limb MR": Area.LIMB | BELLY,
+    "breast MR": Area.BREAST | TRUNK,
+    "breast ultrasound": Area.BREAST,
+    "stained histology": Area.CELLS,
+}
+"""Areas that each kind of image may show; generous as above."""
 SHOWN_XRAY = TRUNK | Area.BREAST | Area.LIMB

@@ -103,6 +103,35 @@ def measure(
         report.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+@command(app, name="fit-kinds", no_args_is_help=True)
+def fit_kinds(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    model: Annotated[Path, typer.Argument(help="Model folder; kinds.safetensors is written into it.")],
+    others: Annotated[
+        Path | None, typer.Option(help="Folder of PNG and JPEG pictures of nothing medical, at any depth.")
+    ] = None,
+    variants: Annotated[int, typer.Option(min=0, help="Random variants of each training picture.")] = 1,
+    runtime: RuntimeOption = "auto",
+) -> None:
+    """Fit the classifier for the kind of image on training pictures, and validate it."""
+    from rich.progress import track
+
+    from fasttextdiff.model.kinds import write_kinds
+    from fasttextdiff.model.runtimes import load_runtime
+    from fasttextdiff_lab import kinds as k
+
+    loaded = load_runtime(model, runtime=runtime)
+
+    def shown(split: str, changes: int) -> list[k.Shown]:
+        found = k.pictures(data, split, others)
+        return [one for picture in track(found, f"{split} pictures") for one in k.encoded(loaded, picture, changes)]
+
+    head = k.fit(shown("train", variants), loaded.settings.info, say)
+    say(f"wrote {write_kinds(head, model)}")
+    for line in k.check(head, shown("val", 0)).lines():
+        say(line)
+
+
 @command(app, name="measure-volume", no_args_is_help=True)
 def measure_volume(
     image: Annotated[Path, typer.Argument(help="Volume: DICOM folder, NIfTI, NRRD, MHA.")],

@@ -104,6 +104,9 @@ def segment(
     segmenter.check_findings(finding)
     with progress_bar("segmenting") as progress:
         result = segmenter.segment(volume, finding, progress=progress, **options)
+    for line in result.volume.source.notes:
+        if line not in volume.source.notes:
+            note(line)
     _write_extras(result, preview, uncertainty)
     written = write_segmentation(result, output, fractional=fractional)
     _show_result(result)

@@ -11,6 +11,8 @@ from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.image.hounsfield import hounsfield_offset, in_hounsfield
 from fasttextdiff.image.volume import Modality
 
+GUESSED = "modality guessed from the voxels"
+"""Start of the note."""
 _RARELY_STORED = 8192
 """Only a CT has such a large offset and a histogram like Hounsfield units."""
 
@@ -44,7 +46,7 @@ def settle_modality(
     known, notes = asked or stated, []
     if known is None:
         known = _guess(path, array, is_planar)
-        notes.append(f"modality guessed from the voxels: {known.value}")
+        notes.append(f"{GUESSED}: {known.value}")
     elif stated not in (None, known):
         notes.append(f"read as {known.value} as requested; the DICOM header says otherwise")
     if known is Modality.CT:

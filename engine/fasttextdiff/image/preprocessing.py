@@ -102,7 +102,8 @@ def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
     """The window for a volume. The DICOM or display window is not used, because it is often chosen for other tissue.
 
     An 8-bit picture of a modality with absolute units (a CT slice saved as PNG) is already windowed, and its full range
-    is used. Any other picture of a CT is in Hounsfield units; see `Volume`.
+    is used. Any other picture of a CT is in Hounsfield units, see `Volume`; unless only its content shows that it is
+    one, so that its percentiles are used.
 
     Returns:
         None for colour images, which keep the range of their voxel type.
@@ -111,7 +112,7 @@ def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
         return None
     if has_fixed_window(volume, settings):
         return settings.window
-    if settings.window:
+    if settings.window and volume.array.dtype == np.uint8:
         return 127.5, 255.0
     values = in_standard_order(volume, volume.array)
     if volume.padding is not None:
@@ -122,7 +123,7 @@ def choose_window(volume: Volume, settings: ImageSettings) -> Window | None:
 def has_fixed_window(volume: Volume, settings: ImageSettings) -> bool:
     """Whether the voxels are in absolute units, so that a window means the same in every image."""
     return settings.window is not None and not (
-        volume.is_color or (volume.is_planar and volume.array.dtype == np.uint8)
+        volume.is_color or (volume.is_planar and (volume.is_guessed or volume.array.dtype == np.uint8))
     )
 
 

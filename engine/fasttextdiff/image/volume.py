@@ -80,6 +80,9 @@ class Volume:
         slice_axis: the array axis (0 = k, 1 = j, 2 = i) of the acquired slices.
         patient_orientation: for planar images, the directions of growing i and j: two of "L", "R", "F", "H", "P" and
             "A" (Patient Orientation, PS3.3 C.7.6.1.1.1); None to take the image as displayed.
+        is_guessed: whether the modality was guessed from the voxels, because neither the file nor the user gives it.
+        kinds: what its slices show, e.g. "head CT", judging by their content; the kind of the whole image first. Empty
+            if nobody looked.
 
     Raises:
         ValueError: wrong number of axes, an empty axis, a matrix that is not 4x4 or is singular, voxels that are not
@@ -94,6 +97,8 @@ class Volume:
     padding: NDArray[np.bool_] | None = None
     patient_orientation: tuple[str, str] | None = None
     slice_axis: int = 0
+    is_guessed: bool = False
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse invalid values."""

@@ -297,6 +297,7 @@ def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool
             padding,
             decoded.patient_orientation,
             axis,
+            is_guessed=modality is None and decoded.modality is None,
         )
     except ValueError as problem:
         raise FastTextDiffError(f"{path}: not a usable image: {problem}") from problem

@@ -21,6 +21,7 @@ from fasttextdiff.image.preprocessing import Preprocessing
 from fasttextdiff.model.denoiser import FeatureDenoiser
 from fasttextdiff.model.fusion import FusionHead, FusionOutput
 from fasttextdiff.model.info import COMPONENTS, FORMAT_VERSION, INDEX, ModelInfo, info_of, read_index
+from fasttextdiff.model.kinds import KindHead, read_kinds
 from fasttextdiff.model.places import folder_of, hash_weights
 from fasttextdiff.model.settings import FeaturePlan, ModelSettings
 from fasttextdiff.model.taught import taught_to
@@ -38,6 +39,7 @@ class FastTextDiffPipeline(nn.Module):
         fusion: features and token states to logits.
         preprocessing: how images are prepared for the model.
         info: name, thresholds and taught terms.
+        kinds: tells what kind of image a slice is; for these weights only, and not saved with them.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -50,6 +52,7 @@ class FastTextDiffPipeline(nn.Module):
         fusion: FusionHead,
         preprocessing: Preprocessing,
         info: ModelInfo,
+        kinds: KindHead | None = None,
     ) -> None:
         super().__init__()
         if tuple(fusion.config.feature_channels) != denoiser.feature_channels():
@@ -60,7 +63,7 @@ class FastTextDiffPipeline(nn.Module):
         if fusion.config.text_dim != text_encoder.dim:
             raise ValueError(f"the fusion head takes text of {fusion.config.text_dim} channels, got {text_encoder.dim}")
         self.text_encoder, self.denoiser, self.fusion = text_encoder, denoiser, fusion
-        self.preprocessing, self.info = preprocessing, info
+        self.preprocessing, self.info, self.kinds = preprocessing, info, kinds
 
     @property
     def settings(self) -> ModelSettings:
@@ -71,6 +74,7 @@ class FastTextDiffPipeline(nn.Module):
             self.denoiser.plan,
             self.denoiser.multiple,
             self.text_encoder.max_tokens,
+            self.kinds,
         )
 
     @cached_property
@@ -158,7 +162,7 @@ class FastTextDiffPipeline(nn.Module):
             ModelError: it is incomplete, has pickles instead of safetensors, or shapes do not fit.
         """
         folder = folder_of(name_or_folder)
-        index = read_index(folder)
+        index, weights_sha256 = read_index(folder), hash_weights(folder)
         try:
             pipeline = cls(
                 TextEncoder.from_pretrained(
@@ -171,7 +175,8 @@ class FastTextDiffPipeline(nn.Module):
                 ),
                 load_component(FusionHead, folder / "fusion", dtype),
                 Preprocessing.from_dict(index["preprocessing"]),
-                replace(info_of(folder, index), weights_sha256=hash_weights(folder)),
+                replace(info_of(folder, index), weights_sha256=weights_sha256),
+                read_kinds(folder, weights_sha256),
             )
         except FastTextDiffError:
             raise

@@ -14,6 +14,7 @@ from fasttextdiff.errors import ModelError, one_line
 from fasttextdiff.image.preprocessing import Preprocessing
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.model.info import ModelInfo, info_of, read_index
+from fasttextdiff.model.kinds import KindHead, read_kinds
 from fasttextdiff.model.places import hash_weights
 from fasttextdiff.paths import PathText, as_path
 
@@ -58,6 +59,7 @@ class ModelSettings:
         plan: features that are read.
         multiple: rows and columns of the model's input are multiples of this many pixels.
         max_tokens: longest finding, including [CLS] and [SEP].
+        kinds: tells what kind of image a slice is; None if the model has nothing for that.
     """
 
     info: ModelInfo
@@ -65,6 +67,7 @@ class ModelSettings:
     plan: FeaturePlan
     multiple: int
     max_tokens: int
+    kinds: KindHead | None = None
 
 
 def read_settings(folder: PathText) -> ModelSettings:
@@ -76,13 +79,14 @@ def read_settings(folder: PathText) -> ModelSettings:
     folder = as_path(folder)
     index = read_index(folder)
     try:
-        plan = FeaturePlan.of(index["features"])
+        plan, weights_sha256 = FeaturePlan.of(index["features"]), hash_weights(folder)
         return ModelSettings(
-            info=replace(info_of(folder, index), weights_sha256=hash_weights(folder)),
+            info=replace(info_of(folder, index), weights_sha256=weights_sha256),
             preprocessing=Preprocessing.from_dict(index["preprocessing"]),
             plan=plan,
             multiple=plan.patch_size * 2 ** (_levels(folder) - 1),
             max_tokens=int(index["max_tokens"]),
+            kinds=read_kinds(folder, weights_sha256),
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"the model folder {folder} cannot be used: {one_line(error)}") from error

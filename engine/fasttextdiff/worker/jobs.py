@@ -127,7 +127,7 @@ class Jobs:
         self._ahead.forget()
         while len(self._volumes) > VOLUMES_KEPT:
             self._volumes.popitem(last=False)
-        volume, window = known.volume, _pair(known.image.window)
+        volume, window = known.image.volume, _pair(known.image.window)
         return VolumeOpened(request.volume, volume.modality.value, volume.is_planar, window, tuple(volume.source.notes))
 
     def close_volume(self, request: CloseVolume) -> Done:

@@ -1,0 +1,91 @@
+"""Looks at an image: what kind it is and, where nothing states it, which modality.
+
+Knows volumes and slices; `model.kinds` decides for the maps of single slices, and the caller computes these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fasttextdiff.image.modality_choice import GUESSED
+from fasttextdiff.image.preprocessing import Window
+from fasttextdiff.image.slices import PreparedImage, View, prepare
+from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.model.feature_cache import Maps
+from fasttextdiff.model.kinds import NONE_OF_THESE, Kind, KindHead, kinds_of, statistics_of
+from fasttextdiff.model.settings import ModelSettings
+
+FROM_PICTURE = "from the picture itself"
+LOOKED_AT = (0.5, 0.25, 0.75)
+"""Positions of the slices of a volume that are looked at."""
+SOFT_TISSUE: Window = (40.0, 400.0)
+"""(level, width) in which a CT in Hounsfield units is looked at."""
+
+MapsOf = Callable[[PreparedImage, Sequence[View]], list[Maps]]
+"""Computes the maps of some views of an image."""
+
+
+def recognised(volume: Volume, model: ModelSettings, maps_of: MapsOf) -> Volume:
+    """A volume with the kinds of its slices and, if its modality was guessed, the modality that they show.
+
+    A stated modality is never changed. Slices in Hounsfield units remain a CT, and no other stack becomes one, because
+    the window would not fit.
+
+    Args:
+        volume: as it was read.
+        model: settings of the model; one that cannot tell kinds apart leaves the volume as it is.
+        maps_of: computes maps.
+
+    Raises:
+        FastTextDiffError: the image cannot be segmented.
+    """
+    head, is_stated = model.kinds, not volume.is_guessed
+    if head is None or volume.kinds or (is_stated and not _is_of_several_kinds(volume)):
+        return volume
+    settings = replace(model.preprocessing.of(Modality.OTHER), size=head.size, tiled=False, crop_to_body=False)
+    is_hounsfield = volume.modality is Modality.CT
+    image = prepare(volume, settings, model.multiple, window=SOFT_TISSUE if is_hounsfield else None)
+    views = [view for index in _slices(image.display.n_slices) for view in image.views(index)]
+    statistics = [statistics_of(maps_of(image, [view])[0], view.pixels()) for view in views]
+    known = volume.modality if is_stated or is_hounsfield else None
+    kinds = kinds_of(head, np.stack(statistics), known)
+    found = replace(volume, kinds=tuple(kind.name for kind in kinds))
+    return found if is_stated else _read_as(found, kinds[0])
+
+
+def _is_of_several_kinds(volume: Volume) -> bool:
+    """Whether a stated modality leaves open what a stack of slices shows; pictures are as their user says."""
+    return volume.modality in (Modality.CT, Modality.MR) and not volume.is_planar
+
+
+def _slices(count: int) -> list[int]:
+    return sorted({int(share * count) for share in LOOKED_AT}) if count >= 3 else [count // 2]
+
+
+def _read_as(volume: Volume, kind: Kind) -> Volume:
+    """The volume with the modality of a kind, and a note instead of that of the guess."""
+    modality = kind.modality if _may_become(volume, kind.modality) else volume.modality
+    said = kind.name
+    if kind is NONE_OF_THESE:
+        said = "none that the model knows"
+    elif kind.modality is not modality:
+        said = f"looks like {kind.name}, but is read as {modality.value}"
+    notes = [note for note in volume.source.notes if not note.startswith(GUESSED)]
+    source = replace(volume.source, notes=(*notes, f"kind of image: {said}, {FROM_PICTURE}"))
+    return replace(volume, modality=modality, source=source)
+
+
+def _may_become(volume: Volume, modality: Modality) -> bool:
+    """Whether what an image shows may change its modality; voxels in Hounsfield units and colour stacks say enough."""
+    if volume.is_planar:
+        return True
+    is_single = volume.shape[volume.slice_axis] == 1
+    return volume.modality is Modality.OTHER and (modality is Modality.MR or (is_single and modality is Modality.XRAY))
+
+
+def told(volume: Volume, head: KindHead | None) -> str | None:
+    """The kind of a recognised image with what told it, for its provenance; None if the modality was stated."""
+    return f"{volume.kinds[0]}, by kinds {head.sha256}" if head and volume.is_guessed and volume.kinds else None
