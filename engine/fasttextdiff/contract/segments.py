@@ -35,7 +35,7 @@ SLICES_TAG = PREFIX + "Slices"
 THRESHOLD_TAG = PREFIX + "Threshold"
 PROVENANCE_FIELDS = (
     *("slices", "plane", "window", "threshold", "model", "weights_sha256", "software"),
-    *("seed", "samples", "timesteps", "device", "dtype", "created", "slice_by_slice", "runtime", "adapter"),
+    *("seed", "samples", "timesteps", "device", "dtype", "created", "slice_by_slice", "runtime", "adapter", "kind"),
 )
 """The fields of the provenance, one tag each: see :func:`provenance_tag`."""
 
