@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _tried(package: Package) -> Package:
     """A package after a small test of it, if it runs networks."""
-    trial = {"torch": lambda: _try_device("cpu"), "openvino": lambda: load_openvino().Core()}.get(
-        package.requirement.name
-    )
+    trial = {"torch": lambda: _try_device("cpu"), "openvino": openvino_core}.get(package.requirement.name)
     if trial is None or package.problem:
         return package
     try:
@@ -207,6 +206,15 @@ def load_openvino() -> Any:
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # importing it fails (import system, 5.3.1)
     return importlib.import_module("openvino")
+
+
+@lru_cache(maxsize=1)
+def openvino_core() -> Any:
+    """The process's only `openvino.Core`.
+
+    With the last one, OpenVINO would unload its libraries, and the process would crash when it starts another one.
+    """
+    return load_openvino().Core()
 
 
 def _try_device(device: str) -> None:

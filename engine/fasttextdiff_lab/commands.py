@@ -110,7 +110,7 @@ def fit_kinds(
     others: Annotated[
         Path | None, typer.Option(help="Folder of PNG and JPEG pictures of nothing medical, at any depth.")
     ] = None,
-    variants: Annotated[int, typer.Option(min=0, help="Random variants of each training picture.")] = 1,
+    variants: Annotated[int, typer.Option(min=0, max=100, help="Random variants of each training picture.")] = 1,
     runtime: RuntimeOption = "auto",
 ) -> None:
     """Fit the classifier for the kind of image on training pictures, and validate it."""
@@ -173,7 +173,7 @@ def _configured(config: Path, output: Path | None) -> TrainingConfig:
 def stroke_study(
     data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
     report: Annotated[Path, typer.Option("--report", help="Folder for strokes.json and strokes.md; resumes there.")],
-    images: Annotated[int, typer.Option(min=1, help="Images of each task.")] = 30,
+    images: Annotated[int, typer.Option(min=1, max=100_000, help="Images of each task.")] = 30,
     model: ModelOption = None,
 ) -> None:
     """Dice after simulated strokes on validation data, beside a baseline without a model."""
@@ -199,8 +199,8 @@ def teach_study(
     task: Annotated[list[str] | None, typer.Option(help="Only these tasks.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
     slices: Annotated[str, typer.Option(help="Numbers of examples.")] = "1,3,5,10,20,100",
-    seeds: Annotated[int, typer.Option(min=1, help="Draws of the examples.")] = 5,
-    tests: Annotated[int, typer.Option(min=1, help="Test images of each task.")] = 24,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of the examples.")] = 5,
+    tests: Annotated[int, typer.Option(min=1, max=100_000, help="Test images of each task.")] = 24,
     model: ModelOption = None,
 ) -> None:
     """Dice after learning findings from a few slices, beside other ways to learn from them."""

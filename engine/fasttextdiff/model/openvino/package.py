@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.environment import load_openvino
+from fasttextdiff.environment import load_openvino, openvino_core
 from fasttextdiff.errors import ModelError, one_line
 from fasttextdiff.io.json_files import parse_json
 
@@ -127,7 +127,7 @@ def read_networks(folder: Path, record: Mapping[str, Any], model_folder: Path) -
         stored = {name: Constants(**record["networks"][name]) for name in NETWORKS}
         wanted = {tensor for constants in stored.values() for _, tensor in constants.tensors}
         tensors = dict(_tensors(model_folder, wanted))
-        core, networks = openvino.Core(), {}
+        core, networks = openvino_core(), {}
         for name, constants in stored.items():
             graph = gzip.decompress((folder / f"{name}.xml.gz").read_bytes())
             rest = gzip.decompress((folder / f"{name}.bin.gz").read_bytes())

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.contract.findings import understood
-from fasttextdiff.environment import load_openvino
+from fasttextdiff.environment import load_openvino, openvino_core
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
 from fasttextdiff.image.preprocessing import Fit, to_model_range
 from fasttextdiff.model.feature_cache import Maps
@@ -66,7 +66,7 @@ class OpenVinoRuntime:
         made_from: str = "",
     ) -> None:
         openvino = load_openvino()
-        core = openvino.Core()
+        core = openvino_core()
         self.version = f"openvino {openvino.__version__.partition('-')[0]}"
         self.settings, self._tokens = settings, tokens
         self.device = choose_device(device, core.available_devices)
