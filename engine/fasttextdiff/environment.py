@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -186,7 +186,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _tried(package: Package) -> Package:
     """A package after a small test of it, if it runs networks."""
-    trial = {"torch": lambda: _try_device("cpu"), "openvino": openvino_core}.get(package.requirement.name)
+    trials: dict[str, Callable[[], object]] = {"torch": lambda: _try_device("cpu"), "openvino": openvino_core}
+    trial = trials.get(package.requirement.name)
     if trial is None or package.problem:
         return package
     try:
