@@ -184,6 +184,7 @@ class CaseFinding:
         warnings: one line each.
         window: (level, width) that it was segmented in; null for colour.
         untaught: why the model was not taught it, in one line; empty if it was.
+        adapter: the adapter that answered, in one line; empty for the model itself.
     """
 
     finding: str
@@ -195,6 +196,7 @@ class CaseFinding:
     warnings: tuple[str, ...]
     window: tuple[float, float] | None = None
     untaught: str = ""
+    adapter: str = ""
 
 
 @dataclass(frozen=True)
