@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from fasttextdiff import Modality, Segmenter, Volume, read_volume
 from fasttextdiff.errors import Cancelled, FastTextDiffError, MissingPackagesError, ModelError, UsageError
 from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.model import runtimes
-from fasttextdiff.model.openvino import networks, store
+from fasttextdiff.model.openvino import networks, store, writing
 from fasttextdiff.model.openvino.package import RECORD
 from fasttextdiff.model.runtimes import convert_folder, load_runtime
 from fasttextdiff.model.settings import read_settings
@@ -356,6 +357,18 @@ def test_two_processes_that_convert_at_once_and_one_that_is_killed_leave_a_good_
     with ThreadPoolExecutor(1) as waiting:
         assert waiting.submit(second.wait).result() == 0, second.stderr.read()
     require_same(*(Segmenter(model, "cpu", runtime=name).segment(ct(), FINDINGS) for name in ("openvino", "torch")))
+
+
+def test_a_process_whose_conversion_ends_second_uses_the_first_ones(model, cache, monkeypatch):
+    write = writing.write_package
+
+    def overtaken(pipeline, model_folder, folder, made_from):
+        write(pipeline, model_folder, folder, made_from)
+        shutil.copytree(folder, store._cached(made_from))  # as another process that ended in between
+
+    monkeypatch.setattr(writing, "write_package", overtaken)
+    assert load_runtime(model, "cpu", runtime="openvino").notes == ()
+    assert [path for path in cache.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(model, tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def test_cached_states_of_another_dtype_are_dropped():
 
 
 def test_the_cache_keeps_the_most_recently_used_texts(encoder, passes, monkeypatch):
-    monkeypatch.setattr("fasttextdiff.model.text_encoder.CACHE_SIZE", 2)
+    monkeypatch.setattr("fasttextdiff.model.tokens.TEXTS_KEPT", 2)
     for finding in ("one", "two", "one", "three", "one"):
         encoder.encode([finding])
     assert len(passes) == 3

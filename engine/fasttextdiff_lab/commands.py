@@ -187,9 +187,7 @@ def stroke_study(
     names = {name.replace("_", " "): modality for name, modality in STROKE_STRUCTURES.items()}
     untaught = [name for name, modality in names.items() if info.untaught(name, modality)]
     command_line = f"fasttextdiff-lab stroke-study DATA --report REPORT --images {images}"
-    text = study.page(table, command_line, info.name, untaught)
-    (report / "strokes.md").write_text(text, encoding="utf-8")
-    say(text)
+    _write_page(report / "strokes.md", study.page(table, command_line, info.name, untaught))
 
 
 @command(app, name="teach-study", no_args_is_help=True)
@@ -218,9 +216,8 @@ def teach_study(
         if not task or pool.task in task:
             for cell in cells.run(pool, methods, counts, seeds):
                 say(f"{cell.task}, {cell.method}, {cell.slices} slices, seed {cell.seed}: {np.mean(cell.dice):.3f}")
-    text = study.page(cells.cells, "fasttextdiff-lab teach-study DATA --report REPORT", info.name, taught)
-    (report / "learning.md").write_text(text, encoding="utf-8")
-    say(text)
+    command_line = "fasttextdiff-lab teach-study DATA --report REPORT"
+    _write_page(report / "learning.md", study.page(cells.cells, command_line, info.name, taught))
 
 
 @command(app, name="proposal-study", no_args_is_help=True)
@@ -235,8 +232,12 @@ def proposal_study(
     found = list(study.gains(load_segmenter(model, "cpu", "float32", "torch"), samples))
     report.mkdir(parents=True, exist_ok=True)
     write_json(report / "proposals.json", {"gains": [asdict(gain) for gain in found]})
-    text = study.page(found, "fasttextdiff-lab proposal-study SAMPLES --report REPORT")
-    (report / "proposals.md").write_text(text, encoding="utf-8")
+    _write_page(report / "proposals.md", study.page(found, "fasttextdiff-lab proposal-study SAMPLES --report REPORT"))
+
+
+def _write_page(path: Path, text: str) -> None:
+    """Write a report, and print it."""
+    path.write_text(text, encoding="utf-8")
     say(text)
 
 

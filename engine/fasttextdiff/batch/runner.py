@@ -45,6 +45,7 @@ def define_run(
     """
     from fasttextdiff.model.places import weights_hash
     from fasttextdiff.model.runtimes import check_choice
+    from fasttextdiff.teaching.in_use import runtime_for
 
     endings = tuple(name if name.startswith(".") else f".{name}" for name in dict.fromkeys(formats))
     if unknown := [ending for ending in endings if ending not in FORMATS]:
@@ -53,21 +54,17 @@ def define_run(
     name = str(Path(model).resolve()) if model and Path(model).is_dir() else model or ""
     weights, files = weights_hash(model), tuple(str(Path(file).resolve()) for file in adapters)
     hashes = _adapter_hashes(files, weights, model or "the bundled model")
-    runtime = "torch" if files and runtime == "auto" else runtime
-    return Run(name, weights, endings, device, dtype, fractional, started, runtime, files, hashes)
+    return Run(name, weights, endings, device, dtype, fractional, started, runtime_for(files, runtime), files, hashes)
 
 
 def _adapter_hashes(files: Sequence[str], weights: str, model: str) -> tuple[str, ...]:
     """Hashes of adapters that fit the model."""
     if not files:
         return ()
-    from fasttextdiff.teaching.adapter import Adapter
     from fasttextdiff.teaching.answers import Adapters
+    from fasttextdiff.teaching.in_use import load_adapters
 
-    adapters = Adapters(tuple(Adapter.load(file) for file in files))
-    for adapter in adapters.all:
-        adapter.require_base(weights, model)
-    return tuple(adapter.sha256() for adapter in adapters.all)
+    return tuple(adapter.sha256() for adapter in Adapters.for_model(load_adapters(files), weights, model).all)
 
 
 class Workers(Protocol):

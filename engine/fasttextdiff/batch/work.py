@@ -21,6 +21,7 @@ from fasttextdiff.io.write import write_segmentation
 from fasttextdiff.render.contact_sheet import write_preview
 from fasttextdiff.result import FindingResult, SegmentationResult, entropy
 from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.teaching.in_use import load_adapters
 from fasttextdiff.version import DISCLAIMER
 
 DICOM, PICTURE, PAGE = ".dcm", ".png", ".html"
@@ -31,10 +32,7 @@ FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE, PAGE)
 def load_segmenter(run: Run) -> Segmenter:
     """Load the batch's model, and its learned findings."""
     segmenter = Segmenter(run.model or None, run.device, run.dtype, runtime=run.runtime)
-    if run.adapters:
-        from fasttextdiff.teaching.adapter import Adapter
-
-        segmenter.use([Adapter.load(file) for file in run.adapters])
+    segmenter.use(load_adapters(run.adapters))
     return segmenter
 
 

@@ -15,7 +15,6 @@ from fasttextdiff.errors import UsageError
 if TYPE_CHECKING:
     from fasttextdiff.image.volume import Volume
     from fasttextdiff.segmenter import Segmenter
-    from fasttextdiff.teaching.adapter import Adapter
 
 
 def utf8_text(argument: str) -> str:
@@ -60,24 +59,15 @@ def load_segmenter(
 ) -> Segmenter:
     """Load a model onto a device, with learned findings, and print what the user should know about it."""
     from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff.teaching.in_use import load_adapters, runtime_for
 
-    learned = _adapters(adapters)
-    if learned and runtime == "auto":
-        runtime = "torch"  # learned findings run with nothing else
-    segmenter = Segmenter(model, device, dtype, runtime=runtime)
+    learned = load_adapters(adapters)
+    segmenter = Segmenter(model, device, dtype, runtime=runtime_for(learned, runtime))
     for line in segmenter.runtime.notes:
         note(line)
     if learned:
         segmenter.use(learned)
     return segmenter
-
-
-def _adapters(files: Sequence[str]) -> list[Adapter]:
-    if not files:
-        return []
-    from fasttextdiff.teaching.adapter import Adapter
-
-    return [Adapter.load(file) for file in files]
 
 
 def check_numbers(output: Path | None) -> None:

@@ -70,9 +70,14 @@ def parameter_count(name_or_folder: PathText | None = None) -> int:
     return count
 
 
-def networks_hash(folder: Path) -> str:
-    """Hash of all that the networks of a model are made from: weights, their configurations, and the feature plan."""
-    digest = hashlib.sha256(hash_weights(folder).encode())
+def networks_hash(folder: Path, weights_sha256: str) -> str:
+    """Hash of all that the networks of a model are made from: weights, their configurations, and the feature plan.
+
+    Args:
+        folder: of the model.
+        weights_sha256: from :func:`hash_weights`, which reads all weights and is done once.
+    """
+    digest = hashlib.sha256(weights_sha256.encode())
     for path in sorted((*folder.glob("*/config.json"), *folder.glob("scheduler/*.json"))):
         digest.update(path.read_bytes())
     digest.update(json.dumps(read_index(folder)["features"], sort_keys=True).encode())

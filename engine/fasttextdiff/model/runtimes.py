@@ -180,7 +180,7 @@ def _converted(settings: ModelSettings, folder: Path) -> Converted:
     """The converted networks; converted now if they are not there yet."""
     from fasttextdiff.model.openvino import store
 
-    if (found := store.find(folder)) is not None:
+    if (found := store.find(folder, settings.info.weights_sha256)) is not None:
         return found
     if missing := problem_with(TORCH):
         raise MissingPackagesError(

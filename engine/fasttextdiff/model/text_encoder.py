@@ -6,7 +6,6 @@ Knows nothing about images or the meaning of findings.
 from __future__ import annotations
 
 import importlib.util
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,12 +14,8 @@ from torch import Tensor, nn
 
 from fasttextdiff.contract.findings import understood
 from fasttextdiff.errors import ModelError, one_line
-from fasttextdiff.model.tokens import require_readable
+from fasttextdiff.model.tokens import RecentTexts, require_readable
 from fasttextdiff.paths import PathText, as_name
-
-CACHE_SIZE = 4096
-"""Findings whose states are cached: at 64 tokens of 256 float32 channels at most 256 MB, usually 1/8 of it.
-"""
 
 
 class TextStates(NamedTuple):
@@ -52,7 +47,7 @@ class TextEncoder(nn.Module):
         if max_tokens < 64:
             raise ValueError(f"max_tokens must be at least 64, got {max_tokens}")
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
-        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+        self._cache: RecentTexts[Tensor] = RecentTexts()
 
     @classmethod
     def from_pretrained(
@@ -118,21 +113,17 @@ class TextEncoder(nn.Module):
 
         Texts are encoded one by one, so that the states of a finding do not depend on padding.
         """
-        rows = [self._cached(f) for f in findings]
+        rows = [self._cache.of(f, self._states) for f in findings]
         length = max(row.shape[0] for row in rows)
         states = torch.stack([nn.functional.pad(row, (0, 0, 0, length - row.shape[0])) for row in rows])
         lengths = torch.tensor([row.shape[0] for row in rows], device=states.device)
         return TextStates(states, torch.arange(length, device=states.device)[None] < lengths[:, None])
 
-    def _cached(self, finding: str) -> Tensor:
-        key = understood(finding)
-        if key not in self._cache:
-            tokens = {name: ids.to(self.model.device) for name, ids in self.tokenize([finding]).items()}
-            self._cache[key] = self(**tokens).states[0]
-        self._cache.move_to_end(key)
-        if len(self._cache) > CACHE_SIZE:
-            self._cache.popitem(last=False)
-        return self._cache[key]
+    def _states(self, finding: str) -> Tensor:
+        """(L, D) of one text."""
+        tokens = {name: ids.to(self.model.device) for name, ids in self.tokenize([finding]).items()}
+        states: Tensor = self(**tokens).states[0]
+        return states
 
     def clear_cache(self) -> None:
         """Clear the cache; needed after the weights, device or dtype changed."""

@@ -1,13 +1,44 @@
-"""Turns a finding into token numbers with the model's own tokenizer, without transformers. Knows texts only."""
+"""Turns a finding into token numbers with the model's own tokenizer, without transformers, and keeps states of texts.
+
+Knows texts only.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from fasttextdiff.contract.findings import shortened, understood
 from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.model.info import require_words
+
+TEXTS_KEPT = 4096
+"""Texts whose states are kept: at 64 tokens of 256 float32 channels at most 256 MB, usually 1/8 of it."""
+
+T = TypeVar("T")
+
+
+class RecentTexts(Generic[T]):
+    """States of the texts used last, each computed once."""
+
+    def __init__(self) -> None:
+        self._states: OrderedDict[str, T] = OrderedDict()
+
+    def of(self, finding: str, compute: Callable[[str], T]) -> T:
+        """The states of a finding in any spelling; `compute` takes the spelling that is read."""
+        text = understood(finding)
+        if text not in self._states:
+            self._states[text] = compute(text)
+        self._states.move_to_end(text)
+        if len(self._states) > TEXTS_KEPT:
+            self._states.popitem(last=False)
+        return self._states[text]
+
+    def clear(self) -> None:
+        """Forget all texts."""
+        self._states.clear()
 
 
 class Tokens:

@@ -47,8 +47,13 @@ class Adapters:
                         raise UsageError(f"two adapters are for '{shortened(word)}': use one of them")
 
     @classmethod
-    def for_model(cls, adapters: Iterable[Adapter], pipeline: FastTextDiffPipeline) -> Adapters:
+    def for_model(cls, adapters: Iterable[Adapter], weights_sha256: str, name: str) -> Adapters:
         """Adapters for a model.
+
+        Args:
+            adapters: the adapters.
+            weights_sha256: hash of the model's weights.
+            name: of the model, for messages.
 
         Raises:
             ModelError: one was learned on another model.
@@ -56,7 +61,7 @@ class Adapters:
         """
         chosen = tuple(adapters)
         for adapter in chosen:
-            adapter.require_base(pipeline.info.weights_sha256, pipeline.info.name)
+            adapter.require_base(weights_sha256, name)
         return cls(chosen)
 
     def of(self, finding: str) -> Adapter | None:

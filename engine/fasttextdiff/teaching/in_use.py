@@ -1,11 +1,11 @@
 """The learned findings that a segmenter uses: which texts they answer, and their answers.
 
-Loads torch only with the first adapter. Knows the runtime's arrays; knows nothing about volumes or files.
+Loads torch only with the first adapter. Knows the runtime's arrays; knows nothing about volumes or images' files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from fasttextdiff.image.slices import View
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.feature_cache import Maps
 from fasttextdiff.model.runtime import Runtime
+from fasttextdiff.paths import PathText
 from fasttextdiff.result import Learned
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class LearnedFindings:
         """
         from fasttextdiff.teaching.answers import Adapters
 
-        self._adapters = Adapters.for_model(adapters, torch_runtime(self._runtime).pipeline) if adapters else None
+        info = torch_runtime(self._runtime).settings.info if adapters else None
+        self._adapters = Adapters.for_model(adapters, info.weights_sha256, info.name) if info else None
 
     def about(self, finding: str, modality: Modality) -> Learned | None:
         """What a finding was learned from; None if it was not learned.
@@ -96,6 +98,24 @@ class LearnedFindings:
             for v, (view, seen) in enumerate(zip(views, maps, strict=True)):
                 odds[v, n], presence[v, n] = adapted(adapter, pipeline, view.pixels(), seen, fit)
         return odds, presence
+
+
+def load_adapters(files: Sequence[PathText]) -> list[Adapter]:
+    """The adapters in some files; loads torch only if there is one.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    if not files:
+        return []
+    from fasttextdiff.teaching.adapter import Adapter
+
+    return [Adapter.load(file) for file in files]
+
+
+def runtime_for(adapters: Sized, runtime: str) -> str:
+    """The runtime to ask for: learned findings run with torch alone, so that "auto" is torch where there are some."""
+    return "torch" if adapters and runtime == "auto" else runtime
 
 
 def torch_runtime(runtime: Runtime) -> TorchRuntime:

@@ -5,7 +5,6 @@ Knows arrays and devices; knows nothing about volumes or the cache, and loads no
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.contract.findings import understood
 from fasttextdiff.environment import load_openvino, openvino_core
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
 from fasttextdiff.image.preprocessing import Fit, to_model_range
@@ -24,10 +22,8 @@ from fasttextdiff.model.openvino.compiled import compiled
 from fasttextdiff.model.openvino.package import DECODE, ENCODE, TEXT
 from fasttextdiff.model.runtime import EncodedFindings
 from fasttextdiff.model.settings import ModelSettings
-from fasttextdiff.model.tokens import Tokens
+from fasttextdiff.model.tokens import RecentTexts, Tokens
 
-TEXTS_KEPT = 4096
-"""Findings whose states are cached."""
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _ASK_MS = 10
 """Milliseconds between two questions whether to go on."""
@@ -75,7 +71,7 @@ class OpenVinoRuntime:
             name: self._request(core, network, kept, f"{made_from} {name} {openvino.__version__}")
             for name, network in networks.items()
         }
-        self._texts: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._texts: RecentTexts[NDArray[np.float32]] = RecentTexts()
         self._go_on: Callable[[], bool] | None = None
 
     def _request(self, core: Any, network: Any, kept: Path | None, name: str) -> Any:
@@ -92,21 +88,16 @@ class OpenVinoRuntime:
 
     def text(self, findings: Sequence[str]) -> EncodedFindings:
         """As for any runtime; each text is computed once, then cached."""
-        rows = [self._states(understood(finding)) for finding in findings]
+        rows = [self._texts.of(finding, self._states) for finding in findings]
         length = max(map(len, rows))
         states = np.stack([np.pad(row, ((0, length - len(row)), (0, 0))) for row in rows])
         return EncodedFindings(states, np.arange(length) < np.array([[len(row)] for row in rows]))
 
     def _states(self, finding: str) -> NDArray[np.float32]:
         """(L, D) of one text."""
-        if finding not in self._texts:
-            ids = np.array([self._tokens.ids(finding)], np.int64)
-            (states,) = self._run(TEXT, ids, np.ones_like(ids))
-            self._texts[finding] = states[0]
-        self._texts.move_to_end(finding)
-        if len(self._texts) > TEXTS_KEPT:
-            self._texts.popitem(last=False)
-        return self._texts[finding]
+        ids = np.array([self._tokens.ids(finding)], np.int64)
+        (states,) = self._run(TEXT, ids, np.ones_like(ids))
+        return np.asarray(states[0])
 
     def maps(self, pixels: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[Maps]:
         """As for any runtime."""

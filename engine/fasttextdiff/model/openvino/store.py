@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fasttextdiff.errors import ModelError, UsageError
+from fasttextdiff.errors import FastTextDiffError, ModelError
 from fasttextdiff.io.atomic import whole_folder
 from fasttextdiff.model.openvino.package import FORMAT, read_networks, read_record
 from fasttextdiff.model.places import networks_hash
@@ -62,9 +63,14 @@ def clear_cache() -> None:
     shutil.rmtree(cache_folder(), ignore_errors=True)
 
 
-def find(model_folder: Path) -> Converted | None:
-    """The converted networks in the model's own folder or in the cache; None if they are missing or damaged."""
-    made_from = networks_hash(model_folder)
+def find(model_folder: Path, weights_sha256: str) -> Converted | None:
+    """The converted networks in the model's own folder or in the cache; None if they are missing or damaged.
+
+    Args:
+        model_folder: of the weights.
+        weights_sha256: their hash.
+    """
+    made_from = networks_hash(model_folder, weights_sha256)
     for folder in (model_folder / SUBFOLDER, _cached(made_from)):
         try:
             return _read(folder, made_from, model_folder)
@@ -89,7 +95,7 @@ def convert(pipeline: FastTextDiffPipeline, model_folder: Path, output: Path | N
     """
     from fasttextdiff.model.openvino.writing import write_package
 
-    made_from = networks_hash(model_folder)
+    made_from = networks_hash(model_folder, pipeline.info.weights_sha256)
     folder = output or _cached(made_from)
     try:
         return _read(folder, made_from, model_folder)
@@ -97,9 +103,11 @@ def convert(pipeline: FastTextDiffPipeline, model_folder: Path, output: Path | N
         shutil.rmtree(folder, ignore_errors=True)  # damaged, or of other weights
     try:
         with whole_folder(folder) as temporary:
-            write_package(pipeline, model_folder, temporary)
-    except UsageError:  # another process was faster
-        pass
+            write_package(pipeline, model_folder, temporary, made_from)
+    except FastTextDiffError:
+        with suppress(ModelError):  # another process was faster
+            return _read(folder, made_from, model_folder)
+        raise
     return _read(folder, made_from, model_folder)
 
 

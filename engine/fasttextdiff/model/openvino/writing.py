@@ -11,16 +11,16 @@ from fasttextdiff.model.openvino import package
 from fasttextdiff.model.openvino.networks import converted, reference_answer
 from fasttextdiff.model.openvino.self_check import SEED, check_finding, check_image
 from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
-from fasttextdiff.model.places import networks_hash
 
 
-def write_package(pipeline: FastTextDiffPipeline, model_folder: Path, folder: Path) -> None:
+def write_package(pipeline: FastTextDiffPipeline, model_folder: Path, folder: Path, made_from: str) -> None:
     """Write graphs, constants, the answer for the self-check, and the record.
 
     Args:
         pipeline: the model, on the CPU in float32.
         model_folder: of its weights.
         folder: an empty folder.
+        made_from: hash of the networks.
 
     Raises:
         ModelError: a network cannot be converted.
@@ -34,7 +34,7 @@ def write_package(pipeline: FastTextDiffPipeline, model_folder: Path, folder: Pa
     odds, presence = reference_answer(pipeline, check_image(settings), finding, SEED)
     package.write_record(
         folder,
-        networks_hash(model_folder),
+        made_from,
         constants,
         openvino=openvino.__version__,
         check={"finding": finding, "presence": presence, "odds": np.round(odds, 3).tolist()},
