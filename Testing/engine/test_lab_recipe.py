@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.training.config import read_config
+from fasttextdiff.training.negatives import with_negatives
 from fasttextdiff.training.prompts import NEVER_TAUGHT, TAUGHT
 from fasttextdiff.training.samples import LUNGS, PULMONARY, Region, Sample
 from fasttextdiff_lab.anatomy import SHOWN
@@ -32,6 +34,7 @@ ON_MR = (
     "soft_tissue_sarcoma", "vertebra_l1", "vertebra_l2", "vertebra_l3", "vertebra_l4", "vertebra_l5",
 )  # fmt: skip
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
+CHAIN = ("compact_base", "compact_1")
 HEADER = "Image,Mask,Structure,Modality,Window,Plane,Source,Patient,Split,Annotation\n"
 
 
@@ -173,6 +176,20 @@ def test_a_view_depends_only_on_the_seed(atlas):
     views = [AtlasViews([])(sample, 32, np.random.default_rng(5)) for _ in range(2)]
     assert (views[0][0].image == views[1][0].image).all()
     assert [p.text for p in views[0][1]] == [p.text for p in views[1][1]]
+
+
+def test_the_bundled_model_is_made_from_nothing_by_a_chain_of_configurations():
+    base, wider = (read_config(ENGINE / "fasttextdiff_lab" / "configs" / f"{name}.yaml") for name in CHAIN)
+    assert base.start is None
+    assert base.text is not None
+    assert wider.start == base.output / "model"
+    own = {"qata", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lung_bases"}
+    groups = {*with_negatives(dict.fromkeys(own, ()), 0)}
+    assert set(base.mixture) <= groups
+    assert set(wider.mixture) <= groups | {"nuclei_extra", "ct_mr_atlas", "xray_normal", "xray_lungs", "xray_jsrt"}
+    for run in (base, wider):
+        assert sum(run.mixture.values()) == pytest.approx(1)
+        assert all(stage.size % 16 == 0 for stage in run.stages)
 
 
 def test_the_product_does_not_know_the_laboratory():
