@@ -30,6 +30,7 @@ from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, 
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
 from fasttextdiff.training.progress import TrainingProgress
 from fasttextdiff.training.samples import LUNGS, Region, Sample
+from fasttextdiff.training.sole_run import sole_run
 from fasttextdiff.training.temperature import temperature
 from fasttextdiff.training.tokenizer import read_texts, train_tokenizer
 
@@ -266,6 +267,15 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(config):
     with pytest.raises(FastTextDiffError) as caught:
         train(wider, Notes())
     one_line(caught, str(config.output / CHECKPOINT), "output folder")
+
+
+def test_a_folder_in_use_is_refused_in_one_line(config):
+    config.output.mkdir(exist_ok=True)
+    with sole_run(config.output), pytest.raises(UsageError) as caught:
+        train(config, Notes())
+    one_line(caught, "another process", str(config.output))
+    with sole_run(config.output):
+        assert config.output.is_dir()
 
 
 def test_a_failed_checkpoint_keeps_the_previous_one(tmp_path, monkeypatch):

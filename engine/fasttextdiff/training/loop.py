@@ -6,6 +6,7 @@ Knows optimisation; other modules make batches, losses and the model.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fasttextdiff.training.losses import denoising_loss, foreground_dice, presen
 from fasttextdiff.training.precision import training_precision
 from fasttextdiff.training.presence import refit
 from fasttextdiff.training.progress import log_line
+from fasttextdiff.training.sole_run import sole_run
 from fasttextdiff.training.temperature import calibrate
 
 CHECKPOINT = "checkpoint.pt"
@@ -66,13 +68,27 @@ def train(
         The folder of the finished model, or of the run if it was stopped.
 
     Raises:
-        UsageError: the configuration refers to something missing, or has fewer images per batch than processes.
+        UsageError: the configuration refers to something missing, or has fewer images per batch than processes; another
+            process trains in the folder.
         FastTextDiffError: data, model or checkpoint cannot be used; the loss is not finite; the disk is full.
     """
     from accelerate import Accelerator
 
     accelerator = Accelerator(mixed_precision=training_precision(), cpu=not torch.cuda.is_available())
     config.output.mkdir(parents=True, exist_ok=True)
+    with sole_run(config.output) if accelerator.is_main_process else nullcontext():
+        return _train(config, accelerator, report, stop, note, load, make_view)
+
+
+def _train(
+    config: TrainingConfig,
+    accelerator: Any,
+    report: Report,
+    stop: Callable[[], bool],
+    note: Note,
+    load: Callable[[TrainingConfig, Note], TrainingData],
+    make_view: ViewMaker,
+) -> Path:
     with accelerator.main_process_first():  # it trains the tokenizer and prepares slices for the others
         data = load(config, note)
         pipeline = starting_model(config, data.taught)

@@ -20,6 +20,7 @@ from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.precision import training_precision
+from fasttextdiff.training.sole_run import sole_run
 
 CHECKPOINT = "pretraining.pt"
 SUMMARY = "pretraining.json"
@@ -94,7 +95,14 @@ class Pretraining:
 
         Returns:
             Whether the run is complete.
+
+        Raises:
+            UsageError: another process trains in the folder.
         """
+        with sole_run(self.output):
+            return self._run(batches, report, stop, workers)
+
+    def _run(self, batches: Dataset[Tensors], report: Report, stop: Callable[[], bool], workers: int) -> bool:
         last = self.schedule.steps
         loader = DataLoader(batches, batch_size=None, sampler=range(self.done, last), num_workers=workers)
         for step, batch in enumerate(loader, start=self.done):
