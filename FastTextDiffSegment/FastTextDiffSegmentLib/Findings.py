@@ -4,7 +4,7 @@ The contract defines how a finding is understood. Knows nothing about Qt, Slicer
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .contract.findings import distinct, understood, understood_note
@@ -20,6 +20,23 @@ def findingLines(text: str) -> list[str]:
 def typedFindings(text: str) -> dict[str, str]:
     """The lines of :func:`findingLines`, each with the line as it was first typed."""
     return distinct(line for line in text.splitlines() if line.strip())
+
+
+def stepText(findings: Sequence[str], slices: tuple[int, int], total: int) -> str:
+    """What a run did, e.g. "left lung, slice 57".
+
+    Args:
+        findings: at least one.
+        slices: (first, end), from 0; shown from 1, as in the slice view.
+        total: number of slices of the image.
+    """
+    names = ", ".join(findings) if len(findings) < 3 else f"{findings[0]} and {len(findings) - 1} more"
+    first, end = slices
+    if total == 1:
+        return names
+    if end - first == 1:
+        return f"{names}, slice {end}"
+    return f"{names}, all slices" if slices == (0, total) else f"{names}, slices {first + 1} to {end}"
 
 
 def understoodNote(typed: str) -> str:

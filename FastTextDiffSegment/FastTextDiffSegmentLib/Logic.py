@@ -22,9 +22,17 @@ from .engine.EngineSession import EngineSession, VolumeSource
 from .engine.Jobs import Job, JobRunner, Steps
 from .engine.SegmentationOutput import SegmentationOutput, highestPresence, isAsked, maskOf, tagsOf
 from .engine.WorkFolder import WorkFolder
-from .Findings import findingLines
+from .Findings import findingLines, stepText
 from .Parameters import FastTextDiffSegmentParameters
-from .scene.Geometry import SceneError, pixelMm2, requireImage, requireLinear, sequenceItemOf, voxelMl
+from .scene.Geometry import (
+    SceneError,
+    pixelMm2,
+    requireImage,
+    requireLinear,
+    sequenceItemOf,
+    sliceShape,
+    voxelMl,
+)
 from .scene.OutputArchive import OutputArchive
 from .scene.SceneVolume import volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
@@ -100,7 +108,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
     Attributes:
         session: the engine.
         runner: advances jobs.
-        history: the one step that can be undone.
+        history: the steps that can be undone and redone.
         archive: the model's own output of every segment, before any edits.
     """
 
@@ -239,9 +247,8 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         masking: Masking | None = None,
         threshold: float | None = None,
         resample: bool = False,
-        isNewStep: bool = True,
     ) -> list[SegmentedFinding]:
-        """Write what the engine found, as one step that can be undone.
+        """Write what the engine found, as one step that can be undone; the same output again continues that step.
 
         Args:
             output: from :meth:`segmentationSteps`.
@@ -250,20 +257,29 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             masking: as in :meth:`segment`.
             threshold: replaces the engine's threshold.
             resample: resample the masks to the segmentation's grid if it differs from the volume's.
-            isNewStep: False continues the last step, as the threshold slider does: one undo reverts both.
         """
         outputs = self.segmentOutputs(output, request, threshold)
-        with self.history.ownEdit():
-            if isNewStep:
-                self.history.remember(segmentationNode, self.archive.prepare(segmentationNode))
-            try:
-                written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample)
-            except SceneError:
-                if isNewStep:
-                    self.history.forget()
-                raise
+        text = stepText(request.findings, output.sliceRange, sliceShape(request.volumeNode)[0])
+        with self.history.step(text, segmentationNode, self.archive.prepare(segmentationNode), key=output):
+            written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample)
             self.archive.record(segmentationNode, written)
         return [replace(each, patch=None) for each in written]  # a patch may be as large as the image
+
+    def undo(self) -> str | None:
+        """Undo the last step, and keep what others edited since; its text, or None if there is nothing to undo."""
+        return self.history.undo()
+
+    def redo(self) -> str | None:
+        """Make the last undone step again; its text, or None if there is nothing to redo."""
+        return self.history.redo()
+
+    def revert(self, segmentationNode: Any, segmentId: str) -> bool:
+        """Restore a segment from the model's own output, as one step; False if no output is stored."""
+        if not self.archive.isStored(segmentationNode, segmentId):
+            return False
+        name = segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
+        with self.history.step(_("{name} as the model made it").format(name=name), segmentationNode):
+            return self.archive.restore(segmentationNode, segmentId)
 
     def segmentOutputs(
         self, output: SegmentationOutput, request: SegmentationRequest, threshold: float | None = None

@@ -58,7 +58,9 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._makeShared()
         self._makeSections()
         guarded = self.context.guarded
-        self._shortcuts = Shortcuts(panel, guarded(self.runSection.segmentSlice), guarded(self.results.undo))
+        self._shortcuts = Shortcuts(
+            panel, guarded(self.runSection.segmentSlice), guarded(self.results.undo), guarded(self.results.redo)
+        )
         window = slicer.util.mainWindow()
         self._closeGuard = CloseGuard(window, self.batch.mayStop) if window is not None else None
         scene = slicer.mrmlScene

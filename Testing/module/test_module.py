@@ -102,9 +102,17 @@ def test_ctrl_enter_segments_the_shown_slice_and_ctrl_z_undoes_it(panel, chestCt
     i = [np.nonzero(mask)[2].mean() for mask in (left, right)]
     towardsLeft = -np.sign(slicerMatrix(panel, chestCt)[0, 0])
     assert (i[0] - i[1]) * towardsLeft > 0
-    panel.qt.QTest.keyClick(panel.slicer.util.mainWindow(), panel.qt.Qt.Key_Z, panel.qt.Qt.ControlModifier)
+    label = f"left lung, right lung, slice {panel.shownIndex + 1}"
+    assert label in panel.ui.undoButton.toolTip
+    window, control = panel.slicer.util.mainWindow(), panel.qt.Qt.ControlModifier
+    panel.qt.QTest.keyClick(window, panel.qt.Qt.Key_Z, control)
     assert panel.names == []
     assert not panel.ui.undoButton.enabled
+    assert panel.message == f"Undone: {label}"
+    panel.qt.QTest.keyClick(window, panel.qt.Qt.Key_Y, control)
+    assert panel.names == ["left lung", "right lung"]
+    assert np.array_equal(panel.mask("left lung", chestCt), left)
+    assert not panel.ui.redoButton.enabled
 
 
 def slicerMatrix(panel, volume):
@@ -271,7 +279,6 @@ def test_the_threshold_changes_the_last_result_at_once_but_not_edited_segments(p
         edited.astype(np.uint8), panel.segmentation, segmentId, chestCt
     )
     assert panel.tag("left lung", "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
-    assert not panel.ui.undoButton.enabled
     panel.answers.yes = False
     panel.ui.thresholdSlider.value = 0.3
     assert any("You edited left lung" in question for question in panel.answers.asked)
@@ -286,6 +293,12 @@ def test_the_threshold_changes_the_last_result_at_once_but_not_edited_segments(p
     np.testing.assert_array_equal(panel.mask("left lung", chestCt), output)
     assert panel.tag("left lung", "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
     assert not panel.ui.revertButton.enabled
+    panel.click("undoButton")
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt), edited)
+    assert panel.tag("left lung", "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
+    panel.click("undoButton")
+    edited &= ~output  # strokes outside the result stay
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt), edited)
 
 
 def test_every_segment_records_its_provenance(panel, chestCt):

@@ -1,4 +1,4 @@
-"""Writing segments into a real MRML scene: the right voxels, and no others. Also undo and the stored output."""
+"""Writing segments into a real MRML scene: the right voxels, and no others. Also the stored output."""
 
 from dataclasses import replace
 
@@ -10,6 +10,7 @@ pytest.importorskip("PySide6")
 pytest.importorskip("slicerhost").start()
 
 import vtk  # noqa: E402
+from editing_session import Session  # noqa: E402
 from FastTextDiffSegmentLib.contract.segments import LESION_ENTRY  # noqa: E402
 from scene_volumes import (  # noqa: E402
     GRIDS,
@@ -33,7 +34,6 @@ from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
 )
 from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive  # noqa: E402
 from FastTextDiffSegmentLib.scene.SceneVolume import volumeSource  # noqa: E402
-from FastTextDiffSegmentLib.scene.SegmentHistory import EditGuard, SegmentHistory  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentSurfaces import showIn3D  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray, segmentVoxels  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentWriter import (  # noqa: E402
@@ -304,43 +304,7 @@ def test_a_write_fully_blocked_by_masking_is_an_error_and_leaves_no_segment(segm
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
 
 
-# --- undo -----------------------------------------------------------------------------------------------------------
-
-
-class Session:
-    """Writes like the logic: with undo, edit guard and stored output."""
-
-    def __init__(self, segmentation, volume):
-        self.segmentation, self.volume = segmentation, volume
-        self.guard, self.edited, self.changes = EditGuard(), [], []
-        self.history = SegmentHistory(self.guard, lambda: self.changes.append(self.history.canUndo))
-        self.archive = OutputArchive(self.guard, lambda node, segmentId: self.edited.append(segmentId))
-
-    def write(self, *outputs):
-        archive = self.archive.prepare(self.segmentation)
-        self.history.remember(self.segmentation, archive)
-        with self.guard.ownEdit():
-            written = SegmentWriter().write(self.segmentation, self.volume, outputs)
-            self.archive.record(self.segmentation, written)
-        return [each.segmentId for each in written]
-
-    def array(self, segmentId):
-        return segmentArray(self.segmentation, segmentId, self.volume)
-
-    def paint(self, segmentId, k=5):
-        """What the Segment Editor's brush does, on one voxel that is not yet in the segment."""
-        from FastTextDiffSegmentLib.scene.SegmentVoxels import toImage
-
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
-        node.SetOverwriteMode(node.OverwriteNone)
-        logic = slicer.vtkSlicerSegmentEditorLogic()
-        logic.SetMRMLScene(slicer.mrmlScene)
-        logic.SetSegmentEditorNode(node)
-        logic.SetSegmentationNode(self.segmentation)
-        logic.SetSourceVolumeNode(self.volume)
-        j, i = np.argwhere(~self.array(segmentId)[k])[0]
-        dab = toImage(np.ones((1, 1, 1), np.uint8), (int(i), int(j), k), GRIDS["axial"])
-        logic.ModifySegmentByLabelmap(self.segmentation, segmentId, dab, logic.ModificationModeAdd, False, False)
+# --- the stored output ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -349,74 +313,6 @@ def session(segmentation, volume):
     yield session
     session.history.close()
     session.archive.close()
-
-
-def test_one_step_can_be_undone_and_writing_works_afterwards(session):
-    first, second, third = randomMask(1), randomMask(2), randomMask(3)
-    (segmentId,) = session.write(outputOf(first))
-    assert session.write(outputOf(second), outputOf(third, finding="opacity"))[0] == segmentId
-    assert session.history.undo()
-    assert np.array_equal(session.array(segmentId), first)
-    assert session.segmentation.GetSegmentation().GetNumberOfSegments() == 1
-    assert not session.history.undo()
-    # Slicer's history has lost what was set or added after a second undo
-    session.write(outputOf(third[2:3], first=2), outputOf(second, finding="opacity"))
-    expected = first.copy()
-    expected[2] = third[2]
-    assert np.array_equal(session.array(segmentId), expected)
-    assert session.history.undo()
-    assert np.array_equal(session.array(segmentId), first)
-    session.write(outputOf(third))
-    assert np.array_equal(session.array(segmentId), third)
-    assert not session.archive.isEdited(session.segmentation, segmentId)
-    assert session.changes[-1] is True
-
-
-def test_undo_of_the_first_write_leaves_an_empty_segmentation(session):
-    session.write(outputOf(randomMask()))
-    assert session.history.undo()
-    assert session.segmentation.GetSegmentation().GetNumberOfSegments() == 0
-    (segmentId,) = session.write(outputOf(randomMask(1)[1:2], first=1))
-    assert not session.archive.isEdited(session.segmentation, segmentId)
-
-
-@pytest.mark.parametrize("edit", ["paint", "rename", "recode", "add", "remove", "delete node", "close scene"])
-def test_an_edit_by_others_drops_the_undo_step(session, edit):
-    (segmentId,) = session.write(outputOf(randomMask()))
-    assert session.history.canUndo
-    segmentation = session.segmentation.GetSegmentation()
-    {
-        "paint": lambda: session.paint(segmentId),
-        "rename": lambda: segmentation.GetSegment(segmentId).SetName("mine"),
-        "recode": lambda: segmentation.GetSegment(segmentId).SetTerminology(LESION_ENTRY.replace("Lesion", "Mass")),
-        "add": lambda: segmentation.AddEmptySegment("mine"),
-        "remove": lambda: segmentation.RemoveSegment(segmentId),
-        "delete node": lambda: slicer.mrmlScene.RemoveNode(session.segmentation),
-        "close scene": lambda: slicer.mrmlScene.Clear(False),
-    }[edit]()
-    assert not session.history.canUndo
-    assert session.changes[-1] is False
-    assert not session.history.undo()
-
-
-def test_surfaces_saving_and_display_keep_the_undo_step(session, tmp_path):
-    """They send the same events as edits."""
-    first, second = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
-    first[1:3, 2:5, 2:5] = second[4, 2:5, 2:5] = 1
-    (segmentId,) = session.write(outputOf(first))
-    session.write(outputOf(second), outputOf(first, finding="opacity"))
-    showIn3D(session.segmentation, True)
-    session.segmentation.GetDisplayNode().SetSegmentOpacity3D(segmentId, 0.5)
-    storage = slicer.vtkMRMLSegmentationStorageNode()
-    storage.SetFileName(str(tmp_path / "a.seg.nrrd"))
-    assert storage.WriteData(session.segmentation)
-    assert session.segmentation.GetSegmentation().GetNumberOfLayers() == 1  # saving has merged the layers
-    assert session.history.undo()
-    assert np.array_equal(session.array(segmentId), first)
-    assert session.segmentation.GetSegmentation().GetNumberOfSegments() == 1
-
-
-# --- the stored output ----------------------------------------------------------------------------------------------
 
 
 def test_an_edit_by_others_is_noticed_marked_and_can_be_reverted(session):
@@ -461,7 +357,6 @@ def test_replacing_a_whole_labelmap_counts_as_an_edit(session):
     (segmentId,) = session.write(outputOf(small))
     SegmentWriter().write(session.segmentation, session.volume, [outputOf(randomMask(2))])  # not ours: no guard
     assert session.edited == [segmentId]
-    assert not session.history.canUndo
 
 
 def test_renaming_does_not_count_as_an_edit(session):

@@ -7,7 +7,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
-from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive
 from FastTextDiffSegmentLib.scene.SegmentSurfaces import isShownIn3D, showIn3D
 
 from .ResultTable import ResultTable
@@ -20,7 +19,7 @@ class ResultActions:
     Args:
         ui: the panel's widgets by name.
         table: the segments, one of which is selected.
-        archive: the model's own output of every segment.
+        revert: restores (segmentation, segment id) from the model's own output.
         saving: saves segments.
         parameters: returns the panel's state.
         ask: asks the user a yes/no question.
@@ -31,13 +30,13 @@ class ResultActions:
         self,
         ui: Any,
         table: ResultTable,
-        archive: OutputArchive,
+        revert: Callable[[Any, str], bool],
         saving: SaveControl,
         parameters: Callable[[], FastTextDiffSegmentParameters],
         ask: Callable[[str], bool],
         onChanged: Callable[[], None],
     ):
-        self._ui, self._table, self._archive, self._saving = ui, table, archive, saving
+        self._ui, self._table, self._restore, self._saving = ui, table, revert, saving
         self._parameters, self._ask, self._onChanged = parameters, ask, onChanged
 
     def connect(self, guarded: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
@@ -85,7 +84,7 @@ class ResultActions:
         row = self._table.selected
         question = _("Replace your edits of {name} with the model's own output?")
         if self._ask(question.format(name=row.name)):
-            self._archive.restore(self._parameters().outputSegmentation, row.segmentId)
+            self._restore(self._parameters().outputSegmentation, row.segmentId)
             self._onChanged()
 
     def _show3D(self, isShown: bool) -> None:

@@ -81,7 +81,6 @@ class ResultControl:
         return segmentation if isFitting or self._ask(question.format(name=segmentation.GetName())) else None
 
     def _write(self, run: LastRun, segmentation: Any, parameters: FastTextDiffSegmentParameters) -> None:
-        isNewStep = run.segmentation is None
         run.segmentation, run.threshold = segmentation, parameters.threshold
         run.written = self._logic.write(
             run.output,
@@ -90,7 +89,6 @@ class ResultControl:
             _masking(parameters),
             parameters.threshold,
             resample=not geometryMatches(segmentation, run.request.volumeNode),
-            isNewStep=isNewStep,
         )
 
     def applyThreshold(self, parameters: FastTextDiffSegmentParameters) -> None:
@@ -110,13 +108,19 @@ class ResultControl:
             run.mayReplaceEdits = self._ask(question.format(names=", ".join(edited)))
         return not edited or bool(run.mayReplaceEdits)
 
-    def undo(self) -> bool:
-        """Undo the last result; False if there is nothing to undo."""
-        if not self._logic.history.undo():
-            return False
-        self.forget()
-        self._onChanged()
-        return True
+    def undo(self) -> str | None:
+        """Undo the last step; its text, or None if there is nothing to undo."""
+        return self._moved(self._logic.undo())
+
+    def redo(self) -> str | None:
+        """Make the last undone step again; its text, or None if there is nothing to redo."""
+        return self._moved(self._logic.redo())
+
+    def _moved(self, text: str | None) -> str | None:
+        if text is not None:
+            self.forget()  # the threshold slider must not write an older result over the step
+            self._onChanged()
+        return text
 
 
 def _masking(parameters: FastTextDiffSegmentParameters) -> Masking:

@@ -27,6 +27,9 @@ from .SetupSection import SetupSection
 from .UncertaintyLayer import UncertaintyLayer
 from .UncertaintySection import UncertaintySection
 
+_STEP_LENGTH = 32
+"""Characters of a step on its button."""
+
 
 class ResultSection:
     """Writes results and shows them.
@@ -63,6 +66,7 @@ class ResultSection:
             context.ui, self.uncertainty, lambda: context.parameters.sliceView, context.guarded
         )
         context.ui.undoButton.connect("clicked()", context.guarded(self.undo))
+        context.ui.redoButton.connect("clicked()", context.guarded(self.redo))
         context.logic.history.onChanged = onChanged
         context.logic.archive.onEdited = lambda segmentation, segmentId: self.updateTable()
 
@@ -79,7 +83,7 @@ class ResultSection:
         actions = ResultActions(
             context.ui,
             self._table,
-            context.logic.archive,
+            context.logic.revert,
             saving,
             lambda: context.parameters,
             context.ask,
@@ -109,9 +113,17 @@ class ResultSection:
         self._onChanged()
 
     def undo(self) -> None:
-        """Undo the last result."""
-        if self.control.undo():
-            self._context.message.show(_("The last result was undone."))
+        """Undo the last step, unless a run is under way."""
+        self._move(self.control.undo, _("Undone: {step}"))
+
+    def redo(self) -> None:
+        """Make the last undone step again, unless a run is under way."""
+        self._move(self.control.redo, _("Done again: {step}"))
+
+    def _move(self, move: Callable[[], str | None], message: str) -> None:
+        step = None if self._run.isRunning else move()
+        if step is not None:
+            self._context.message.show(message.format(step=step))
             self._onChanged()
 
     def forget(self) -> None:
@@ -140,10 +152,22 @@ class ResultSection:
         """Update the buttons."""
         ui, parameters = self._context.ui, self._context.parameters
         busy = _("A run is under way.") if self._run.isRunning else ""
-        nothing = "" if self._context.logic.history.canUndo else _("There is nothing to undo.")
+        history = self._context.logic.history
         hasLast = self.lastRun is not None and parameters.sliceView is not None
         reasons = {
-            ui.undoButton: busy or nothing,
+            ui.undoButton: busy or ("" if history.canUndo else _("There is nothing to undo.")),
+            ui.redoButton: busy or ("" if history.canRedo else _("There is nothing to redo.")),
             ui.leastCertainButton: "" if hasLast else _("There is no last result."),
         }
         self._buttons.show({**reasons, **self._actions.reasons(busy)})
+        _showStep(ui.undoButton, _("Undo: {step} (Ctrl+Z outside the text box)"), history.undoText)
+        _showStep(ui.redoButton, _("Redo: {step} (Ctrl+Y outside the text box)"), history.redoText)
+
+
+def _showStep(button: Any, tip: str, step: str) -> None:
+    """Name the step on its button, shortened to fit; the tool tip has all of it."""
+    verb = tip.partition(":")[0]
+    short = step if len(step) <= _STEP_LENGTH else step[: _STEP_LENGTH - 1] + "…"
+    button.text = f"{verb}: {short}" if step else verb
+    if step and button.enabled:
+        button.toolTip = tip.format(step=step)

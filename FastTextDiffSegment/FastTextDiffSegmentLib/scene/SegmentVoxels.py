@@ -65,13 +65,13 @@ def gridInSegmentation(segmentationNode, volumeNode) -> np.ndarray:
 def segmentGrid(segmentation, segmentId: str | None) -> np.ndarray | None:
     """Grid of a segment's labelmap, or of the whole segmentation if it has none yet; None if there is neither."""
     image = labelmapOf(segmentation, segmentId)
-    if image is not None and _view(image) is not None:
-        return _gridOf(image)
+    if image is not None and labelValues(image) is not None:
+        return gridOf(image)
     grid = _referenceGrid(segmentation)
     if grid is not None:
         return grid
     others = (labelmapOf(segmentation, other) for other in segmentIds(segmentation))
-    return next((_gridOf(other) for other in others if other is not None and _view(other) is not None), None)
+    return next((gridOf(other) for other in others if other is not None and labelValues(other) is not None), None)
 
 
 def gridsOf(segmentation) -> list[np.ndarray]:
@@ -163,7 +163,7 @@ def _resampled(patch: Patch, grid: np.ndarray) -> Patch:
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
     if not resample(source, reference, target, False, False):
         raise SceneError(_("The result could not be resampled to the grid of the segmentation; nothing was written."))
-    values = _view(target)
+    values = labelValues(target)
     return Patch(grid, tuple(target.GetExtent()[::2]), values == 2, values >= 1)
 
 
@@ -208,14 +208,15 @@ def isWhole(image) -> bool:
     return image.IsEmpty() or (scalars is not None and scalars.GetNumberOfTuples() == image.GetNumberOfPoints())
 
 
-def _gridOf(image) -> np.ndarray:
+def gridOf(image) -> np.ndarray:
+    """Matrix (4, 4) from an image's indices (i, j, k) to the coordinates of its node, in mm."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return toArray(matrix)
 
 
-def _view(image) -> np.ndarray | None:
-    """Voxels (k, j, i) of an image, not copied; None if it has none."""
+def labelValues(image) -> np.ndarray | None:
+    """Voxels (k, j, i) of a labelmap, not copied; None if it has none."""
     scalars = image.GetPointData().GetScalars()
     if image.IsEmpty() or scalars is None:
         return None
@@ -236,9 +237,9 @@ def readVoxels(segmentation, segmentId: str, start: Index, shape: Index) -> np.n
     """
     voxels = np.zeros(shape, bool)
     image = labelmapOf(segmentation, segmentId)
-    view = None if image is None else _view(image)
+    view = None if image is None else labelValues(image)
     if view is not None:
-        stored, asked = _overlap(image.GetExtent()[::2], view.shape, start, shape)
+        stored, asked = overlap(image.GetExtent()[::2], view.shape, start, shape)
         voxels[asked] = view[stored] == segmentation.GetSegment(segmentId).GetLabelValue()
     return voxels
 
@@ -269,7 +270,7 @@ def segmentVoxels(segmentationNode, segmentId: str) -> int:
     """Number of voxels of a segment on its own grid; 0 if there is no such segment."""
     segmentation = segmentationNode.GetSegmentation()
     image = labelmapOf(segmentation, segmentId)
-    view = None if image is None else _view(image)
+    view = None if image is None else labelValues(image)
     return 0 if view is None else int(np.count_nonzero(view == segmentation.GetSegment(segmentId).GetLabelValue()))
 
 
@@ -307,9 +308,9 @@ def _sharesLabelmap(segmentation, segmentId: str) -> bool:
 
 def _store(segment, patch: Patch, wanted: np.ndarray) -> None:
     image = segment.GetRepresentation(LABELMAP)
-    view, box = _view(image), boundingBox(wanted)
+    view, box = labelValues(image), boundingBox(wanted)
     if view is not None:
-        stored, asked = _overlap(image.GetExtent()[::2], view.shape, patch.start, patch.shape)
+        stored, asked = overlap(image.GetExtent()[::2], view.shape, patch.start, patch.shape)
         if box is None or _contains(asked, box):
             view[stored] = wanted[asked] * view.dtype.type(segment.GetLabelValue())
             image.GetPointData().GetScalars().Modified()
@@ -332,14 +333,14 @@ def _grown(image, view, label: int, patch: Patch, wanted: np.ndarray, box) -> tu
         low, high = np.minimum(low, stored), np.maximum(high, stored + view.shape)
     array, start = np.zeros(tuple(high - low), np.uint8), tuple(int(number) for number in low[::-1])
     if view is not None:
-        old, new = _overlap(image.GetExtent()[::2], view.shape, start, array.shape)
+        old, new = overlap(image.GetExtent()[::2], view.shape, start, array.shape)
         array[new] = view[old] == label
-    target, source = _overlap(start, array.shape, patch.start, patch.shape)
+    target, source = overlap(start, array.shape, patch.start, patch.shape)
     array[target] = wanted[source]
     return array, start
 
 
-def _overlap(startA: Index, shapeA: Index, startB: Index, shapeB: Index) -> tuple[tuple, tuple]:
+def overlap(startA: Index, shapeA: Index, startB: Index, shapeB: Index) -> tuple[tuple, tuple]:
     """The overlap of two boxes, as slices (k, j, i) into each; starts are (i, j, k), shapes (k, j, i)."""
     intoA, intoB = [], []
     for a, sizeA, b, sizeB in zip(startA[::-1], shapeA, startB[::-1], shapeB, strict=True):
