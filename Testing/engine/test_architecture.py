@@ -22,7 +22,7 @@ LAYERS = (
     {"model", "render"},
     {"outcomes", "teaching"},
     {"segmenter"},
-    {"evaluation"},
+    {"correction", "evaluation"},
     {"training", "worker"},
     {"batch"},
     {"cli"},

@@ -186,7 +186,7 @@ class Segmenter:
         """
         check_options(slices=slices, samples=samples, seed=seed)
         model = self.runtime.settings
-        volume = recognised(volume, model, partial(self._maps, seed=0))
+        volume = recognised(volume, model, partial(self.maps, seed=0))
         image = prepare(volume, model.preprocessing.of(volume.modality), model.multiple, plane=plane, window=window)
         return image.with_request(slices=slices, samples=samples, seed=seed)
 
@@ -202,13 +202,13 @@ class Segmenter:
             Cancelled: `progress` returned False.
             DeviceMemoryError: the device's memory is too small.
         """
-        shown = [one for one, _ in self._windows(image, findings)] or [image]
+        shown = [one for one, _ in self.windows(image, findings)] or [image]
         for group in self._groups(image):
             for one in shown:
                 views = [view for index in group for view in one.views(index)]
                 for sample in range(image.samples):
                     for batch in batched(views, self.runtime.batch):
-                        self._maps(one, batch, image.seed + sample)
+                        self.maps(one, batch, image.seed + sample)
             _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
 
     def decode(
@@ -310,7 +310,7 @@ class Segmenter:
         for finding in findings:
             self.runtime.check(finding)
 
-    def _windows(self, image: PreparedImage, findings: Sequence[str]) -> list[tuple[PreparedImage, list[int]]]:
+    def windows(self, image: PreparedImage, findings: Sequence[str]) -> list[tuple[PreparedImage, list[int]]]:
         """The image in every window of the findings, with the indices of these findings."""
         numbers: dict[Window | None, list[int]] = {}
         for n, finding in enumerate(findings):
@@ -326,7 +326,7 @@ class Segmenter:
 
     def _decoded(self, image: PreparedImage, findings: Sequence[str], progress: Progress | None) -> SliceStack:
         """Results for all requested slices."""
-        stack, shown = SliceStack.empty(len(findings), image), self._windows(image, findings)
+        stack, shown = SliceStack.empty(len(findings), image), self.windows(image, findings)
         if not findings:
             return stack
         text = self.runtime.text(findings)
@@ -353,14 +353,14 @@ class Segmenter:
         ]
         for batch in batched(work, self.runtime.batch):
             views = [view for _, _, view in batch]
-            maps = self._maps(image, views, seed)
+            maps = self.maps(image, views, seed)
             answers = self.runtime.answers(maps, image.fit, text)
             answers = self._learned.answer(answers, findings, views, maps, image.fit)
             for (blend, tile, _), logits, presence in zip(batch, *answers, strict=True):
                 blend.add(tile, logits, presence)
         return [blend.answer() for blend in blends]
 
-    def _maps(self, image: PreparedImage, views: Sequence[View], seed: int) -> list[Maps]:
+    def maps(self, image: PreparedImage, views: Sequence[View], seed: int) -> list[Maps]:
         """Maps of each view, from the cache or computed in one batch; rounded in both cases."""
         keys = [(view.key(), image.fit, seed, self.info.weights_sha256) for view in views]
         found = {n: entry for n, key in enumerate(keys) if (entry := self.cache.get(key)) is not None}

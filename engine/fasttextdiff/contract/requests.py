@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
+from . import teaching
 from .answers import (
     ArrayFile,
     CheckedFindings,
@@ -123,6 +124,8 @@ class Segment:
         threshold: probability above which a voxel is in the mask; null for the model's own.
         slice_by_slice: each slice on its own: no smoothing across slices, no parts left out.
         try_anyway: also segment findings that the model was not taught; by default they are left empty.
+        library: folder of learned findings, of which those switched on are used; null for none.
+        candidate: a learned finding that is not in the library, used before it; null for none.
     """
 
     op: ClassVar[str] = "segment"
@@ -136,6 +139,8 @@ class Segment:
     threshold: float | None = None
     slice_by_slice: bool = False
     try_anyway: bool = False
+    library: Path | None = None
+    candidate: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,7 @@ class Cancel:
 
 QUESTIONS = (CheckEnvironment, DescribeModel, CheckFindings, Cancel)
 """Requests answered immediately."""
-JOBS = (Open, OpenVolume, CloseVolume, Segment, ListSeries, SaveDicomSeg)
+JOBS = (Open, OpenVolume, CloseVolume, Segment, ListSeries, SaveDicomSeg, *teaching.JOBS)
 """Requests carried out one after the other, in order."""
 Request: TypeAlias = (
     CheckEnvironment
@@ -221,5 +226,15 @@ Request: TypeAlias = (
     | Segment
     | ListSeries
     | SaveDicomSeg
+    | teaching.Correct
+    | teaching.AddExamples
+    | teaching.Learn
+    | teaching.ListLearned
+    | teaching.ImportLearned
+    | teaching.ExportLearned
+    | teaching.RenameLearned
+    | teaching.SwitchLearned
+    | teaching.RollBackLearned
+    | teaching.RemoveLearned
 )
 REQUESTS: dict[str, type[Request]] = {kind.op: kind for kind in (*QUESTIONS, *JOBS)}

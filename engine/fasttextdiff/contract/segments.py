@@ -30,6 +30,8 @@ CONSISTENCY_TAG = PREFIX + "Consistency"
 """What was done so that the finding holds together across slices."""
 SLICE_BY_SLICE = "slice by slice"
 """Its value where nothing was."""
+CORRECTED_TAG = PREFIX + "CorrectedSlices"
+"""Slices on which the user corrected the finding by strokes, as "first:end"."""
 SEQUENCE_ITEM_TAG = PREFIX + "SequenceItem"
 SLICES_TAG = PREFIX + "Slices"
 THRESHOLD_TAG = PREFIX + "Threshold"
@@ -47,7 +49,7 @@ def provenance_tag(field: str) -> str:
 
 TAG_NAMES = (
     *(TERMINOLOGY_TAG, ALGORITHM_TAG, ALGORITHM_NAME_TAG),
-    *(FINDING_TAG, TYPED_TAG, UNTAUGHT_TAG, PRESENCE_TAG, CONSISTENCY_TAG, SEQUENCE_ITEM_TAG),
+    *(FINDING_TAG, TYPED_TAG, UNTAUGHT_TAG, PRESENCE_TAG, CONSISTENCY_TAG, CORRECTED_TAG, SEQUENCE_ITEM_TAG),
     *map(provenance_tag, PROVENANCE_FIELDS),
 )
 """Every tag that we may write."""

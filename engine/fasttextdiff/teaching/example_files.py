@@ -81,6 +81,15 @@ def load_examples(folder: PathText) -> tuple[list[Example], str, tuple[str, ...]
     return examples, index["finding"], tuple(index["synonyms"])
 
 
+def anonymous(folder: PathText, group: str) -> str:
+    """A group as a folder of examples names it, so that slices of one patient are held out together across days.
+
+    Raises:
+        FastTextDiffError: the folder cannot be read.
+    """
+    return _anonymous(group, _read_index(as_path(folder))["salt"])
+
+
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))

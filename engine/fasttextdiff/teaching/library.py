@@ -5,6 +5,7 @@ Knows files and cards; knows nothing about learning or images.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fasttextdiff.contract.findings import same_key, shortened, understood
-from fasttextdiff.errors import UsageError
+from fasttextdiff.errors import ModelError, UsageError
 from fasttextdiff.model.info import require_words
 from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.teaching.adapter import SUFFIX, Adapter, Card
@@ -28,15 +29,32 @@ class Entry:
 
     Attributes:
         folder: its subfolder.
+        file: its current version.
         card: card of the current version.
         versions: number of versions; the last one is current.
         enabled: whether it is used.
     """
 
     folder: Path
+    file: Path
     card: Card
     versions: int
     enabled: bool
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A subfolder whose current version cannot be read.
+
+    Attributes:
+        folder: the subfolder.
+        problem: what is wrong, in one line.
+        versions: number of versions.
+    """
+
+    folder: Path
+    problem: str
+    versions: int
 
 
 class AdapterLibrary:
@@ -58,8 +76,22 @@ class AdapterLibrary:
         Raises:
             ModelError: a file is damaged.
         """
+        return [_entry(one) for one in self._folders()]
+
+    def scan(self) -> tuple[list[Entry], list[Damaged]]:
+        """All learned findings that can be read, and those that cannot."""
+        entries: list[Entry] = []
+        damaged: list[Damaged] = []
+        for one in self._folders():
+            try:
+                entries.append(_entry(one))
+            except ModelError as error:
+                damaged.append(Damaged(one, str(error), len(_versions(one))))
+        return entries, damaged
+
+    def _folders(self) -> list[Path]:
         folders = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
-        return [_entry(one) for one in folders if not one.name.startswith(".") and _versions(one)]
+        return [one for one in folders if not one.name.startswith(".") and _versions(one)]
 
     def find(self, word: str) -> Adapter | None:
         """The adapter that is switched on for a word, or None.
@@ -76,16 +108,15 @@ class AdapterLibrary:
         Raises:
             ModelError: its file is damaged.
         """
-        return Adapter.load(_versions(entry.folder)[-1])
+        return Adapter.load(entry.file)
 
     def entry(self, word: str) -> Entry:
         """The entry with a word, on or off.
 
         Raises:
             UsageError: there is none.
-            ModelError: a file is damaged.
         """
-        entries = self.entries()
+        entries, _ = self.scan()
         found = sorted((e for e in entries if e.card.covers(word)), key=lambda e: not e.enabled)
         if not found:
             names = ", ".join(e.card.finding for e in entries) or "nothing"
@@ -99,7 +130,7 @@ class AdapterLibrary:
             UsageError: one of its words belongs to another finding that is switched on.
             FastTextDiffError: it cannot be written.
         """
-        folder = self.folder / _slug(adapter.card.finding)
+        folder = self._place(adapter.card.finding)
         self._check_words(adapter.card.words, folder)
         folder.mkdir(parents=True, exist_ok=True)
         versions = _versions(folder)
@@ -119,12 +150,12 @@ class AdapterLibrary:
         words = [understood(one) for one in (finding, *synonyms)]
         require_finding(words)
         entry = self.entry(word)
-        target = self.folder / _slug(words[0])
+        target = entry.folder if entry.card.covers(words[0]) else self._place(words[0])
         if target != entry.folder and target.exists():
             raise UsageError(f"'{shortened(finding)}' is in the library already: choose another name or remove it")
         self._check_words(words, entry.folder)
         renamed = self.load(entry).renamed(words[0], words[1:])
-        renamed.save(_versions(entry.folder)[-1])
+        renamed.save(entry.file)
         entry.folder.rename(target)
         return _entry(target)
 
@@ -145,22 +176,38 @@ class AdapterLibrary:
     def roll_back(self, word: str) -> Entry:
         """Return to the version before.
 
+        Args:
+            word: name or synonym; for a damaged one, the name of its subfolder.
+
         Raises:
             UsageError: it was not learned, or there is no earlier version.
         """
-        entry = self.entry(word)
-        if entry.versions < 2:
-            raise UsageError(f"'{entry.card.finding}' has no earlier version")
-        _versions(entry.folder)[-1].unlink()
-        return _entry(entry.folder)
+        folder = self._folder_of(word)
+        if len(_versions(folder)) < 2:
+            raise UsageError(f"'{shortened(word)}' has no earlier version")
+        _versions(folder)[-1].unlink()
+        return _entry(folder)
 
     def remove(self, word: str) -> None:
         """Remove a learned finding with all its versions.
 
+        Args:
+            word: name or synonym; for a damaged one, the name of its subfolder.
+
         Raises:
             UsageError: it was not learned.
         """
-        shutil.rmtree(self.entry(word).folder)
+        shutil.rmtree(self._folder_of(word))
+
+    def _folder_of(self, word: str) -> Path:
+        damaged = [one.folder for one in self.scan()[1] if one.folder.name == word]
+        return damaged[0] if damaged else self.entry(word).folder
+
+    def _place(self, finding: str) -> Path:
+        """The subfolder of a finding: its own, or a new one that no other finding has."""
+        entries, _ = self.scan()
+        own = [entry.folder for entry in entries if same_key(entry.card.finding) == same_key(finding)]
+        return own[0] if own else self.folder / _slug(finding)
 
     def export(self, word: str, path: PathText) -> None:
         """Write the current version of a learned finding to a file of its own.
@@ -182,7 +229,7 @@ class AdapterLibrary:
 
     def _check_words(self, words: Sequence[str], own: Path) -> None:
         """Refuse words of another finding that is switched on, because one word must mean one thing."""
-        others = [entry.card for entry in self.entries() if entry.enabled and entry.folder != own]
+        others = [entry.card for entry in self.scan()[0] if entry.enabled and entry.folder != own]
         for word, card in ((word, card) for card in others for word in words if card.covers(word)):
             raise UsageError(
                 f"'{shortened(word)}' already means the learned '{card.finding}': switch that off or use another word"
@@ -191,7 +238,7 @@ class AdapterLibrary:
 
 def _entry(folder: Path) -> Entry:
     versions = _versions(folder)
-    return Entry(folder, Adapter.load(versions[-1]).card, len(versions), not (folder / OFF).exists())
+    return Entry(folder, versions[-1], Adapter.load(versions[-1]).card, len(versions), not (folder / OFF).exists())
 
 
 def _versions(folder: Path) -> list[Path]:
@@ -199,5 +246,9 @@ def _versions(folder: Path) -> list[Path]:
 
 
 def _slug(finding: str) -> str:
-    """A folder name for a finding."""
-    return re.sub(r"[^a-z0-9]+", "-", same_key(finding)).strip("-")[:60] or "finding"
+    """A folder name for a finding; findings that differ have different ones."""
+    key = same_key(finding)
+    plain = re.sub(r"[^a-z0-9]+", "-", key).strip("-")[:60]
+    if plain.replace("-", " ") == key:
+        return plain
+    return f"{plain or 'finding'}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"

@@ -141,7 +141,7 @@ class StrokeCorrector:
             UsageError: the stroke is empty, on another grid, or marks pixels of an earlier stroke of the other sign.
         """
         mark = np.asarray(mark)
-        self._check(mark, present)
+        check_stroke(mark, present, self.fit.source, [(other, sign) for other, sign, _ in self._strokes])
         mark = mark.astype(bool)
         self._strokes.append((mark, bool(present), self._influence(mark, present)))
         self._answers.append(self._answer())
@@ -161,20 +161,13 @@ class StrokeCorrector:
         """(h, w); exactly 1 on strokes for the finding and 0 on strokes against it."""
         return self._answers[-1].copy()
 
+    def uncorrected(self) -> NDArray[np.float32]:
+        """(h, w), the probability without any stroke."""
+        return self._answers[0].copy()
+
     def mask(self, threshold: float = 0.5) -> NDArray[np.bool_]:
         """(h, w), where :meth:`probability` is above the threshold."""
         return self.probability() > threshold
-
-    def _check(self, mark: NDArray[np.bool_], present: bool) -> None:
-        if mark.shape != self.fit.source:
-            shown = " x ".join(map(str, mark.shape))
-            rows, columns = self.fit.source
-            raise UsageError(f"the stroke is on a grid of {shown} pixels, the slice has {rows} x {columns}")
-        if not mark.any():
-            raise UsageError("the stroke marks no pixel of the slice: draw inside the image")
-        both = sum(int((mark & other).sum()) for other, sign, _ in self._strokes if sign != present)
-        if both:
-            raise UsageError(f"{both} pixels are marked as finding and as background: undo one of the two strokes")
 
     def _answer(self) -> NDArray[np.float32]:
         odds = from_input(self._corrected()[None, None], self.fit)
@@ -221,6 +214,30 @@ class StrokeCorrector:
         missing = (SURE - signs * prior[points].numpy()).astype(np.float64)
         weights = _positive_weights(reach[points].numpy() * signs[:, None] * signs, missing)
         return (prior + reach @ torch.from_numpy((signs * weights).astype(np.float32))).view(self.size)
+
+
+def check_stroke(
+    mark: NDArray[Any], present: bool, shape: Sequence[int], others: Sequence[tuple[NDArray[Any], bool]]
+) -> None:
+    """Refuse a stroke that cannot be.
+
+    Args:
+        mark: the stroke's pixels.
+        present: whether the finding is there.
+        shape: of the slice.
+        others: earlier strokes and their signs.
+
+    Raises:
+        UsageError: the stroke is empty, on another grid, or marks pixels of an earlier stroke of the other sign.
+    """
+    if mark.shape != tuple(shape):
+        shown, wanted = (" x ".join(map(str, each)) for each in (mark.shape, shape))
+        raise UsageError(f"the stroke is on a grid of {shown} pixels, the slice has {wanted}")
+    if not mark.any():
+        raise UsageError("the stroke marks no pixel of the slice: draw inside the image")
+    both = sum(int(((mark != 0) & (other != 0)).sum()) for other, sign in others if bool(sign) != bool(present))
+    if both:
+        raise UsageError(f"{both} pixels are marked as finding and as background: undo one of the two strokes")
 
 
 def _positive_weights(influence: NDArray[np.floating[Any]], missing: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,19 +6,19 @@ Knows the contract's messages; knows nothing about threads and streams.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fasttextdiff.contract.answers import ArrayFile, Done, FoundFinding, Opened, Segmented, VolumeOpened
+from fasttextdiff.contract.answers import Done, Opened, Segmented, VolumeOpened
 from fasttextdiff.contract.findings import distinct
 from fasttextdiff.contract.requests import CloseVolume, ListSeries, Open, OpenVolume, Request, SaveDicomSeg, Segment
-from fasttextdiff.contract.segments import TERMINOLOGY_TAG
+from fasttextdiff.contract.segments import ALGORITHM_TAG, CORRECTED_TAG, SEMIAUTOMATIC
+from fasttextdiff.contract.teaching import Correct
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality, Volume
@@ -27,11 +27,11 @@ from fasttextdiff.model.info import BUNDLED_MODEL, read_info, require_findings
 from fasttextdiff.model.runtimes import check_choice
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
-from fasttextdiff.result import FindingResult, Provenance, SliceResults
+from fasttextdiff.result import SliceResults
 from fasttextdiff.segmenter import Progress, Segmenter
-from fasttextdiff.segments.tags import segment_names, segment_tags
-from fasttextdiff.segments.terminology import assign_colors
 from fasttextdiff.worker.dicom import list_series, save_dicom_seg
+from fasttextdiff.worker.segmented import pair, write_answer
+from fasttextdiff.worker.teaching import Teaching
 from fasttextdiff.worker.values import mapped_array, matrix_of, model_folder_of
 
 VOLUMES_KEPT = 4
@@ -52,9 +52,11 @@ class Jobs:
 
     def __init__(self) -> None:
         self._segmenter: Segmenter | None = None
+        self._torch: Segmenter | None = None
         self._folder = BUNDLED_MODEL
         self._volumes: OrderedDict[str, _Known] = OrderedDict()
         self._ahead = _NextSlices()
+        self._teaching = Teaching(self)
 
     def do(self, request: Request, progress: Progress) -> Any:
         """Carry out one job.
@@ -73,7 +75,10 @@ class Jobs:
             Segment: lambda asked: self.segment(asked, progress),
             ListSeries: list_series,
             SaveDicomSeg: lambda asked: save_dicom_seg(asked, progress),
+            Correct: self.correct,
         }
+        if type(request) in self._teaching.jobs:
+            return self._teaching.jobs[type(request)](request, progress)
         return work[type(request)](request)
 
     # --- the model ---------------------------------------------------------------------------------------------------
@@ -95,15 +100,33 @@ class Jobs:
 
     def _forget_model(self) -> None:
         """Free memory before another model is loaded; prepared images are valid for one model only."""
-        self._segmenter = None
+        self._segmenter = self._torch = None
         self._ahead.forget()
+        self._teaching.forget()
         for known in self._volumes.values():
             known.image = None
 
-    def _opened(self) -> Segmenter:
+    def segmenter(self) -> Segmenter:
+        """The loaded model.
+
+        Raises:
+            UsageError: none is loaded.
+        """
         if self._segmenter is None:
             raise UsageError("no model is loaded: send 'open' first")
         return self._segmenter
+
+    def with_torch(self) -> Segmenter:
+        """The loaded model run by PyTorch, for what was learned here; other findings keep their runtime and bits.
+
+        Raises:
+            UsageError: no model is loaded.
+            MissingPackagesError: PyTorch is missing.
+        """
+        if self._torch is None:
+            main = self.segmenter()
+            self._torch = main if main.runtime.name == "torch" else Segmenter(self._folder, "cpu", runtime="torch")
+        return self._torch
 
     # --- volumes -----------------------------------------------------------------------------------------------------
 
@@ -121,28 +144,34 @@ class Jobs:
             dicom_modality=request.dicom_modality,
         )
         known = _Known(volume_from(decoded, Modality.named(request.modality)))
-        known.image = self._opened().prepare(known.volume)
+        known.image = self.segmenter().prepare(known.volume)
         self._volumes[request.volume] = known
         self._volumes.move_to_end(request.volume)
         self._ahead.forget()
         while len(self._volumes) > VOLUMES_KEPT:
             self._volumes.popitem(last=False)
-        volume, window = known.image.volume, _pair(known.image.window)
+        volume, window = known.image.volume, pair(known.image.window)
         return VolumeOpened(request.volume, volume.modality.value, volume.is_planar, window, tuple(volume.source.notes))
 
     def close_volume(self, request: CloseVolume) -> Done:
         """Close a volume, so that its file can be removed; an unknown volume is not an error."""
         self._volumes.pop(request.volume, None)
         self._ahead.forget()
+        self._teaching.forget()
         return Done()
 
-    def _described(self, name: str) -> PreparedImage:
-        known = self._volumes.get(name)
+    def image(self, volume: str) -> PreparedImage:
+        """An open volume, prepared for the model.
+
+        Raises:
+            UsageError: it is not open.
+        """
+        known = self._volumes.get(volume)
         if known is None:
-            raise UsageError(f"there is no volume '{name}': open it first")
-        self._volumes.move_to_end(name)
+            raise UsageError(f"there is no volume '{volume}': open it first")
+        self._volumes.move_to_end(volume)
         if known.image is None:
-            known.image = self._opened().prepare(known.volume)
+            known.image = self.segmenter().prepare(known.volume)
         return known.image
 
     # --- segmentation ------------------------------------------------------------------------------------------------
@@ -156,25 +185,40 @@ class Jobs:
         """
         check_options(threshold=request.threshold)
         image, findings, folder = self._asked(request)
-        results, notes = self._decoded(image, findings, request, progress)
-        self._ahead.shown(image, findings)
-        files = _Files(folder)
-        try:
-            found = tuple(self._found(results.findings, results.provenance, files))
-        except BaseException:
-            files.remove()
-            raise
-        return Segmented(results.provenance.slices, _pair(results.provenance.window), found, tuple(notes))
+        learned = self._teaching.use(findings, request)
+        own = [finding for finding in findings if finding not in learned]
+        share, notes, made = _Share(progress, bool(own) + bool(learned)), self._teaching.notes(request.library), []
+        if own:
+            self.segmenter().use(())
+            results, more = self._decoded(image, own, request, share.next())
+            made, notes = [results], [*notes, *more]
+            self._ahead.shown(image, own)
+        if learned:
+            self._teaching.use(findings, request)
+            made.append(self.with_torch().decode_slices(image, learned, progress=share.next(), **_options(request)))
+        return write_answer(made, list(distinct(findings)), folder, self.segmenter().info, notes)
+
+    def correct(self, request: Correct) -> Segmented:
+        """Correct a finding on one slice by strokes, and write the arrays as files to the given folder.
+
+        Raises:
+            UsageError: the request is not valid, or a stroke cannot be.
+        """
+        results = self._teaching.correct(request)
+        tags = {}
+        if request.strokes:
+            tags = {CORRECTED_TAG: f"{request.slice}:{request.slice + 1}", ALGORITHM_TAG: SEMIAUTOMATIC}
+        finding = results.findings[0].finding
+        folder, notes = _folder(request.output), self._teaching.notes(request.library)
+        return write_answer([results], [finding], folder, self.segmenter().info, notes, tags)
 
     def _asked(self, request: Segment) -> tuple[PreparedImage, list[str], Path]:
         """The prepared image, the findings and the output folder."""
-        segmenter, described = self._opened(), self._described(request.volume)
+        segmenter, described = self.segmenter(), self.image(request.volume)
         require_findings(request.findings)
         findings = list(distinct(request.findings).values())
         segmenter.check_findings(findings)
-        folder = as_path(request.output)
-        if not folder.is_dir():
-            raise UsageError(f"there is no folder {folder} for the result")
+        folder = _folder(request.output)
         image = described.with_request(slices=request.slices, samples=request.samples, seed=request.seed)
         return image, findings, folder
 
@@ -182,15 +226,15 @@ class Jobs:
         self, image: PreparedImage, findings: Sequence[str], request: Segment, progress: Progress
     ) -> tuple[SliceResults, list[str]]:
         """The results, and notes. If the GPU's memory is too small, switch to the CPU for good."""
-        segmenter = self._opened()
-        asked: dict[str, Any] = {name: getattr(request, name) for name in ("threshold", "slice_by_slice", "try_anyway")}
+        segmenter = self.segmenter()
+        asked = _options(request)
         try:
             return segmenter.decode_slices(image, findings, progress=progress, **asked), []
         except DeviceMemoryError:
             if segmenter.device == "cpu":
                 raise
         # outside the handler, because the error keeps the GPU's tensors alive
-        self._segmenter = Segmenter(self._folder, "cpu")
+        self._segmenter, self._torch = Segmenter(self._folder, "cpu"), None
         segmenter.runtime.release()
         results = self._segmenter.decode_slices(image, findings, progress=progress, **asked)
         return results, [TOO_SMALL_GPU]
@@ -211,28 +255,23 @@ class Jobs:
             self._segmenter.encode(image, self._ahead.findings)
         return True
 
-    def _found(
-        self, findings: Sequence[FindingResult], provenance: Provenance, files: _Files
-    ) -> Iterator[FoundFinding]:
-        presence_threshold = self._opened().info.presence_threshold
-        texts = [found.finding for found in findings]
-        for n, (found, name, color) in enumerate(
-            zip(findings, segment_names(texts), assign_colors(texts), strict=True)
-        ):
-            tags = segment_tags(found, provenance)
-            yield FoundFinding(
-                finding=found.finding,
-                name=name,
-                color=color,
-                terminology=tags.pop(TERMINOLOGY_TAG),  # separate, because the user may choose another
-                tags=tags,
-                probability=files.write(f"{n}-probability.raw", found.probability),
-                mask=files.write(f"{n}-mask.raw", found.mask.view(np.uint8)),
-                presence=tuple(None if np.isnan(there) else float(there) for there in found.presence),
-                presence_threshold=presence_threshold,
-                threshold=provenance.threshold,
-                warnings=tuple(found.warnings),
-            )
+
+class _Share:
+    """Progress of a job in equal parts.
+
+    Args:
+        progress: of the whole job.
+        parts: their number.
+    """
+
+    def __init__(self, progress: Progress, parts: int) -> None:
+        self._progress, self._parts, self._part = progress, parts, -1
+
+    def next(self) -> Progress:
+        """The progress of the next part."""
+        self._part += 1
+        before = self._part
+        return lambda done, total: self._progress(before * total + done, self._parts * total)
 
 
 class _NextSlices:
@@ -265,28 +304,16 @@ class _NextSlices:
         return self._next.pop() if self._next else None
 
 
-class _Files:
-    """The raw arrays of one answer; on an error all are removed.
+def _options(request: Segment) -> dict[str, Any]:
+    """The options of a request that the decoding takes."""
+    return {name: getattr(request, name) for name in ("threshold", "slice_by_slice", "try_anyway")}
 
-    Args:
-        folder: where they are written.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._written: list[Path] = []
-
-    def write(self, name: str, array: NDArray[Any]) -> ArrayFile:
-        """Write an array in C order; return its description."""
-        path = self._folder / name
-        self._written.append(path)
-        array.tofile(path)
-        return ArrayFile(path, array.dtype.name, array.shape)
-
-    def remove(self) -> None:
-        """Remove all files written."""
-        for path in self._written:
-            path.unlink(missing_ok=True)
+def _folder(path: Path) -> Path:
+    folder = as_path(path)
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder} for the result")
+    return folder
 
 
 # --- devices ---------------------------------------------------------------------------------------------------------
@@ -313,7 +340,3 @@ def _warm(segmenter: Segmenter) -> Segmenter:
     segmenter.segment(Volume(voxels, np.eye(4), Modality.CT), ["lung"], try_anyway=True)
     segmenter.cache.clear()
     return segmenter
-
-
-def _pair(window: tuple[float, float] | None) -> tuple[float, float] | None:
-    return None if window is None else (float(window[0]), float(window[1]))

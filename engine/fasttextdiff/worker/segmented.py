@@ -1,0 +1,102 @@
+"""Writes the results of a segmentation as the contract's answer, with their arrays in files.
+
+Knows results and messages; knows nothing about models and threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.contract.answers import ArrayFile, FoundFinding, Segmented
+from fasttextdiff.contract.segments import TERMINOLOGY_TAG
+from fasttextdiff.model.info import ModelInfo
+from fasttextdiff.result import FindingResult, Provenance, SliceResults
+from fasttextdiff.segments.tags import segment_names, segment_tags
+from fasttextdiff.segments.terminology import assign_colors
+
+
+def write_answer(
+    made: Sequence[SliceResults],
+    findings: Sequence[str],
+    folder: Path,
+    info: ModelInfo,
+    notes: Sequence[str],
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> Segmented:
+    """Write results into a folder; no file is left if one cannot be written.
+
+    Args:
+        made: results on the same slices, each with its own findings.
+        findings: their order in the answer.
+        folder: where the arrays are written.
+        info: the model.
+        notes: for the user.
+        tags: further tags of every segment.
+    """
+    found = {one.finding: (one, results.provenance) for results in made for one in results.findings}
+    ordered, files = [found[finding] for finding in findings], _Files(folder)
+    try:
+        answers = tuple(_found(ordered, info.presence_threshold, files, tags))
+    except BaseException:
+        files.remove()
+        raise
+    first, provenance = ordered[0]
+    return Segmented(provenance.slices, pair(first.window), answers, tuple(notes))
+
+
+def pair(window: tuple[float, float] | None) -> tuple[float, float] | None:
+    """A window with Python's own numbers."""
+    return None if window is None else (float(window[0]), float(window[1]))
+
+
+def _found(
+    made: Sequence[tuple[FindingResult, Provenance]], presence_threshold: float, files: _Files, more: Mapping[str, str]
+) -> Iterator[FoundFinding]:
+    texts = [found.finding for found, _ in made]
+    for n, ((found, provenance), name, color) in enumerate(
+        zip(made, segment_names(texts), assign_colors(texts), strict=True)
+    ):
+        tags = {**segment_tags(found, provenance), **more}
+        yield FoundFinding(
+            finding=found.finding,
+            name=name,
+            color=color,
+            terminology=tags.pop(TERMINOLOGY_TAG),  # separate, because the user may choose another
+            tags=tags,
+            probability=files.write(f"{n}-probability.raw", found.probability),
+            mask=files.write(f"{n}-mask.raw", found.mask.view(np.uint8)),
+            presence=tuple(None if np.isnan(there) else float(there) for there in found.presence),
+            presence_threshold=presence_threshold,
+            threshold=provenance.threshold,
+            warnings=tuple(found.warnings),
+        )
+
+
+class _Files:
+    """The raw arrays of one answer; on an error all are removed.
+
+    Args:
+        folder: where they are written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._written: list[Path] = []
+
+    def write(self, name: str, array: NDArray[Any]) -> ArrayFile:
+        """Write an array in C order; return its description."""
+        path = self._folder / name
+        self._written.append(path)
+        array.tofile(path)
+        return ArrayFile(path, array.dtype.name, array.shape)
+
+    def remove(self) -> None:
+        """Remove all files written."""
+        for path in self._written:
+            path.unlink(missing_ok=True)
