@@ -81,7 +81,7 @@ def test(arguments: list[str]) -> int:
         if "-n" in arguments
         else ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
     )
-    return run(["pytest", *parallel, *arguments])
+    return run(["pytest", *parallel, "--durations=40", "--durations-min=5", *arguments])
 
 
 def run(command: list[str]) -> int:
