@@ -103,6 +103,30 @@ def measure(
         report.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+@command(app, name="finish", no_args_is_help=True)
+def finish_model(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    model: Annotated[Path, typer.Argument(help="Model folder; its index is changed.")],
+    every: Annotated[int, typer.Option(min=1, help="Every N-th training image for the presence threshold.")] = 10,
+) -> None:
+    """Choose a trained model's presence threshold on training images, and write its validation Dice into its index."""
+    from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff_lab import finish as f
+
+    f.write_into_index(model, presence_threshold=0.0)
+    answers = list(f.training_answers(Segmenter(model), data, every))
+    threshold = f.presence_threshold(answers)
+    f.write_into_index(model, presence_threshold=threshold)
+    say(f"presence threshold {threshold}, from {len(answers)} answers on training images")
+    segmenter = Segmenter(model)
+    taught = f.with_quality(segmenter.info, list(f.validation_answers(segmenter, data)))
+    f.write_into_index(model, taught=taught)
+    for kind, findings in taught.items():
+        for finding in findings:
+            if finding.dice is not None:
+                say(f"{kind} {finding.name}: Dice {finding.dice:.3f}, n {finding.validation_slices}")
+
+
 @command(app, name="fit-kinds", no_args_is_help=True)
 def fit_kinds(
     data: Annotated[Path, typer.Argument(help="Folder of the research data.")],

@@ -34,6 +34,8 @@ class Answer:
 
     Attributes:
         group: group of the case, such as "ct/liver".
+        modality: modality of the image, such as "ct".
+        finding: the prompt.
         image: file name.
         there: whether the finding is in the truth.
         dice: Dice with the truth; 0 or 1 if the truth is empty.
@@ -42,6 +44,8 @@ class Answer:
     """
 
     group: str
+    modality: str
+    finding: str
     image: str
     there: bool
     dice: float
@@ -60,7 +64,7 @@ def ask(
         modality: modality of the picture.
         questions: (group, text, truth (h, w)); a truth of None means absent.
     """
-    image = load_image(path, grey=True)
+    image = load_image(path, grey=modality is not Modality.HISTOLOGY)
     described = segmenter.prepare(picture_volume(image, modality, str(path)))
     # a snapshot of a run does not list what it was taught
     result = segmenter.decode(described, [text for _, text, _ in questions], try_anyway=True)
@@ -70,13 +74,14 @@ def ask(
         mask, presence = found.mask[0], float(found.presence[0])
         true = np.zeros(mask.shape, bool) if truth is None else truth
         dice = score(path.name, text, mask, true).dice
-        answers.append(Answer(group, path.name, bool(true.any()), dice, float(mask.mean()), presence))
+        area = float(mask.mean())
+        answers.append(Answer(group, modality.value, text, path.name, bool(true.any()), dice, area, presence))
     return answers
 
 
-def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1) -> Iterator[Answer]:
-    """The validation part of the X-ray atlas: absent lesions, lungs, heart and clavicles."""
-    for name, rows in _by_image(read_table(folder, "val"), every):
+def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1, split: str = "val") -> Iterator[Answer]:
+    """A split of the X-ray atlas: absent lesions, lungs, heart and clavicles."""
+    for name, rows in _by_image(read_table(folder, split), every):
         questions: list[tuple[str, str, NDArray[np.bool_] | None]] = []
         source = rows[0]["Source"]
         for row in rows:
@@ -90,9 +95,9 @@ def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1) -> Iterator[An
             yield from ask(segmenter, folder / "img" / name, Modality.XRAY, questions)
 
 
-def ask_atlas(segmenter: Segmenter, folder: Path, every: int = 1) -> Iterator[Answer]:
-    """The validation part of the CT and MR atlas: every structure of every image by its name."""
-    for name, rows in _by_image(read_table(folder, "val"), every):
+def ask_atlas(segmenter: Segmenter, folder: Path, every: int = 1, split: str = "val") -> Iterator[Answer]:
+    """A split of the CT and MR atlas: every structure of every image by its name."""
+    for name, rows in _by_image(read_table(folder, split), every):
         questions = []
         for row in rows:
             if structure_name(row) not in STRUCTURES:
@@ -104,10 +109,16 @@ def ask_atlas(segmenter: Segmenter, folder: Path, every: int = 1) -> Iterator[An
             yield from ask(segmenter, folder / name, MODALITIES[rows[0]["Modality"]], questions)
 
 
-def ask_infections(segmenter: Segmenter, folder: Path, every: int = 10) -> Iterator[Answer]:
-    """Abnormal X-rays of QaTa's validation split, with the prompt "infection"."""
-    for target in load_targets(folder, "val")[::every]:
+def ask_infections(segmenter: Segmenter, folder: Path, every: int = 10, split: str = "val") -> Iterator[Answer]:
+    """Abnormal X-rays of a split of QaTa, with the prompt "infection"."""
+    for target in load_targets(folder, split)[::every]:
         yield from ask(segmenter, target.image, target.modality, [("qata/infection", LESIONS[0], target.load_mask())])
+
+
+def ask_targets(segmenter: Segmenter, folder: Path, split: str = "val") -> Iterator[Answer]:
+    """A split of a labelled folder, each image with the text of its table."""
+    for target in load_targets(folder, split):
+        yield from ask(segmenter, target.image, target.modality, [(folder.name, target.text, target.load_mask())])
 
 
 def _by_image(rows: Iterable[Row], every: int) -> list[tuple[str, list[Row]]]:

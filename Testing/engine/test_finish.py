@@ -1,0 +1,57 @@
+"""What is written into the index of a trained model: presence threshold and validation Dice."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from fasttextdiff.contract.answers import TaughtFinding
+from fasttextdiff.model.info import INDEX, ModelInfo
+from fasttextdiff_lab.finish import presence_threshold, with_quality, write_into_index
+from fasttextdiff_lab.measure import Answer
+
+
+def answer(presence, *, modality="xray", finding="left lung", there=True, dice=0.9):
+    return Answer("group", modality, finding, "image.png", there, dice, 0.1, presence)
+
+
+def test_the_threshold_is_the_largest_that_keeps_the_present_findings_of_every_modality_alike():
+    xrays = [answer(0.9 if n else 0.1) for n in range(100)]  # 1 % are below 0.2
+    absent = [answer(0.7, there=False)] * 50
+    assert presence_threshold([*xrays, *absent]) == 0.9
+    few = [answer(0.42, modality="ct")] * 3
+    assert presence_threshold([*xrays, *absent, *few]) == 0.4
+    assert presence_threshold([answer(0.01)]) == 0
+
+
+def test_quality_is_the_mean_dice_of_present_findings_by_modality_and_taught_name():
+    left = TaughtFinding("left lung", ("L lung",), dice=0.1, validation_slices=7)
+    info = ModelInfo("some", taught={"xray": (left, TaughtFinding("heart", dice=0.3)), "ct": (left,)})
+    answers = [
+        answer(1, finding="L lung", dice=0.5),
+        answer(1, dice=0.8),
+        answer(1, there=False, dice=0.0),
+        answer(1, finding="unheard of", dice=0.0),
+    ]
+    taught = with_quality(info, answers)
+    assert [(f.name, f.dice, f.validation_slices) for f in taught["xray"]] == [
+        ("left lung", 0.65, 2),
+        ("heart", None, 0),
+    ]
+    assert taught["ct"] == (replace(left, dice=None, validation_slices=0),)
+
+
+def test_only_the_named_entries_of_an_index_change(model, tmp_path):
+    before = json.loads((model / INDEX).read_text())
+    (tmp_path / INDEX).write_text((model / INDEX).read_text())
+    write_into_index(tmp_path, presence_threshold=0.35, taught={"mr": (TaughtFinding("liver", dice=0.9),)})
+    after = json.loads((tmp_path / INDEX).read_text())
+    info = after.pop("info")
+    assert info == {
+        **before.pop("info"),
+        "presence_threshold": 0.35,
+        "taught": {"mr": [{"name": "liver", "dice": 0.9}]},
+    }
+    assert after == before
+    with pytest.raises(KeyError):
+        write_into_index(tmp_path, no_such_entry=1)

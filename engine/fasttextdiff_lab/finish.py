@@ -1,0 +1,104 @@
+"""Finishes a trained model: the presence threshold and the validation Dice of every taught finding, for its index.
+
+Knows the model's answers. The threshold is chosen on training images only; validation data are for reporting.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.io.json_files import parse_json
+from fasttextdiff.model.info import INDEX, ModelInfo
+from fasttextdiff.model.taught import Taught, taught_to
+from fasttextdiff.segmenter import Segmenter
+from fasttextdiff_lab import measure as m
+from fasttextdiff_lab.measure import Answer
+
+KEPT = 0.98
+"""Share of present findings that the presence threshold must keep, as the mean over modalities."""
+CANDIDATES = np.linspace(0, 0.95, 20)
+LABELLED = ("covid_cxr_structures", "MosMedDataPlus_bjorke", "monuseg_2")
+"""Folders whose findings are in no atlas."""
+
+
+def training_answers(segmenter: Segmenter, data: Path, every: int) -> Iterator[Answer]:
+    """Every N-th training image with its present and absent findings.
+
+    Args:
+        segmenter: the model; its presence threshold should be 0.
+        data: folder of the research data.
+        every: N for the atlases; abnormal X-rays are taken four times as rarely.
+    """
+    yield from m.ask_xrays(segmenter, data / "xray_atlas", every, "train")
+    yield from m.ask_infections(segmenter, data / "qata_cov19_v2_2", 4 * every, "train")
+    yield from m.ask_atlas(segmenter, data / "ct_mr_atlas", every, "train")
+
+
+def validation_answers(segmenter: Segmenter, data: Path) -> Iterator[Answer]:
+    """Every validation image of atlases and small sets, and every tenth abnormal X-ray."""
+    yield from m.ask_xrays(segmenter, data / "xray_atlas")
+    yield from m.ask_infections(segmenter, data / "qata_cov19_v2_2")
+    yield from m.ask_atlas(segmenter, data / "ct_mr_atlas")
+    for folder in LABELLED:
+        yield from m.ask_targets(segmenter, data / folder)
+
+
+def presence_threshold(answers: Sequence[Answer]) -> float:
+    """The largest candidate that keeps enough of the present findings; one for all findings and modalities.
+
+    Args:
+        answers: to prompts on training images, some of them present.
+    """
+    there: dict[str, list[float]] = defaultdict(list)
+    for answer in answers:
+        if answer.there:
+            there[answer.modality].append(answer.presence)
+    kept = [np.mean([np.mean(np.array(values) >= t) for values in there.values()]) for t in CANDIDATES]
+    return round(float(max(t for t, share in zip(CANDIDATES, kept, strict=True) if share >= KEPT)), 2)
+
+
+def with_quality(info: ModelInfo, answers: Sequence[Answer]) -> Taught:
+    """The taught findings with their validation Dice and its n; without them where nothing was measured."""
+    dice: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for answer in answers:
+        found = info.taught_finding(answer.finding, Modality(answer.modality))
+        if answer.there and found is not None:
+            dice[answer.modality, found.name].append(answer.dice)
+    measured = {key: (round(float(np.mean(values)), 3), len(values)) for key, values in dice.items()}
+    return {
+        kind: tuple(
+            replace(finding, dice=mean, validation_slices=n)
+            for finding in findings
+            for mean, n in [measured.get((kind, finding.name), (None, 0))]
+        )
+        for kind, findings in info.taught.items()
+    }
+
+
+def write_into_index(folder: Path, **values: object) -> None:
+    """Change entries of `info` in a model's index; nothing else in it changes.
+
+    Args:
+        folder: of the model.
+        values: new values of entries that are there; `taught` as :data:`Taught`.
+
+    Raises:
+        KeyError: there is no such entry.
+    """
+    path = folder / INDEX
+    index = parse_json(path.read_text(encoding="utf-8"))
+    if "taught" in values:
+        values["taught"] = taught_to(values["taught"])  # type: ignore[arg-type]
+    if missing := values.keys() - index["info"].keys():
+        raise KeyError(f"{path} has no {', '.join(sorted(missing))}")
+    index["info"] |= values
+    with whole_files(path) as (temporary,):
+        temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
