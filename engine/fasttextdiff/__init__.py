@@ -18,6 +18,7 @@ _EXPORTS = {
     "Modality": "fasttextdiff.image.volume",
     "read_volume": "fasttextdiff.io.read",
     "write_segmentation": "fasttextdiff.io.write",
+    "measure": "fasttextdiff.segments.measuring",
     "FastTextDiffError": "fasttextdiff.errors",
 }
 

@@ -13,5 +13,5 @@ from fasttextdiff.cli.run import main
 __all__ = ["app", "main", "state"]
 
 # imported to register their commands, in the order of the help
-for _group in ("segment", "batch", "teach", "train", "evaluate", "tools", "moved"):
+for _group in ("segment", "measure", "batch", "teach", "train", "evaluate", "tools", "moved"):
     import_module(f"{__name__}.{_group}")

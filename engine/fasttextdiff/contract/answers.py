@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .measurements import SegmentMeasurements
+
 
 @dataclass(frozen=True)
 class ArrayFile:
@@ -241,4 +243,17 @@ class SeriesFiles:
 class DicomSegSaved:
     """The file is written; notes are for the user, one line each."""
 
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measurements of segments.
+
+    Attributes:
+        segments: in the order of the request.
+        notes: for the user, one line each.
+    """
+
+    segments: tuple[SegmentMeasurements, ...]
     notes: tuple[str, ...]

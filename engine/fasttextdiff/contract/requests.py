@@ -13,6 +13,7 @@ from .answers import (
     DicomSegSaved,
     Done,
     Environment,
+    Measured,
     ModelDescription,
     Opened,
     Segmented,
@@ -187,6 +188,7 @@ class SaveDicomSeg:
         name: name of the image in messages.
         ijk_to_ras: the image's 4x4 in mm, row by row.
         segments: at least one.
+        report: new file for a DICOM SR with the measurements of the segments; null for none.
     """
 
     op: ClassVar[str] = "save_dicom_seg"
@@ -195,6 +197,22 @@ class SaveDicomSeg:
     files: tuple[Path, ...]
     name: str
     ijk_to_ras: tuple[float, ...]
+    segments: tuple[SavedSegment, ...]
+    report: Path | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure segments of a volume.
+
+    Attributes:
+        volume: name given in `open_volume`.
+        segments: at least one, on the grid of the volume.
+    """
+
+    op: ClassVar[str] = "measure"
+    answer: ClassVar[type] = Measured
+    volume: str
     segments: tuple[SavedSegment, ...]
 
 
@@ -213,7 +231,7 @@ class Cancel:
 
 QUESTIONS = (CheckEnvironment, DescribeModel, CheckFindings, Cancel)
 """Requests answered immediately."""
-JOBS = (Open, OpenVolume, CloseVolume, Segment, ListSeries, SaveDicomSeg, *teaching.JOBS)
+JOBS = (Open, OpenVolume, CloseVolume, Segment, ListSeries, SaveDicomSeg, Measure, *teaching.JOBS)
 """Requests carried out one after the other, in order."""
 Request: TypeAlias = (
     CheckEnvironment
@@ -226,6 +244,7 @@ Request: TypeAlias = (
     | Segment
     | ListSeries
     | SaveDicomSeg
+    | Measure
     | teaching.Correct
     | teaching.AddExamples
     | teaching.Learn

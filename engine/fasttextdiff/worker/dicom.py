@@ -30,7 +30,9 @@ from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.io.write import check_not_source, check_segmentation_path, check_segmentation_source, dicom_seg_notes
 from fasttextdiff.io.write_dicom_seg import DicomSegment, write_segments
+from fasttextdiff.io.write_dicom_sr import check_new_report, write_report
 from fasttextdiff.paths import as_path
+from fasttextdiff.segments.measuring import MaskedSegment, measure_segments
 from fasttextdiff.segments.tags import segment_names, texts_of_tags
 from fasttextdiff.segments.terminology import code_finding, coded_entry
 from fasttextdiff.worker.values import mapped_array, matrix_of
@@ -53,6 +55,8 @@ def list_series(request: ListSeries) -> SeriesFiles:
 def save_dicom_seg(request: SaveDicomSeg, progress: Callable[[int, int], bool]) -> DicomSegSaved:
     """Write the segments on the grid of the DICOM images that the volume in Slicer was loaded from.
 
+    With a report, both files appear or none.
+
     Args:
         request: segments, files and geometry.
         progress: called with (done, total) steps; False cancels, and no file is changed.
@@ -70,9 +74,15 @@ def save_dicom_seg(request: SaveDicomSeg, progress: Callable[[int, int], bool]) 
     check_segmentation_source(volume, path)
     check_not_source([path], volume)
     _require_same_grid(volume, segments, matrix_of(request.ijk_to_ras))
-    with whole_files(path) as (temporary,):
+    report = None if request.report is None else as_path(request.report)
+    if report is not None:
+        check_new_report(report)
+    with whole_files(*filter(None, (path, report))) as temporary:
         _go_on(progress, 1)
-        write_segments(volume, segments, temporary)
+        write_segments(volume, segments, temporary[0])
+        if report is not None:
+            masked = [MaskedSegment(segment.name, segment.frames, segment.codes) for segment in segments]
+            write_report(volume, temporary[0], measure_segments(volume, masked), temporary[1])
         _go_on(progress, 2)
     return DicomSegSaved(tuple(dicom_seg_notes(volume, path)))
 

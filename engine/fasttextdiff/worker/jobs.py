@@ -16,7 +16,16 @@ import numpy as np
 
 from fasttextdiff.contract.answers import Done, Opened, Segmented, VolumeOpened
 from fasttextdiff.contract.findings import distinct
-from fasttextdiff.contract.requests import CloseVolume, ListSeries, Open, OpenVolume, Request, SaveDicomSeg, Segment
+from fasttextdiff.contract.requests import (
+    CloseVolume,
+    ListSeries,
+    Measure,
+    Open,
+    OpenVolume,
+    Request,
+    SaveDicomSeg,
+    Segment,
+)
 from fasttextdiff.contract.segments import ALGORITHM_TAG, CORRECTED_TAG, SEMIAUTOMATIC
 from fasttextdiff.contract.teaching import Correct
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
@@ -30,6 +39,7 @@ from fasttextdiff.paths import as_path
 from fasttextdiff.result import SliceResults
 from fasttextdiff.segmenter import Progress, Segmenter
 from fasttextdiff.worker.dicom import list_series, save_dicom_seg
+from fasttextdiff.worker.measuring import measured
 from fasttextdiff.worker.segmented import pair, write_answer
 from fasttextdiff.worker.teaching import Teaching
 from fasttextdiff.worker.values import mapped_array, matrix_of, model_folder_of
@@ -76,6 +86,7 @@ class Jobs:
             ListSeries: list_series,
             SaveDicomSeg: lambda asked: save_dicom_seg(asked, progress),
             Correct: self.correct,
+            Measure: lambda asked: measured(asked, self._described(asked.volume).volume),
         }
         if type(request) in self._teaching.jobs:
             return self._teaching.jobs[type(request)](request, progress)
