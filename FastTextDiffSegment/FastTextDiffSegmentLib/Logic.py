@@ -13,14 +13,14 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from .contract.answers import FoundFinding
-from .contract.segments import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, SEQUENCE_ITEM_TAG, unescape_tag
+from .contract.segments import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, unescape_tag
+from .Correction import Correcting
 from .engine.EngineClient import EngineClient, ProgressCallback
 from .engine.EnginePath import engineCommand, engineEnvironment
 from .engine.EngineProcess import EngineProcess
-from .engine.EngineSession import EngineSession, VolumeSource
+from .engine.EngineSession import EngineSession
 from .engine.Jobs import Job, JobRunner, Steps
-from .engine.SegmentationOutput import SegmentationOutput, highestPresence, isAsked, maskOf, tagsOf
+from .engine.SegmentationOutput import SegmentationOutput
 from .engine.WorkFolder import WorkFolder
 from .Findings import findingLines, stepText
 from .Parameters import FastTextDiffSegmentParameters
@@ -29,13 +29,13 @@ from .scene.Geometry import (
     pixelMm2,
     requireImage,
     requireLinear,
-    sequenceItemOf,
     sliceShape,
     voxelMl,
 )
 from .scene.OutputArchive import OutputArchive
 from .scene.SceneVolume import volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
+from .scene.SegmentOutputs import requireUnchanged, segmentOutputs
 from .scene.SegmentVoxels import segmentIds
 from .scene.SegmentWriter import (
     Masking,
@@ -45,6 +45,7 @@ from .scene.SegmentWriter import (
     geometryMatches,
     tagOf,
 )
+from .Teaching import Teaching
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         runner: advances jobs.
         history: the steps that can be undone and redone.
         archive: the model's own output of every segment, before any edits.
+        teaching: learns findings, and manages what was learned.
+        correcting: corrects slices by strokes.
     """
 
     def __init__(self, session: EngineSession | None = None, timer: Any = None):
@@ -119,7 +122,11 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         guard = EditGuard()
         self.archive = OutputArchive(guard)
         self.history = SegmentHistory(guard)
+        self.teaching = Teaching(self.session, self.runner)
         self._writer = SegmentWriter()
+        self.correcting = Correcting(
+            self.session, self.teaching.session, self.runner, self.history, self.archive, self._writer
+        )
         # even if a script forgets to close it: patient data must not stay in the temporary folder
         self._closeSession = weakref.finalize(self, self.session.close)
 
@@ -219,11 +226,24 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             tryAnyway=request.tryAnyway,
         )
         try:
-            _requireUnchanged(request, source)
+            requireUnchanged(request.volumeNode, request.modality, source)
         except SceneError:
             output.release()
             raise
         return output
+
+    def correct(
+        self,
+        volumeNode: Any,
+        finding: str,
+        sliceIndex: int,
+        strokes: Sequence[tuple[Any, bool]],
+        outputSegmentationNode: Any = None,
+        modality: str | None = None,
+    ) -> list[SegmentedFinding]:
+        """Correct a finding on one slice by strokes, see :meth:`~.Correction.Correcting.correct`."""
+        node = outputSegmentationNode or self.newSegmentation(volumeNode)
+        return self.correcting.correct(volumeNode, finding, sliceIndex, strokes, node, modality)
 
     def volumeSteps(self, request: SegmentationRequest) -> Steps:
         """Send the volume to the engine ahead of time.
@@ -285,9 +305,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         self, output: SegmentationOutput, request: SegmentationRequest, threshold: float | None = None
     ) -> list[SegmentOutput]:
         """The engine's findings as segment outputs, at a threshold."""
-        item = sequenceItemOf(request.volumeNode)
-        extra = {} if item is None else {SEQUENCE_ITEM_TAG: str(item)}
-        return [_segmentOutput(found, output.sliceRange, threshold, extra) for found in output.findings]
+        return segmentOutputs(output, request.volumeNode, threshold)
 
     def editedFindings(self, segmentationNode: Any, request: SegmentationRequest) -> list[str]:
         """Names of segments of these findings that were edited by hand on the requested slices."""
@@ -313,23 +331,6 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         return self.archive.isEdited(segmentationNode, segmentId, request.sliceRange, request.volumeNode)
 
 
-def _segmentOutput(
-    found: FoundFinding, sliceRange: tuple[int, int], threshold: float | None, extra: dict[str, str]
-) -> SegmentOutput:
-    return SegmentOutput(
-        finding=found.finding,
-        name=found.name,
-        color=found.color,
-        terminology=found.terminology,
-        tags={**tagsOf(found, threshold), **extra},
-        mask=maskOf(found, threshold),
-        sliceRange=sliceRange,
-        presence=highestPresence(found),
-        isAsked=isAsked(found),
-        warnings=found.warnings,
-    )
-
-
 def newSession(folder: str | None = None) -> EngineSession:
     """An engine run by Slicer's own Python; its process starts with the first request.
 
@@ -339,15 +340,6 @@ def newSession(folder: str | None = None) -> EngineSession:
     work = WorkFolder(folder or slicer.app.temporaryPath)
     client = EngineClient(lambda: EngineProcess(engineCommand("worker"), engineEnvironment(), Path(work.path)))
     return EngineSession(client, work)
-
-
-def _requireUnchanged(request: SegmentationRequest, source: VolumeSource) -> None:
-    if not slicer.mrmlScene.IsNodePresent(request.volumeNode):
-        raise SceneError(_("The image was removed while it was being segmented; nothing was written."))
-    if volumeSource(request.volumeNode, request.modality).key != source.key:
-        raise SceneError(
-            _("The image was changed while it was being segmented; nothing was written. Segment it again.")
-        )
 
 
 def amountText(volumeNode: Any, voxels: int, isPlanar: bool) -> str:

@@ -15,6 +15,7 @@ LAYERS = (
     {"scene"},
     {"batch"},
     {"Findings", "ModuleSettings", "Parameters"},
+    {"Correction", "Teaching"},
     {"Logic"},
     {"panels"},
     {"SelfTest", "Widget"},

@@ -83,11 +83,13 @@ class EngineSession:
         client: talks to the engine.
         folder: where arrays are exchanged.
         settings: model and device; a change takes effect with the next request.
+        library: folder of learned findings, of which those switched on are used; None for none.
     """
 
     client: EngineClient
     folder: WorkFolder
     settings: Settings = field(default_factory=Settings)
+    library: Path | None = None
     _opening: _Opening | None = None
     _sent: "OrderedDict[Hashable, _SentVolume]" = field(default_factory=OrderedDict)
 
@@ -185,17 +187,19 @@ class EngineSession:
         threshold: float | None = None,
         sliceBySlice: bool = False,
         tryAnyway: bool = False,
+        candidate: Path | None = None,
     ) -> Steps:
         """Segment findings on slices `[first, end)` along the array's first axis, all if None.
+
+        `candidate` is the file of a learned finding that is used before the library's.
 
         Returns:
             :class:`SegmentationOutput`, whose arrays are in its own folder.
         """
         folder = self.folder.newFolder("output")
         try:
-            request = Segment(
-                volume.volume, tuple(findings), folder, sliceRange, samples, seed, threshold, sliceBySlice, tryAnyway
-            )
+            options = sliceRange, samples, seed, threshold, sliceBySlice, tryAnyway, self.library, candidate
+            request = Segment(volume.volume, tuple(findings), folder, *options)
             answer = yield from self.client.ask(request, onProgress)
             return SegmentationOutput(answer, volume, folder)
         except BaseException:

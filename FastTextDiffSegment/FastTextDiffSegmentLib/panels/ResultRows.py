@@ -33,6 +33,8 @@ _TIP_TAGS = (
     "Samples",
     "Seed",
     "Consistency",
+    "Adapter",
+    "CorrectedSlices",
     "Device",
 )
 

@@ -3,31 +3,25 @@
 Knows nothing about the engine, undo or the stored output.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.colors import Rgb, distinct_color
 from FastTextDiffSegmentLib.contract.segments import (
-    ALGORITHM_NAME_TAG,
-    ALGORITHM_TAG,
-    AUTOMATIC,
     FINDING_TAG,
     LESION_ENTRY,
-    SEMIAUTOMATIC,
-    SLICES_TAG,
     entry_codes,
     free_name,
 )
 
 from .Geometry import SceneError, arrayShape, requireImage, requireLinear, sliceShape, toMatrix
 from .SegmentSurfaces import surfacesRebuilt
+from .SegmentTags import recordTags, tagOf
 from .SegmentVoxels import (
     LABELMAP,
     Patch,
@@ -135,12 +129,6 @@ def findingSegment(segmentationNode, tags: Mapping[str, str]) -> str | None:
     return None
 
 
-def tagOf(segment, name: str) -> str:
-    """A segment's tag; empty if it has none of that name."""
-    value = vtk.reference("")
-    return str(value) if segment.GetTag(name, value) else ""
-
-
 def validTerminology(entry: str) -> str:
     """The entry if Slicer can read it, else one that fits any finding."""
     return entry if entry_codes(entry) else LESION_ENTRY
@@ -199,7 +187,8 @@ class SegmentWriter:
             ]
             for output, each in zip(outputs, written, strict=True):
                 if each.segmentId and not each.blocked:
-                    _tag(segmentation.GetSegment(each.segmentId), output, sliceShape(volumeNode)[0])
+                    segment = segmentation.GetSegment(each.segmentId)
+                    recordTags(segment, output.tags, output.sliceRange, sliceShape(volumeNode)[0])
         if any(each.blocked for each in written) and not any(each.changedVoxels for each in written):
             message = _("The Segment Editor's masking or overwriting allowed no change. Relax it, or untick it here.")
             raise SceneError(message)
@@ -364,26 +353,3 @@ def _colors(segmentation) -> list[Rgb]:
 
 def _names(segmentation) -> set[str]:
     return {segment.GetName() for segment in _segments(segmentation)}
-
-
-def _tag(segment, output: SegmentOutput, allSlices: int) -> None:
-    """Record how the segment was made. An edited segment stays marked as edited unless all slices were rewritten."""
-    isWhole = output.sliceRange == (0, allSlices)
-    isEdited = not isWhole and tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC
-    slices = _joined("" if isWhole else tagOf(segment, SLICES_TAG), output.sliceRange)
-    fixed = {SLICES_TAG: slices, ALGORITHM_TAG: SEMIAUTOMATIC if isEdited else AUTOMATIC}
-    for name, value in {ALGORITHM_NAME_TAG: "FastTextDiff", **output.tags, **fixed}.items():
-        if tagOf(segment, name) != value:
-            segment.SetTag(name, value)
-
-
-def _joined(text: str, added: tuple[int, int]) -> str:
-    """Slice ranges "3:4 7:8" with one more, merged where they touch."""
-    ranges = [(int(first), int(end)) for first, end in re.findall(r"(\d+):(\d+)", text)]
-    merged: list[tuple[int, int]] = []
-    for first, end in sorted([*ranges, added]):
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((first, end))
-    return " ".join(f"{first}:{end}" for first, end in merged)

@@ -68,7 +68,7 @@ class AddExamples:
         slices: numbers of the slices along the volume's first axis.
         masks: (n, j, i) uint8, true on the finding; an empty mask says that it is absent.
         group: equal for images of one patient; it is not stored.
-        begin: whether to forget what was collected before.
+        begin: whether to forget first what was collected before.
     """
 
     op: ClassVar[str] = "add_examples"
@@ -136,6 +136,7 @@ class Learn:
         keep: folder of examples of this finding: those there are learned from too, new ones are added at the end;
             null for none.
         seed: of variants and training.
+        collected: whether to learn from the collected examples; else only from those kept before.
     """
 
     op: ClassVar[str] = "learn"
@@ -145,6 +146,7 @@ class Learn:
     output: Path
     keep: Path | None = None
     seed: int = 0
+    collected: bool = True
 
 
 @dataclass(frozen=True)

@@ -178,8 +178,6 @@ class Teaching:
         image = self._model.image(request.volume)
         if request.begin:
             self._examples = []
-        if not request.slices:
-            return ExamplesAdded(len(self._examples))
         masks = mapped_array(request.masks)
         axis = image.display.axes[0]
         shape = tuple(len(request.slices) if n == axis else size for n, size in enumerate(image.display.shape))
@@ -203,7 +201,7 @@ class Teaching:
         from fasttextdiff.teaching.adapter import SUFFIX
         from fasttextdiff.teaching.example_files import anonymous, save_examples
 
-        collected, self._examples = self._examples, []
+        collected, self._examples = self._examples if request.collected else [], []
         output = as_path(request.output)
         if output.suffix != SUFFIX:
             raise UsageError(f"an adapter must be a {SUFFIX} file, not {output.name}")
@@ -215,7 +213,7 @@ class Teaching:
             examples, finding=request.finding, synonyms=request.synonyms, seed=request.seed, progress=progress
         )
         adapter.save(output)
-        if request.keep is not None:
+        if request.keep is not None and collected:
             save_examples(request.keep, collected, adapter.card.finding, adapter.card.synonyms)
         return _learned(adapter, output)
 
