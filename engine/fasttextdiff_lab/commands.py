@@ -315,7 +315,8 @@ def verify_golden(
 @command(app)
 def benchmark(
     suite: Annotated[
-        list[str] | None, typer.Option(help="interactive, busy, volume, text, memory or training; all if not given.")
+        list[str] | None,
+        typer.Option(help="interactive, busy, volume, text, memory, training or limit; all if not given."),
     ] = None,
     image: Annotated[Path | None, typer.Option(help="Image to measure on; a phantom chest CT if not given.")] = None,
     full_size: Annotated[

@@ -1,4 +1,4 @@
-"""Benchmarks of what only torch does: text encoders, attention kernels, training."""
+"""Benchmarks of what only torch does: text encoders, attention kernels, training, the arithmetic of each phase."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from fasttextdiff.model.denoiser import seeded_noise
 from fasttextdiff.model.text_encoder import TextEncoder
+from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.training.losses import segmentation_loss
 from fasttextdiff_lab.benchmarks.bench import FINDING, Bench
 from fasttextdiff_lab.benchmarks.measuring import Figure, Work, medians
 
 TEXT_LENGTHS = (16, 64, 512)
+MATRIX = 2048
+"""Side of the square matrices whose product gives the machine's peak."""
 
 
 def text(bench: Bench) -> Iterator[Figure]:
@@ -110,3 +114,44 @@ def training(bench: Bench) -> Iterator[Figure]:
         reference="features computed again",
         reference_median=again,
     )
+
+
+def limit(bench: Bench) -> Iterator[Figure]:
+    """The time of each phase beside that of its multiply-adds at the peak of this machine; float32 on the CPU.
+
+    The peak is that of a large matrix product in torch. Multiply-adds are those of convolutions, matrix products and
+    attention. The ratio is the share of the peak that is reached.
+    """
+    one, counted = bench.middle(), Segmenter(bench.pipeline, bench.torch_device)
+    factors = torch.rand(2, MATRIX, MATRIX, device=bench.torch_device)
+
+    def new_finding(who: Segmenter) -> Work:
+        return lambda: who.decode_slices(one, [bench.new_finding()])
+
+    def new_slice(who: Segmenter) -> Work:
+        def work() -> object:
+            who.cache.clear()
+            return who.decode_slices(one, [bench.new_finding()])
+
+        return work
+
+    (product,) = medians(lambda: factors[0] @ factors[1], repeats=bench.repeats)
+    peak = MATRIX**3 / product
+    for name, kind in (("a new finding on a cached slice", new_finding), ("a new slice and finding", new_slice)):
+        (seconds,) = medians(kind(bench.segmenter), repeats=bench.repeats)
+        kind(counted)()
+        needed = multiply_adds(kind(counted))
+        yield bench.figure(
+            "limit",
+            name,
+            seconds,
+            reference=f"{needed / 1e9:.2f} billion multiply-adds at {peak / 1e9:.0f} billion a second",
+            reference_median=needed / peak,
+        )
+
+
+def multiply_adds(work: Work) -> int:
+    """Multiply-adds of convolutions, matrix products and attention in torch."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops()) // 2
