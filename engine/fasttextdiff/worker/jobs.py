@@ -86,7 +86,7 @@ class Jobs:
             ListSeries: list_series,
             SaveDicomSeg: lambda asked: save_dicom_seg(asked, progress),
             Correct: self.correct,
-            Measure: lambda asked: measured(asked, self._described(asked.volume).volume),
+            Measure: lambda asked: measured(asked, self.image(asked.volume).volume),
         }
         if type(request) in self._teaching.jobs:
             return self._teaching.jobs[type(request)](request, progress)
