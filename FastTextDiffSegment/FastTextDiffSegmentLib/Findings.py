@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .contract.findings import distinct, understood, understood_note
+from .contract.images import ACQUISITION
 
 _MOST_COMPLETIONS = 8
 
@@ -22,21 +23,22 @@ def typedFindings(text: str) -> dict[str, str]:
     return distinct(line for line in text.splitlines() if line.strip())
 
 
-def stepText(findings: Sequence[str], slices: tuple[int, int], total: int) -> str:
+def stepText(findings: Sequence[str], slices: tuple[int, int], total: int, plane: str = ACQUISITION) -> str:
     """What a run did, e.g. "left lung, slice 57".
 
     Args:
         findings: at least one.
         slices: (first, end), from 0; shown from 1, as in the slice view.
-        total: number of slices of the image.
+        total: number of slices of the image in the plane.
+        plane: named unless it is that of the acquisition.
     """
     names = ", ".join(findings) if len(findings) < 3 else f"{findings[0]} and {len(findings) - 1} more"
-    first, end = slices
+    (first, end), slice_ = slices, "slice" if plane == ACQUISITION else f"{plane} slice"
     if total == 1:
         return names
     if end - first == 1:
-        return f"{names}, slice {end}"
-    return f"{names}, all slices" if slices == (0, total) else f"{names}, slices {first + 1} to {end}"
+        return f"{names}, {slice_} {end}"
+    return f"{names}, all {slice_}s" if slices == (0, total) else f"{names}, {slice_}s {first + 1} to {end}"
 
 
 def understoodNote(typed: str) -> str:

@@ -5,7 +5,7 @@ Scripts use :meth:`FastTextDiffSegmentLogic.segment`. Knows nothing about widget
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .contract.images import ACQUISITION
 from .contract.segments import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, unescape_tag
 from .Correction import Correcting
 from .engine.EngineClient import EngineClient, ProgressCallback
@@ -24,15 +25,13 @@ from .engine.SegmentationOutput import SegmentationOutput
 from .engine.WorkFolder import WorkFolder
 from .Findings import findingLines, stepText
 from .Parameters import FastTextDiffSegmentParameters
+from .Requests import SegmentationRequest
 from .scene.Geometry import (
     SceneError,
-    pixelMm2,
-    requireImage,
-    requireLinear,
     sliceShape,
-    voxelMl,
 )
 from .scene.OutputArchive import OutputArchive
+from .scene.Region import Region
 from .scene.SceneVolume import volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
 from .scene.SegmentOutputs import requireUnchanged, segmentOutputs
@@ -45,47 +44,12 @@ from .scene.SegmentWriter import (
     geometryMatches,
     tagOf,
 )
+from .Several import ImageResult, SequenceResult, sequenceSteps, severalSteps, writeImages
+from .Speed import Cost, Speed
 from .Teaching import Teaching
 
-
-@dataclass(frozen=True)
-class SegmentationRequest:
-    """What to segment.
-
-    Attributes:
-        volumeNode: scalar or vector volume.
-        findings: texts, one segment each.
-        sliceRange: (first, end) of the slices as acquired; None for all.
-        modality: the kind of image; None lets the engine decide.
-        samples: number of noise samples to average.
-        seed: seed of the noise.
-        threshold: probability above which a pixel belongs to a segment; None for the model's own.
-        sliceBySlice: each slice on its own: no smoothing across slices, no parts left out.
-        tryAnyway: ask for findings that the model was not taught, too; otherwise they are left empty.
-    """
-
-    volumeNode: Any
-    findings: tuple[str, ...]
-    sliceRange: tuple[int, int] | None = None
-    modality: str | None = None
-    samples: int = 1
-    seed: int = 0
-    threshold: float | None = None
-    sliceBySlice: bool = False
-    tryAnyway: bool = False
-
-    def isValid(self) -> tuple[bool, str]:
-        """Whether it can be segmented, and if not, why."""
-        if self.volumeNode is None or not slicer.mrmlScene.IsNodePresent(self.volumeNode):
-            return False, _("Choose an image.")
-        if not self.findings:
-            return False, _("Type a finding, one per line.")
-        try:
-            requireImage(self.volumeNode)
-            requireLinear(self.volumeNode)
-        except SceneError as error:
-            return False, str(error)
-        return True, ""
+Progress = Callable[[int, int], bool] | None
+"""Called with (done, total) slices; returning False cancels."""
 
 
 class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
@@ -123,7 +87,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         self.archive = OutputArchive(guard)
         self.history = SegmentHistory(guard)
         self.teaching = Teaching(self.session, self.runner)
-        self._writer = SegmentWriter()
+        self._writer, self._speed = SegmentWriter(), Speed()
         self.correcting = Correcting(
             self.session, self.teaching.session, self.runner, self.history, self.archive, self._writer
         )
@@ -153,7 +117,9 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         masking: Masking | None = None,
         sliceBySlice: bool = False,
         tryAnyway: bool = False,
-        progress: Callable[[int, int], bool] | None = None,
+        plane: str = ACQUISITION,
+        regionNode: Any = None,
+        progress: Progress = None,
     ) -> list[SegmentedFinding]:
         """Segment findings and write them as segments. Blocks until done.
 
@@ -162,7 +128,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             findings: one segment each; sides are the patient's.
             outputSegmentationNode: receives the segments; a new node if None. Its other segments and slices stay
                 unchanged; a segment that this module made for the same finding is updated.
-            sliceRange: (first, end) of the slices as acquired, from 0; all if None.
+            sliceRange: (first, end) of the slices of the plane, from 0; all if None.
             modality: "ct", "mr", "xray", "histology" or "other"; None takes it from DICOM or guesses it.
             samples: number of noise samples to average.
             seed: seed of the noise; equal seeds give equal results.
@@ -171,6 +137,8 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             sliceBySlice: segment each slice on its own; otherwise findings are smoothed across slices, and parts that
                 a finding cannot have are left out.
             tryAnyway: segment findings that the model was not taught, too; otherwise they are left empty.
+            plane: "acquisition", "axial", "coronal" or "sagittal".
+            regionNode: vtkMRMLMarkupsROINode; voxels outside its box stay as they are.
             progress: called with (done, total) slices; returning False cancels.
 
         Returns:
@@ -182,26 +150,72 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             JobCancelled: `progress` returned False; nothing was changed.
         """
         lines = tuple(findingLines("\n".join(findings)))
+        region = None if regionNode is None else Region.of(regionNode)
         request = SegmentationRequest(
-            volumeNode, lines, sliceRange, modality, samples, seed, threshold, sliceBySlice, tryAnyway
+            volumeNode, lines, sliceRange, modality, samples, seed, threshold, sliceBySlice, tryAnyway, plane, region
         )
         isValid, reason = request.isValid()
         if not isValid:
             raise SceneError(reason)
+        output = self._waited(lambda report: self.segmentationSteps(request, report), progress)
+        try:
+            node = outputSegmentationNode or self.newSegmentation(volumeNode)
+            return self.write(output, request, node, masking)
+        finally:
+            output.release()
+
+    def segmentImages(
+        self, volumeNodes: Sequence[Any], findings: Sequence[str], progress: Progress = None, **options: Any
+    ) -> list[ImageResult]:
+        """Segment several images of the scene; nothing is written before all are done. Blocks until done.
+
+        Args:
+            volumeNodes: each gets a segmentation of its own, or new segments in the one that was made for it before.
+            findings: as in :meth:`segment`.
+            progress: as in :meth:`segment`, with the slices of all images.
+            options: further arguments of :class:`SegmentationRequest`.
+
+        Raises:
+            SceneError: one of the images cannot be segmented; nothing was written.
+            EngineError: the engine refused or failed; nothing was written.
+            JobCancelled: `progress` returned False; nothing was changed.
+        """
+        lines = tuple(findingLines("\n".join(findings)))
+        requests = [SegmentationRequest(node, lines, **options) for node in volumeNodes]
+        return writeImages(self, requests, self._waited(lambda report: severalSteps(self, requests, report), progress))
+
+    def segmentSequence(
+        self, volumeNode: Any, findings: Sequence[str], progress: Progress = None, **options: Any
+    ) -> SequenceResult:
+        """Segment all items of a sequence, whatever its browser shows. Blocks until done.
+
+        Args:
+            volumeNode: shows an item of the sequence.
+            findings: as in :meth:`segment`.
+            progress: as in :meth:`segment`, with the slices of all items.
+            options: further arguments of :class:`SegmentationRequest`.
+
+        Returns:
+            What was found. The segmentations are a sequence of the same browser.
+
+        Raises:
+            SceneError: the image belongs to no sequence, or an item cannot be segmented; nothing was written.
+            EngineError: the engine refused or failed; nothing was written.
+            JobCancelled: `progress` returned False; nothing was changed.
+        """
+        request = SegmentationRequest(volumeNode, tuple(findingLines("\n".join(findings))), **options)
+        return self._waited(lambda report: sequenceSteps(self, request, report), progress)
+
+    def _waited(self, makeSteps: Callable[[ProgressCallback], Steps], progress: Progress) -> Any:
         job: Job
 
         def report(done: int, total: int) -> None:
             if progress is not None and not progress(done, total):
                 job.cancel()
 
-        job = Job(self.segmentationSteps(request, report))
+        job = Job(makeSteps(report))
         self.runner.start(job)
-        output = self.runner.wait(job)
-        try:
-            node = outputSegmentationNode or self.newSegmentation(volumeNode)
-            return self.write(output, request, node, masking)
-        finally:
-            output.release()
+        return self.runner.wait(job)
 
     def segmentationSteps(
         self, request: SegmentationRequest, onProgress: ProgressCallback = lambda done, total: None
@@ -212,18 +226,25 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             :class:`SegmentationOutput`; pass it to :meth:`write`, then release it.
         """
         yield from self.session.opened()
-        source = volumeSource(request.volumeNode, request.modality)
+        slices, source = request.slices(), volumeSource(request.volumeNode, request.modality)
         volume = yield from self.session.provided(source)
+        measure = self._measured(request)
+
+        def report(done: int, total: int) -> None:
+            measure(done, total)
+            onProgress(done, total)
+
         output = yield from self.session.segmented(
             volume,
             request.findings,
-            request.sliceRange,
-            onProgress,
+            slices,
+            report,
             samples=request.samples,
             seed=request.seed,
             threshold=request.threshold,
             sliceBySlice=request.sliceBySlice,
             tryAnyway=request.tryAnyway,
+            plane=request.plane,
         )
         try:
             requireUnchanged(request.volumeNode, request.modality, source)
@@ -244,6 +265,25 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         """Correct a finding on one slice by strokes, see :meth:`~.Correction.Correcting.correct`."""
         node = outputSegmentationNode or self.newSegmentation(volumeNode)
         return self.correcting.correct(volumeNode, finding, sliceIndex, strokes, node, modality)
+
+    def _measured(self, request: SegmentationRequest) -> Callable[[int, int], None]:
+        return self._speed.measured(sliceShape(request.volumeNode, request.plane)[1:], request.samples)
+
+    def cost(self, request: SegmentationRequest) -> Cost:
+        """How many slices a request has, and how long it will take, from the runs so far.
+
+        Raises:
+            SceneError: the slices are not in the image.
+        """
+        first, end = request.slices()
+        kind = sliceShape(request.volumeNode, request.plane)[1:]
+        return self._speed.cost(kind, end - first, request.samples)
+
+    def costOfAll(self, requests: Sequence[SegmentationRequest]) -> Cost:
+        """The cost of several requests, one after the other."""
+        costs = [self.cost(request) for request in requests]
+        seconds = [cost.seconds for cost in costs]
+        return Cost(sum(cost.slices for cost in costs), None if None in seconds else sum(filter(None, seconds)))
 
     def volumeSteps(self, request: SegmentationRequest) -> Steps:
         """Send the volume to the engine ahead of time.
@@ -279,11 +319,30 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             resample: resample the masks to the segmentation's grid if it differs from the volume's.
         """
         outputs = self.segmentOutputs(output, request, threshold)
-        text = stepText(request.findings, output.sliceRange, sliceShape(request.volumeNode)[0])
-        with self.history.step(text, segmentationNode, self.archive.prepare(segmentationNode), key=output):
+        return self.writeOutputs(outputs, request, segmentationNode, masking, resample, key=output)
+
+    def writeOutputs(
+        self,
+        outputs: Sequence[SegmentOutput],
+        request: SegmentationRequest,
+        segmentationNode: Any,
+        masking: Masking | None = None,
+        resample: bool = False,
+        key: Any = None,
+    ) -> list[SegmentedFinding]:
+        """Write the outputs of a request as one step; those with the `key` of the last step continue it."""
+        total = sliceShape(request.volumeNode, request.plane)[0]
+        text = stepText(request.findings, outputs[0].sliceRange, total, request.plane)
+        with self.history.step(text, segmentationNode, self.archive.prepare(segmentationNode), key):
             written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample)
             self.archive.record(segmentationNode, written)
         return [replace(each, patch=None) for each in written]  # a patch may be as large as the image
+
+    def writeUnrecorded(
+        self, outputs: Sequence[SegmentOutput], volumeNode: Any, segmentationNode: Any
+    ) -> list[SegmentedFinding]:
+        """Write outputs into a new segmentation that leaves the scene again; this is no step to undo."""
+        return self._writer.write(segmentationNode, volumeNode, outputs)
 
     def undo(self) -> str | None:
         """Undo the last step, and keep what others edited since; its text, or None if there is nothing to undo."""
@@ -305,7 +364,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         self, output: SegmentationOutput, request: SegmentationRequest, threshold: float | None = None
     ) -> list[SegmentOutput]:
         """The engine's findings as segment outputs, at a threshold."""
-        return segmentOutputs(output, request.volumeNode, threshold)
+        return segmentOutputs(output, request.volumeNode, threshold, request.plane, request.region)
 
     def editedFindings(self, segmentationNode: Any, request: SegmentationRequest) -> list[str]:
         """Names of segments of these findings that were edited by hand on the requested slices."""
@@ -328,7 +387,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             return isTagged
         if not geometryMatches(segmentationNode, request.volumeNode):
             return True
-        return self.archive.isEdited(segmentationNode, segmentId, request.sliceRange, request.volumeNode)
+        return self.archive.isEdited(segmentationNode, segmentId, request.slices(), request.volumeNode, request.plane)
 
 
 def newSession(folder: str | None = None) -> EngineSession:
@@ -340,13 +399,3 @@ def newSession(folder: str | None = None) -> EngineSession:
     work = WorkFolder(folder or slicer.app.temporaryPath)
     client = EngineClient(lambda: EngineProcess(engineCommand("worker"), engineEnvironment(), Path(work.path)))
     return EngineSession(client, work)
-
-
-def amountText(volumeNode: Any, voxels: int, isPlanar: bool) -> str:
-    """A number of voxels in millilitres; for a picture in square millimetres, or in pixels if their size is unknown."""
-    spacing = volumeNode.GetSpacing()
-    if isPlanar and tuple(spacing[:2]) == (1.0, 1.0):
-        return _("{count:,} pixels").format(count=voxels)
-    if isPlanar:
-        return _("{area:,.0f} mm²").format(area=voxels * pixelMm2(volumeNode))
-    return _("{volume:.1f} ml").format(volume=voxels * voxelMl(volumeNode))

@@ -31,6 +31,7 @@ class FastTextDiffSegmentParameters:
         editorMasking: whether the Segment Editor's masking and overwriting are applied.
         sliceBySlice: whether each slice is segmented on its own.
         tryAnyway: whether findings that the model was not taught are asked for too.
+        plane: one of `PLANES`, of the slices that are segmented.
     """
 
     # in Slicer's wrapper, a union without None cannot be empty
@@ -48,6 +49,7 @@ class FastTextDiffSegmentParameters:
     editorMasking: bool = False
     sliceBySlice: bool = False
     tryAnyway: bool = False
+    plane: str = images.ACQUISITION
 
 
 def remembered(history: list[str], findings: list[str]) -> list[str]:

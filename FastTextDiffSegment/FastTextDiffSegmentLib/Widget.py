@@ -27,6 +27,7 @@ from .panels.ResultSection import ResultSection
 from .panels.RunControl import RunControl
 from .panels.RunSection import RunSection
 from .panels.SceneLink import SceneLink
+from .panels.ScopeSection import ScopeSection
 from .panels.SetupSection import SetupSection
 from .panels.Shortcuts import Shortcuts
 from .panels.ThresholdSlider import ThresholdSlider
@@ -96,9 +97,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.image = ImageSection(context, lambda: setup.isReady, self._onImageKnown, lambda: self.preview.schedule())
         self.findings = FindingsSection(context, setup, self._onAsked)
         self.results = ResultSection(context, setup, self.image, run, self._update)
-        requests = PanelRequests(context, setup, self.image, self.findings, run)
+        self.scope = ScopeSection(context, self.image, self._update)
+        requests = PanelRequests(context, setup, self.image, self.findings, run, self.scope)
         self.preview = PreviewSection(context, setup, self.image, requests, self.results, self._update)
-        self.runSection = RunSection(context, setup, requests, run, self.preview, self.results)
+        self.runSection = RunSection(context, setup, requests, run, self.preview, self.results, self.scope)
         self._threshold = ThresholdSlider(context, self.preview, self.results)
         hooks = BatchLink(context, setup, self.settings, self.findings, run).hooks()
         self.batch = BatchSection(self.ui, self.logic.runner, self.logic.session.folder, hooks, context.guarded)
@@ -135,6 +137,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._link.close()
         self.removeObservers()
         self.findings.close()
+        self.scope.close()
         self.preview.close()
         self.logic.close()
 
@@ -157,6 +160,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.preview.drop()
         self.results.forget()
         self.image.forget()
+        self.scope.forget()
         self.logic.session.forgetVolumes()
         self._link.disconnect()
 
@@ -169,6 +173,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _onParameters(self) -> None:
         """Something in the parameter node has changed."""
         self.findings.show()
+        self.scope.show()
         self.image.show()
         self._update()
         self.results.show()

@@ -17,7 +17,7 @@ from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
     pixelMm2,
     requireImage,
     requireLinear,
-    rotateViewToAcquisition,
+    rotateViewToSlices,
     sequenceItemOf,
     shownSlice,
     toArray,
@@ -47,7 +47,7 @@ def test_a_rotated_view_shows_every_slice_with_its_number(scene, name, isTransfo
     volume, view = addVolume(GRIDS[name]), addSliceView()
     if isTransformed:
         addTransform(TURN, volume)
-    rotateViewToAcquisition(view, volume)
+    rotateViewToSlices(view, volume)
     for k in (0, 3, SHAPE[0] - 1):
         jumpToSlice(view, volume, k)
         assert shownSlice(volume, view) == ShownSlice(k)
@@ -60,7 +60,7 @@ def test_a_view_is_rotated_as_the_engine_orients_slices(scene, name):
     from fasttextdiff.image.volume import Volume
 
     volume, view = addVolume(GRIDS[name]), addSliceView("Coronal")
-    rotateViewToAcquisition(view, volume)
+    rotateViewToSlices(view, volume)
     plane = orientation.display_plane(Volume(np.zeros(SHAPE, np.int16), GRIDS[name], "ct", source=None), "acquisition")
     directions = (GRIDS[name][:3, :3] / np.linalg.norm(GRIDS[name][:3, :3], axis=0)).T[::-1]  # k, j, i
     down, right = (
@@ -75,11 +75,11 @@ def test_a_view_is_rotated_as_the_engine_orients_slices(scene, name):
 def test_rotating_a_view_keeps_its_slice_or_the_nearest_one(scene):
     volume, view = addVolume(), addSliceView("Sagittal")
     turn(view, (0, -1, 0), (0, 0, 1), (1, 0, 0), centerOf(volume, 4))
-    rotateViewToAcquisition(view, volume)
+    rotateViewToSlices(view, volume)
     assert shownSlice(volume, view).index == 4
     assert view.GetOrientation() == "Axial"
     turn(view, (0, -1, 0), (0, 0, 1), (1, 0, 0), (0, 0, 900))
-    rotateViewToAcquisition(view, volume)
+    rotateViewToSlices(view, volume)
     assert shownSlice(volume, view).index == SHAPE[0] - 1
 
 
@@ -139,6 +139,6 @@ def test_a_non_linear_transform_is_refused_at_any_level(scene):
     addTransform(TURN, volume)
     requireLinear(volume)
     bend(volume.GetParentTransformNode())
-    for ask in (requireLinear, lambda node: shownSlice(node, view), lambda node: rotateViewToAcquisition(view, node)):
+    for ask in (requireLinear, lambda node: shownSlice(node, view), lambda node: rotateViewToSlices(view, node)):
         with pytest.raises(SceneError, match="non-linear"):
             ask(volume)

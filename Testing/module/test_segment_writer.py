@@ -28,7 +28,7 @@ from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
     SceneError,
     jumpToSlice,
     pixelMm2,
-    rotateViewToAcquisition,
+    rotateViewToSlices,
     shownSlice,
     toMatrix,
 )
@@ -454,7 +454,7 @@ def test_slices_along_any_axis_have_one_number_everywhere(scene, writer, name):
     values = np.arange(np.prod(size), dtype=np.int16).reshape(size)  # R, A, S
     volume = addVolume(matrix, shape, array=values.transpose(axes[::-1]))
     view = addSliceView("Coronal")
-    rotateViewToAcquisition(view, volume)
+    rotateViewToSlices(view, volume)
     jumpToSlice(view, volume, 4)
     assert view.GetOrientation() == "Axial"
     assert shownSlice(volume, view).index == 4

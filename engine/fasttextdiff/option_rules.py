@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fasttextdiff.contract.images import PLANES
 from fasttextdiff.errors import UsageError
-
-PLANES = ("acquisition", "axial", "coronal", "sagittal")
 
 _LARGEST_SEED = 2**63 - 1
 """The largest seed of torch's generators and of a result's provenance."""

@@ -103,12 +103,21 @@ class Outcomes:
             mask=(stack.probability[number] > self.threshold) & there.reshape(along_slices),
             disagreement=None if stack.disagreement is None else stack.disagreement[number],
             presence=stack.presence[number],
-            warnings=tuple(filter(None, (note, warning, doubt))),
+            warnings=tuple(filter(None, (note, warning, doubt, self._across()))),
             typed=text if note else "",
             window=self.image.window if learned else window_of(self.info, self.image, finding),
             consistency=consistency,
             untaught=untaught,
             adapter=learned.source if learned else "",
+        )
+
+    def _across(self) -> str:
+        """A warning about slices that were not acquired as such; empty for those that were."""
+        display, acquired = self.image.display, self.image.volume.slice_axis
+        if self.image.volume.is_planar or display.axes[0] == acquired:
+            return ""
+        return (
+            f"{display.plane} slices cut across those that were acquired: the model is measured on acquired ones only"
         )
 
     def _warning(self, finding: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from FastTextDiffSegmentLib.contract.answers import ArrayFile, VolumeOpened
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.contract.messages import IMAGE
 from FastTextDiffSegmentLib.contract.requests import CloseVolume, Open, OpenVolume, Segment
 
@@ -188,8 +189,9 @@ class EngineSession:
         sliceBySlice: bool = False,
         tryAnyway: bool = False,
         candidate: Path | None = None,
+        plane: str = ACQUISITION,
     ) -> Steps:
-        """Segment findings on slices `[first, end)` along the array's first axis, all if None.
+        """Segment findings on slices `[first, end)` of a plane, all if None.
 
         `candidate` is the file of a learned finding that is used before the library's.
 
@@ -198,7 +200,7 @@ class EngineSession:
         """
         folder = self.folder.newFolder("output")
         try:
-            options = sliceRange, samples, seed, threshold, sliceBySlice, tryAnyway, self.library, candidate
+            options = sliceRange, samples, seed, threshold, sliceBySlice, tryAnyway, self.library, candidate, plane
             request = Segment(volume.volume, tuple(findings), folder, *options)
             answer = yield from self.client.ask(request, onProgress)
             return SegmentationOutput(answer, volume, folder)

@@ -23,7 +23,7 @@ class SegmentationOutput:
 
     Attributes:
         findings: in the order of the request.
-        sliceRange: (first, end) along the array's first axis.
+        sliceRange: (first, end) of the slices of the plane, along the arrays' first axis.
         window: (level, width) of the model's view; None for colour.
         notes: one line each.
         volume: as given.
@@ -41,12 +41,12 @@ class SegmentationOutput:
 
 
 def probabilityOf(found: FoundFinding) -> np.ndarray:
-    """The probability (n, j, i) float32, mapped from its file, read-only."""
+    """The probability (n, rows, columns) float32, mapped from its file, read-only."""
     return _mapped(found.probability)
 
 
 def maskOf(found: FoundFinding, threshold: float | None = None) -> np.ndarray:
-    """The mask (n, j, i) uint8 at a threshold; at the engine's threshold it is exactly the engine's own mask."""
+    """The mask (n, rows, columns) uint8 at a threshold; at the engine's threshold exactly the engine's own mask."""
     if threshold is None or threshold == found.threshold:
         return _mapped(found.mask)
     isThere = is_there(_presence(found), found.presence_threshold)

@@ -19,7 +19,7 @@ from FastTextDiffSegmentLib.scene.Geometry import (
     SceneError,
     ShownSlice,
     requireImage,
-    rotateViewToAcquisition,
+    rotateViewToSlices,
     shownSlice,
 )
 
@@ -109,7 +109,7 @@ class ImageSection:
             return None
         try:
             requireImage(parameters.inputVolume)
-            return shownSlice(parameters.inputVolume, parameters.sliceView)
+            return shownSlice(parameters.inputVolume, parameters.sliceView, parameters.plane)
         except SceneError:
             return None
 
@@ -121,8 +121,8 @@ class ImageSection:
         ui.oneViewButton.visible = isPlanar and slicer.app.layoutManager() is not None
         ui.rotateViewButton.visible = shown is not None and shown.acrossPlane
         isOnSlice = shown is not None and shown.index is not None
-        volume = self._context.parameters.inputVolume
-        ui.sliceLabel.text = sliceText(volume, shown.index, isPlanar) if isOnSlice else ""
+        volume, plane = self._context.parameters.inputVolume, self._context.parameters.plane
+        ui.sliceLabel.text = sliceText(volume, shown.index, isPlanar, plane) if isOnSlice else ""
 
     def _onModality(self, index: int) -> None:
         self._context.parameters.modality = MODALITIES[index]
@@ -138,7 +138,8 @@ class ImageSection:
         display.SetWindowLevel(width, level)
 
     def _rotateView(self) -> None:
-        rotateViewToAcquisition(self._context.parameters.sliceView, self._context.parameters.inputVolume)
+        parameters = self._context.parameters
+        rotateViewToSlices(parameters.sliceView, parameters.inputVolume, parameters.plane)
 
     def _showOneView(self) -> None:
         slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)

@@ -5,6 +5,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.scene.Geometry import nearestRasAxes, sliceShape, slicesToRas
 
 _PLANES = (_("sagittal"), _("coronal"), _("axial"))
@@ -38,16 +39,17 @@ def modalityTexts(modality: str | None = None) -> list[str]:
     return [_("Automatic: {kind}").format(kind=guessed) if guessed else _("Automatic"), *names]
 
 
-def sliceText(volumeNode: Any, index: int, isPlanar: bool) -> str:
+def sliceText(volumeNode: Any, index: int, isPlanar: bool, plane: str = ACQUISITION) -> str:
     """E.g. "axial 57 of 112"; a picture has no plane.
 
     Args:
         volumeNode: the image.
         index: the slice, from 0.
         isPlanar: whether it is a picture without a position in the patient.
+        plane: of the slice.
     """
-    text = _("{number} of {total}").format(number=index + 1, total=sliceShape(volumeNode)[0])
-    return text if isPlanar else f"{_PLANES[nearestRasAxes(slicesToRas(volumeNode))[2]]} {text}"
+    text = _("{number} of {total}").format(number=index + 1, total=sliceShape(volumeNode, plane)[0])
+    return text if isPlanar else f"{_PLANES[nearestRasAxes(slicesToRas(volumeNode, plane))[2]]} {text}"
 
 
 def windowText(known: KnownImage) -> str:

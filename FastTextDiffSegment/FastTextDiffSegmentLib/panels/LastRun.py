@@ -36,10 +36,13 @@ class LastRun:
     def unanswered(self, request: SegmentationRequest) -> SegmentationRequest:
         """A request for one slice, without the findings that this run has already answered there."""
         mine, first, end = self.request, *self.output.sliceRange
-        isSame = (mine.volumeNode is request.volumeNode) and (mine.modality, mine.samples, mine.seed) == (
-            request.modality,
-            request.samples,
-            request.seed,
+        isSame = (
+            (mine.volumeNode is request.volumeNode)
+            and mine.region is None
+            and (
+                (mine.modality, mine.samples, mine.seed, mine.plane)
+                == (request.modality, request.samples, request.seed, request.plane)
+            )
         )
         if not isSame or not first <= request.sliceRange[0] < end:
             return request

@@ -3,7 +3,7 @@
 Knows the logic and the scene; knows no widget.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
@@ -39,9 +39,9 @@ class ResultControl:
             self.lastRun.release()
             self.lastRun = None
 
-    def mayReplace(self, segmentation: Any, request: SegmentationRequest) -> bool:
-        """Ask before slices that the user edited are segmented again."""
-        edited = self._logic.editedFindings(segmentation, request)
+    def mayReplaceAll(self, targets: Sequence[tuple[Any, SegmentationRequest]]) -> bool:
+        """Ask once before slices that the user edited are segmented again in any of these segmentations."""
+        edited = [name for target in targets for name in self._logic.editedFindings(*target)]
         question = _("You edited {names} on these slices. Segment again and replace your edits? Undo restores them.")
         return not edited or self._ask(question.format(names=", ".join(edited)))
 

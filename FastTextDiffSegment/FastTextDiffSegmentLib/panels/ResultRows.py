@@ -1,10 +1,10 @@
 """Describes segments as rows of the result table. Knows the scene, no widget."""
 
-import re
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.contract.segments import (
     ALGORITHM_TAG,
     FINDING_TAG,
@@ -12,10 +12,10 @@ from FastTextDiffSegmentLib.contract.segments import (
     PRESENCE_TAG,
     SEMIAUTOMATIC,
     SLICES_TAG,
+    slice_ranges,
     unescape_tag,
 )
-from FastTextDiffSegmentLib.Logic import amountText
-from FastTextDiffSegmentLib.scene.Geometry import sliceShape
+from FastTextDiffSegmentLib.scene.Geometry import pixelMm2, sliceShape, voxelMl
 from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentIds, segmentVoxels
 from FastTextDiffSegmentLib.scene.SegmentWriter import tagOf
 
@@ -28,6 +28,7 @@ _TIP_TAGS = (
     "WeightsSha256",
     "Software",
     "Slices",
+    "Region",
     "Window",
     "Threshold",
     "Samples",
@@ -57,7 +58,7 @@ def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool)
         segmentId=segmentId,
         name=segment.GetName(),
         color=tuple(segment.GetColor()),
-        amount=amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar)
+        amount=_amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar)
         + _slicesText(tagOf(segment, SLICES_TAG), sliceShape(volumeNode)[0]),
         presence=_percent(tagOf(segment, PRESENCE_TAG)),
         isEdited=tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC,
@@ -65,15 +66,31 @@ def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool)
     )
 
 
+def _amountText(volumeNode: Any, voxels: int, isPlanar: bool) -> str:
+    """A number of voxels in millilitres; for a picture in square millimetres, or in pixels if their size is unknown."""
+    spacing = volumeNode.GetSpacing()
+    if isPlanar and tuple(spacing[:2]) == (1.0, 1.0):
+        return _("{count:,} pixels").format(count=voxels)
+    if isPlanar:
+        return _("{area:,.0f} mm²").format(area=voxels * pixelMm2(volumeNode))
+    return _("{volume:.1f} ml").format(volume=voxels * voxelMl(volumeNode))
+
+
 def _slicesText(ranges: str, total: int) -> str:
     """The slices that an amount covers, e.g. " on 1 of 112 slices"; empty for the whole image.
 
     Args:
-        ranges: slices that were segmented, as in the tag: "3:4 7:8".
-        total: number of slices of the image.
+        ranges: slices that were segmented, as in the tag.
+        total: number of slices of the image as acquired.
     """
-    segmented = sum(int(end) - int(first) for first, end in re.findall(r"(\d+):(\d+)", ranges))
-    return _(" on {count} of {total} slices").format(count=segmented, total=total) if 0 < segmented < total else ""
+    planes = slice_ranges(ranges)
+    segmented = sum(end - first for first, end in planes.pop(ACQUISITION, []))
+    counts = {plane: sum(end - first for first, end in pairs) for plane, pairs in planes.items()}
+    if segmented == total:
+        return ""
+    parts = [_("{count} of {total} slices").format(count=segmented, total=total)] if segmented else []
+    parts += [_("{count} {plane} slices").format(count=count, plane=plane) for plane, count in counts.items()]
+    return _(" on {slices}").format(slices=", ".join(parts)) if parts else ""
 
 
 def _percent(probability: str) -> str:

@@ -3,7 +3,7 @@
 Owns the table of segments and the widgets below it; knows nothing about how the engine is asked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -99,11 +99,14 @@ class ResultSection:
 
     def mayWrite(self, request: SegmentationRequest) -> bool:
         """Ask the user where needed before a result is written, and add the findings to the history."""
+        return self.mayWriteAll([(self._context.parameters.outputSegmentation, request)])
+
+    def mayWriteAll(self, targets: Sequence[tuple[Any, SegmentationRequest]]) -> bool:
+        """The same for several results; a segmentation that does not exist yet is None."""
         parameters = self._context.parameters
-        mayReplace = self.control.mayReplace
-        if not hasConsent(self._context, self._setup) or not mayReplace(parameters.outputSegmentation, request):
+        if not hasConsent(self._context, self._setup) or not self.control.mayReplaceAll(targets):
             return False
-        parameters.history = remembered(list(parameters.history), list(request.findings))
+        parameters.history = remembered(list(parameters.history), list(targets[0][1].findings))
         return True
 
     def write(self, output: SegmentationOutput, request: SegmentationRequest) -> None:

@@ -13,7 +13,9 @@ from .PanelRequests import PanelRequests
 from .PreviewSection import PreviewSection
 from .ResultSection import ResultSection
 from .RunControl import RunControl
+from .ScopeSection import ScopeSection
 from .SetupSection import SetupSection
+from .SeveralRun import SeveralRun
 
 
 class RunSection:
@@ -26,6 +28,7 @@ class RunSection:
         run: the user's runs.
         preview: the live preview, dropped when a run starts.
         results: writes the results.
+        scope: what is segmented.
     """
 
     def __init__(
@@ -36,9 +39,11 @@ class RunSection:
         run: RunControl,
         preview: PreviewSection,
         results: ResultSection,
+        scope: ScopeSection,
     ):
         self._context, self._setup, self._requests = context, setup, requests
-        self._run, self._preview, self._results = run, preview, results
+        self._run, self._preview, self._results, self._scope = run, preview, results, scope
+        self._several = SeveralRun(context, run, results)
         self._buttons = ButtonReasons()
         ui, guarded = context.ui, context.guarded
         ui.segmentSliceButton.connect("clicked()", guarded(self.segmentSlice))
@@ -54,22 +59,27 @@ class RunSection:
             self._start(self._requests.forShownSlice())
 
     def segmentVolume(self) -> None:
-        """Segment all slices."""
-        self.segmentSlices(None)
-
-    def segmentSlices(self, sliceRange: tuple[int, int] | None) -> None:
-        """Segment slices [first, end); all slices for None."""
-        reason = self._requests.whyNot()
+        """Segment the slices and the region that the user chose; by default all slices."""
+        reason = self._requests.whyNotScope()
         if reason:
             self._context.message.show(reason)
+        elif self._scope.images.hasAllItems:
+            self._prepare()
+            self._several.startItems(self._requests.forScope())
+        elif len(self._requests.forImages()) > 1:
+            self._prepare()
+            self._several.startImages(self._requests.forImages())
         else:
-            self._start(self._requests.forSlices(sliceRange))
+            self._start(self._requests.forScope())
+
+    def _prepare(self) -> None:
+        self._context.message.show("")
+        self._preview.drop()
 
     def _start(self, request: SegmentationRequest) -> None:
         if not self._results.mayWrite(request):
             return
-        self._context.message.show("")
-        self._preview.drop()
+        self._prepare()
         self._run.start(
             lambda report: self._context.logic.segmentationSteps(request, report),
             lambda output: self._results.write(output, request),
@@ -79,7 +89,7 @@ class RunSection:
     def update(self) -> None:
         """Update buttons, hint and progress bar."""
         ui, isRunning = self._context.ui, self._run.isRunning
-        noVolume, noSlice = self._requests.whyNot(), self._requests.whyNoSlice()
+        noRun, noVolume, noSlice = self._requests.whyNot(), self._requests.whyNotScope(), self._requests.whyNoSlice()
         self._buttons.show(
             {
                 ui.segmentSliceButton: noSlice,
@@ -88,4 +98,7 @@ class RunSection:
             }
         )
         self._context.message.hint("" if isRunning else noSlice or self._preview.whyNone())
-        self._run.idle(not noVolume, _("Not ready") if noVolume else self._setup.stage)
+        self._run.idle(not noRun, _("Not ready") if noRun else self._setup.stage)
+        if not isRunning:
+            problem = "" if noRun else noVolume
+            self._scope.update([] if noVolume else self._requests.forImages(), problem)

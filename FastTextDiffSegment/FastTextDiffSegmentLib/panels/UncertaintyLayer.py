@@ -70,7 +70,9 @@ def uncertaintySteps(run: LastRun, only: str = "") -> Steps:
     image = vtk.vtkImageData()
     image.SetDimensions(i, j, k)
     image.AllocateScalars(vtk.VTK_FLOAT, 1)
-    voxels = inSliceOrder(volumeNode, vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i))
+    voxels = inSliceOrder(
+        volumeNode, vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i), run.request.plane
+    )
     findings = [found for found in run.output.findings if only in ("", found.finding)]
     (first, end), probabilities = run.output.sliceRange, [probabilityOf(found) for found in findings]
     step, means = max(1, _AT_ONCE // voxels[0].size), np.zeros(end - first)
@@ -180,7 +182,7 @@ class UncertaintyLayer:
         if k is None:
             self._showMessage(_("No slice of the last result has a mask."))
         elif slicer.mrmlScene.IsNodePresent(self.run.request.volumeNode):
-            jumpToSlice(sliceNode, self.run.request.volumeNode, k)
+            jumpToSlice(sliceNode, self.run.request.volumeNode, k, self.run.request.plane)
             mean = self._known.means[k - self.run.output.sliceRange[0]]
             text = _("Slice {number} is the least certain one: {mean:.3f} bits on average")
             self._showMessage(text.format(number=k + 1, mean=mean))

@@ -1,7 +1,7 @@
 """Where a volume is and which of its slices a view shows. Only reads nodes, except that it moves slice views.
 
-Knows nothing about segments. Slices are those of the acquisition, in slice order: (slice, row, column). For DICOM that
-is the storage order (k, j, i); in other formats slices may be along any axis.
+Knows nothing about segments. Slices are those of a plane, in slice order: (slice, row, column). As acquired, that is
+the storage order (k, j, i) for DICOM; in other formats slices may be along any axis. Other planes put theirs first.
 """
 
 import math
@@ -14,7 +14,14 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from FastTextDiffSegmentLib.contract.images import nearest_ras_axes, slice_axis, starts_like_dicom
+from FastTextDiffSegmentLib.contract.images import (
+    ACQUISITION,
+    PLANE_ACROSS,
+    nearest_ras_axes,
+    slice_axis,
+    starts_like_dicom,
+)
+from FastTextDiffSegmentLib.contract.segments import SEQUENCE_ITEM_TAG
 
 _COMPONENTS = (1, 3, 4)
 _PARALLEL = math.cos(math.radians(1.0))
@@ -111,41 +118,53 @@ def sliceAxis(volumeNode) -> int:
     return int(slice_axis(ijkToRas(volumeNode).tolist(), arrayShape(volumeNode)))
 
 
-def inSliceOrder(volumeNode, array: np.ndarray) -> np.ndarray:
+def sliceAxes(volumeNode, plane: str = ACQUISITION) -> tuple[int, int, int]:
+    """The array axes (0 = k, 1 = j, 2 = i) of slices, rows and columns of a plane."""
+    acquired = sliceAxis(volumeNode)
+    across = acquired if plane == ACQUISITION else _axisAcross(volumeNode, plane)
+    order = [acquired, *(axis for axis in range(3) if axis != acquired)]  # as the engine gets the voxels
+    first, second = (axis for axis in order if axis != across)
+    return across, first, second
+
+
+def _axisAcross(volumeNode, plane: str) -> int:
+    return nearest_ras_axes(ijkToRas(volumeNode).tolist()).index(PLANE_ACROSS.index(plane))
+
+
+def inSliceOrder(volumeNode, array: np.ndarray, plane: str = ACQUISITION) -> np.ndarray:
     """View voxels (k, j, i[, c]) of a volume as (slice, row, column[, c]); nothing is copied."""
-    return np.moveaxis(array, sliceAxis(volumeNode), 0)
+    return array.transpose(*sliceAxes(volumeNode, plane), *range(3, array.ndim))
 
 
-def inStorageOrder(volumeNode, slices: np.ndarray) -> np.ndarray:
+def inStorageOrder(volumeNode, slices: np.ndarray, plane: str = ACQUISITION) -> np.ndarray:
     """View (slice, row, column) as voxels (k, j, i); nothing is copied."""
-    return np.moveaxis(slices, 0, sliceAxis(volumeNode))
+    return slices.transpose(*np.argsort(sliceAxes(volumeNode, plane)))
 
 
-def sliceShape(volumeNode) -> tuple[int, int, int]:
+def sliceShape(volumeNode, plane: str = ACQUISITION) -> tuple[int, int, int]:
     """Number of slices, and of rows and columns in each."""
     shape = arrayShape(volumeNode)
-    axis = sliceAxis(volumeNode)
-    rows, columns = (length for other, length in enumerate(shape) if other != axis)
-    return shape[axis], rows, columns
+    slices, rows, columns = (shape[axis] for axis in sliceAxes(volumeNode, plane))
+    return slices, rows, columns
 
 
-def slicesToRas(volumeNode) -> np.ndarray:
+def slicesToRas(volumeNode, plane: str = ACQUISITION) -> np.ndarray:
     """Matrix (4, 4) from (column, row, slice) to RAS in mm, without parent transforms."""
-    return _inSliceOrder(volumeNode, ijkToRas(volumeNode))
+    return _inSliceOrder(volumeNode, ijkToRas(volumeNode), plane)
 
 
-def slicesToWorld(volumeNode) -> np.ndarray:
+def slicesToWorld(volumeNode, plane: str = ACQUISITION) -> np.ndarray:
     """Matrix (4, 4) from (column, row, slice) to where the volume is shown, in mm.
 
     Raises:
         SceneError: the volume is under a non-linear transform.
     """
-    return _inSliceOrder(volumeNode, ijkToWorld(volumeNode))
+    return _inSliceOrder(volumeNode, ijkToWorld(volumeNode), plane)
 
 
-def _inSliceOrder(volumeNode, matrix: np.ndarray) -> np.ndarray:
-    across = 2 - sliceAxis(volumeNode)
-    return matrix[:, [*(axis for axis in range(3) if axis != across), across, 3]]
+def _inSliceOrder(volumeNode, matrix: np.ndarray, plane: str) -> np.ndarray:
+    slices, rows, columns = sliceAxes(volumeNode, plane)
+    return matrix[:, [2 - columns, 2 - rows, 2 - slices, 3]]
 
 
 def _storedFile(volumeNode) -> str:
@@ -189,21 +208,21 @@ class ShownSlice:
     outside: bool = False
 
 
-def shownSlice(volumeNode, sliceNode) -> ShownSlice:
+def shownSlice(volumeNode, sliceNode, plane: str = ACQUISITION) -> ShownSlice:
     """The slice of a volume that a view shows. A slice extends half its thickness to both sides, also in a 2D image.
 
     Raises:
         SceneError: the volume is under a non-linear transform.
     """
-    toWorld, view = slicesToWorld(volumeNode), toArray(sliceNode.GetSliceToRAS())
+    toWorld, view = slicesToWorld(volumeNode, plane), toArray(sliceNode.GetSliceToRAS())
     normal = view[:3, 2] / np.linalg.norm(view[:3, 2])
     if abs(float(normal @ _sliceNormal(toWorld))) < _PARALLEL:
         return ShownSlice(None, acrossPlane=True)
     # on the line through the middle of all slices, where a slight tilt matters least
-    center, step = toWorld @ _sliceCenter(volumeNode, 0), toWorld[:3, 2]
+    center, step = toWorld @ _sliceCenter(volumeNode, 0, plane), toWorld[:3, 2]
     k = float(normal @ (view[:3, 3] - center[:3])) / float(normal @ step)
     index = math.floor(k + 0.5)
-    if not 0 <= index < sliceShape(volumeNode)[0]:
+    if not 0 <= index < sliceShape(volumeNode, plane)[0]:
         return ShownSlice(None, outside=True)
     return ShownSlice(index)
 
@@ -214,20 +233,20 @@ def _sliceNormal(matrix: np.ndarray) -> np.ndarray:
     return normal / np.linalg.norm(normal)
 
 
-def _sliceCenter(volumeNode, k: int) -> np.ndarray:
+def _sliceCenter(volumeNode, k: int, plane: str) -> np.ndarray:
     """Middle of a slice as (column, row, slice, 1)."""
-    _slices, rows, columns = sliceShape(volumeNode)
+    _slices, rows, columns = sliceShape(volumeNode, plane)
     return np.array([(columns - 1) / 2, (rows - 1) / 2, k, 1.0])
 
 
-def jumpToSlice(sliceNode, volumeNode, k: int) -> None:
+def jumpToSlice(sliceNode, volumeNode, k: int, plane: str = ACQUISITION) -> None:
     """Move a view that is parallel to the slices to slice k, clipped to the existing slices.
 
     Raises:
         SceneError: the volume is under a non-linear transform.
     """
-    k = min(max(int(k), 0), sliceShape(volumeNode)[0] - 1)
-    point = slicesToWorld(volumeNode) @ _sliceCenter(volumeNode, k)
+    k = min(max(int(k), 0), sliceShape(volumeNode, plane)[0] - 1)
+    point = slicesToWorld(volumeNode, plane) @ _sliceCenter(volumeNode, k, plane)
     view = toArray(sliceNode.GetSliceToRAS())
     sliceNode.SetSliceOffset(float(view[:3, 2] @ point[:3]) / float(np.linalg.norm(view[:3, 2])))
 
@@ -237,20 +256,20 @@ def jumpToSlice(sliceNode, volumeNode, k: int) -> None:
 _SCREEN_AXES = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
 
 
-def rotateViewToAcquisition(sliceNode, volumeNode) -> None:
-    """Rotate a view so that it shows the volume's slices as acquired, in radiological convention, near where it was.
+def rotateViewToSlices(sliceNode, volumeNode, plane: str = ACQUISITION) -> None:
+    """Rotate a view so that it shows the volume's slices of a plane, in radiological convention, near where it was.
 
     Oblique slices are shown along their own rows and columns; each counts as the nearest anatomical axis.
 
     Raises:
         SceneError: the volume is under a non-linear transform.
     """
-    toWorld = slicesToWorld(volumeNode)
+    toWorld = slicesToWorld(volumeNode, plane)
     columns, rows, across = nearestRasAxes(toWorld)
-    k = _nearestSlice(toWorld, volumeNode, toArray(sliceNode.GetSliceToRAS())[:, 3])
+    k = _nearestSlice(toWorld, sliceShape(volumeNode, plane)[0], toArray(sliceNode.GetSliceToRAS())[:, 3])
     view = np.eye(4)
     view[:3, :3] = _screenAxes(toWorld, columns, rows, across)
-    view[:, 3] = toWorld @ _sliceCenter(volumeNode, k)
+    view[:, 3] = toWorld @ _sliceCenter(volumeNode, k, plane)
     sliceNode.GetSliceToRAS().DeepCopy(toMatrix(view))
     sliceNode.UpdateMatrices()
 
@@ -280,16 +299,16 @@ def _pointing(vector: np.ndarray, axis: int, sign: float) -> np.ndarray:
     return unit if unit[axis] * sign >= 0 else -unit
 
 
-def _nearestSlice(toWorld: np.ndarray, volumeNode, point: np.ndarray) -> int:
+def _nearestSlice(toWorld: np.ndarray, count: int, point: np.ndarray) -> int:
     k = float((np.linalg.inv(toWorld) @ point)[2])
-    return min(max(math.floor(k + 0.5), 0), sliceShape(volumeNode)[0] - 1)
+    return min(max(math.floor(k + 0.5), 0), count - 1)
 
 
 def sequenceItemOf(volumeNode) -> int | None:
     """Number of the sequence item that this volume shows, from 0; None if it belongs to no sequence."""
-    scene = volumeNode.GetScene()
-    if scene is None:
-        return None
+    scene, item = volumeNode.GetScene(), volumeNode.GetAttribute(SEQUENCE_ITEM_TAG)
+    if item or scene is None:
+        return int(item) if item else None
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):
         browser = scene.GetNthNodeByClass(index, "vtkMRMLSequenceBrowserNode")
         if browser.IsProxyNodeID(volumeNode.GetID()):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, SEMIAUTOMATIC
 
 from .Geometry import sliceShape
@@ -131,7 +132,9 @@ class OutputArchive:
         both = () if archive is None else (archive.GetSegmentation(), segmentationNode.GetSegmentation())
         return bool(both) and all(labelmapOf(segmentation, segmentId) is not None for segmentation in both)
 
-    def isEdited(self, segmentationNode, segmentId: str, sliceRange=None, volumeNode=None) -> bool:
+    def isEdited(
+        self, segmentationNode, segmentId: str, sliceRange=None, volumeNode=None, plane: str = ACQUISITION
+    ) -> bool:
         """Whether a segment differs from its stored output, voxel by voxel; False if none is stored.
 
         Args:
@@ -139,6 +142,7 @@ class OutputArchive:
             segmentId: the segment.
             sliceRange: (first, end) of the volume's slices; all if None.
             volumeNode: defines the slices; the segment must be on its grid.
+            plane: of the slices.
 
         Raises:
             SceneError: the segment is on another grid than the volume.
@@ -152,7 +156,7 @@ class OutputArchive:
         if sliceRange is None:
             start, shape = _commonBox(labelmapOf(user, segmentId), labelmapOf(stored, segmentId), shift)
         else:
-            start, shape = _sliceBox(segmentationNode, segmentId, volumeNode, sliceRange)
+            start, shape = _sliceBox(segmentationNode, segmentId, volumeNode, sliceRange, plane)
         now = readVoxels(user, segmentId, start, shape)
         return not np.array_equal(now, readVoxels(stored, segmentId, _moved(start, shift), shape))
 
@@ -229,11 +233,11 @@ def _moved(start: Index, shift: Index) -> Index:
     return start[0] + shift[0], start[1] + shift[1], start[2] + shift[2]
 
 
-def _sliceBox(segmentationNode, segmentId: str, volumeNode, sliceRange: tuple[int, int]):
+def _sliceBox(segmentationNode, segmentId: str, volumeNode, sliceRange: tuple[int, int], plane: str):
     """Start and size of some slices of a volume on the grid of a segment."""
     first, end = sliceRange
-    asked = np.broadcast_to(np.False_, (end - first, *sliceShape(volumeNode)[1:]))
-    patch = patchOfSlices(segmentationNode, segmentId, volumeNode, asked, first, resample=False)
+    asked = np.broadcast_to(np.False_, (end - first, *sliceShape(volumeNode, plane)[1:]))
+    patch = patchOfSlices(segmentationNode, segmentId, volumeNode, asked, first, resample=False, plane=plane)
     return patch.start, patch.shape
 
 

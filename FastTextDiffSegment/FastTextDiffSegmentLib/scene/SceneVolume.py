@@ -8,6 +8,9 @@ from FastTextDiffSegmentLib.engine.EngineSession import VolumeSource
 
 from .Geometry import inSliceOrder, requireImage, slicesToRas
 
+MODALITY_ATTRIBUTE = "FastTextDiff.DicomModality"
+"""The modality of an image that has no place in the subject hierarchy."""
+
 
 def volumeSource(volumeNode, modality: str | None = None) -> VolumeSource:
     """Describe a node's current content; the array is a view of the node's voxels and must not be written to.
@@ -50,7 +53,9 @@ def _dicomFile(volumeNode) -> str | None:
 
 
 def dicomModality(volumeNode) -> str | None:
-    """DICOM Modality (0008,0060) of the series, from Slicer's subject hierarchy."""
+    """DICOM Modality (0008,0060) of the series, from the node or from Slicer's subject hierarchy."""
+    if volumeNode.GetAttribute(MODALITY_ATTRIBUTE):
+        return volumeNode.GetAttribute(MODALITY_ATTRIBUTE)
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
     return (hierarchy.GetItemAttribute(item, "DICOM.Modality") or None) if item else None

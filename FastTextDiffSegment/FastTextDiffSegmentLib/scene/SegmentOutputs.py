@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.answers import FoundFinding
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.contract.segments import SEQUENCE_ITEM_TAG
 from FastTextDiffSegmentLib.engine.EngineSession import VolumeSource
 from FastTextDiffSegmentLib.engine.SegmentationOutput import (
@@ -20,19 +21,30 @@ from FastTextDiffSegmentLib.engine.SegmentationOutput import (
 )
 
 from .Geometry import SceneError, sequenceItemOf
+from .Region import Region
 from .SceneVolume import volumeSource
 from .SegmentWriter import SegmentOutput
 
 
-def segmentOutputs(output: SegmentationOutput, volumeNode: Any, threshold: float | None = None) -> list[SegmentOutput]:
-    """The engine's findings as segment outputs, at a threshold."""
+def segmentOutputs(
+    output: SegmentationOutput,
+    volumeNode: Any,
+    threshold: float | None = None,
+    plane: str = ACQUISITION,
+    region: Region | None = None,
+) -> list[SegmentOutput]:
+    """The engine's findings as segment outputs, at a threshold; only inside a region."""
     item = sequenceItemOf(volumeNode)
     extra = {} if item is None else {SEQUENCE_ITEM_TAG: str(item)}
-    return [_segmentOutput(found, output.sliceRange, threshold, extra) for found in output.findings]
+    outputs = [_segmentOutput(found, output.sliceRange, threshold, extra, plane) for found in output.findings]
+    if region is None:
+        return outputs
+    inside = region.mask(volumeNode, output.sliceRange, plane)
+    return [each.limitedTo(inside, region.text()) for each in outputs]
 
 
 def _segmentOutput(
-    found: FoundFinding, sliceRange: tuple[int, int], threshold: float | None, extra: dict[str, str]
+    found: FoundFinding, sliceRange: tuple[int, int], threshold: float | None, extra: dict[str, str], plane: str
 ) -> SegmentOutput:
     return SegmentOutput(
         finding=found.finding,
@@ -45,6 +57,7 @@ def _segmentOutput(
         presence=highestPresence(found),
         isAsked=isAsked(found),
         warnings=found.warnings,
+        plane=plane,
     )
 
 

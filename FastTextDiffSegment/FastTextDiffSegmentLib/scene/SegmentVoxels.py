@@ -12,13 +12,15 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
+
 from .Geometry import (
     SceneError,
     arrayShape,
     ijkToWorld,
     inStorageOrder,
     linearTransformToWorld,
-    sliceAxis,
+    sliceAxes,
     toArray,
     toMatrix,
 )
@@ -113,15 +115,34 @@ def indexShift(segmentGridMatrix: np.ndarray, volumeGrid: np.ndarray, shape: Ind
     return int(shift[0]), int(shift[1]), int(shift[2])
 
 
-def patchOfSlices(segmentationNode, segmentId, volumeNode, mask: np.ndarray, firstSlice: int, resample: bool) -> Patch:
+def patchOfSlices(
+    segmentationNode,
+    segmentId,
+    volumeNode,
+    mask: np.ndarray,
+    firstSlice: int,
+    resample: bool,
+    plane: str = ACQUISITION,
+    region: np.ndarray | None = None,
+) -> Patch:
     """Map a mask (n, rows, columns) of some slices of a volume to the grid of a segment, as `patchOnVolume` does."""
     start = [0, 0, 0]
-    start[2 - sliceAxis(volumeNode)] = firstSlice
-    box = inStorageOrder(volumeNode, mask)
-    return patchOnVolume(segmentationNode, segmentId, volumeNode, box, (start[0], start[1], start[2]), resample)
+    start[2 - sliceAxes(volumeNode, plane)[0]] = firstSlice
+    box = inStorageOrder(volumeNode, mask, plane)
+    limits = None if region is None else inStorageOrder(volumeNode, region, plane)
+    place = (start[0], start[1], start[2])
+    return patchOnVolume(segmentationNode, segmentId, volumeNode, box, place, resample, limits)
 
 
-def patchOnVolume(segmentationNode, segmentId, volumeNode, mask: np.ndarray, start: Index, resample: bool) -> Patch:
+def patchOnVolume(
+    segmentationNode,
+    segmentId,
+    volumeNode,
+    mask: np.ndarray,
+    start: Index,
+    resample: bool,
+    region: np.ndarray | None = None,
+) -> Patch:
     """Map a mask on a box of a volume to the grid of a segment.
 
     Args:
@@ -131,6 +152,7 @@ def patchOnVolume(segmentationNode, segmentId, volumeNode, mask: np.ndarray, sta
         mask: (k, j, i) bool, the size of the box.
         start: index (i, j, k) of its first voxel.
         resample: whether the mask may be resampled to another grid, by nearest neighbour.
+        region: (k, j, i) bool, the voxels of the box that may change; None for all.
 
     Raises:
         SceneError: the grids differ and `resample` is False, or a parent transform is not linear.
@@ -138,24 +160,25 @@ def patchOnVolume(segmentationNode, segmentId, volumeNode, mask: np.ndarray, sta
     volumeGrid = gridInSegmentation(segmentationNode, volumeNode)
     grid = segmentGrid(segmentationNode.GetSegmentation(), segmentId)
     if grid is None:
-        return Patch(volumeGrid, start, mask)
+        return Patch(volumeGrid, start, mask, region)
     shift = indexShift(grid, volumeGrid, arrayShape(volumeNode))
     if shift is not None:
-        return Patch(grid, (shift[0] + start[0], shift[1] + start[1], shift[2] + start[2]), mask)
+        return Patch(grid, (shift[0] + start[0], shift[1] + start[1], shift[2] + start[2]), mask, region)
     if not resample:
         message = _(
             "The segmentation '{segmentation}' is on another grid than the image '{image}'. "
             "Choose a new segmentation, or let the result be resampled to the grid of this one."
         )
         raise SceneError(message.format(segmentation=segmentationNode.GetName(), image=volumeNode.GetName()))
-    return _resampled(Patch(volumeGrid, start, mask), grid)
+    return _resampled(Patch(volumeGrid, start, mask, region), grid)
 
 
 def _resampled(patch: Patch, grid: np.ndarray) -> Patch:
     """The patch on another grid, by nearest neighbour."""
     _requireRightAngles(patch.grid)
     # 1: in the region, 2: in the mask too, so that one pass resamples both
-    source = toImage(patch.mask.astype(np.uint8) + np.uint8(1), patch.start, patch.grid)
+    region = np.ones(patch.shape, bool) if patch.region is None else patch.region
+    source = toImage(region + (region & patch.mask).astype(np.uint8), patch.start, patch.grid)
     reference, target = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     reference.SetImageToWorldMatrix(toMatrix(grid))
     reference.SetExtent(*_extentOn(grid, patch))

@@ -12,10 +12,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.colors import Rgb, distinct_color
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.contract.segments import (
     FINDING_TAG,
     LESION_ENTRY,
+    REGION_TAG,
     entry_codes,
+    escape_tag,
     free_name,
 )
 
@@ -53,6 +56,8 @@ class SegmentOutput:
         presence: highest probability over these slices that the finding is there at all.
         warnings: one line each.
         isAsked: whether the model was asked; otherwise nothing is written, and a segment stays as it is.
+        plane: of the slices.
+        region: (n, rows, columns) bool, the voxels that may change; None for all.
     """
 
     finding: str
@@ -65,6 +70,13 @@ class SegmentOutput:
     presence: float = 0.0
     warnings: tuple[str, ...] = ()
     isAsked: bool = True
+    plane: str = ACQUISITION
+    region: np.ndarray | None = field(default=None, repr=False)
+
+    def limitedTo(self, region: np.ndarray, text: str) -> "SegmentOutput":
+        """Only the voxels of a region (n, rows, columns); the tag says which region."""
+        tags = {**self.tags, REGION_TAG: escape_tag(text)}
+        return replace(self, mask=(self.mask != 0) & region, region=region, tags=tags)
 
 
 @dataclass(frozen=True)
@@ -188,7 +200,9 @@ class SegmentWriter:
             for output, each in zip(outputs, written, strict=True):
                 if each.segmentId and not each.blocked:
                     segment = segmentation.GetSegment(each.segmentId)
-                    recordTags(segment, output.tags, output.sliceRange, sliceShape(volumeNode)[0])
+                    total = sliceShape(volumeNode, output.plane)[0]
+                    isWhole = output.sliceRange == (0, total) and output.region is None
+                    recordTags(segment, output.tags, output.sliceRange, isWhole, output.plane)
         if any(each.blocked for each in written) and not any(each.changedVoxels for each in written):
             message = _("The Segment Editor's masking or overwriting allowed no change. Relax it, or untick it here.")
             raise SceneError(message)
@@ -198,7 +212,8 @@ class SegmentWriter:
 def _patch(segmentationNode, segmentId: str | None, volumeNode, output: SegmentOutput, resample: bool) -> Patch:
     """A finding's mask on the grid of its segment."""
     mask = output.mask if output.mask.dtype == bool else output.mask != 0
-    return patchOfSlices(segmentationNode, segmentId, volumeNode, mask, output.sliceRange[0], resample)
+    first, plane, region = output.sliceRange[0], output.plane, output.region
+    return patchOfSlices(segmentationNode, segmentId, volumeNode, mask, first, resample, plane, region)
 
 
 def _written(
@@ -303,8 +318,8 @@ def _requireWritable(segmentationNode, volumeNode, outputs: Sequence[SegmentOutp
             "The segmentation '{name}' consists of surfaces. Choose another, or make binary labelmap its source."
         )
         raise SceneError(message.format(name=segmentationNode.GetName()))
-    slices, rows, columns = sliceShape(volumeNode)
     for output in outputs:
+        slices, rows, columns = sliceShape(volumeNode, output.plane)
         first, end = output.sliceRange
         if not 0 <= first < end <= slices or output.mask.shape != (end - first, rows, columns):
             raise ValueError(f"mask {output.mask.shape} of slices {output.sliceRange} is not on the image's grid")

@@ -35,7 +35,7 @@ class VoxelChange:
         k, j, i = (side.start for side in box)
         inside = changed[box]
         place = (start[0] + i, start[1] + j, start[2] + k)
-        return cls(grid, place, inside.shape, _packed(inside), _packed(wanted[box] & inside))
+        return cls(grid, place, inside.shape, packed(inside), packed(wanted[box] & inside))
 
     @property
     def size(self) -> int:
@@ -44,12 +44,12 @@ class VoxelChange:
 
     def voxels(self) -> tuple[np.ndarray, np.ndarray]:
         """(changed, wanted), (k, j, i) bool each."""
-        return self._unpacked(self.changed), self._unpacked(self.wanted)
+        return unpacked(self.changed, self.shape), unpacked(self.wanted, self.shape)
 
     def inverse(self) -> "VoxelChange":
         """The change that takes this one back."""
         changed, wanted = self.voxels()
-        return replace(self, wanted=_packed(changed & ~wanted))
+        return replace(self, wanted=packed(changed & ~wanted))
 
     def then(self, later: "VoxelChange") -> "VoxelChange | None":
         """Both changes as one, on an equal grid; None if they cancel out."""
@@ -60,10 +60,6 @@ class VoxelChange:
         # a voxel that both changed is back where it was before the first
         return VoxelChange.of(self.grid, start, first[0] ^ second[0], np.where(second[0], second[1], first[1]))
 
-    def _unpacked(self, part: bytes) -> np.ndarray:
-        bits = np.unpackbits(np.frombuffer(zlib.decompress(part), np.uint8), count=int(np.prod(self.shape)))
-        return bits.astype(bool).reshape(self.shape)
-
     def _spread(self, start: Index, shape: Index) -> tuple[np.ndarray, np.ndarray]:
         """(changed, wanted) in a larger box."""
         target, source = overlap(start, shape, self.start, self.shape)
@@ -72,5 +68,12 @@ class VoxelChange:
         return changed, wanted
 
 
-def _packed(voxels: np.ndarray) -> bytes:
+def packed(voxels: np.ndarray) -> bytes:
+    """A mask in little memory; :func:`unpacked` takes it back."""
     return zlib.compress(np.packbits(voxels).tobytes(), 1)
+
+
+def unpacked(part: bytes, shape: Index) -> np.ndarray:
+    """The mask (k, j, i) bool of :func:`packed`."""
+    bits = np.unpackbits(np.frombuffer(zlib.decompress(part), np.uint8), count=int(np.prod(shape)))
+    return bits.astype(bool).reshape(shape)

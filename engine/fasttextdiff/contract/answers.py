@@ -188,8 +188,8 @@ class FoundFinding:
         color: (red, green, blue), 0 to 255.
         terminology: Slicer's terminology entry.
         tags: segment tags, escaped, without the terminology.
-        probability: (n, j, i) float32.
-        mask: (n, j, i) uint8, at `threshold`.
+        probability: (n, rows, columns) float32: the volume's axes, those of the plane's slices first.
+        mask: the same, uint8, at `threshold`.
         presence: probability for each slice that the finding is there at all; null if not computed.
         presence_threshold: slices with a lower presence are empty.
         threshold: probability above which a voxel is in the mask.
@@ -214,7 +214,7 @@ class Segmented:
     """The results of a segmentation.
 
     Attributes:
-        slices: (first, end) along the volume's first axis.
+        slices: (first, end) along the slice axis of the plane.
         window: (level, width) used by the model; null for colour.
         findings: in the order of the request, each once.
         notes: for the user, one line each.

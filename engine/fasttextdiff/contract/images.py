@@ -18,6 +18,10 @@ THICKER = 1.1
 
 PLANE_ACROSS = ("sagittal", "coronal", "axial")
 """Plane by the RAS axis perpendicular to it: 0 right, 1 anterior, 2 superior."""
+ACQUISITION = "acquisition"
+"""The plane of the slices as they were acquired."""
+PLANES = (ACQUISITION, *reversed(PLANE_ACROSS))
+"""Planes in which a volume can be segmented."""
 _SUPERIOR = 2
 
 

@@ -119,7 +119,7 @@ class Segment:
         volume: name given in `open_volume`.
         findings: at least one.
         output: an existing folder.
-        slices: (first, end) along the volume's first axis; null for all.
+        slices: (first, end) along the slice axis of the plane; null for all.
         samples: noise samples averaged.
         seed: of the noise.
         threshold: probability above which a voxel is in the mask; null for the model's own.
@@ -127,6 +127,7 @@ class Segment:
         try_anyway: also segment findings that the model was not taught; by default they are left empty.
         library: folder of learned findings, of which those switched on are used; null for none.
         candidate: a learned finding that is not in the library, used before it; null for none.
+        plane: "acquisition", "axial", "coronal" or "sagittal".
     """
 
     op: ClassVar[str] = "segment"
@@ -142,6 +143,7 @@ class Segment:
     try_anyway: bool = False
     library: Path | None = None
     candidate: Path | None = None
+    plane: str = "acquisition"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from .images import ACQUISITION, PLANES
+
 # --- tags ------------------------------------------------------------------------------------------------------------
 
 PREFIX = "FastTextDiff."
@@ -34,6 +36,9 @@ CORRECTED_TAG = PREFIX + "CorrectedSlices"
 """Slices on which the user corrected the finding by strokes, as "first:end"."""
 SEQUENCE_ITEM_TAG = PREFIX + "SequenceItem"
 SLICES_TAG = PREFIX + "Slices"
+"""Ranges "3:4 7:8" of slices; those of another plane than the acquisition's follow its name: "3:4 coronal 10:11"."""
+REGION_TAG = PREFIX + "Region"
+"""The box outside of which nothing was segmented; only if there was one."""
 THRESHOLD_TAG = PREFIX + "Threshold"
 PROVENANCE_FIELDS = (
     *("slices", "plane", "window", "threshold", "model", "weights_sha256", "software"),
@@ -49,7 +54,16 @@ def provenance_tag(field: str) -> str:
 
 TAG_NAMES = (
     *(TERMINOLOGY_TAG, ALGORITHM_TAG, ALGORITHM_NAME_TAG),
-    *(FINDING_TAG, TYPED_TAG, UNTAUGHT_TAG, PRESENCE_TAG, CONSISTENCY_TAG, CORRECTED_TAG, SEQUENCE_ITEM_TAG),
+    *(
+        FINDING_TAG,
+        TYPED_TAG,
+        UNTAUGHT_TAG,
+        PRESENCE_TAG,
+        CONSISTENCY_TAG,
+        CORRECTED_TAG,
+        SEQUENCE_ITEM_TAG,
+        REGION_TAG,
+    ),
     *map(provenance_tag, PROVENANCE_FIELDS),
 )
 """Every tag that we may write."""
@@ -147,6 +161,43 @@ def free_name(text: str, taken: Collection[str]) -> str:
         suffix = f" ({count})"
         name = shorten(line, NAME_LENGTH - len(suffix)) + suffix
     return name
+
+
+# --- slices ----------------------------------------------------------------------------------------------------------
+
+
+def slice_ranges(text: str) -> dict[str, list[tuple[int, int]]]:
+    """The (first, end) ranges of slices in a tag `SLICES_TAG`, by plane."""
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    plane = ACQUISITION
+    for word in text.split():
+        first, colon, end = word.partition(":")
+        if word in PLANES:
+            plane = word
+        elif colon and first.isdecimal() and end.isdecimal():
+            ranges.setdefault(plane, []).append((int(first), int(end)))
+    return ranges
+
+
+def joined_slices(text: str, added: tuple[int, int], plane: str = ACQUISITION) -> str:
+    """The text of a tag `SLICES_TAG` with one more range, merged where ranges of a plane touch."""
+    ranges = slice_ranges(text)
+    ranges.setdefault(plane, []).append(added)
+    words: list[str] = []
+    for name in sorted(ranges, key=PLANES.index):
+        words += [] if name == ACQUISITION else [name]
+        words += [f"{first}:{end}" for first, end in _merged(ranges[name])]
+    return " ".join(words)
+
+
+def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for first, end in sorted(ranges):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((first, end))
+    return merged
 
 
 # --- presence --------------------------------------------------------------------------------------------------------

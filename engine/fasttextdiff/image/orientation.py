@@ -11,10 +11,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.contract.images import PLANE_ACROSS, nearest_ras_axes
+from fasttextdiff.contract.images import ACQUISITION, PLANE_ACROSS, PLANES, nearest_ras_axes
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Volume
-from fasttextdiff.option_rules import PLANES
 
 Voxel = TypeVar("Voxel", bound=np.generic)
 
@@ -119,7 +118,7 @@ def display_plane(volume: Volume, plane: str) -> DisplayPlane:
             raise UsageError(f"a single picture has no {plane} plane; use 'acquisition'")
         return _display_of_picture(volume)
     nearest = nearest_ras_axes(volume.ijk_to_ras.tolist())
-    anatomical = PLANE_ACROSS[nearest[volume.slice_axis]] if plane == "acquisition" else plane
+    anatomical = PLANE_ACROSS[nearest[volume.slice_axis]] if plane == ACQUISITION else plane
     slices, rows, columns = (nearest.index(ras) for ras in _RAS_AXES[anatomical])
     spacing = (k, j, i)
     return DisplayPlane(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from fasttextdiff.contract.answers import Done, Opened, Segmented, VolumeOpened
 from fasttextdiff.contract.findings import distinct
+from fasttextdiff.contract.images import ACQUISITION
 from fasttextdiff.contract.requests import (
     CloseVolume,
     ListSeries,
@@ -51,10 +52,10 @@ TOO_SMALL_GPU = "GPU memory was too small: computed on the CPU"
 
 @dataclass
 class _Known:
-    """An open volume, and how it is prepared for the current model; None until needed."""
+    """An open volume, and how it is prepared for the current model, by plane as needed."""
 
     volume: Volume
-    image: PreparedImage | None = None
+    images: dict[str, PreparedImage] = field(default_factory=dict)
 
 
 class Jobs:
@@ -115,7 +116,7 @@ class Jobs:
         self._ahead.forget()
         self._teaching.forget()
         for known in self._volumes.values():
-            known.image = None
+            known.images.clear()
 
     def segmenter(self) -> Segmenter:
         """The loaded model.
@@ -155,13 +156,13 @@ class Jobs:
             dicom_modality=request.dicom_modality,
         )
         known = _Known(volume_from(decoded, Modality.named(request.modality)))
-        known.image = self.segmenter().prepare(known.volume)
+        image = known.images[ACQUISITION] = self.segmenter().prepare(known.volume)
         self._volumes[request.volume] = known
         self._volumes.move_to_end(request.volume)
         self._ahead.forget()
         while len(self._volumes) > VOLUMES_KEPT:
             self._volumes.popitem(last=False)
-        volume, window = known.image.volume, pair(known.image.window)
+        volume, window = image.volume, pair(image.window)
         return VolumeOpened(request.volume, volume.modality.value, volume.is_planar, window, tuple(volume.source.notes))
 
     def close_volume(self, request: CloseVolume) -> Done:
@@ -171,7 +172,7 @@ class Jobs:
         self._teaching.forget()
         return Done()
 
-    def image(self, volume: str) -> PreparedImage:
+    def image(self, volume: str, plane: str = ACQUISITION) -> PreparedImage:
         """An open volume, prepared for the model.
 
         Raises:
@@ -181,9 +182,9 @@ class Jobs:
         if known is None:
             raise UsageError(f"there is no volume '{volume}': open it first")
         self._volumes.move_to_end(volume)
-        if known.image is None:
-            known.image = self.segmenter().prepare(known.volume)
-        return known.image
+        if plane not in known.images:
+            known.images[plane] = self.segmenter().prepare(known.volume, plane=plane)
+        return known.images[plane]
 
     # --- segmentation ------------------------------------------------------------------------------------------------
 
@@ -207,7 +208,8 @@ class Jobs:
         if learned:
             self._teaching.use(findings, request)
             made.append(self.with_torch().decode_slices(image, learned, progress=share.next(), **_options(request)))
-        return write_answer(made, list(distinct(findings)), folder, self.segmenter().info, notes)
+        axis = image.display.axes[0]
+        return write_answer(made, list(distinct(findings)), folder, self.segmenter().info, notes, axis=axis)
 
     def correct(self, request: Correct) -> Segmented:
         """Correct a finding on one slice by strokes, and write the arrays as files to the given folder.
@@ -225,7 +227,7 @@ class Jobs:
 
     def _asked(self, request: Segment) -> tuple[PreparedImage, list[str], Path]:
         """The prepared image, the findings and the output folder."""
-        segmenter, described = self.segmenter(), self.image(request.volume)
+        segmenter, described = self.segmenter(), self.image(request.volume, request.plane)
         require_findings(request.findings)
         findings = list(distinct(request.findings).values())
         segmenter.check_findings(findings)

@@ -28,6 +28,7 @@ def write_answer(
     info: ModelInfo,
     notes: Sequence[str],
     tags: Mapping[str, str] = MappingProxyType({}),
+    axis: int = 0,
 ) -> Segmented:
     """Write results into a folder; no file is left if one cannot be written.
 
@@ -38,11 +39,12 @@ def write_answer(
         info: the model.
         notes: for the user.
         tags: further tags of every segment.
+        axis: the axis of the slices, which is the first one in the files.
     """
     found = {one.finding: (one, results.provenance) for results in made for one in results.findings}
     ordered, files = [found[finding] for finding in findings], _Files(folder)
     try:
-        answers = tuple(_found(ordered, info.presence_threshold, files, tags))
+        answers = tuple(_found(ordered, info.presence_threshold, files, tags, axis))
     except BaseException:
         files.remove()
         raise
@@ -56,7 +58,11 @@ def pair(window: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 def _found(
-    made: Sequence[tuple[FindingResult, Provenance]], presence_threshold: float, files: _Files, more: Mapping[str, str]
+    made: Sequence[tuple[FindingResult, Provenance]],
+    presence_threshold: float,
+    files: _Files,
+    more: Mapping[str, str],
+    axis: int,
 ) -> Iterator[FoundFinding]:
     texts = [found.finding for found, _ in made]
     for n, ((found, provenance), name, color) in enumerate(
@@ -69,8 +75,8 @@ def _found(
             color=color,
             terminology=tags.pop(TERMINOLOGY_TAG),  # separate, because the user may choose another
             tags=tags,
-            probability=files.write(f"{n}-probability.raw", found.probability),
-            mask=files.write(f"{n}-mask.raw", found.mask.view(np.uint8)),
+            probability=files.write(f"{n}-probability.raw", np.moveaxis(found.probability, axis, 0)),
+            mask=files.write(f"{n}-mask.raw", np.moveaxis(found.mask.view(np.uint8), axis, 0)),
             presence=tuple(None if np.isnan(there) else float(there) for there in found.presence),
             presence_threshold=presence_threshold,
             threshold=provenance.threshold,

@@ -1,0 +1,180 @@
+"""Runs over several images, or all items of a sequence: nothing is written before all are done.
+
+Knows the logic and the scene; knows no widget.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from .engine.EngineClient import ProgressCallback
+from .engine.Jobs import Steps
+from .Requests import SegmentationRequest
+from .scene.Geometry import SceneError
+from .scene.SegmentWriter import SegmentedFinding, SegmentOutput, geometryMatches
+from .scene.SequenceItems import SequenceItems
+from .scene.VoxelChange import packed, unpacked
+
+if TYPE_CHECKING:
+    from .Logic import FastTextDiffSegmentLogic
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What was written for one image.
+
+    Attributes:
+        volumeNode: the image.
+        segmentationNode: its segmentation.
+        written: one entry for each finding.
+    """
+
+    volumeNode: Any
+    segmentationNode: Any
+    written: list[SegmentedFinding]
+
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """What was written for a sequence.
+
+    Attributes:
+        segmentationNode: shows the item that the browser shows.
+        found: for each finding, on how many items it was found.
+        missing: numbers of the items without an image, from 0; nothing was segmented there.
+    """
+
+    segmentationNode: Any
+    found: dict[str, int]
+    missing: tuple[int, ...]
+
+
+class _Kept:
+    """An output whose masks take little memory until they are written."""
+
+    def __init__(self, output: SegmentOutput):
+        self._shape, self._mask = output.mask.shape, packed(output.mask != 0)
+        self._region = None if output.region is None else packed(output.region)
+        self._output = replace(output, mask=output.mask[:0], region=None)
+
+    def output(self) -> SegmentOutput:
+        region = None if self._region is None else unpacked(self._region, self._shape)
+        return replace(self._output, mask=unpacked(self._mask, self._shape), region=region)
+
+
+def requireAll(requests: Sequence[SegmentationRequest]) -> None:
+    """Check all images before any of them is segmented.
+
+    Raises:
+        SceneError: one cannot be segmented; the message names it.
+    """
+    if not requests:
+        raise SceneError(_("Choose an image."))
+    for request in requests:
+        valid, reason = request.isValid()
+        if not valid:
+            raise SceneError(f"{request.volumeNode.GetName()}: {reason}")
+
+
+def severalSteps(
+    logic: "FastTextDiffSegmentLogic",
+    requests: Sequence[SegmentationRequest],
+    onProgress: ProgressCallback = lambda done, total: None,
+    threshold: float | None = None,
+) -> Steps:
+    """Segment images one after the other; progress counts the slices of all. Returns what is to be written for each."""
+    requireAll(requests)
+    counts = [end - first for first, end in (request.slices() for request in requests)]
+    kept = []
+    for number, request in enumerate(requests):
+        before = sum(counts[:number])
+        report = _shifted(onProgress, before, sum(counts))
+        output = yield from logic.segmentationSteps(request, report)
+        try:
+            kept.append([_Kept(each) for each in logic.segmentOutputs(output, request, threshold)])
+        finally:
+            output.release()
+    return kept
+
+
+def _shifted(onProgress: ProgressCallback, before: int, total: int) -> Callable[[int, int], None]:
+    return lambda done, _total: onProgress(before + done, total)
+
+
+def writeImages(
+    logic: "FastTextDiffSegmentLogic", requests: Sequence[SegmentationRequest], kept: Sequence[Sequence[_Kept]]
+) -> list[ImageResult]:
+    """Write what :func:`severalSteps` returned: each image has a segmentation of its own, and is one step to undo.
+
+    Raises:
+        SceneError: an image is gone or was changed; nothing was written.
+    """
+    requireAll(requests)
+    results = []
+    for request, outputs in zip(requests, kept, strict=True):
+        node = segmentationOf(logic, request.volumeNode) or logic.newSegmentation(request.volumeNode)
+        written = logic.writeOutputs([each.output() for each in outputs], request, node)
+        results.append(ImageResult(request.volumeNode, node, written))
+    return results
+
+
+def segmentationOf(logic: "FastTextDiffSegmentLogic", volumeNode: Any) -> Any:
+    """The segmentation that this module made for an image before; None if there is none."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        isFor = node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole()) == volumeNode.GetID()
+        if isFor and logic.archive.node(node) is not None and geometryMatches(node, volumeNode):
+            return node
+    return None
+
+
+def sequenceSteps(
+    logic: "FastTextDiffSegmentLogic",
+    request: SegmentationRequest,
+    onProgress: ProgressCallback = lambda done, total: None,
+    threshold: float | None = None,
+) -> Steps:
+    """Segment all items of the sequence that the request's image belongs to, and write them as a sequence.
+
+    Returns:
+        :class:`SequenceResult`.
+
+    Raises:
+        SceneError: the image belongs to no sequence, or an item cannot be segmented; nothing was written.
+    """
+    items = SequenceItems.of(request.volumeNode)
+    if items is None:
+        raise SceneError(_("The image belongs to no sequence."))
+    with items.volumes() as volumes:
+        requests = {number: replace(request, volumeNode=node) for number, node in volumes.items()}
+        kept = yield from severalSteps(logic, list(requests.values()), onProgress, threshold)
+        if not slicer.mrmlScene.IsNodePresent(items.browser) or not slicer.mrmlScene.IsNodePresent(items.sequence):
+            raise SceneError(_("The sequence was removed while it was being segmented; nothing was written."))
+        return _writeSequence(logic, items, volumes, dict(zip(volumes, kept, strict=True)), request)
+
+
+def _writeSequence(
+    logic: "FastTextDiffSegmentLogic",
+    items: SequenceItems,
+    volumes: dict[int, Any],
+    kept: dict[int, Sequence[_Kept]],
+    request: SegmentationRequest,
+) -> SequenceResult:
+    found = dict.fromkeys(request.findings, 0)
+    segmentations: list[Any] = []
+    try:
+        for number in range(len(items.values)):
+            # an empty one for a missing item, or the browser would go on to show the one before
+            segmentations.append(logic.newSegmentation(volumes.get(number, items.shown)))
+            outputs = [each.output() for each in kept.get(number, ())]
+            for each in logic.writeUnrecorded(outputs, volumes[number], segmentations[-1]) if outputs else ():
+                found[each.finding] += each.found
+    except BaseException:
+        for node in segmentations:
+            slicer.mrmlScene.RemoveNode(node)
+        raise
+    name = _("{image} findings").format(image=items.shown.GetName())
+    missing = tuple(number for number in range(len(items.values)) if number not in volumes)
+    return SequenceResult(items.addSegmentations(segmentations, name), found, missing)
