@@ -13,9 +13,10 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .contract.answers import ProposedSlice
 from .contract.images import ACQUISITION
-from .contract.segments import ALGORITHM_TAG, FINDING_TAG, SEMIAUTOMATIC, unescape_tag
 from .Correction import Correcting
+from .EditedFindings import editedFindings
 from .engine.EngineClient import EngineClient, ProgressCallback
 from .engine.EnginePath import engineCommand, engineEnvironment
 from .engine.EngineProcess import EngineProcess
@@ -32,17 +33,15 @@ from .scene.Geometry import (
 )
 from .scene.OutputArchive import OutputArchive
 from .scene.Region import Region
+from .scene.Reviews import Reviews
 from .scene.SceneVolume import volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
 from .scene.SegmentOutputs import requireUnchanged, segmentOutputs
-from .scene.SegmentVoxels import segmentIds
 from .scene.SegmentWriter import (
     Masking,
     SegmentedFinding,
     SegmentOutput,
     SegmentWriter,
-    geometryMatches,
-    tagOf,
 )
 from .Several import ImageResult, SequenceResult, sequenceSteps, severalSteps, writeImages
 from .Speed import Cost, Speed
@@ -75,6 +74,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         runner: advances jobs.
         history: the steps that can be undone and redone.
         archive: the model's own output of every segment, before any edits.
+        reviews: slices worth a look, and which of them were accepted or corrected.
         teaching: learns findings, and manages what was learned.
         correcting: corrects slices by strokes.
     """
@@ -86,6 +86,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         guard = EditGuard()
         self.archive = OutputArchive(guard)
         self.history = SegmentHistory(guard)
+        self.reviews = Reviews(self.archive)
         self.teaching = Teaching(self.session, self.runner)
         self._writer, self._speed = SegmentWriter(), Speed()
         self.correcting = Correcting(
@@ -228,7 +229,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         yield from self.session.opened()
         slices, source = request.slices(), volumeSource(request.volumeNode, request.modality)
         volume = yield from self.session.provided(source)
-        measure = self._measured(request)
+        measure = self._speed.measured(request.kind(), request.samples)
 
         def report(done: int, total: int) -> None:
             measure(done, total)
@@ -266,24 +267,14 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         node = outputSegmentationNode or self.newSegmentation(volumeNode)
         return self.correcting.correct(volumeNode, finding, sliceIndex, strokes, node, modality)
 
-    def _measured(self, request: SegmentationRequest) -> Callable[[int, int], None]:
-        return self._speed.measured(sliceShape(request.volumeNode, request.plane)[1:], request.samples)
-
-    def cost(self, request: SegmentationRequest) -> Cost:
-        """How many slices a request has, and how long it will take, from the runs so far.
+    def cost(self, *requests: SegmentationRequest) -> Cost:
+        """How many slices requests have, and how long they will take one after the other, from the runs so far.
 
         Raises:
-            SceneError: the slices are not in the image.
+            SceneError: the slices are not in an image.
         """
-        first, end = request.slices()
-        kind = sliceShape(request.volumeNode, request.plane)[1:]
-        return self._speed.cost(kind, end - first, request.samples)
-
-    def costOfAll(self, requests: Sequence[SegmentationRequest]) -> Cost:
-        """The cost of several requests, one after the other."""
-        costs = [self.cost(request) for request in requests]
-        seconds = [cost.seconds for cost in costs]
-        return Cost(sum(cost.slices for cost in costs), None if None in seconds else sum(filter(None, seconds)))
+        costs = [self._speed.cost(each.kind(), each.slices()[1] - each.slices()[0], each.samples) for each in requests]
+        return Cost.total(costs)
 
     def volumeSteps(self, request: SegmentationRequest) -> Steps:
         """Send the volume to the engine ahead of time.
@@ -319,7 +310,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             resample: resample the masks to the segmentation's grid if it differs from the volume's.
         """
         outputs = self.segmentOutputs(output, request, threshold)
-        return self.writeOutputs(outputs, request, segmentationNode, masking, resample, key=output)
+        return self.writeOutputs(outputs, request, segmentationNode, masking, resample, output, output.review)
 
     def writeOutputs(
         self,
@@ -329,13 +320,21 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         masking: Masking | None = None,
         resample: bool = False,
         key: Any = None,
+        review: tuple[ProposedSlice, ...] = (),
     ) -> list[SegmentedFinding]:
-        """Write the outputs of a request as one step; those with the `key` of the last step continue it."""
+        """Write the outputs of a request as one step; those with the `key` of the last step continue it.
+
+        `review` are the slices worth a look.
+        """
+        isContinued = self.history.continues(key)
         total = sliceShape(request.volumeNode, request.plane)[0]
         text = stepText(request.findings, outputs[0].sliceRange, total, request.plane)
         with self.history.step(text, segmentationNode, self.archive.prepare(segmentationNode), key):
             written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample)
             self.archive.record(segmentationNode, written)
+            if not isContinued:
+                slices = outputs[0].sliceRange
+                self.reviews.begin(segmentationNode, request.volumeNode, review, slices, request.plane)
         return [replace(each, patch=None) for each in written]  # a patch may be as large as the image
 
     def writeUnrecorded(
@@ -346,11 +345,16 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
 
     def undo(self) -> str | None:
         """Undo the last step, and keep what others edited since; its text, or None if there is nothing to undo."""
-        return self.history.undo()
+        return self._moved(self.history.undo())
 
     def redo(self) -> str | None:
         """Make the last undone step again; its text, or None if there is nothing to redo."""
-        return self.history.redo()
+        return self._moved(self.history.redo())
+
+    def _moved(self, text: str | None) -> str | None:
+        if text is not None:
+            self.reviews.retag()
+        return text
 
     def revert(self, segmentationNode: Any, segmentId: str) -> bool:
         """Restore a segment from the model's own output, as one step; False if no output is stored."""
@@ -368,26 +372,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
 
     def editedFindings(self, segmentationNode: Any, request: SegmentationRequest) -> list[str]:
         """Names of segments of these findings that were edited by hand on the requested slices."""
-        if segmentationNode is None:
-            return []
-        segmentation = segmentationNode.GetSegmentation()
-        segments = [(segmentId, segmentation.GetSegment(segmentId)) for segmentId in segmentIds(segmentation)]
-        return [
-            segment.GetName()
-            for segmentId, segment in segments
-            if unescape_tag(tagOf(segment, FINDING_TAG)) in request.findings
-            and self._isEdited(segmentationNode, segmentId, request)
-        ]
-
-    def _isEdited(self, segmentationNode: Any, segmentId: str, request: SegmentationRequest) -> bool:
-        segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-        isTagged = tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC
-        # without the model's output to compare with (a plain .mrml lacks it), or on another grid, the tag decides
-        if not isTagged or not self.archive.isStored(segmentationNode, segmentId):
-            return isTagged
-        if not geometryMatches(segmentationNode, request.volumeNode):
-            return True
-        return self.archive.isEdited(segmentationNode, segmentId, request.slices(), request.volumeNode, request.plane)
+        return editedFindings(self.archive, segmentationNode, request)
 
 
 def newSession(folder: str | None = None) -> EngineSession:

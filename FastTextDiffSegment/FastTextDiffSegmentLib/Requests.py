@@ -55,6 +55,10 @@ class SegmentationRequest:
             return False, str(error)
         return True, ""
 
+    def kind(self) -> tuple[int, int]:
+        """Rows and columns of its slices, on which the time for a slice depends."""
+        return sliceShape(self.volumeNode, self.plane)[1:]
+
     def slices(self) -> tuple[int, int]:
         """(first, end) of the slices to segment.
 

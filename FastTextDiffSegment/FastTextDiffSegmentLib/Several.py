@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
+from .contract.answers import ProposedSlice
 from .engine.EngineClient import ProgressCallback
 from .engine.Jobs import Steps
 from .Requests import SegmentationRequest
@@ -65,6 +66,19 @@ class _Kept:
         return replace(self._output, mask=unpacked(self._mask, self._shape), region=region)
 
 
+@dataclass(frozen=True)
+class KeptImage:
+    """What is to be written for one image.
+
+    Attributes:
+        outputs: one for each finding.
+        review: slices worth a look.
+    """
+
+    outputs: Sequence[_Kept]
+    review: tuple[ProposedSlice, ...]
+
+
 def requireAll(requests: Sequence[SegmentationRequest]) -> None:
     """Check all images before any of them is segmented.
 
@@ -94,7 +108,8 @@ def severalSteps(
         report = _shifted(onProgress, before, sum(counts))
         output = yield from logic.segmentationSteps(request, report)
         try:
-            kept.append([_Kept(each) for each in logic.segmentOutputs(output, request, threshold)])
+            outputs = [_Kept(each) for each in logic.segmentOutputs(output, request, threshold)]
+            kept.append(KeptImage(outputs, output.review))
         finally:
             output.release()
     return kept
@@ -105,7 +120,7 @@ def _shifted(onProgress: ProgressCallback, before: int, total: int) -> Callable[
 
 
 def writeImages(
-    logic: "FastTextDiffSegmentLogic", requests: Sequence[SegmentationRequest], kept: Sequence[Sequence[_Kept]]
+    logic: "FastTextDiffSegmentLogic", requests: Sequence[SegmentationRequest], kept: Sequence[KeptImage]
 ) -> list[ImageResult]:
     """Write what :func:`severalSteps` returned: each image has a segmentation of its own, and is one step to undo.
 
@@ -114,9 +129,10 @@ def writeImages(
     """
     requireAll(requests)
     results = []
-    for request, outputs in zip(requests, kept, strict=True):
+    for request, image in zip(requests, kept, strict=True):
         node = segmentationOf(logic, request.volumeNode) or logic.newSegmentation(request.volumeNode)
-        written = logic.writeOutputs([each.output() for each in outputs], request, node)
+        outputs = [each.output() for each in image.outputs]
+        written = logic.writeOutputs(outputs, request, node, review=image.review)
         results.append(ImageResult(request.volumeNode, node, written))
     return results
 
@@ -159,7 +175,7 @@ def _writeSequence(
     logic: "FastTextDiffSegmentLogic",
     items: SequenceItems,
     volumes: dict[int, Any],
-    kept: dict[int, Sequence[_Kept]],
+    kept: dict[int, KeptImage],
     request: SegmentationRequest,
 ) -> SequenceResult:
     found = dict.fromkeys(request.findings, 0)
@@ -168,7 +184,7 @@ def _writeSequence(
         for number in range(len(items.values)):
             # an empty one for a missing item, or the browser would go on to show the one before
             segmentations.append(logic.newSegmentation(volumes.get(number, items.shown)))
-            outputs = [each.output() for each in kept.get(number, ())]
+            outputs = [each.output() for each in kept[number].outputs] if number in kept else []
             for each in logic.writeUnrecorded(outputs, volumes[number], segmentations[-1]) if outputs else ():
                 found[each.finding] += each.found
     except BaseException:

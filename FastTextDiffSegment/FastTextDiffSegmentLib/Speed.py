@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 _REMEMBERED = 3
@@ -20,6 +20,12 @@ class Cost:
 
     slices: int
     seconds: float | None
+
+    @classmethod
+    def total(cls, costs: Sequence["Cost"]) -> "Cost":
+        """The cost of runs one after the other."""
+        seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+        return cls(sum(cost.slices for cost in costs), sum(seconds) if len(seconds) == len(costs) else None)
 
     def text(self) -> str:
         """E.g. "31 slices, about 25 s"."""

@@ -24,6 +24,7 @@ from .panels.PanelContext import PanelContext
 from .panels.PanelRequests import PanelRequests
 from .panels.PreviewSection import PreviewSection
 from .panels.ResultSection import ResultSection
+from .panels.ReviewSection import ReviewSection
 from .panels.RunControl import RunControl
 from .panels.RunSection import RunSection
 from .panels.SceneLink import SceneLink
@@ -59,9 +60,12 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._makeShared()
         self._makeSections()
         guarded = self.context.guarded
-        self._shortcuts = Shortcuts(
-            panel, guarded(self.runSection.segmentSlice), guarded(self.results.undo), guarded(self.results.redo)
+        segment, undo, redo = (
+            guarded(act) for act in (self.runSection.segmentSlice, self.results.undo, self.results.redo)
         )
+        acts = {"Ctrl+Return": segment, "Ctrl+Enter": segment, "Ctrl+Z": undo, "Ctrl+Y": redo, "Ctrl+Shift+Z": redo}
+        review = {"N": self.review.next, "Shift+N": self.review.previous, "A": self.review.accept}
+        self._shortcuts = Shortcuts(panel, {**acts, **{keys: guarded(act) for keys, act in review.items()}})
         window = slicer.util.mainWindow()
         self._closeGuard = CloseGuard(window, self.batch.mayStop) if window is not None else None
         scene = slicer.mrmlScene
@@ -102,6 +106,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.preview = PreviewSection(context, setup, self.image, requests, self.results, self._update)
         self.runSection = RunSection(context, setup, requests, run, self.preview, self.results, self.scope)
         self._threshold = ThresholdSlider(context, self.preview, self.results)
+        self.review = ReviewSection(context, lambda: self.image.known.window, self._update)
         hooks = BatchLink(context, setup, self.settings, self.findings, run).hooks()
         self.batch = BatchSection(self.ui, self.logic.runner, self.logic.session.folder, hooks, context.guarded)
 
@@ -113,6 +118,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.logic.archive.attachAll()
         self.results.updateTable()
         self._shortcuts.activate()
+        self.review.refresh()
         self.batch.enter()
         if not self.logic.session.isOpen:
             self.setupSection.check()
@@ -161,6 +167,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.results.forget()
         self.image.forget()
         self.scope.forget()
+        self.review.forget()
         self.logic.session.forgetVolumes()
         self._link.disconnect()
 
@@ -214,6 +221,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.runSection.update()
         self.preview.update()
         self.results.update()
+        self.review.update()
         self.image.update()
         self.batch.updateButtons()
         self.findings.update(self.image.known.modality)

@@ -249,14 +249,22 @@ def proposal_study(
     samples: Annotated[Path, typer.Argument(help="Folder of the sample volumes.")],
     report: Annotated[Path, typer.Option("--report", help="Folder for proposals.md and proposals.json.")],
     model: ModelOption = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a volume; may be repeated. All by default.")] = None,
 ) -> None:
-    """Dice after correcting the proposed slices, random ones and every n-th."""
+    """Dice after correcting the proposed slices, and error found by looking at them; against other orders."""
     from fasttextdiff_lab import proposal_study as study
 
-    found = list(study.gains(load_segmenter(model, "cpu", "float32", "torch"), samples))
+    segmenter = load_segmenter(model, "cpu", "float32", "torch")
+    found, looked = [], []
+    for answer in study.answers(segmenter, samples, only or ()):
+        found += study.compare(*answer)
+        looked += study.looked(*answer)
     report.mkdir(parents=True, exist_ok=True)
     write_json(report / "proposals.json", {"gains": [asdict(gain) for gain in found]})
-    _write_page(report / "proposals.md", study.page(found, "fasttextdiff-lab proposal-study SAMPLES --report REPORT"))
+    write_json(report / "looks.json", {"looks": [asdict(one) for one in looked]})
+    command = "fasttextdiff-lab proposal-study SAMPLES --report REPORT"
+    _write_page(report / "proposals.md", study.page(found, command))
+    _write_page(report / "looks.md", study.looks_page(looked, command))
 
 
 def _write_page(path: Path, text: str) -> None:

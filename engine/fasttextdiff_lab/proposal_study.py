@@ -6,7 +6,7 @@ there is something to correct.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from fasttextdiff.teaching.proposals import propose
 from fasttextdiff_lab.volumes import read_truth
 
 COUNTS = (1, 2, 3, 5)
+LOOKS = (1, 2, 3, 5, 10, 20)
 DRAWS = 200
 
 
@@ -50,11 +51,19 @@ class Gain:
     best: float
 
 
-def gains(segmenter: Segmenter, samples: Path) -> Iterator[Gain]:
-    """All volumes and findings, from the samples that are kept out of all training."""
+def answers(
+    segmenter: Segmenter, samples: Path, only: Collection[str] = ()
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_]]]:
+    """Name, probability and truth (slices, h, w) of volumes that are kept out of all training.
+
+    Args:
+        segmenter: the model, with torch.
+        samples: folder of the volumes.
+        only: names of volumes; all if empty.
+    """
     for name, volume, finding, truth in _volumes(samples):
-        probability, shown = _answer(segmenter, volume, finding, truth)
-        yield from compare(f"{name}: {finding}", probability, shown)
+        if not only or name in only:
+            yield f"{name}: {finding}", *_answer(segmenter, volume, finding, truth)
 
 
 def compare(name: str, probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> Iterator[Gain]:
@@ -80,6 +89,71 @@ def compare(name: str, probability: NDArray[np.float32], truth: NDArray[np.bool_
             _dice(mask, truth, every),
             _dice(mask, truth, np.argsort(errors)[-count:]),
         )
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Share of a volume's wrong pixels that are on the first slices looked at.
+
+    Attributes:
+        volume: name of volume and finding.
+        slices: number of its slices.
+        looks: number of slices looked at.
+        proposed: in the order of the proposals.
+        scrolling: from the first slice to the last.
+        random: in any order, on average.
+        best: those with the most wrong pixels first, which nobody can know.
+    """
+
+    volume: str
+    slices: int
+    looks: int
+    proposed: float
+    scrolling: float
+    random: float
+    best: float
+
+
+def looked(name: str, probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> Iterator[Looked]:
+    """How much error is found by looking at slices in each order.
+
+    Args:
+        name: of the volume.
+        probability: (slices, h, w).
+        truth: (slices, h, w).
+    """
+    errors = ((probability > 0.5) != truth).sum((1, 2))
+    total, count = max(1, int(errors.sum())), len(errors)
+    orders = (propose(probability, count), range(count), np.argsort(errors)[::-1])
+    for looks in (looks for looks in LOOKS if looks < count):
+        proposed, scrolling, best = (float(errors[list(order)[:looks]].sum() / total) for order in orders)
+        yield Looked(name, count, looks, proposed, scrolling, looks / count, best)
+
+
+def looks_page(found: Sequence[Looked], command: str) -> str:
+    """The report on looking at slices in Markdown."""
+    lines = [
+        "# Which slices to look at",
+        "",
+        "Share of the wrong pixels of a volume that are on the first slices looked at: in the order of the review",
+        "list, scrolling from the first to the last, in any order, and with the most wrong pixels first (*best*).",
+        f"n = {len({each.volume for each in found})} volumes, each finding learned from three of their slices.",
+        "",
+        f"    {command}",
+        "",
+        "| volume | slices | looked at | review list | scrolling | any order | best |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    names = ("proposed", "scrolling", "random", "best")
+    for one in found:
+        shares = " | ".join(f"{getattr(one, name):.0%}" for name in names)
+        lines.append(f"| {one.volume} | {one.slices} | {one.looks} | {shares} |")
+    for looks in LOOKS:
+        those = [one for one in found if one.looks == looks]
+        if those:
+            shares = " | ".join(f"{np.mean([getattr(one, name) for one in those]):.0%}" for name in names)
+            lines.append(f"| mean of {len(those)} | | {looks} | {shares} |")
+    return "\n".join([*lines, ""])
 
 
 def page(found: Sequence[Gain], command: str) -> str:

@@ -27,12 +27,14 @@ class SegmentationOutput:
         window: (level, width) of the model's view; None for colour.
         notes: one line each.
         volume: as given.
+        review: slices worth a look, the most worthwhile first.
     """
 
     def __init__(self, answer: Segmented, volume: VolumeOpened, folder: Path):
         self.findings: tuple[FoundFinding, ...] = answer.findings
         self.sliceRange, self.window, self.notes = answer.slices, answer.window, answer.notes
         self.volume, self._folder = volume, folder
+        self.review = answer.review
 
     def release(self) -> None:
         """Remove the files of the arrays; they must not be read afterwards."""

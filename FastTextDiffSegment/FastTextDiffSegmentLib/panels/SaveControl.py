@@ -1,6 +1,7 @@
 """Save...: asks for a file and saves the segments in the format of its file name. Knows no widget."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -53,6 +54,8 @@ class SaveControl:
         Raises:
             SceneError: it cannot be saved; no file was changed.
         """
+        with suppress(SceneError):  # a review of another image is not saved as one of this
+            self._logic.reviews.refresh(segmentationNode, volumeNode)
         reason = self.whyNoDicom(volumeNode)
         refusal = _("No DICOM Segmentation: {reason}").format(reason=reason) if reason else ""
         self._showMessage(refusal)

@@ -108,7 +108,7 @@ class ScopeSection:
             widget.visible = scope == RANGE
         ui.regionSelector.visible = scope == REGION
         logic = self._context.logic
-        ui.costLabel.text = cost = logic.costOfAll(list(requests) * self.images.count).text() if requests else problem
+        ui.costLabel.text = cost = logic.cost(*list(requests) * self.images.count).text() if requests else problem
         plane = ui.planeComboBox.currentText
         head = ui.scopeComboBox.currentText if plane == ui.planeComboBox.itemText(0) else plane
         ui.scopeCollapsibleButton.text = f"{head}: {cost}" if requests else head

@@ -293,6 +293,11 @@ def _screenAxes(toWorld: np.ndarray, columns: int, rows: int, across: int) -> np
     return np.stack([right, upward, through], axis=1)
 
 
+def screenAxesOf(across: int) -> tuple[int, int]:
+    """The RAS axes along the columns and the rows of the screen, by the axis across the slices."""
+    return _SCREEN_AXES[across]
+
+
 def _pointing(vector: np.ndarray, axis: int, sign: float) -> np.ndarray:
     """The unit vector along a line that runs up (1) or down (-1) a RAS axis."""
     unit = vector / np.linalg.norm(vector)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from FastTextDiffSegmentLib.contract.segments import TAG_NAMES, free_name
+from FastTextDiffSegmentLib.contract.segments import REVIEW_TAG, TAG_NAMES, free_name
 
 from .SegmentVoxels import (
     LABELMAP,
@@ -28,6 +28,9 @@ from .SegmentVoxels import (
 )
 from .SegmentWriter import tagOf
 from .VoxelChange import VoxelChange
+
+_TAGS = tuple(name for name in TAG_NAMES if name != REVIEW_TAG)
+"""The tag of the review follows the review list, which is undone as a whole."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def _commonBox(copies: list[_Copy]) -> tuple[Index, Index]:
 
 def tagsOf(segment: Any) -> dict[str, str]:
     """The tags of a segment that this module may write."""
-    return {name: value for name in TAG_NAMES if (value := tagOf(segment, name))}
+    return {name: value for name in _TAGS if (value := tagOf(segment, name))}
 
 
 def lookOf(segment: Any) -> Look:

@@ -15,6 +15,8 @@ from .SegmentChanges import Before, SegmentChange, make
 from .SegmentSurfaces import surfacesRebuilt
 from .SegmentVoxels import segmentIds
 
+REVIEW_ATTRIBUTE = "FastTextDiff.Review"
+"""Attribute of a segmentation node with its review list, which is undone with the run that it is about."""
 STEPS_KEPT = 50
 BYTES_KEPT = 128 << 20
 """Memory of all steps; the oldest are dropped first, the newest is always kept."""
@@ -67,6 +69,7 @@ class Step:
         node: the segmentation.
         stored: the segmentation of the stored output; None if there is none.
         key: what the edit belongs to; an edit with the same key may continue the step.
+        attribute: what the node's review list is on the other side of the step; None if the step left it alone.
         changes: (change, whether of the stored output), in the order they were made.
     """
 
@@ -74,6 +77,7 @@ class Step:
     node: Any
     stored: Any
     key: Any = None
+    attribute: tuple[str | None] | None = None
     changes: list[tuple[SegmentChange, bool]] = field(default_factory=list)
 
     @property
@@ -175,20 +179,26 @@ class SegmentHistory:
         """
         nodes = [(node, isStored) for node, isStored in ((segmentationNode, False), (stored, True)) if node is not None]
         before = [(Before(node.GetSegmentation()), isStored) for node, isStored in nodes]
+        attribute = segmentationNode.GetAttribute(REVIEW_ATTRIBUTE)
         with self.guard.ownEdit():
             yield
-        continues = key is not None and self._done and self._done[-1].key is key
-        step = self._done.pop() if continues else Step(text, segmentationNode, stored, key)
+        step = self._done.pop() if self.continues(key) else Step(text, segmentationNode, stored, key)
         for earlier, isStored in before:
             step.add(earlier.changes(), isStored)
         if any(change.isMoved and not isStored for change, isStored in step.changes):
             step.changes = []  # on another grid now: it could be taken back only in part
+        if step.attribute is None and attribute != segmentationNode.GetAttribute(REVIEW_ATTRIBUTE):
+            step.attribute = (attribute,)
         self._undone = []
         if step.changes:
             self._done.append(step)
             self._watch(segmentationNode)
         self._limit()
         self._changed()
+
+    def continues(self, key: Any) -> bool:
+        """Whether an edit with this key continues the last step."""
+        return key is not None and bool(self._done) and self._done[-1].key is key
 
     def _limit(self) -> None:
         while len(self._done) > 1 and (
@@ -211,6 +221,10 @@ class SegmentHistory:
         changes = step.inverse(step.changes).changes if isBack else step.changes
         with self.guard.ownEdit(), surfacesRebuilt(step.node):
             made = self._make(step, changes)
+        if step.attribute is not None:
+            here = step.node.GetAttribute(REVIEW_ATTRIBUTE)
+            step.node.SetAttribute(REVIEW_ATTRIBUTE, step.attribute[0])
+            step.attribute = (here,)
         made = [(change, isStored) for change, isStored in made if not change.isEmpty]
         if made:
             target.append(step.inverse(made) if isBack else replace(step, changes=made))

@@ -46,10 +46,10 @@ def recordTags(
     if isWhole:
         fixed[REGION_TAG] = ""
     for name, value in {ALGORITHM_NAME_TAG: "FastTextDiff", **tags, **fixed}.items():
-        _setTag(segment, name, value)
+        setTag(segment, name, value)
 
 
-def _setTag(segment, name: str, value: str) -> None:
+def setTag(segment, name: str, value: str) -> None:
     """Set a tag; an empty value removes it."""
     if tagOf(segment, name) == value:
         return

@@ -210,6 +210,23 @@ class FoundFinding:
 
 
 @dataclass(frozen=True)
+class ProposedSlice:
+    """A slice that is worth a look.
+
+    Attributes:
+        slice: its number along the slice axis of the plane.
+        finding: the finding with most pixels in doubt.
+        reason: "unsure", "unlike its neighbours" or "sudden change of size".
+        pixels: how many pixels of all findings are probably wrong.
+    """
+
+    slice: int
+    finding: str
+    reason: str
+    pixels: float
+
+
+@dataclass(frozen=True)
 class Segmented:
     """The results of a segmentation.
 
@@ -218,12 +235,14 @@ class Segmented:
         window: (level, width) used by the model; null for colour.
         findings: in the order of the request, each once.
         notes: for the user, one line each.
+        review: slices worth a look, the most worthwhile first; none for a single slice.
     """
 
     slices: tuple[int, int]
     window: tuple[float, float] | None
     findings: tuple[FoundFinding, ...]
     notes: tuple[str, ...]
+    review: tuple[ProposedSlice, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ CORRECTED_TAG = PREFIX + "CorrectedSlices"
 SEQUENCE_ITEM_TAG = PREFIX + "SequenceItem"
 SLICES_TAG = PREFIX + "Slices"
 """Ranges "3:4 7:8" of slices; those of another plane than the acquisition's follow its name: "3:4 coronal 10:11"."""
+REVIEW_TAG = PREFIX + "Review"
+"""Which slices were worth a look, and which of them were accepted or corrected, numbered from 1."""
 REGION_TAG = PREFIX + "Region"
 """The box outside of which nothing was segmented; only if there was one."""
 THRESHOLD_TAG = PREFIX + "Threshold"
@@ -63,6 +65,7 @@ TAG_NAMES = (
         CORRECTED_TAG,
         SEQUENCE_ITEM_TAG,
         REGION_TAG,
+        REVIEW_TAG,
     ),
     *map(provenance_tag, PROVENANCE_FIELDS),
 )

@@ -1,63 +1,97 @@
-"""Proposes the slices of a volume that are most worth correcting. Knows probabilities; knows nothing about models."""
+"""Proposes the slices of a volume that are most worth a look. Knows probabilities; knows nothing about models."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 APART = 0.04
 """Share of the volume within which a second proposal counts less, because neighbours have the same errors."""
+UNSURE, UNLIKE, JUMP = "unsure", "unlike its neighbours", "sudden change of size"
+REASONS = (UNSURE, UNLIKE, JUMP)
+"""Why a slice is worth a look, in the order of the columns of :func:`doubts`."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A slice that is worth a look.
+
+    Attributes:
+        slice: its number in the probability.
+        finding: the finding with most pixels in doubt.
+        reason: one of `REASONS`, why that finding is in doubt.
+        pixels: how many pixels of all findings are probably wrong.
+    """
+
+    slice: int
+    finding: str
+    reason: str
+    pixels: float
+
+
+def proposals(doubted: Mapping[str, NDArray[np.float64]], count: int, done: Collection[int] = ()) -> list[Proposal]:
+    """Slices to look at next, the most worthwhile first.
+
+    Args:
+        doubted: for each finding, its :func:`doubts`; all of the same slices.
+        count: most slices to propose.
+        done: slices that are right already.
+
+    Returns:
+        Without the slices that are done; fewer than `count` if no other slice is in doubt by a pixel or more.
+    """
+    names, each = list(doubted), np.stack(list(doubted.values()))
+    pixels = each.sum((0, 2))
+    worth, numbers = np.where(pixels < 1, 0.0, pixels), np.arange(each.shape[1])
+    for number in done:
+        worth = worth * _farther(numbers, number)
+    found: list[Proposal] = []
+    while len(found) < count and worth.max(initial=0.0) > 0:
+        best = int(worth.argmax())
+        finding = int(each[:, best].sum(1).argmax())
+        reason = REASONS[int(each[finding, best].argmax())]
+        found.append(Proposal(best, names[finding], reason, float(pixels[best])))
+        worth = worth * _farther(numbers, best)
+    return found
 
 
 def propose(
     probability: NDArray[np.float32], count: int, *, done: Collection[int] = (), threshold: float = 0.5
 ) -> list[int]:
-    """Slices to correct next, the most worthwhile first.
+    """Slices of one finding to correct next, the most worthwhile first; see :func:`proposals`.
 
     Args:
-        probability: (slices, h, w), of one finding.
+        probability: (slices, h, w).
         count: most slices to propose.
         done: slices that are right already.
         threshold: probability above which a pixel belongs to the mask.
-
-    Returns:
-        Slice numbers, without those done; fewer than `count` if no other slice is in doubt.
     """
-    worth = doubts(probability, threshold)
-    numbers = np.arange(len(worth))
-    chosen: list[int] = []
-    for number in done:
-        worth = worth * _farther(numbers, number)
-    while len(chosen) < count:
-        best = int(worth.argmax())
-        if worth[best] <= 0:
-            break
-        chosen.append(best)
-        worth = worth * _farther(numbers, best)
-    return chosen
+    return [each.slice for each in proposals({"": doubts(probability, probability > threshold)}, count, done)]
 
 
-def doubts(probability: NDArray[np.float32], threshold: float = 0.5) -> NDArray[np.float64]:
-    """How many pixels of each slice are probably wrong, (slices,).
+def doubts(probability: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How many pixels of each slice are probably wrong, (slices, 3), estimated in three ways.
 
-    The sum of three estimates in pixels: what the model expects itself, the sum of min(p, 1 - p); where the mask is
-    neither that of the slice before nor that after, although these agree; and how far the mask's area is from the mean
-    of its neighbours'.
+    What the model expects itself, the sum of min(p, 1 - p); where the mask is neither that of the slice before nor that
+    after, although these agree; and how far the mask's area is from the mean of its neighbours'. The first and the
+    last slice have themselves as a neighbour.
 
     Args:
         probability: (slices, h, w), of one finding.
-        threshold: probability above which a pixel belongs to the mask.
+        mask: (slices, h, w), what is taken of it.
     """
-    mask = probability > threshold
-    expected = np.minimum(probability, 1 - probability).sum((1, 2))
-    before, after = mask[[0, *range(len(mask) - 1)]], mask[[*range(1, len(mask)), len(mask) - 1]]
-    alone = ((before == after) & (mask != before)).sum((1, 2))
-    area = mask.sum((1, 2))
-    jump = np.abs(area - (before.sum((1, 2)) + after.sum((1, 2))) / 2)
-    total: NDArray[np.float64] = expected.astype(np.float64) + alone + jump
-    return total
+    last = len(mask) - 1
+    area = mask.sum((1, 2)).astype(np.float64)
+    found = np.zeros((len(mask), len(REASONS)))
+    for k in range(len(mask)):  # slice by slice: a copy of a volume's probability may not fit into memory
+        before, after = max(0, k - 1), min(last, k + 1)
+        alone = (mask[before] == mask[after]) & (mask[k] != mask[before])
+        expected = np.minimum(probability[k], 1 - probability[k]).sum(dtype=np.float64)
+        found[k] = expected, alone.sum(), abs(area[k] - (area[before] + area[after]) / 2)
+    return found
 
 
 def _farther(numbers: NDArray[np.int_], number: int) -> NDArray[np.float64]:

@@ -13,12 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.contract.answers import ArrayFile, FoundFinding, Segmented
+from fasttextdiff.contract.answers import ArrayFile, FoundFinding, ProposedSlice, Segmented
 from fasttextdiff.contract.segments import TERMINOLOGY_TAG
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.result import FindingResult, Provenance, SliceResults
 from fasttextdiff.segments.tags import segment_names, segment_tags
 from fasttextdiff.segments.terminology import assign_colors
+from fasttextdiff.teaching.proposals import doubts, proposals
+
+PROPOSED = 20
+"""Most slices that are proposed for a look."""
+FEWEST_SLICES = 3
+"""Slices of a run below which none is proposed: they are all looked at anyway."""
 
 
 def write_answer(
@@ -49,7 +55,21 @@ def write_answer(
         files.remove()
         raise
     first, provenance = ordered[0]
-    return Segmented(provenance.slices, pair(first.window), answers, tuple(notes))
+    review = _review([one for one, _ in ordered], provenance.slices, axis)
+    return Segmented(provenance.slices, pair(first.window), answers, tuple(notes), review)
+
+
+def _review(found: Sequence[FindingResult], slices: tuple[int, int], axis: int) -> tuple[ProposedSlice, ...]:
+    """The slices worth a look; a slice without neighbours is not compared with any."""
+    if slices[1] - slices[0] < FEWEST_SLICES:
+        return ()
+    doubted = {
+        one.finding: doubts(np.moveaxis(one.probability, axis, 0), np.moveaxis(one.mask, axis, 0)) for one in found
+    }
+    return tuple(
+        ProposedSlice(slices[0] + each.slice, each.finding, each.reason, round(each.pixels, 1))
+        for each in proposals(doubted, PROPOSED)
+    )
 
 
 def pair(window: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -1,0 +1,114 @@
+"""The slices of a result that are worth a look, and which of them were looked at. Plain values; knows no scene."""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+UNSEEN, ACCEPTED, CORRECTED = "unseen", "accepted", "corrected"
+STATES = (UNSEEN, ACCEPTED, CORRECTED)
+
+
+@dataclass(frozen=True)
+class ReviewedSlice:
+    """A slice worth a look.
+
+    Attributes:
+        number: of the slice, from 0.
+        finding: the finding that is most in doubt there.
+        reason: why, in a word.
+        pixels: how many pixels are probably wrong.
+        state: one of `STATES`.
+    """
+
+    number: int
+    finding: str
+    reason: str
+    pixels: float
+    state: str = UNSEEN
+
+
+@dataclass(frozen=True)
+class ReviewList:
+    """Slices worth a look, the most worthwhile first.
+
+    Attributes:
+        image: what the image was, to notice another one: name, plane, shape and matrix.
+        slices: each number once.
+    """
+
+    image: dict[str, Any]
+    slices: tuple[ReviewedSlice, ...] = ()
+
+    def toJson(self) -> str:
+        """For an attribute of a node."""
+        return json.dumps({"image": self.image, "slices": [asdict(each) for each in self.slices]})
+
+    @classmethod
+    def fromJson(cls, text: str) -> "ReviewList":
+        """From :meth:`toJson`.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            content = json.loads(text)
+            slices = tuple(ReviewedSlice(**each) for each in content["slices"])
+            image = dict(content["image"])
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"the review list is damaged: {error}") from error
+        isWhole = all(isinstance(each.number, int) and each.state in STATES for each in slices)
+        if not isWhole or len({each.number for each in slices}) != len(slices):
+            raise ValueError("the review list is damaged: a slice has no number or no known state")
+        return cls(image, slices)
+
+    def at(self, number: int) -> ReviewedSlice | None:
+        """The entry of a slice; None if it is not in the list."""
+        return next((each for each in self.slices if each.number == number), None)
+
+    def updated(self, first: int, end: int, proposed: Iterable[ReviewedSlice]) -> "ReviewList":
+        """The list after slices [first, end) were segmented again: new proposals replace those there."""
+        new = {each.number: each for each in proposed}
+        stay = [each if not first <= each.number < end else replace(each, state=UNSEEN) for each in self.slices]
+        if end - first > 1:
+            stay = [each for each in stay if not first <= each.number < end]
+        both = [*(each for each in stay if each.number not in new), *new.values()]
+        return replace(self, slices=tuple(sorted(both, key=lambda each: -each.pixels)))
+
+    def marked(self, number: int, state: str) -> "ReviewList":
+        """The list with another state of a slice."""
+        slices = tuple(replace(each, state=state) if each.number == number else each for each in self.slices)
+        return replace(self, slices=slices)
+
+    def beside(self, number: int | None, step: int = 1) -> ReviewedSlice | None:
+        """The next (1) or previous (-1) slice of the list, from one of its slices or from anywhere.
+
+        After a slice of the list comes the nearest unseen one in that direction of the list, else the neighbour in the
+        list. From anywhere else it is the first unseen one.
+        """
+        numbers = [each.number for each in self.slices]
+        if number not in numbers:
+            return next((each for each in self.slices if each.state == UNSEEN), next(iter(self.slices), None))
+        place = numbers.index(number)
+        rest = self.slices[place + 1 :] if step > 0 else self.slices[:place][::-1]
+        return next((each for each in rest if each.state == UNSEEN), rest[0] if rest else None)
+
+    def numbers(self, state: str) -> list[int]:
+        """The slices in a state, from 0, in order."""
+        return sorted(each.number for each in self.slices if each.state == state)
+
+    def summary(self) -> str:
+        """E.g. "3 of 5 slices looked at: accepted 12 40, corrected 57, unseen 4 90", numbered from 1."""
+        seen = len(self.slices) - len(self.numbers(UNSEEN))
+        parts = [
+            f"{state} {' '.join(str(number + 1) for number in self.numbers(state))}"
+            for state in (ACCEPTED, CORRECTED, UNSEEN)
+            if self.numbers(state)
+        ]
+        return f"{seen} of {len(self.slices)} slices looked at: {', '.join(parts)}"
+
+
+def sameImage(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two descriptions are of one grid in one plane; names may differ."""
+    keys: Collection[str] = ("plane", "shape", "matrix")
+    return all(one.get(key) == other.get(key) for key in keys)

@@ -1,0 +1,146 @@
+"""Review lists in the scene: kept with a segmentation, saved with it, and told in the tags of its segments.
+
+Knows segmentations and volumes; does not know how slices are proposed.
+"""
+
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from FastTextDiffSegmentLib.contract.answers import ProposedSlice
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
+from FastTextDiffSegmentLib.contract.segments import FINDING_TAG, REVIEW_TAG, escape_tag
+from FastTextDiffSegmentLib.ReviewList import ACCEPTED, CORRECTED, UNSEEN, ReviewedSlice, ReviewList, sameImage
+
+from .Geometry import SceneError, sliceShape, slicesToRas
+from .OutputArchive import OutputArchive
+from .SegmentHistory import REVIEW_ATTRIBUTE
+from .SegmentTags import setTag, tagOf
+from .SegmentVoxels import segmentIds
+from .SegmentWriter import geometryMatches
+
+
+class Reviews:
+    """The review lists of the scene.
+
+    Args:
+        archive: knows which slices were edited since the model made them.
+    """
+
+    def __init__(self, archive: OutputArchive):
+        self._archive = archive
+
+    def begin(
+        self,
+        segmentationNode: Any,
+        volumeNode: Any,
+        proposed: tuple[ProposedSlice, ...],
+        slices: tuple[int, int],
+        plane: str = ACQUISITION,
+    ) -> None:
+        """Take the proposals of a run over slices [first, end); states of other slices stay."""
+        image, known = _imageOf(volumeNode, plane), self._known(segmentationNode)
+        if known is None or not sameImage(known.image, image):
+            if not proposed:
+                return
+            known = ReviewList(image)
+        new = (ReviewedSlice(each.slice, each.finding, each.reason, each.pixels) for each in proposed)
+        self._keep(segmentationNode, known.updated(*slices, new))
+
+    def of(self, segmentationNode: Any, volumeNode: Any) -> ReviewList | None:
+        """The review list of a segmentation, with slices that were edited since as corrected; None if there is none.
+
+        Raises:
+            SceneError: it belongs to another image.
+        """
+        known = self._known(segmentationNode)
+        if known is None or volumeNode is None or not _findingIds(segmentationNode):
+            return None
+        if not sameImage(known.image, _imageOf(volumeNode, known.image.get("plane", ACQUISITION))):
+            message = _("The review list of '{segmentation}' belongs to another image, '{image}'.")
+            name = known.image.get("name", "")
+            raise SceneError(message.format(segmentation=segmentationNode.GetName(), image=name))
+        return known
+
+    def accept(self, segmentationNode: Any, volumeNode: Any, number: int) -> str:
+        """Mark a slice as looked at: as corrected if it was edited since the model made it, else as accepted.
+
+        Returns:
+            The state.
+
+        Raises:
+            SceneError: there is no review list for this image, or the slice is not in it.
+        """
+        known = self.of(segmentationNode, volumeNode)
+        if known is None or known.at(number) is None:
+            raise SceneError(_("Slice {number} is not in the review list.").format(number=number + 1))
+        isEdited = self._isEdited(segmentationNode, volumeNode, number, known.image["plane"])
+        state = CORRECTED if isEdited else ACCEPTED
+        self._keep(segmentationNode, known.marked(number, state))
+        return state
+
+    def reopen(self, segmentationNode: Any, volumeNode: Any, number: int) -> None:
+        """Mark a slice as unseen again."""
+        known = self.of(segmentationNode, volumeNode)
+        if known is not None:
+            self._keep(segmentationNode, known.marked(number, UNSEEN))
+
+    def refresh(self, segmentationNode: Any, volumeNode: Any) -> None:
+        """Mark accepted slices that were edited since as corrected, and write the tags anew."""
+        known = self.of(segmentationNode, volumeNode)
+        if known is None:
+            return
+        updated = known
+        for number in known.numbers(ACCEPTED):
+            if self._isEdited(segmentationNode, volumeNode, number, known.image["plane"]):
+                updated = updated.marked(number, CORRECTED)
+        self._keep(segmentationNode, updated)
+
+    def retag(self) -> None:
+        """Write the tags of all segmentations anew, e.g. after an undo."""
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            if self._archive.node(node) is not None:
+                _tag(node, self._known(node))
+
+    def _isEdited(self, segmentationNode: Any, volumeNode: Any, number: int, plane: str) -> bool:
+        if not geometryMatches(segmentationNode, volumeNode):  # the slices cannot be compared
+            return False
+        return any(
+            self._archive.isEdited(segmentationNode, segmentId, (number, number + 1), volumeNode, plane)
+            for segmentId in _findingIds(segmentationNode)
+        )
+
+    @staticmethod
+    def _known(segmentationNode: Any) -> ReviewList | None:
+        text = None if segmentationNode is None else segmentationNode.GetAttribute(REVIEW_ATTRIBUTE)
+        if not text:
+            return None
+        try:
+            return ReviewList.fromJson(text)
+        except ValueError:
+            return None  # edited by hand, or by another version: a new run makes a new list
+
+    @staticmethod
+    def _keep(segmentationNode: Any, reviewed: ReviewList) -> None:
+        text = reviewed.toJson() if reviewed.slices else None
+        if segmentationNode.GetAttribute(REVIEW_ATTRIBUTE) != text:
+            segmentationNode.SetAttribute(REVIEW_ATTRIBUTE, text)
+        _tag(segmentationNode, reviewed)
+
+
+def _tag(segmentationNode: Any, reviewed: ReviewList | None) -> None:
+    tag = escape_tag(reviewed.summary()) if reviewed is not None and reviewed.slices else ""
+    for segmentId in _findingIds(segmentationNode):
+        setTag(segmentationNode.GetSegmentation().GetSegment(segmentId), REVIEW_TAG, tag)
+
+
+def _findingIds(segmentationNode: Any) -> list[str]:
+    segmentation = segmentationNode.GetSegmentation()
+    return [each for each in segmentIds(segmentation) if tagOf(segmentation.GetSegment(each), FINDING_TAG)]
+
+
+def _imageOf(volumeNode: Any, plane: str) -> dict[str, Any]:
+    matrix = [[round(float(number), 3) for number in row] for row in slicesToRas(volumeNode, plane)[:3]]
+    shape = list(sliceShape(volumeNode, plane))
+    return {"name": volumeNode.GetName() or "", "plane": plane, "shape": shape, "matrix": matrix}
