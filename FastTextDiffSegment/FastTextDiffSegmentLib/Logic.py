@@ -13,8 +13,9 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from .contract.answers import ProposedSlice
+from .contract.answers import CacheSizes, ProposedSlice
 from .contract.images import ACQUISITION
+from .contract.requests import ClearCache, MeasureCache
 from .Correction import Correcting
 from .EditedFindings import editedFindings
 from .engine.EngineClient import EngineClient, ProgressCallback
@@ -369,6 +370,14 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
     ) -> list[SegmentOutput]:
         """The engine's findings as segment outputs, at a threshold."""
         return segmentOutputs(output, request.volumeNode, threshold, request.plane, request.region)
+
+    def cacheSizes(self) -> CacheSizes:
+        """How much the engine keeps on this computer: converted and compiled networks. Blocks until known."""
+        return self._waited(lambda report: self.session.client.ask(MeasureCache()), None)
+
+    def removeCaches(self) -> CacheSizes:
+        """Remove the converted and compiled networks, which are made again when needed; what is left of them."""
+        return self._waited(lambda report: self.session.client.ask(ClearCache()), None)
 
     def editedFindings(self, segmentationNode: Any, request: SegmentationRequest) -> list[str]:
         """Names of segments of these findings that were edited by hand on the requested slices."""

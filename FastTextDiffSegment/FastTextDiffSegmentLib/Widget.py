@@ -16,6 +16,7 @@ from .Logic import FastTextDiffSegmentLogic
 from .ModuleSettings import ModuleSettings
 from .panels.BatchLink import BatchLink
 from .panels.BatchSection import BatchSection
+from .panels.CacheSection import CacheSection
 from .panels.CloseGuard import CloseGuard
 from .panels.Dialogs import Dialogs
 from .panels.FindingsSection import FindingsSection
@@ -93,6 +94,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._onSetup,
             self.context.message.showError,
         )
+        self.cache = CacheSection(self.ui, self.logic.session, self.logic.runner, self.context.message.showError)
         self.run = RunControl(self.logic.runner, self.ui.progressBar, self._update)
         self._link = SceneLink(self.context, self._onParameters, self._onImageModified, self._onViewModified)
 

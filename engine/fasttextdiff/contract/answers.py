@@ -78,6 +78,21 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class CacheSizes:
+    """What the engine keeps on this computer; it is made again when needed.
+
+    Attributes:
+        folder: where it is.
+        converted: bytes of networks that were converted for OpenVINO.
+        compiled: bytes of networks that were compiled for this computer.
+    """
+
+    folder: Path
+    converted: int
+    compiled: int
+
+
+@dataclass(frozen=True)
 class TaughtFinding:
     """A finding that a model was trained on, for one modality.
 

@@ -9,6 +9,7 @@ from typing import ClassVar, TypeAlias
 from . import teaching
 from .answers import (
     ArrayFile,
+    CacheSizes,
     CheckedFindings,
     DicomSegSaved,
     Done,
@@ -41,6 +42,22 @@ class DescribeModel:
     op: ClassVar[str] = "describe_model"
     answer: ClassVar[type] = ModelDescription
     model: str | None
+
+
+@dataclass(frozen=True)
+class MeasureCache:
+    """How large are the converted and compiled networks on this computer?"""
+
+    op: ClassVar[str] = "measure_cache"
+    answer: ClassVar[type] = CacheSizes
+
+
+@dataclass(frozen=True)
+class ClearCache:
+    """Remove the converted and compiled networks; answers with what is left."""
+
+    op: ClassVar[str] = "clear_cache"
+    answer: ClassVar[type] = CacheSizes
 
 
 @dataclass(frozen=True)
@@ -231,13 +248,15 @@ class Cancel:
     target: int
 
 
-QUESTIONS = (CheckEnvironment, DescribeModel, CheckFindings, Cancel)
+QUESTIONS = (CheckEnvironment, DescribeModel, MeasureCache, ClearCache, CheckFindings, Cancel)
 """Requests answered immediately."""
 JOBS = (Open, OpenVolume, CloseVolume, Segment, ListSeries, SaveDicomSeg, Measure, *teaching.JOBS)
 """Requests carried out one after the other, in order."""
 Request: TypeAlias = (
     CheckEnvironment
     | DescribeModel
+    | MeasureCache
+    | ClearCache
     | CheckFindings
     | Cancel
     | Open

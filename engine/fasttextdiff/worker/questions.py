@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fasttextdiff.contract.answers import CheckedFinding, CheckedFindings, ModelDescription
+from fasttextdiff.contract.answers import CacheSizes, CheckedFinding, CheckedFindings, ModelDescription
 from fasttextdiff.contract.findings import understood, unreadable
-from fasttextdiff.contract.requests import CheckFindings, DescribeModel
+from fasttextdiff.contract.requests import CheckFindings, ClearCache, DescribeModel, MeasureCache
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.info import ModelInfo, read_info, require_findings
 from fasttextdiff.model.taught import is_weak, quality_line
@@ -37,7 +37,23 @@ def _checked(info: ModelInfo, text: str, modality: Modality | None) -> CheckedFi
     return CheckedFinding(text, warning, quality_line(taught, modality.value), is_weak(taught))
 
 
+def _measure_cache(_request: MeasureCache | None = None) -> CacheSizes:
+    from fasttextdiff.model.openvino import store
+
+    compiled = store.cache_bytes(store.compiled_folder())
+    return CacheSizes(store.cache_folder(), store.cache_bytes() - compiled, compiled)
+
+
+def _clear_cache(_request: ClearCache) -> CacheSizes:
+    from fasttextdiff.model.openvino import store
+
+    store.clear_cache()
+    return _measure_cache()
+
+
 QUESTIONS: dict[type, Callable[[Any], Any]] = {
     DescribeModel: _model,
     CheckFindings: _check,
+    MeasureCache: _measure_cache,
+    ClearCache: _clear_cache,
 }

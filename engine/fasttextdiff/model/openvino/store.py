@@ -48,9 +48,9 @@ def cache_folder() -> Path:
     return base / "fasttextdiff" / SUBFOLDER
 
 
-def cache_bytes() -> int:
-    """Size of the cache folder."""
-    return sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file())
+def cache_bytes(folder: Path | None = None) -> int:
+    """Size of the cache folder, or of a part of it; 0 if it does not exist."""
+    return sum(path.stat().st_size for path in (folder or cache_folder()).rglob("*") if path.is_file())
 
 
 def compiled_folder() -> Path:

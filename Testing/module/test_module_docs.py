@@ -1,0 +1,51 @@
+"""The calls on the page about the module work as they are printed."""
+
+import re
+
+import pytest
+
+pytest.importorskip("slicer")
+pytest.importorskip("PySide6")
+
+from module_panel import ROOT
+
+pytestmark = pytest.mark.slicer
+PAGE = ROOT / "docs" / "module.md"
+
+
+def test_the_calls_on_the_page_work_in_order(panel, chestCt, capsys):
+    panel.ui.livePreviewCheckBox.checked = False
+    names = {"slicer": panel.slicer}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), names)
+    printed = capsys.readouterr().out
+    assert printed.startswith("4 slices")
+    assert "chest_ct_cropped chest_ct_cropped findings" in printed
+    assert "accepted\n1 of " in printed
+    assert printed.count("left lung, slices 57 to 60\n") == 2
+    assert str(names["sizes"].folder) in printed
+
+
+def test_set_up_shows_the_sizes_of_what_is_kept_and_removes_it(panel, monkeypatch, tmp_path):
+    from FastTextDiffSegmentLib import Logic
+
+    usual = Logic.engineEnvironment
+    monkeypatch.setattr(Logic, "engineEnvironment", lambda: {**usual(), "FASTTEXTDIFF_CACHE": str(tmp_path)})
+    logic = Logic.FastTextDiffSegmentLogic()  # an engine with a cache of its own
+    monkeypatch.setattr(panel.widget.cache, "_session", logic.session)
+    monkeypatch.setattr(panel.widget.cache, "_runner", logic.runner)
+    for name, size in (("abc-1/decode.bin", 1_500_000), ("compiled/decode.blob", 2_000_000)):
+        (tmp_path / "openvino" / name).parent.mkdir(parents=True)
+        (tmp_path / "openvino" / name).write_bytes(bytes(size))
+    (tmp_path / "mine.txt").write_text("stays")
+    assert (logic.cacheSizes().converted, logic.cacheSizes().compiled) == (1_500_000, 2_000_000)
+    panel.ui.setupCollapsibleButton.collapsed = True
+    panel.ui.setupCollapsibleButton.collapsed = False
+    panel.waitFor(lambda: logic.runner.tick() or "2.0 MB" in panel.ui.cacheLabel.text)
+    assert "converted networks 1.5 MB" in panel.ui.cacheLabel.text
+    panel.click("removeCacheButton")
+    panel.waitFor(lambda: logic.runner.tick() or "converted networks 0.0 MB" in panel.ui.cacheLabel.text)
+    assert not panel.ui.removeCacheButton.enabled
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    panel.ui.setupCollapsibleButton.collapsed = True
+    logic.close()
