@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.answers import VolumeOpened
+from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.engine.Jobs import Job
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import SegmentationRequest
@@ -102,20 +103,25 @@ class ImageSection:
         """Forget the image, e.g. because the scene is closed."""
         self._key, self.known = None, KnownImage()
 
-    def shownSlice(self) -> ShownSlice | None:
-        """The slice of the image in the chosen view; None without image or view."""
+    def askedSlice(self) -> ShownSlice | None:
+        """The slice of the plane that is segmented in the chosen view; None without image or view."""
+        parameters = self._context.parameters
+        return None if parameters is None else self.shownSlice(parameters.plane)
+
+    def shownSlice(self, plane: str = ACQUISITION) -> ShownSlice | None:
+        """The slice of a plane of the image in the chosen view; None without image or view."""
         parameters = self._context.parameters
         if parameters is None or parameters.inputVolume is None or parameters.sliceView is None:
             return None
         try:
             requireImage(parameters.inputVolume)
-            return shownSlice(parameters.inputVolume, parameters.sliceView, parameters.plane)
+            return shownSlice(parameters.inputVolume, parameters.sliceView, plane)
         except SceneError:
             return None
 
     def update(self) -> None:
         """Update labels and buttons."""
-        ui, shown, isPlanar = self._context.ui, self.shownSlice(), bool(self.known.isPlanar)
+        ui, shown, isPlanar = self._context.ui, self.askedSlice(), bool(self.known.isPlanar)
         self._buttons.show({ui.windowButton: "" if self.known.window else _("No grey-level window is known.")})
         ui.windowValueLabel.text = windowText(self.known)
         ui.oneViewButton.visible = isPlanar and slicer.app.layoutManager() is not None

@@ -88,7 +88,7 @@ class PanelRequests:
 
     def forShownSlice(self) -> SegmentationRequest | None:
         """The request for the slice in the chosen view; None if the view shows no slice of the image."""
-        shown = self._image.shownSlice()
+        shown = self._image.askedSlice()
         return None if shown is None or shown.index is None else self.forSlices((shown.index, shown.index + 1))
 
     def whyNot(self) -> str:
@@ -105,7 +105,7 @@ class PanelRequests:
     def whyNoSlice(self) -> str:
         """Why the shown slice cannot be segmented now, in one line; empty if it can."""
         reason = self.whyNot()
-        shown = self._image.shownSlice()
+        shown = self._image.askedSlice()
         if reason or shown is None:
             return reason or _("Choose a slice view.")
         if shown.acrossPlane:

@@ -137,7 +137,7 @@ class ScopeSection:
 
     def _take(self, box: Any) -> None:
         """Take the number of the shown slice."""
-        shown = self._image.shownSlice()
+        shown = self._image.askedSlice()
         if shown is None or shown.index is None:
             raise SceneError(_("The view shows no slice of this plane: rotate it or scroll to the image."))
         box.setValue(shown.index + 1)

@@ -74,7 +74,8 @@ class SequenceItems:
             yield nodes
         finally:
             for node in nodes.values():
-                slicer.mrmlScene.RemoveNode(node)
+                if slicer.mrmlScene.IsNodePresent(node):  # else the scene was closed
+                    slicer.mrmlScene.RemoveNode(node)
 
     def _volume(self, number: int, image: Any) -> Any:
         node = slicer.mrmlScene.CreateNodeByClass(image.GetClassName())
