@@ -9,11 +9,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.answers import ProposedSlice
-from FastTextDiffSegmentLib.contract.images import ACQUISITION
+from FastTextDiffSegmentLib.contract.images import ACQUISITION, PLANES
 from FastTextDiffSegmentLib.contract.segments import FINDING_TAG, REVIEW_TAG, escape_tag
 from FastTextDiffSegmentLib.ReviewList import ACCEPTED, CORRECTED, UNSEEN, ReviewedSlice, ReviewList, sameImage
 
-from .Geometry import SceneError, sliceShape, slicesToRas
+from .Geometry import SceneError, requireImage, sliceShape, slicesToRas
 from .OutputArchive import OutputArchive
 from .SegmentHistory import REVIEW_ATTRIBUTE
 from .SegmentTags import setTag, tagOf
@@ -57,7 +57,8 @@ class Reviews:
         known = self._known(segmentationNode)
         if known is None or volumeNode is None or not _findingIds(segmentationNode):
             return None
-        if not sameImage(known.image, _imageOf(volumeNode, known.image.get("plane", ACQUISITION))):
+        requireImage(volumeNode)
+        if not sameImage(known.image, _imageOf(volumeNode, known.image["plane"])):
             message = _("The review list of '{segmentation}' belongs to another image, '{image}'.")
             name = known.image.get("name", "")
             raise SceneError(message.format(segmentation=segmentationNode.GetName(), image=name))
@@ -117,9 +118,10 @@ class Reviews:
         if not text:
             return None
         try:
-            return ReviewList.fromJson(text)
+            known = ReviewList.fromJson(text)
         except ValueError:
             return None  # edited by hand, or by another version: a new run makes a new list
+        return known if known.image.get("plane") in PLANES else None
 
     @staticmethod
     def _keep(segmentationNode: Any, reviewed: ReviewList) -> None:
