@@ -5,7 +5,7 @@ Knows the logic and the scene; knows no widget.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -18,9 +18,6 @@ from .scene.Geometry import SceneError
 from .scene.SegmentWriter import SegmentedFinding, SegmentOutput, geometryMatches
 from .scene.SequenceItems import SequenceItems
 from .scene.VoxelChange import packed, unpacked
-
-if TYPE_CHECKING:
-    from .Logic import FastTextDiffSegmentLogic
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def requireAll(requests: Sequence[SegmentationRequest]) -> None:
 
 
 def severalSteps(
-    logic: "FastTextDiffSegmentLogic",
+    logic: Any,
     requests: Sequence[SegmentationRequest],
     onProgress: ProgressCallback = lambda done, total: None,
     threshold: float | None = None,
@@ -119,9 +116,7 @@ def _shifted(onProgress: ProgressCallback, before: int, total: int) -> Callable[
     return lambda done, _total: onProgress(before + done, total)
 
 
-def writeImages(
-    logic: "FastTextDiffSegmentLogic", requests: Sequence[SegmentationRequest], kept: Sequence[KeptImage]
-) -> list[ImageResult]:
+def writeImages(logic: Any, requests: Sequence[SegmentationRequest], kept: Sequence[KeptImage]) -> list[ImageResult]:
     """Write what :func:`severalSteps` returned: each image has a segmentation of its own, and is one step to undo.
 
     Raises:
@@ -137,7 +132,7 @@ def writeImages(
     return results
 
 
-def segmentationOf(logic: "FastTextDiffSegmentLogic", volumeNode: Any) -> Any:
+def segmentationOf(logic: Any, volumeNode: Any) -> Any:
     """The segmentation that this module made for an image before; None if there is none."""
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         isFor = node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole()) == volumeNode.GetID()
@@ -147,7 +142,7 @@ def segmentationOf(logic: "FastTextDiffSegmentLogic", volumeNode: Any) -> Any:
 
 
 def sequenceSteps(
-    logic: "FastTextDiffSegmentLogic",
+    logic: Any,
     request: SegmentationRequest,
     onProgress: ProgressCallback = lambda done, total: None,
     threshold: float | None = None,
@@ -172,7 +167,7 @@ def sequenceSteps(
 
 
 def _writeSequence(
-    logic: "FastTextDiffSegmentLogic",
+    logic: Any,
     items: SequenceItems,
     volumes: dict[int, Any],
     kept: dict[int, KeptImage],
