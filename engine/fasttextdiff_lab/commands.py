@@ -255,7 +255,8 @@ def proposal_study(
     from fasttextdiff_lab import proposal_study as study
 
     segmenter = load_segmenter(model, "cpu", "float32", "torch")
-    found, looked = [], []
+    found: list[study.Gain] = []
+    looked: list[study.Looked] = []
     for answer in study.answers(segmenter, samples, only or ()):
         found += study.compare(*answer)
         looked += study.looked(*answer)
