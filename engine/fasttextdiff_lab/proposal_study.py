@@ -124,7 +124,7 @@ def looked(name: str, probability: NDArray[np.float32], truth: NDArray[np.bool_]
     """
     errors = ((probability > 0.5) != truth).sum((1, 2))
     total, count = max(1, int(errors.sum())), len(errors)
-    orders = (propose(probability, count), range(count), np.argsort(errors)[::-1])
+    orders: Sequence[Sequence[int]] = (propose(probability, count), range(count), list(np.argsort(errors)[::-1]))
     for looks in (looks for looks in LOOKS if looks < count):
         proposed, scrolling, best = (float(errors[list(order)[:looks]].sum() / total) for order in orders)
         yield Looked(name, count, looks, proposed, scrolling, looks / count, best)
