@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
+from .contract.images import ACQUISITION
 from .engine.EngineSession import EngineSession
 from .engine.Jobs import Job, JobRunner, Steps
 from .engine.SegmentationOutput import SegmentationOutput
@@ -54,6 +55,15 @@ class CorrectionRequest:
     def sliceRange(self) -> tuple[int, int]:
         """The slice, as other requests have it: (first, end)."""
         return self.sliceIndex, self.sliceIndex + 1
+
+    @property
+    def plane(self) -> str:
+        """Slices are those of the acquisition."""
+        return ACQUISITION
+
+    def slices(self) -> tuple[int, int]:
+        """The slice, as other requests have it."""
+        return self.sliceRange
 
 
 class Correcting:

@@ -41,6 +41,15 @@ def stepText(findings: Sequence[str], slices: tuple[int, int], total: int, plane
     return f"{names}, all {slice_}s" if slices == (0, total) else f"{names}, {slice_}s {first + 1} to {end}"
 
 
+LEARNED_HERE = "learned here"
+"""How the note of a finding begins that was learned here."""
+
+
+def learnedText(slices: int) -> str:
+    """What a finding was learned from, e.g. "learned here from 9 slices"."""
+    return f"{LEARNED_HERE} from {slices} slice{'' if slices == 1 else 's'}"
+
+
 def understoodNote(typed: str) -> str:
     """A note for a line that was not understood as typed; empty if it was."""
     return understood_note(typed)

@@ -5,6 +5,8 @@ neither the engine's protocol nor how a segment is written.
 """
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import qt
 import slicer
@@ -32,7 +34,9 @@ from .panels.SceneLink import SceneLink
 from .panels.ScopeSection import ScopeSection
 from .panels.SetupSection import SetupSection
 from .panels.Shortcuts import Shortcuts
+from .panels.TeachSection import TeachSection
 from .panels.ThresholdSlider import ThresholdSlider
+from .Teaching import defaultLibrary
 
 _TICK = 15
 """Milliseconds between two steps of a running job."""
@@ -56,17 +60,18 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/FastTextDiffSegment.ui"))
         self.layout.addWidget(panel)
+        _addTeach(panel, slicer.util.loadUI(self.resourcePath("UI/Teach.ui")))
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
+        self._hasAskedLibrary = False
         self._makeShared()
         self._makeSections()
         guarded = self.context.guarded
-        segment, undo, redo = (
-            guarded(act) for act in (self.runSection.segmentSlice, self.results.undo, self.results.redo)
-        )
+        segment, undo, redo = (guarded(act) for act in (self.runSection.segmentSlice, self._undo, self.results.redo))
         acts = {"Ctrl+Return": segment, "Ctrl+Enter": segment, "Ctrl+Z": undo, "Ctrl+Y": redo, "Ctrl+Shift+Z": redo}
         review = {"N": self.review.next, "Shift+N": self.review.previous, "A": self.review.accept}
-        self._shortcuts = Shortcuts(panel, {**acts, **{keys: guarded(act) for keys, act in review.items()}})
+        more = {**review, **self._strokeKeys()}
+        self._shortcuts = Shortcuts(panel, {**acts, **{keys: guarded(act) for keys, act in more.items()}})
         window = slicer.util.mainWindow()
         self._closeGuard = CloseGuard(window, self.batch.mayStop) if window is not None else None
         scene = slicer.mrmlScene
@@ -95,7 +100,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.context.message.showError,
         )
         self.cache = CacheSection(self.ui, self.logic.session, self.logic.runner, self.context.message.showError)
-        self.run = RunControl(self.logic.runner, self.ui.progressBar, self._update)
+        self.logic.session.library = defaultLibrary()
+        self.run = RunControl(self.logic.runner, (self.ui.progressBar, self.ui.teachProgressBar), self._update)
         self._link = SceneLink(self.context, self._onParameters, self._onImageModified, self._onViewModified)
 
     def _makeSections(self) -> None:
@@ -109,8 +115,22 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.runSection = RunSection(context, setup, requests, run, self.preview, self.results, self.scope)
         self._threshold = ThresholdSlider(context, self.preview, self.results)
         self.review = ReviewSection(context, lambda: self.image.known.window, self._update)
+        shared = self.image, self.findings, self.results, self.preview
+        self.teach = TeachSection(context, setup, *shared, run, self._onLearned)
         hooks = BatchLink(context, setup, self.settings, self.findings, run).hooks()
         self.batch = BatchSection(self.ui, self.logic.runner, self.logic.session.folder, hooks, context.guarded)
+
+    def _strokeKeys(self) -> dict[str, Callable[[], None]]:
+        strokes = self.teach.strokes
+        paint = {keys: lambda: strokes.draw(True) for keys in ("Ctrl++", "Ctrl+=")}
+        return {**paint, "Ctrl+-": lambda: strokes.draw(False), "Ctrl+Shift+Return": strokes.accept}
+
+    def _undo(self) -> None:
+        """Take back the last stroke while a slice is being corrected, else the last result."""
+        if self.teach.strokes.isActive:
+            self.teach.strokes.undo()
+        else:
+            self.results.undo()
 
     def enter(self) -> None:
         """Called by Slicer when the panel is shown: start the engine, and activate the shortcuts."""
@@ -130,6 +150,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """Called by Slicer when another panel is shown: deactivate the shortcuts, and drop the preview."""
         self.context.isEntered = False
         self._shortcuts.deactivate()
+        self.teach.leave()
         self.preview.drop()
         self.batch.exit()
 
@@ -141,6 +162,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.batch.close()
         if self._closeGuard is not None:
             self._closeGuard.remove()
+        self.teach.close()
         self.results.forget()
         self._link.close()
         self.removeObservers()
@@ -165,6 +187,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.batch.mayStop()
         self.context.message.show("")  # the last message is about another image
         self.run.cancel()
+        self.teach.forget()
         self.preview.drop()
         self.results.forget()
         self.image.forget()
@@ -212,6 +235,16 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """The engine's state has changed."""
         if self.context.parameters is not None:
             self.image.provide()
+            if self.setupSection.isReady and not self._hasAskedLibrary:
+                self._hasAskedLibrary = True
+                self.teach.library.refresh()
+            self.findings.check(self.image.known.modality)
+            self._update()
+            self.preview.schedule()
+
+    def _onLearned(self) -> None:
+        """The learned findings have changed."""
+        if self.context.parameters is not None:
             self.findings.check(self.image.known.modality)
             self._update()
             self.preview.schedule()
@@ -225,5 +258,13 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.results.update()
         self.review.update()
         self.image.update()
+        self.teach.update()
         self.batch.updateButtons()
         self.findings.update(self.image.known.modality)
+
+
+def _addTeach(panel: Any, teach: Any) -> None:
+    """Put the Teach section above the Batch section."""
+    layout = panel.layout()
+    batch = slicer.util.childWidgetVariables(panel).batchCollapsibleButton
+    layout.insertWidget(layout.indexOf(batch), teach)

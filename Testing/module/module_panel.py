@@ -56,7 +56,7 @@ class Answers:
     """The user's answers to questions, and the questions."""
 
     def __init__(self):
-        self.yes, self.asked, self.fileName, self.offersDicom = True, [], "", None
+        self.yes, self.asked, self.fileName, self.offersDicom, self.text = True, [], "", None, ""
 
     def confirm(self, text, title):
         self.asked.append(text)
@@ -64,6 +64,16 @@ class Answers:
 
     def openFileName(self):
         return self.fileName
+
+    def openLearned(self):
+        return self.fileName
+
+    def saveLearned(self, suggestion):
+        return self.fileName
+
+    def askText(self, question, text):
+        self.asked.append(text)
+        return self.text
 
     def saveFileName(self, suggestion, offersDicom):
         self.offersDicom = offersDicom

@@ -1,10 +1,14 @@
 """Teaching in Slicer: strokes, learning and the library, from scripts and from the panel, with the real engine."""
 
+import re
+
 import numpy as np
 import pytest
+from module_panel import ROOT, segmentNames
 
 K = 60
 """A slice through both lungs."""
+PAGE_BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8"), re.S)
 
 
 @pytest.fixture
@@ -25,14 +29,26 @@ def lungs(panel, logic, chestCt):
 
 
 @pytest.fixture
-def bones(panel, chestCt):
-    """What the user drew by hand: a segment of everything as dense as bone, and its voxels."""
+def blood(panel, chestCt):
+    """What the user drew by hand: a segment of the blood pool of a CT with contrast, and its voxels."""
     truth = panel.slicer.util.arrayFromVolume(chestCt) > 250
     node = panel.widget.logic.newSegmentation(chestCt)
-    segmentId = node.GetSegmentation().AddEmptySegment("", "bone")
+    segmentId = node.GetSegmentation().AddEmptySegment("", "blood pool")
     panel.slicer.util.updateSegmentBinaryLabelmapFromArray(truth.astype(np.uint8), node, segmentId, chestCt)
     panel.ui.outputSelector.setCurrentNode(node)
     return node, truth
+
+
+def segmentOf(node, words):
+    from FastTextDiffSegmentLib.scene import SegmentSlices
+
+    return SegmentSlices.segmentOf(node, words)
+
+
+def segmentSlice(node, segmentId, volume, k):
+    from FastTextDiffSegmentLib.scene import SegmentSlices
+
+    return SegmentSlices.segmentSlice(node, segmentId, volume, k)
 
 
 def stroke(mask, row, first, last):
@@ -70,54 +86,188 @@ def test_strokes_from_a_script_change_one_slice_of_one_segment(panel, logic, lun
     assert tag(lungs, "left lung", "FastTextDiff.CorrectedSlices") == ""
 
 
-def test_a_finding_is_learned_tried_accepted_and_used(panel, logic, bones, chestCt, tmp_path):
-    from FastTextDiffSegmentLib.scene.SegmentSlices import segmentOf
-
-    node, truth = bones
+def test_the_script_of_the_page_learns_a_finding_uses_and_corrects_it(panel, logic, blood, chestCt, tmp_path):
+    drawn, truth = blood
     lung = maskOn(logic, chestCt, "left lung", K)
-    examples = [logic.teaching.example(chestCt, k, node, "bone") for k in (40, 70)]
-    candidate = logic.teaching.learn("bone", examples, synonyms=["osseous structures"], folder=tmp_path / "kept")
-    trial = logic.teaching.tryOn(candidate, chestCt, K)
-    assert trial.after.findings[0].tags["FastTextDiff.Adapter"].startswith("bone from 2 slices")
-    assert trial.before.findings[0].tags["FastTextDiff.Adapter"] == ""
-    trial.release()
-    assert logic.teaching.findings() == ()
-    (learned,) = logic.teaching.accept(candidate)
-    assert (learned.finding, learned.examples, learned.enabled) == ("bone", 2, True)
-    found = logic.newSegmentation(chestCt)
-    logic.segment(chestCt, ["Osseous structures"], found, sliceRange=(K, K + 1))
-    mask = panel.slicer.util.arrayFromSegmentBinaryLabelmap(found, segmentOf(found, ["osseous structures"]), chestCt)[K]
-    assert 2 * (truth[K] & (mask > 0)).sum() / (truth[K].sum() + (mask > 0).sum()) > 0.5
-    assert tag(found, "Osseous structures", "FastTextDiff.Adapter").startswith("bone from 2 slices")
+    mark = np.zeros(truth[K].shape, bool)
+    mark[5, 5:20] = True
+    names = {"logic": logic, "volume": chestCt, "drawn": drawn, "stroke": mark, "folder": tmp_path / "library"}
+    (block,) = (text for text in PAGE_BLOCKS if "teaching.learn" in text)
+    exec(block, names)
+    found = segmentSlice(names["found"], segmentOf(names["found"], ["contrast-filled heart"]), chestCt, K)
+    assert 2 * (truth[K] & found).sum() / (truth[K].sum() + found.sum()) > 0.5
+    assert not found[mark].any()
+    assert tag(names["found"], "contrast-filled heart", "FastTextDiff.Adapter").startswith("blood pool from 2 slices")
     np.testing.assert_array_equal(maskOn(logic, chestCt, "left lung", K), lung)  # bit for bit
-    logic.teaching.enable("bone", False)
-    (untaught,) = logic.segment(chestCt, ["bone"], found, sliceRange=(K, K + 1))
+    logic.teaching.enable("blood pool", False)
+    (untaught,) = logic.segment(chestCt, ["blood pool"], names["found"], sliceRange=(K, K + 1))
     assert not untaught.isAsked
-    exported = tmp_path / "bone.safetensors"
-    logic.teaching.export("bone", exported)
-    assert logic.teaching.remove("bone") == ()
-    assert [one.finding for one in logic.teaching.importFile(exported)] == ["bone"]
-    assert len(list((tmp_path / "kept").glob("*.mask.nrrd"))) == 2
+    exported = tmp_path / "learned.safetensors"
+    logic.teaching.export("blood pool", exported)
+    assert logic.teaching.remove("blood pool") == ()
+    assert [one.finding for one in logic.teaching.importFile(exported)] == ["blood pool"]
 
 
 def maskOn(logic, volume, finding, k):
-    from FastTextDiffSegmentLib.scene.SegmentSlices import segmentOf, segmentSlice
-
     node = logic.newSegmentation(volume)
     logic.segment(volume, [finding], node, sliceRange=(k, k + 1))
     return segmentSlice(node, segmentOf(node, [finding]), volume, k)
 
 
-def test_cancelling_half_way_leaves_no_trace(panel, logic, bones, chestCt, tmp_path):
-    from FastTextDiffSegmentLib.engine.Jobs import JobCancelled
+# --- the panel -----------------------------------------------------------------------------------------------------
 
-    node, _truth = bones
-    examples = [logic.teaching.example(chestCt, 40, node, "bone")]
-    files = set(tmp_path.rglob("*"))
-    scene = panel.slicer.mrmlScene.GetNumberOfNodes()
-    with pytest.raises(JobCancelled):
-        logic.teaching.learn("bone", examples, folder=tmp_path / "kept", progress=lambda done, total: done < 2)
-    assert set(tmp_path.rglob("*")) == files
-    assert logic.teaching.findings() == ()
-    assert panel.slicer.mrmlScene.GetNumberOfNodes() == scene
+
+def scratch(panel):
+    """The layer that the user paints on, and the editor node of Slicer's Paint."""
+    nodes = panel.slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    layer = next((node for node in nodes if "temporary" in node.GetName()), None)
+    editors = panel.slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
+    editor = next((node for node in editors if layer is not None and node.GetSegmentationNode() is layer), None)
+    return layer, editor
+
+
+def paint(panel, volume, mark, k):
+    """Paint as Slicer's effect does: it adds voxels to the editor's segment, with its overwriting and masking."""
+    from FastTextDiffSegmentLib.scene.SegmentVoxels import gridInSegmentation, toImage
+
+    layer, editor = scratch(panel)
+    assert editor.GetActiveEffectName() == "Paint"
+    logic = panel.slicer.vtkSlicerSegmentEditorLogic()
+    logic.SetMRMLScene(panel.slicer.mrmlScene)
+    logic.SetSegmentEditorNode(editor)
+    image = toImage(mark[np.newaxis].astype(np.uint8), (0, 0, k), gridInSegmentation(layer, volume))
+    segmentId = editor.GetSelectedSegmentID()
+    logic.ModifySegmentByLabelmap(layer, segmentId, image, logic.ModificationModeAdd, image.GetExtent(), False, False)
+    logic.SetSegmentEditorNode(None)
+    logic.SetMRMLScene(None)
+
+
+def show(panel, volume, k):
+    from FastTextDiffSegmentLib.scene.Geometry import jumpToSlice
+
+    jumpToSlice(panel.view, volume, k)
+
+
+def outlined(panel, volume, k):
+    """The outlined mask on a slice; None without an outline."""
+    node = panel.preview
+    return None if node is None else segmentSlice(node, node.GetSegmentation().GetNthSegmentID(0), volume, k)
+
+
+def test_painted_strokes_move_the_outline_until_they_are_accepted(panel, logic, lungs, chestCt):
+    panel.ui.findingsTextEdit.setPlainText("left lung")
+    show(panel, chestCt, K)
+    before = {name: panel.mask(name, chestCt) for name in panel.names}
+    nodes, strokes = panel.slicer.mrmlScene.GetNumberOfNodes(), panel.widget.teach.strokes
+    panel.ui.teachCollapsibleButton.checked = True
+
+    def counted(number):
+        panel.waitFor(
+            lambda: panel.ui.acceptStrokesButton.enabled and f": {number} strokes" in panel.ui.strokesLabel.text
+        )
+
+    panel.click("plusButton")
+    counted(0)
+    own = outlined(panel, chestCt, K)
+    paint(panel, chestCt, stroke(own, 2, 5, 40), K)
+    counted(1)
+    assert outlined(panel, chestCt, K)[2, 5:40].all()
+    panel.qt.QTest.keyClick(panel.slicer.util.mainWindow(), panel.qt.Qt.Key_Minus, panel.qt.Qt.ControlModifier)
+    paint(panel, chestCt, stroke(own, 2, 30, 45), K)
+    panel.waitFor(lambda: "10 pixels are marked as finding and as background" in panel.message)
+    counted(1)
+    paint(panel, chestCt, stroke(own, 9, 5, 40), K + 1)
+    panel.waitFor(lambda: panel.message.startswith(f"Strokes correct slice {K + 1} only"))
+    paint(panel, chestCt, inside(own), K)
+    counted(2)
+    panel.click("undoStrokeButton")
+    counted(1)
+    panel.click("discardStrokesButton")
+    panel.finishJobs()
+    panel.waitFor(lambda: panel.preview is None)
+    assert scratch(panel) == (None, None)
+    assert panel.slicer.mrmlScene.GetNumberOfNodes() == nodes
+    assert all((panel.mask(name, chestCt) == before[name]).all() for name in before)
+    strokes.draw(True)
+    counted(0)
+    paint(panel, chestCt, stroke(own, 2, 5, 40), K)
+    counted(1)
+    wanted = outlined(panel, chestCt, K)
+    panel.qt.QTest.keyClick(
+        panel.slicer.util.mainWindow(),
+        panel.qt.Qt.Key_Return,
+        panel.qt.Qt.ControlModifier | panel.qt.Qt.ShiftModifier,
+    )
+    assert not strokes.isActive
+    np.testing.assert_array_equal(panel.mask("left lung", chestCt)[K], wanted)
+    assert (panel.mask("right lung", chestCt) == before["right lung"]).all()
+    assert (panel.mask("left lung", chestCt)[K + 1] == before["left lung"][K + 1]).all()
+    panel.click("undoButton")
+    assert (panel.mask("left lung", chestCt) == before["left lung"]).all()
+
+
+def test_a_finding_is_taught_in_the_panel(panel, logic, blood, chestCt, tmp_path):
+    ui = panel.ui
+    ui.teachCollapsibleButton.checked = True
+    ui.teachFindingLineEdit.text = "blood pool"
+    ui.teachSynonymsLineEdit.text = "contrast-filled heart; lumen"
+    assert ui.learnButton.toolTip == "Add an example: a slice with a mask of the finding."
+    for k, button in ((40, "addExampleButton"), (70, "addAbsentButton"), (70, "addExampleButton")):
+        show(panel, chestCt, k)
+        panel.click(button)
+    states = [ui.examplesTable.item(row, 1).text() for row in range(ui.examplesTable.rowCount)]
+    assert states == ["edited", "edited"]
+    assert not ui.examplesTable.item(0, 0).icon().isNull()
+    ui.teachFolderPathLineEdit.currentPath = str(tmp_path / "kept")
+    nodes = panel.slicer.mrmlScene.GetNumberOfNodes()
+    panel.click("learnButton")
+    panel.waitFor(lambda: ui.teachProgressBar.value > 0)
+    panel.click("cancelLearnButton")
+    panel.finishRun()
+    assert not ui.acceptLearnedButton.enabled
+    assert not (tmp_path / "kept").exists()
     assert not list(logic.session.folder.path.glob("learned-*"))
+    assert panel.slicer.mrmlScene.GetNumberOfNodes() == nodes
+    panel.click("learnButton")
+    panel.finishRun()
+    assert "'blood pool' was learned from 2 slices" in panel.message
+    assert panel.shownIndex not in (40, 70)
+    panel.click("beforeAfterButton")
+    panel.finishRun()
+    assert "pixels before (grey)" in panel.message
+    assert [name.split(", ")[1] for name in outlineNames(panel)][-1] == "after"
+    panel.click("acceptLearnedButton")
+    panel.waitFor(lambda: ui.libraryTable.rowCount == 1)
+    assert ui.libraryTable.item(0, 1).text() == "learned here from 2 slices, ct"
+    assert len(list((tmp_path / "kept").glob("blood-pool/*.mask.nrrd"))) == 2
+    ui.outputSelector.setCurrentNode(None)
+    panel.type("lumen")
+    panel.waitFor(lambda: ui.findingsTable.visible and "learned here" in ui.findingsTable.item(0, 1).text())
+    panel.waitForPreview()
+    panel.click("keepButton")
+    assert panel.tag("lumen", "FastTextDiff.Adapter").startswith("blood pool from 2 slices")
+    assert batchOptions(panel.widget)["adapters"] == [str(tmp_path / "library" / "blood-pool" / "v0001.safetensors")]
+    ui.libraryTable.setCurrentCell(0, 0)
+    panel.answers.text = "blood; lumen"
+    panel.click("renameLearnedButton")
+    panel.waitFor(lambda: ui.libraryTable.item(0, 0).text() == "blood; lumen")
+    ui.libraryTable.item(0, 0).setCheckState(panel.qt.Qt.Unchecked)
+    panel.waitFor(lambda: not logic.teaching.session.inUse)
+    panel.finishJobs()
+    panel.answers.yes = True
+    ui.libraryTable.setCurrentCell(0, 0)
+    panel.click("removeLearnedButton")
+    panel.waitFor(lambda: ui.libraryTable.rowCount == 0)
+    assert not list((tmp_path / "library").iterdir())
+
+
+def batchOptions(widget):
+    """What a new batch gets from the panel."""
+    from FastTextDiffSegmentLib.panels.BatchLink import BatchLink
+
+    link = BatchLink(widget.context, widget.setupSection, widget.settings, widget.findings, widget.run)
+    return link.hooks().options()
+
+
+def outlineNames(panel):
+    return segmentNames(panel.preview)

@@ -57,6 +57,9 @@ class BatchLink:
 
     def _options(self) -> dict[str, Any]:
         options = {"model": self._settings.modelFolder or None, "device": self._settings.device}
+        learned = self._context.logic.teaching.session.inUse
+        if learned:
+            options["adapters"] = [str(one.file) for one in learned]
         parameters = self._context.parameters
         if parameters is not None:
             options.update(samples=parameters.samples, seed=parameters.seed)

@@ -18,6 +18,21 @@ class Dialogs:
         name = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Input of the batch"), "", filters)
         return str(name or "")
 
+    def openLearned(self) -> str:
+        """Ask for the file of a learned finding; empty if the user cancelled."""
+        title, filters = _("Import a learned finding"), _("Learned finding (*.safetensors)")
+        return str(qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", filters) or "")
+
+    def saveLearned(self, suggestion: str) -> str:
+        """Ask where to write a learned finding; empty if the user cancelled."""
+        title, filters = _("Export a learned finding"), _("Learned finding (*.safetensors)")
+        return str(qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, suggestion, filters) or "")
+
+    def askText(self, question: str, text: str) -> str:
+        """Ask for a line of text; empty if the user cancelled."""
+        normal = qt.QLineEdit.Normal
+        return str(qt.QInputDialog.getText(slicer.util.mainWindow(), "", question, normal, text) or "")
+
     def saveFileName(self, suggestion: str, offersDicom: bool) -> str:
         """Ask for a file to save to; empty if the user cancelled."""
         filters = _("Slicer segmentation (*.seg.nrrd);;NIfTI (*.nii.gz)")

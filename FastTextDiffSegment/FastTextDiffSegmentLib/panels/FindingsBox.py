@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.answers import CheckedFinding
 from FastTextDiffSegmentLib.Findings import (
+    LEARNED_HERE,
     completions,
     findingLines,
     looksLikeReport,
@@ -26,8 +27,8 @@ _ROW, _MOST_ROWS = 20, 3
 class FindingsBox:
     """A text box with one finding per line, and below it a list of the lines to check, hidden if there are none.
 
-    A line is listed if it is not going to be segmented (a report denies it), if it was not understood as typed, or if
-    the model was not taught it or is weak in it.
+    A line is listed if it is not going to be segmented (a report denies it), if it was not understood as typed, if the
+    model was not taught it or is weak in it, or if it was learned here.
 
     Args:
         textEdit: QTextEdit.
@@ -159,7 +160,11 @@ class FindingsBox:
         self._isUpdating = True
         try:
             understood = {line: understoodNote(typed) for line, typed in typedFindings(self.text).items()}
-            lines = [line for line, note in understood.items() if note or line in self._unticked or self._doubt(line)]
+            lines = [
+                line
+                for line, note in understood.items()
+                if note or line in self._unticked or self._doubt(line) or self._learned(line)
+            ]
             self._showQuality(list(understood))
             self.table.setRowCount(len(lines))
             for row, line in enumerate(lines):
@@ -176,13 +181,18 @@ class FindingsBox:
             return ""
         return _("not trained on this") if checked.warning else _("weak") if checked.weak else ""
 
+    def _learned(self, line: str) -> str:
+        """What a line was learned from here, in a few words; empty if it was not."""
+        quality = self._checked[line].quality if line in self._checked else ""
+        return quality if quality.startswith(LEARNED_HERE) else ""
+
     def _showQuality(self, lines: list[str]) -> None:
         known = [self._checked[line].quality for line in lines if line in self._checked]
         self.textEdit.setToolTip("\n".join(filter(None, known)) or self._hint)
 
     def _fillRow(self, row: int, line: str, understood: str) -> None:
         isTicked, checked = line not in self._unticked, self._checked.get(line, CheckedFinding(line, ""))
-        text = (self._doubt(line) or understood) if isTicked else _("not segmented")
+        text = (self._doubt(line) or self._learned(line) or understood) if isTicked else _("not segmented")
         finding, note = qt.QTableWidgetItem(line), qt.QTableWidgetItem(text)
         finding.setCheckState(qt.Qt.Checked if isTicked else qt.Qt.Unchecked)
         finding.setToolTip(line)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 import slicer
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.answers import CheckedFinding
 from FastTextDiffSegmentLib.contract.requests import CheckFindings
 from FastTextDiffSegmentLib.engine.Jobs import Job, Steps
+from FastTextDiffSegmentLib.Findings import learnedText
 
 from .FindingsBox import FindingsBox
 from .PanelContext import PanelContext
@@ -53,7 +55,9 @@ class FindingsSection:
     def check(self, modality: str | None) -> None:
         """Mark the findings that the model was not taught for a kind of image; None for all kinds."""
         lines = self.box.lines
-        self.box.setTerms(self._setup.terms(modality))
+        learned = self._context.logic.teaching.session.inUse
+        own = [word for one in learned for word in one.words]
+        self.box.setTerms([*own, *self._setup.terms(modality)])
         if self._setup.isReady:
             self._checked = lines, modality
         if lines and self._setup.isReady:
@@ -63,7 +67,18 @@ class FindingsSection:
     def _checkSteps(self, lines: list[str], modality: str | None) -> Steps:
         session = self._context.logic.session
         answer = yield from session.client.ask(CheckFindings(session.settings.model, tuple(lines), modality))
-        return {found.finding: found for found in answer.findings}
+        return {found.finding: self._learned(found, modality) for found in answer.findings}
+
+    def _learned(self, found: CheckedFinding, modality: str | None) -> CheckedFinding:
+        """The check of a finding; what was learned here is known, whatever the model was taught."""
+        one = self._context.logic.teaching.session.about(found.finding)
+        if one is None:
+            return found
+        if modality is not None and modality != one.modality:
+            text = _("'{finding}' was learned on {learned}, and this image is {modality}")
+            warning = text.format(finding=one.finding, learned=one.modality, modality=modality)
+            return CheckedFinding(found.finding, warning, learnedText(one.examples))
+        return CheckedFinding(found.finding, "", learnedText(one.examples))
 
     def close(self) -> None:
         """Disconnect from the widgets."""

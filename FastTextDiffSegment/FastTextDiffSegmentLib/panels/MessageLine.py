@@ -1,4 +1,4 @@
-"""The panel's message line: the outcome of the last step, and why buttons are disabled. Knows one label."""
+"""The panel's message line: the outcome of the last step, and why buttons are disabled. Knows two labels."""
 
 import logging
 from collections.abc import Iterable
@@ -16,10 +16,11 @@ class MessageLine:
 
     Args:
         label: QLabel.
+        echo: QLabel that shows the outcome of the last step too, where the first may be scrolled out of sight.
     """
 
-    def __init__(self, label: Any):
-        self._label = label
+    def __init__(self, label: Any, echo: Any):
+        self._label, self._echo = label, echo
         self._text = self._hint = self._notes = ""
 
     def show(self, text: str) -> None:
@@ -47,6 +48,7 @@ class MessageLine:
         self._update()
 
     def _update(self) -> None:
+        self._echo.text = self._text
         if self._hint and self._hint not in self._text:
             self._label.text = f"{_sentence(self._text)} {self._hint}".strip()
         else:

@@ -35,7 +35,7 @@ class PanelContext:
     def __init__(self, ui: Any, logic: FastTextDiffSegmentLogic, dialogs: Any, onEngineStopped: Callable[[], None]):
         self.ui, self.logic, self.dialogs = ui, logic, dialogs
         self._onEngineStopped = onEngineStopped
-        self.message = MessageLine(ui.messageLabel)
+        self.message = MessageLine(ui.messageLabel, ui.teachLabel)
         self.parameters: Any = None
         self.isEntered = False
 

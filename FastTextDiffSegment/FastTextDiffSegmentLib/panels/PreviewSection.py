@@ -50,6 +50,7 @@ class PreviewSection:
         self._context, self._setup, self._image = context, setup, image
         self._requests, self._results, self._onChanged = requests, results, onChanged
         self.outline = PreviewSegmentation()
+        self._rests = False
         self.live = LivePreview(
             context.logic.segmentationSteps,
             context.runner,
@@ -69,6 +70,15 @@ class PreviewSection:
     def schedule(self, pause: int = TYPING_PAUSE) -> None:
         """Update the preview after a pause in milliseconds; every call restarts the pause."""
         self.live.schedule(pause)
+
+    def rest(self, rests: bool) -> None:
+        """Show no preview while something else is outlined on the slice."""
+        if rests != self._rests:
+            self._rests = rests
+            if rests:
+                self.drop()
+            else:
+                self.schedule()
 
     def keep(self) -> None:
         """Write the preview into the segmentation."""
@@ -108,7 +118,7 @@ class PreviewSection:
     def _wanted(self) -> SegmentationRequest | None:
         """The request to preview now; None for nothing."""
         parameters = self._context.parameters
-        if parameters is None or not parameters.livePreview or not self._context.isEntered:
+        if self._rests or parameters is None or not parameters.livePreview or not self._context.isEntered:
             return None
         if self._requests.whyNoSlice() or not self._setup.isLicenceAccepted:
             return None

@@ -1,7 +1,7 @@
-"""One run at a time, its progress and the time left. The only widget it knows is a progress bar."""
+"""One run at a time, its progress and the time left. The only widgets it knows are progress bars."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -14,12 +14,12 @@ class RunControl:
 
     Args:
         runner: advances jobs.
-        progressBar: QProgressBar.
+        progressBars: QProgressBar, at least one; all show the same.
         onChanged: called when a run has started or ended.
     """
 
-    def __init__(self, runner: JobRunner, progressBar: Any, onChanged: Callable[[], None]):
-        self._runner, self._bar, self._onChanged = runner, progressBar, onChanged
+    def __init__(self, runner: JobRunner, progressBars: Sequence[Any], onChanged: Callable[[], None]):
+        self._runner, self._bars, self._onChanged = runner, progressBars, onChanged
         self._job: Job | None = None
         self._started = 0.0
         self._hasEnded = False
@@ -58,7 +58,8 @@ class RunControl:
     def cancel(self) -> None:
         """Ask the run to stop."""
         if self._job is not None:
-            self._bar.setFormat(_("Cancelling..."))
+            for bar in self._bars:
+                bar.setFormat(_("Cancelling..."))
             self._job.cancel()
 
     def idle(self, isReady: bool, text: str) -> None:
@@ -97,6 +98,7 @@ class RunControl:
         return _(", {minutes:.0f} min left").format(minutes=seconds / 60)
 
     def _show(self, done: int, total: int, text: str) -> None:
-        self._bar.setRange(0, total)
-        self._bar.setValue(done)
-        self._bar.setFormat(text)
+        for bar in self._bars:
+            bar.setRange(0, total)
+            bar.setValue(done)
+            bar.setFormat(text)

@@ -14,7 +14,7 @@ import qt
 import slicer
 import vtk
 
-from .qmrml import qMRMLWidget
+from .qmrml import qMRMLSegmentEditorWidget, qMRMLWidget
 
 _LOGICS = {
     "Colors": "vtkMRMLColorLogic", "Volumes": "vtkSlicerVolumesLogic", "Units": "vtkSlicerUnitsLogic",
@@ -141,6 +141,7 @@ class Application(qt.QApplication):
         self.temporaryPath = self._folder.name
         qt.QSettings.setDefaultFormat(qt.QSettings.IniFormat)
         qt.QSettings.setPath(qt.QSettings.IniFormat, qt.QSettings.UserScope, self._folder.name)
+        self.slicerUserSettingsFilePath = str(Path(self._folder.name) / "Slicer.ini")
         self.applicationLogic = returning(_applicationLogic(self._folder.name))
         self.moduleManager, self.coreIOManager = returning(ModuleManager()), returning(IOManager())
         self.testingEnabled, self.layoutManager = returning(True), returning(None)
@@ -187,4 +188,5 @@ def addModules():
         slicer.app.applicationLogic().SetModuleLogic(name, logic)
         slicer.app.moduleManager().add(Module(name, logic=returning(logic)))
     _fillSubjectHierarchy(slicer.mrmlScene)
+    slicer.qMRMLSegmentEditorWidget = qMRMLSegmentEditorWidget
     slicer.app.moduleManager().add(Module("SegmentEditor", widgetRepresentation=returning(SegmentEditorPanel())))

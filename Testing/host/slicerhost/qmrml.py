@@ -92,3 +92,46 @@ class qMRMLNodeComboBox(qMRMLWidget):
         self._select(node.GetID() if node is not None and node.GetID() in self._ids else "")
 
     shownNode = property(currentNode, setCurrentNode)  # for the double of parameterNodeWrapper
+
+
+class _Effect:
+    """An active effect of the Segment Editor, whose parameters the editor's node keeps."""
+
+    def __init__(self, node, name):
+        self._node, self._name = node, name
+
+    def setParameter(self, name, value):
+        """Stores a parameter as text."""
+        self._node.SetAttribute(f"{self._name}.{name}", str(value))
+
+
+@cppClass
+class qMRMLSegmentEditorWidget(qMRMLWidget):
+    """The Segment Editor, as far as other modules set it up: its node stores everything, and nothing is drawn."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._node = None
+
+    def setMRMLSegmentEditorNode(self, node):
+        """Sets the node that stores the editor's state."""
+        self._node = node
+
+    def setSegmentationNode(self, node):
+        """Chooses the segmentation; as in Slicer, another one ends the active effect."""
+        if self._node.GetSegmentationNode() is not node:
+            self._node.SetActiveEffectName("")
+            self._node.SetAndObserveSegmentationNode(node)
+
+    def setSourceVolumeNode(self, node):
+        """Chooses the image."""
+        self._node.SetAndObserveSourceVolumeNode(node)
+
+    def setActiveEffectByName(self, name):
+        """Starts an effect, or ends it with an empty name."""
+        self._node.SetActiveEffectName(name)
+
+    def activeEffect(self):
+        """The active effect; None if there is none."""
+        name = self._node.GetActiveEffectName()
+        return _Effect(self._node, name) if name else None

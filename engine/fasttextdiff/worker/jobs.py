@@ -29,7 +29,8 @@ from fasttextdiff.contract.requests import (
 )
 from fasttextdiff.contract.segments import ALGORITHM_TAG, CORRECTED_TAG, SEMIAUTOMATIC
 from fasttextdiff.contract.teaching import Correct
-from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
+from fasttextdiff.environment import TORCH, problem_with
+from fasttextdiff.errors import Cancelled, DeviceMemoryError, MissingPackagesError, UsageError, one_line
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import decoded_from_memory, volume_from
@@ -137,6 +138,11 @@ class Jobs:
         """
         if self._torch is None:
             main = self.segmenter()
+            if missing := problem_with(TORCH):
+                raise MissingPackagesError(
+                    f"strokes and learned findings need PyTorch ({missing}): in Slicer, install the extension PyTorch, "
+                    "let it install torch, and restart; else pip install 'fasttextdiff[torch]'"
+                )
             self._torch = main if main.runtime.name == "torch" else Segmenter(self._folder, "cpu", runtime="torch")
         return self._torch
 
