@@ -1,10 +1,11 @@
 """Registers the module in 3D Slicer. Its code is in FastTextDiffSegmentLib."""
 
-import slicer  # noqa: F401 - scripts write slicer.modules.fasttextdiffsegment
+import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
+from FastTextDiffSegmentLib.effect.Registration import registerEffect
 from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic
 from FastTextDiffSegmentLib.SelfTest import FastTextDiffSegmentTest
 from FastTextDiffSegmentLib.Widget import FastTextDiffSegmentWidget
@@ -33,3 +34,4 @@ class FastTextDiffSegment(ScriptedLoadableModule):
         parent.acknowledgementText = _(
             "Implements the FastTextDiff method (arXiv 2512.00084). The bundled weights are licensed CC BY-NC-SA 4.0."
         )
+        slicer.app.connect("startupCompleted()", registerEffect)  # earlier, the Segment Editor is not loaded

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from fasttextdiff.contract import answers, batch, messages, teaching
+from fasttextdiff.contract import answers, batch, messages, teaching, words
 from fasttextdiff.contract.requests import JOBS, REQUESTS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "protocol.md"
@@ -31,7 +31,11 @@ def protocol_page() -> str:
         "## Requests",
         *(_request(op, kind) for op, kind in REQUESTS.items()),
         "## Answers",
-        *(_section(kind) for kind in (*_classes(answers), *_classes(teaching)) if not hasattr(kind, "op")),
+        *(
+            _section(kind)
+            for kind in (*_classes(answers), *_classes(teaching), *_classes(words))
+            if not hasattr(kind, "op")
+        ),
         "## Events",
         *(_section(kind, f'"{name}"') for name, kind in messages.EVENTS.items()),
         "## Kinds of errors",

@@ -25,13 +25,11 @@ from .engine.EngineSession import EngineSession
 from .engine.Jobs import Job, JobRunner, Steps
 from .engine.SegmentationOutput import SegmentationOutput
 from .engine.WorkFolder import WorkFolder
+from .Examining import Examining
 from .Findings import findingLines, stepText
 from .Parameters import FastTextDiffSegmentParameters
 from .Requests import SegmentationRequest
-from .scene.Geometry import (
-    SceneError,
-    sliceShape,
-)
+from .scene.Geometry import SceneError, sliceShape
 from .scene.OutputArchive import OutputArchive
 from .scene.Region import Region
 from .scene.Reviews import Reviews
@@ -43,6 +41,7 @@ from .scene.SegmentWriter import (
     SegmentedFinding,
     SegmentOutput,
     SegmentWriter,
+    Target,
 )
 from .Several import ImageResult, SequenceResult, sequenceSteps, severalSteps, writeImages
 from .Speed import Cost, Speed
@@ -78,6 +77,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         reviews: slices worth a look, and which of them were accepted or corrected.
         teaching: learns findings, and manages what was learned.
         correcting: corrects slices by strokes.
+        examining: measures segments, and tries findings without their words.
     """
 
     def __init__(self, session: EngineSession | None = None, timer: Any = None):
@@ -89,6 +89,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         self.history = SegmentHistory(guard)
         self.reviews = Reviews(self.archive)
         self.teaching = Teaching(self.session, self.runner)
+        self.examining = Examining(self.session, self.runner)
         self._writer, self._speed = SegmentWriter(), Speed()
         self.correcting = Correcting(
             self.session, self.teaching.session, self.runner, self.history, self.archive, self._writer
@@ -299,6 +300,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         masking: Masking | None = None,
         threshold: float | None = None,
         resample: bool = False,
+        into: Target | None = None,
     ) -> list[SegmentedFinding]:
         """Write what the engine found, as one step that can be undone; the same output again continues that step.
 
@@ -309,9 +311,10 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             masking: as in :meth:`segment`.
             threshold: replaces the engine's threshold.
             resample: resample the masks to the segmentation's grid if it differs from the volume's.
+            into: the segment to write to; None for the segment of each finding.
         """
         outputs = self.segmentOutputs(output, request, threshold)
-        return self.writeOutputs(outputs, request, segmentationNode, masking, resample, output, output.review)
+        return self.writeOutputs(outputs, request, segmentationNode, masking, resample, output, output.review, into)
 
     def writeOutputs(
         self,
@@ -322,16 +325,17 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         resample: bool = False,
         key: Any = None,
         review: tuple[ProposedSlice, ...] = (),
+        into: Target | None = None,
     ) -> list[SegmentedFinding]:
         """Write the outputs of a request as one step; those with the `key` of the last step continue it.
 
-        `review` are the slices worth a look.
+        `review` are the slices worth a look; `into` as in :meth:`write`.
         """
         isContinued = self.history.continues(key)
         total = sliceShape(request.volumeNode, request.plane)[0]
         text = stepText(request.findings, outputs[0].sliceRange, total, request.plane)
         with self.history.step(text, segmentationNode, self.archive.prepare(segmentationNode), key):
-            written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample)
+            written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample, into)
             self.archive.record(segmentationNode, written)
             if not isContinued:
                 slices = outputs[0].sliceRange

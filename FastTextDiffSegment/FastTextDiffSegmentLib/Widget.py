@@ -23,6 +23,7 @@ from .panels.CloseGuard import CloseGuard
 from .panels.Dialogs import Dialogs
 from .panels.FindingsSection import FindingsSection
 from .panels.ImageSection import ImageSection
+from .panels.MeasurementSection import MeasurementSection
 from .panels.PanelContext import PanelContext
 from .panels.PanelRequests import PanelRequests
 from .panels.PreviewSection import PreviewSection
@@ -36,6 +37,7 @@ from .panels.SetupSection import SetupSection
 from .panels.Shortcuts import Shortcuts
 from .panels.TeachSection import TeachSection
 from .panels.ThresholdSlider import ThresholdSlider
+from .panels.WordsSection import WordsSection
 from .Teaching import defaultLibrary
 
 _TICK = 15
@@ -113,6 +115,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         requests = PanelRequests(context, setup, self.image, self.findings, run, self.scope)
         self.preview = PreviewSection(context, setup, self.image, requests, self.results, self._update)
         self.runSection = RunSection(context, setup, requests, run, self.preview, self.results, self.scope)
+        self.words = WordsSection(context, setup, self.findings.box, requests, run)
+        self.measurements = MeasurementSection(context, setup, run, self.results.saving)
         self._threshold = ThresholdSlider(context, self.preview, self.results)
         self.review = ReviewSection(context, lambda: self.image.known.window, self._update)
         shared = self.image, self.findings, self.results, self.preview
@@ -142,6 +146,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._shortcuts.activate()
         self.review.refresh()
         self.batch.enter()
+        self.measurements.update()
         if not self.logic.session.isOpen:
             self.setupSection.check()
         self.image.provide()
@@ -152,6 +157,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._shortcuts.deactivate()
         self.teach.leave()
         self.preview.drop()
+        self.words.drop()
         self.batch.exit()
 
     def cleanup(self) -> None:
@@ -190,6 +196,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.teach.forget()
         self.preview.drop()
         self.results.forget()
+        self.measurements.forget()
+        self.words.drop()
         self.image.forget()
         self.scope.forget()
         self.review.forget()
@@ -257,6 +265,9 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.preview.update()
         self.results.update()
         self.review.update()
+        self.measurements.update()
+        self.words.update()
+        self.words.offer(self.image.known.modality)
         self.image.update()
         self.teach.update()
         self.batch.updateButtons()

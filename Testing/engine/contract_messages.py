@@ -7,11 +7,11 @@ from typing import Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from fasttextdiff.contract import answers, batch, messages, requests, teaching
+from fasttextdiff.contract import answers, batch, messages, requests, teaching, words
 
 KINDS = [
     kind
-    for module in (answers, batch, messages, requests, teaching)
+    for module in (answers, batch, messages, requests, teaching, words)
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
 ]

@@ -22,7 +22,7 @@ LAYERS = (
     {"model", "render"},
     {"outcomes", "teaching"},
     {"segmenter"},
-    {"correction", "evaluation"},
+    {"correction", "evaluation", "word_effects"},
     {"training", "worker"},
     {"batch"},
     {"cli"},

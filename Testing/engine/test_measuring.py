@@ -225,6 +225,20 @@ def test_the_command_writes_table_and_report(run, tmp_path, saved, capsys):
     assert report.read_bytes() == before
 
 
+def test_a_single_segment_is_reported_too(tmp_path, saved, run):
+    """Its frames name no segment of their own."""
+    import highdicom
+
+    folder, _, volume = saved
+    mask = np.zeros(volume.shape, bool)
+    mask[1:3, 2:5, 2:4] = True
+    write_segmentation(result_of(volume, [mask], ["mass"]), tmp_path / "one.dcm")
+    report = tmp_path / "report.dcm"
+    assert run("measure", folder, tmp_path / "one.dcm", "--report", report, with_model=False)[0] == 0
+    (group,) = highdicom.sr.srread(report).content.get_volumetric_roi_measurement_groups()
+    assert len(group.get_measurements()) == 6
+
+
 def test_a_validator_finds_no_error_in_a_report(tmp_path, saved, run):
     import shutil
     import subprocess

@@ -79,6 +79,8 @@ class Answers:
         self.offersDicom = offersDicom
         return self.fileName
 
+    saveMeasurements = saveFileName
+
 
 class Panel:
     """What a user does with the panel."""
@@ -143,6 +145,15 @@ class Panel:
 
     def finishRun(self):
         self.waitFor(lambda: not self.widget.run.isRunning)
+
+    def segmentRange(self, first, end):
+        """Segment slices [first, end), from 0, as a user chooses them."""
+        self.ui.scopeComboBox.setCurrentIndex(1)
+        self.ui.lastSliceSpinBox.setValue(end)
+        self.ui.firstSliceSpinBox.setValue(first + 1)
+        self.click("segmentVolumeButton")
+        self.finishRun()
+        self.ui.scopeComboBox.setCurrentIndex(0)
 
     def waitForPreview(self):
         self.waitFor(lambda: self.ui.keepButton.visible)

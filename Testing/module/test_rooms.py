@@ -15,9 +15,10 @@ LAYERS = (
     {"scene"},
     {"batch"},
     {"Findings", "ModuleSettings", "Parameters", "Requests"},
-    {"Correction", "EditedFindings", "Several", "Teaching"},
+    {"Correction", "EditedFindings", "Examining", "Several", "Teaching"},
     {"Logic"},
     {"panels"},
+    {"effect"},
     {"SelfTest", "Widget"},
 )
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}

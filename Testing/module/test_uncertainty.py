@@ -9,8 +9,7 @@ from scipy.special import entr
 def segmented(panel, chestCt):
     """Four slices, one result."""
     panel.type("left lung\nopacity")
-    panel.widget.runSection.segmentSlices((40, 44))
-    panel.finishRun()
+    panel.segmentRange(40, 44)
     yield chestCt
     panel.ui.uncertaintyCheckBox.checked = False
 

@@ -39,3 +39,10 @@ class Dialogs:
         filters += ";;" + _("DICOM Segmentation (*.dcm)") if offersDicom else ""
         name = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save segments"), suggestion, filters)
         return str(name or "")
+
+    def saveMeasurements(self, suggestion: str, offersDicom: bool) -> str:
+        """Ask for a file to save measurements to; empty if the user cancelled."""
+        filters = _("Table (*.csv)")
+        filters += ";;" + _("DICOM Structured Report, with its segments (*.dcm)") if offersDicom else ""
+        name = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save measurements"), suggestion, filters)
+        return str(name or "")

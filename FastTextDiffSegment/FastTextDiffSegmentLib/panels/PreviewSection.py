@@ -17,6 +17,7 @@ from .ImageSection import ImageSection
 from .LivePreview import TYPING_PAUSE, LivePreview
 from .PanelContext import PanelContext
 from .PanelRequests import PanelRequests
+from .ResultControl import notFound
 from .ResultSection import ResultSection
 from .SetupSection import SetupSection
 from .Timers import singleShot
@@ -141,7 +142,7 @@ class PreviewSection:
 
 def _missingText(outputs: Sequence[SegmentOutput]) -> str:
     """Which findings have no outline, and why; empty if all have one."""
-    missing = ", ".join(each.finding for each in outputs if each.isAsked and not each.mask.any())
+    missing = ", ".join(notFound(one.finding, one.presence) for one in outputs if one.isAsked and not one.mask.any())
     untaught = ", ".join(each.finding for each in outputs if not each.isAsked)
     return ". ".join(
         text.format(names=names)

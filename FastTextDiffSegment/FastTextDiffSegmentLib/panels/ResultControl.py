@@ -130,9 +130,14 @@ def _masking(parameters: FastTextDiffSegmentParameters) -> Masking:
     return Masking(slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode"))
 
 
+def notFound(finding: str, presence: float) -> str:
+    """A finding that is not found, with the probability that it is there at all."""
+    return _("{finding} (presence {presence:.0%})").format(finding=finding, presence=presence)
+
+
 def _summary(written: list[SegmentedFinding], notes: tuple[str, ...]) -> str:
     """The outcome of a run, in one line."""
-    missing = [found.finding for found in written if found.isAsked and not found.found]
+    missing = [notFound(found.finding, found.presence) for found in written if found.isAsked and not found.found]
     count = sum(found.found for found in written)
     parts = [_("{count} of {total} findings segmented").format(count=count, total=len(written))]
     if missing:

@@ -43,6 +43,7 @@ class ResultSection:
 
     Attributes:
         control: writes the last result, changes its threshold and undoes it.
+        saving: saves the segments.
         uncertainty: the layer that shows where the model is unsure.
     """
 
@@ -72,7 +73,7 @@ class ResultSection:
 
     def _makeActions(self) -> ResultActions:
         context = self._context
-        saving = SaveControl(
+        self.saving = saving = SaveControl(
             context.logic,
             self._run,
             lambda suggestion, offersDicom: context.dialogs.saveFileName(suggestion, offersDicom),

@@ -34,6 +34,7 @@ class RunControl:
         makeSteps: Callable[[Callable[[int, int], None]], Steps],
         onDone: Callable[[Any], None],
         onFailed: Callable[[Exception], None],
+        onCancelled: Callable[[], None] = lambda: None,
     ) -> None:
         """Start a run; no other may be under way.
 
@@ -41,6 +42,7 @@ class RunControl:
             makeSteps: makes the steps, given where to report progress.
             onDone: called with their result.
             onFailed: called with the exception that ended them.
+            onCancelled: called when they were cancelled.
         """
         self._show(0, 0, _("Preparing..."))
         self._started = 0.0
@@ -50,7 +52,7 @@ class RunControl:
                 steps,
                 lambda result: self._end(_("Done"), lambda: onDone(result)),
                 lambda error: self._end(_("Failed"), lambda: onFailed(error)),
-                lambda: self._end(_("Cancelled; nothing was changed"), lambda: None),
+                lambda: self._end(_("Cancelled; nothing was changed"), onCancelled),
             )
         )
         self._onChanged()

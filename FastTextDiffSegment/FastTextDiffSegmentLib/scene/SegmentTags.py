@@ -1,6 +1,7 @@
-"""Tags of a segment that say how its slices were made. Knows segments; knows nothing about voxels."""
+"""Tags of a segment that say what it is and how its slices were made. Knows segments; knows nothing about voxels."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import vtk
 
@@ -10,12 +11,33 @@ from FastTextDiffSegmentLib.contract.segments import (
     ALGORITHM_TAG,
     AUTOMATIC,
     CORRECTED_TAG,
+    FINDING_TAG,
     REGION_TAG,
     SEMIAUTOMATIC,
     SLICES_TAG,
     joined_slices,
     slice_ranges,
 )
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a segment says about itself before a write.
+
+    Attributes:
+        finding: its tag FastTextDiff.Finding; empty for a segment that this module did not make.
+        algorithm: its tag DICOM.SegmentAlgorithmType.
+        voxels: number of its voxels.
+    """
+
+    finding: str
+    algorithm: str
+    voxels: int
+
+
+def contentOf(segment, voxels: int) -> Content:
+    """What a segment says about itself now."""
+    return Content(tagOf(segment, FINDING_TAG), tagOf(segment, ALGORITHM_TAG), voxels)
 
 
 def tagOf(segment, name: str) -> str:
@@ -69,3 +91,25 @@ def _without(text: str, removed: tuple[int, int], plane: str) -> str:
             for part in parts:
                 left = joined_slices(left, part, name) if part[0] < part[1] else left
     return left
+
+
+def tagMixture(segment, before: Content, isAlone: bool) -> None:
+    """Mark a segment that has more in it than one finding of the model: its parts are no longer one's own work.
+
+    Args:
+        segment: the segment, already tagged by :func:`recordTags`.
+        before: what it said before the write.
+        isAlone: whether it consists of what was written, and nothing else.
+    """
+    finding = tagOf(segment, FINDING_TAG)
+    isSame = before.finding == finding and before.algorithm == AUTOMATIC
+    if isAlone or isSame or not before.voxels:
+        return
+    _set(segment, ALGORITHM_TAG, SEMIAUTOMATIC)
+    parts = [*filter(None, before.finding.split("; "))]
+    _set(segment, FINDING_TAG, "; ".join(parts if finding in parts else [*parts, finding]))
+
+
+def _set(segment, name: str, value: str) -> None:
+    if tagOf(segment, name) != value:
+        segment.SetTag(name, value)

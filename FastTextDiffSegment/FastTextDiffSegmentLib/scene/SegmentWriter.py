@@ -24,7 +24,7 @@ from FastTextDiffSegmentLib.contract.segments import (
 
 from .Geometry import SceneError, arrayShape, requireImage, requireLinear, sliceShape, toMatrix
 from .SegmentSurfaces import surfacesRebuilt
-from .SegmentTags import recordTags, tagOf
+from .SegmentTags import contentOf, recordTags, tagMixture, tagOf
 from .SegmentVoxels import (
     LABELMAP,
     Patch,
@@ -35,6 +35,7 @@ from .SegmentVoxels import (
     patchOfSlices,
     readVoxels,
     replaceVoxels,
+    segmentVoxels,
     toImage,
 )
 
@@ -88,6 +89,19 @@ class Masking:
     """
 
     editorNode: Any = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A segment to write into, whatever it was made of.
+
+    Attributes:
+        segmentId: its id.
+        adds: whether a finding is added to it; otherwise it replaces what the segment has on the same slices.
+    """
+
+    segmentId: str
+    adds: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,6 +180,7 @@ class SegmentWriter:
         outputs: Sequence[SegmentOutput],
         masking: Masking | None = None,
         resample: bool = False,
+        into: Target | None = None,
     ) -> list[SegmentedFinding]:
         """Write findings; everything is checked before anything changes.
 
@@ -175,6 +190,7 @@ class SegmentWriter:
             outputs: the findings.
             masking: None lets segments overlap and changes nothing else.
             resample: resample the masks to the segmentation's grid if it is another.
+            into: the segment to write to; None for the segment of each finding, made if there is none.
 
         Returns:
             One entry for each output, in order.
@@ -186,12 +202,16 @@ class SegmentWriter:
         segmentation = segmentationNode.GetSegmentation()
         if segmentation.GetNumberOfSegments() == 0:
             placeOnVolume(segmentationNode, volumeNode)
-        ids = [findingSegment(segmentationNode, output.tags) for output in outputs]
+        ids = [into.segmentId if into else findingSegment(segmentationNode, output.tags) for output in outputs]
+        before = into and contentOf(
+            segmentation.GetSegment(into.segmentId), segmentVoxels(segmentationNode, into.segmentId)
+        )
         patches = [
             _patch(segmentationNode, segmentId, volumeNode, output, resample)
             for segmentId, output in zip(ids, outputs, strict=True)
         ]
-        brush = _Brush(segmentationNode, volumeNode, masking.editorNode if masking else None)
+        editorNode = masking.editorNode if masking else None
+        brush = _Brush(segmentationNode, volumeNode, editorNode, adds=into is not None and into.adds)
         with surfacesRebuilt(segmentationNode), brush:
             written = [
                 _written(segmentation, brush, output, segmentId, patch)
@@ -203,6 +223,9 @@ class SegmentWriter:
                     total = sliceShape(volumeNode, output.plane)[0]
                     isWhole = output.sliceRange == (0, total) and output.region is None
                     recordTags(segment, output.tags, output.sliceRange, isWhole, output.plane)
+                    if before is not None:
+                        isAlone = segmentVoxels(segmentationNode, each.segmentId) == np.count_nonzero(output.mask)
+                        tagMixture(segment, before, isAlone)
         if any(each.blocked for each in written) and not any(each.changedVoxels for each in written):
             message = _("The Segment Editor's masking or overwriting allowed no change. Relax it, or untick it here.")
             raise SceneError(message)
@@ -243,10 +266,12 @@ class _Brush:
         segmentationNode: the segments.
         volumeNode: the image for intensity masks.
         editorNode: the settings to apply; None for none.
+        adds: never take voxels away.
     """
 
-    def __init__(self, segmentationNode, volumeNode, editorNode=None):
+    def __init__(self, segmentationNode, volumeNode, editorNode=None, adds=False):
         self._segmentationNode, self._volumeNode, self._settings = segmentationNode, volumeNode, editorNode
+        self._adds = adds
         self._editorNode = self._logic = None
 
     def __enter__(self):
@@ -270,6 +295,9 @@ class _Brush:
     def apply(self, segmentId: str, patch: Patch) -> tuple[int, bool]:
         """(number of voxels that changed, whether any change was wanted)."""
         segmentation = self._segmentationNode.GetSegmentation()
+        if self._adds:
+            present = readVoxels(segmentation, segmentId, patch.start, patch.shape)
+            patch = replace(patch, mask=patch.mask | present)
         if self._logic is None:
             changed = replaceVoxels(segmentation, segmentId, patch)
             return changed, changed > 0

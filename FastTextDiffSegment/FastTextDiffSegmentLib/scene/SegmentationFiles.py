@@ -59,6 +59,23 @@ def save(segmentationNode, volumeNode, path: str | os.PathLike) -> list[Path]:
     return [target.parent / name for name in names]
 
 
+def saveText(text: str, path: Path) -> None:
+    """Write a text that spreadsheets read too, completely or not at all.
+
+    Raises:
+        SceneError: a file that an image was loaded from, or a folder that is not writable.
+    """
+    requireApart([path])
+    try:
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as folder:
+            written = Path(folder) / "text"
+            written.write_text(text, encoding="utf-8-sig", newline="")  # the mark lets Excel read it as UTF-8
+            written.replace(path)
+    except OSError as error:
+        message = _("'{path}' could not be saved: {reason}. Choose another folder.")
+        raise SceneError(message.format(path=path, reason=error.strerror or error)) from error
+
+
 def _ending(path: Path) -> str:
     return next((ending for ending in (SEG_NRRD, NIFTI) if path.name.lower().endswith(ending)), "")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
+from PySide6.QtCore import Signal
 
 from .qmrml import qMRMLSegmentEditorWidget, qMRMLWidget
 
@@ -132,7 +133,9 @@ class IOManager:
 
 
 class Application(qt.QApplication):
-    """slicer.app; the host replaces testingEnabled and layoutManager."""
+    """slicer.app; the host replaces testingEnabled and layoutManager. `startupCompleted` is never emitted."""
+
+    startupCompleted = Signal()
 
     def __init__(self):
         super().__init__(["Slicer"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
-from . import teaching
+from . import teaching, words
 from .answers import (
     ArrayFile,
     CacheSizes,
@@ -250,7 +250,7 @@ class Cancel:
 
 QUESTIONS = (CheckEnvironment, DescribeModel, MeasureCache, ClearCache, CheckFindings, Cancel)
 """Requests answered immediately."""
-JOBS = (Open, OpenVolume, CloseVolume, Segment, ListSeries, SaveDicomSeg, Measure, *teaching.JOBS)
+JOBS = (Open, OpenVolume, CloseVolume, Segment, ListSeries, SaveDicomSeg, Measure, words.WeighWords, *teaching.JOBS)
 """Requests carried out one after the other, in order."""
 Request: TypeAlias = (
     CheckEnvironment
@@ -266,6 +266,7 @@ Request: TypeAlias = (
     | ListSeries
     | SaveDicomSeg
     | Measure
+    | words.WeighWords
     | teaching.Correct
     | teaching.AddExamples
     | teaching.Learn

@@ -92,7 +92,7 @@ def write_report(volume: Volume, segmentation: Path, measured: Sequence[SegmentM
     with config.disable_value_validation(), warnings.catch_warnings():  # a warning might name the patient
         warnings.simplefilter("ignore")
         try:
-            stored = pydicom.dcmread(segmentation)
+            stored = _with_own_segments(pydicom.dcmread(segmentation))
             _report(source_images(volume), stored, measured).save_as(path, enforce_file_format=True)
         except (FastTextDiffError, OSError, MemoryError):
             raise
@@ -100,6 +100,15 @@ def write_report(volume: Volume, segmentation: Path, measured: Sequence[SegmentM
             raise FastTextDiffError(
                 f"{volume.source.path}: the DICOM headers do not allow a DICOM SR ({one_line(problem)}); save as .csv"
             ) from problem
+
+
+def _with_own_segments(segmentation: Any) -> Any:
+    """Name the segment in each frame: highdicom does not look where a single one is named for all (PS3.3 A.51.5)."""
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" in shared:
+        for group in segmentation.PerFrameFunctionalGroupsSequence:
+            group.SegmentIdentificationSequence = shared.SegmentIdentificationSequence
+    return segmentation
 
 
 def _report(images: Sequence[Any], segmentation: Any, measured: Sequence[SegmentMeasurements]) -> Any:

@@ -16,7 +16,7 @@ from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.model.taught import Taught, named_in, taught_from
-from fasttextdiff.model.untaught import explain_untaught
+from fasttextdiff.model.untaught import explain_untaught, strange_words
 from fasttextdiff.paths import PathText, as_path
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "weights" / "compact"
@@ -70,7 +70,9 @@ class ModelInfo:
                 return f"the modality is not known: give it if the image is one of {kinds}"
             return f"the model was not trained on {modality.value} images, only on {kinds}"
         where = "" if modality is None else f" for {modality.value}"
-        return explain_untaught(finding, self._taught_for(modality), where)
+        reason = explain_untaught(finding, self._taught_for(modality), where)
+        elsewhere = [kind for kind, taught in self.taught.items() if reason and not strange_words(finding, taught)]
+        return f"{reason}; it was taught for {' and '.join(elsewhere)} images" if elsewhere else reason
 
     def window(self, finding: str, modality: Modality) -> tuple[float, float] | None:
         """(level, width) of a finding in training; None for the modality's window."""

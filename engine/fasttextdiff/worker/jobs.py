@@ -29,6 +29,7 @@ from fasttextdiff.contract.requests import (
 )
 from fasttextdiff.contract.segments import ALGORITHM_TAG, CORRECTED_TAG, SEMIAUTOMATIC
 from fasttextdiff.contract.teaching import Correct
+from fasttextdiff.contract.words import WeighWords
 from fasttextdiff.environment import TORCH, problem_with
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, MissingPackagesError, UsageError, one_line
 from fasttextdiff.image.slices import PreparedImage
@@ -45,6 +46,7 @@ from fasttextdiff.worker.measuring import measured
 from fasttextdiff.worker.segmented import pair, write_answer
 from fasttextdiff.worker.teaching import Teaching
 from fasttextdiff.worker.values import mapped_array, matrix_of, model_folder_of
+from fasttextdiff.worker.words import words_weighed
 
 VOLUMES_KEPT = 4
 """Volumes kept at a time; the least recently used one is dropped."""
@@ -89,6 +91,7 @@ class Jobs:
             SaveDicomSeg: lambda asked: save_dicom_seg(asked, progress),
             Correct: self.correct,
             Measure: lambda asked: measured(asked, self.image(asked.volume).volume),
+            WeighWords: lambda asked: words_weighed(asked, self.segmenter(), self.image(asked.volume)),
         }
         if type(request) in self._teaching.jobs:
             return self._teaching.jobs[type(request)](request, progress)
