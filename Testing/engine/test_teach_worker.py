@@ -263,3 +263,26 @@ def test_kept_examples_are_learned_from_again(user, tmp_path):
     assert user.learn("third", keep=tmp_path / "kept", collected=False).examples == 3
     with pytest.raises(FastTextDiffError, match="has examples of 'bright disc': choose another folder"):
         user.learn("fourth", words=("ring", ()), keep=tmp_path / "kept")
+
+
+def test_a_stroke_on_a_tiled_picture_changes_its_tiles_only(user):
+    shape = (1, 700, 900)
+    pixels = np.random.default_rng(1).integers(0, 255, (*shape, 3)).astype(np.uint8)
+    matrix = tuple(np.eye(4).ravel().tolist())
+    user.do(OpenVolume("tissue", user.file(pixels), matrix, modality="histology"))
+    tiles = user.jobs.image("tissue").tiles
+    assert len(tiles) > 1
+    mark = np.zeros(shape, np.uint8)
+    mark[0, 5, 5:30] = 1
+    found = []
+    for strokes in ((), (teaching.StrokeMark(user.file(mark), True),)):
+        request = teaching.Correct("tissue", "cell nuclei", 0, strokes, user.new_folder())
+        found.append(mapped(user.do(request).findings[0].probability))
+    changed = found[0] != found[1]
+    assert (found[1][mark > 0] == 1).all()
+    assert changed.any()
+    touched = np.zeros(shape[1:], bool)
+    for tile in tiles:
+        if mark[0][tile.slices].any():
+            touched[tile.slices] = True
+    assert not changed[0][~touched].any()
