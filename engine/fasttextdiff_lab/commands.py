@@ -30,12 +30,14 @@ from fasttextdiff.cli.train import check_encoder_folder, pretraining_bar
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.paths import as_name
 from fasttextdiff.render.tables import show_table
+from fasttextdiff_lab.study.command import study
 
 if TYPE_CHECKING:
     from fasttextdiff.training.config import TrainingConfig
     from fasttextdiff_lab.benchmarks.measuring import Figure
 
 app = new_app("fasttextdiff-lab", "Make, measure and compare the bundled model.")
+command(app, no_args_is_help=True)(study)
 Config = Annotated[Path, typer.Argument(help="YAML file, see fasttextdiff_lab/configs.")]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run, instead of the configured one.")]
 

@@ -35,18 +35,28 @@ class Bootstrap:
         images: the image of each case; at least one case.
         seed: seed of the draws.
         draws: number of draws.
+        runs: the training run of each case, if there are several; then images and runs are drawn independently of each
+            other, and a draw has the cases of every drawn image in every drawn run (Owen 2007, the pigeonhole
+            bootstrap).
     """
 
-    def __init__(self, images: Sequence[Hashable], seed: int = 0, draws: int = DRAWS) -> None:
+    def __init__(
+        self,
+        images: Sequence[Hashable],
+        seed: int = 0,
+        draws: int = DRAWS,
+        runs: Sequence[Hashable] | None = None,
+    ) -> None:
         members: dict[Hashable, list[int]] = {}
         for case, image in enumerate(images):
             members.setdefault(image, []).append(case)
         groups = [np.array(cases, np.intp) for cases in members.values()]
         rng = np.random.default_rng(seed)
         self._all = np.arange(len(images), dtype=np.intp)
-        self._drawn = [
-            np.concatenate([groups[n] for n in rng.integers(len(groups), size=len(groups))]) for _ in range(draws)
-        ]
+        if runs is None:
+            self._drawn = [np.concatenate(_draw(groups, rng)) for _ in range(draws)]
+        else:
+            self._drawn = [_crossed(groups, runs, rng) for _ in range(draws)]
 
     def intervals(self, statistics: Statistics) -> dict[str, Interval]:
         """Each statistic with its interval; draws where it is NaN do not count."""
@@ -55,6 +65,20 @@ class Bootstrap:
             name: Interval(value, *_middle(np.array([numbers[name] for numbers in drawn])))
             for name, value in statistics(self._all).items()
         }
+
+
+def _draw(groups: Sequence[Indices], rng: np.random.Generator) -> list[Indices]:
+    """As many groups as there are, with replacement."""
+    return [groups[n] for n in rng.integers(len(groups), size=len(groups))]
+
+
+def _crossed(groups: Sequence[Indices], runs: Sequence[Hashable], rng: np.random.Generator) -> Indices:
+    """Cases of drawn images in drawn runs."""
+    numbers = {run: n for n, run in enumerate(dict.fromkeys(runs))}
+    run_of = np.array([numbers[run] for run in runs], np.intp)
+    times = np.bincount(rng.integers(len(numbers), size=len(numbers)), minlength=len(numbers))
+    cases = np.concatenate(_draw(groups, rng))
+    return np.repeat(cases, times[run_of[cases]])
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -69,7 +69,7 @@ def _scores(content: Content) -> Iterator[Block]:
     for protocol, resolution in (("native", "native"), ("published", "published: 256 px, dilated truth")):
         for pool, name in (("I", "I, mean of images"), ("P", "P, all pixels together")):
             numbers = content["protocols"][protocol][pool]
-            rows.append((resolution, name, _number(numbers["dice"]), _number(numbers["iou"]), str(content["n"])))
+            rows.append((resolution, name, number(numbers["dice"]), number(numbers["iou"]), str(content["n"])))
     yield Table(("resolution", "pool", "Dice", "IoU", "n"), rows)
 
 
@@ -78,7 +78,7 @@ def _findings(content: Content) -> Iterator[Block]:
         return
     yield Heading(3, "By finding, native resolution, mean of images")
     rows = [
-        (text, _number(numbers["dice"]), _number(numbers["iou"]), str(numbers["n"]))
+        (text, number(numbers["dice"]), number(numbers["iou"]), str(numbers["n"]))
         for text, numbers in content["findings"].items()
     ]
     yield Table(("finding", "Dice", "IoU", "n"), rows)
@@ -106,7 +106,7 @@ def _with_n(rows: Sequence[tuple[str, ...]], content: Content) -> list[tuple[str
 
 
 def _dice_cells(numbers: Content) -> tuple[str, str, str]:
-    return _number(numbers["dice_i"]), _number(numbers["difference_i"], sign=True), _number(numbers["dice_p"])
+    return number(numbers["dice_i"]), number(numbers["difference_i"], sign=True), number(numbers["dice_p"])
 
 
 def _baseline_note(baseline: Content | None) -> str:
@@ -130,9 +130,9 @@ def _sides(content: Content) -> Iterator[Block]:
     )
     there, absent = str(sides["n_there"]), str(sides["n_absent"])
     rows = [
-        ("mean Dice on the requested side", _number(sides["dice"]), there),
-        ("share of mask pixels on the other side", _number(sides["wrong_side"]), there),
-        ("sides without lesions with an empty mask", _number(sides["absent_empty"]), absent),
+        ("mean Dice on the requested side", number(sides["dice"]), there),
+        ("share of mask pixels on the other side", number(sides["wrong_side"]), there),
+        ("sides without lesions with an empty mask", number(sides["absent_empty"]), absent),
     ]
     yield Table(("", "", "n"), rows)
 
@@ -141,7 +141,7 @@ def _calibration(content: Content) -> Iterator[Block]:
     numbers, samples = content["calibration"], content["run"]["samples"]
     yield Heading(2, "Uncertainty and calibration")
     yield Paragraph(
-        f"Mean of {samples} noise samples with the true text, Dice {_number(numbers['dice_i'])}. The uncertainty of a "
+        f"Mean of {samples} noise samples with the true text, Dice {number(numbers['dice_i'])}. The uncertainty of a "
         "slice is the sum over its pixels, divided by the expected area of the mask. Wrong pixels are ranked within "
         f"{BORDER_PX} px of the predicted border, image by image, and over the pixels of all images together."
     )
@@ -149,9 +149,9 @@ def _calibration(content: Content) -> Iterator[Block]:
     rows = [
         (
             {"disagreement": f"disagreement of {samples} samples", "entropy": "entropy of their mean"}[kind],
-            _number(values["spearman"]),
+            number(values["spearman"]),
             str(content["n"]),
-            _number(values["border_auroc"]),
+            number(values["border_auroc"]),
             str(values["n_borders"]),
             _value(values["border_auroc_pooled"]),
         )
@@ -169,7 +169,7 @@ def _presence(sides: Content) -> Iterator[Block]:
     yield from _reliability("Presence", PRESENCE_CURVE, curves, "questions")
     yield Paragraph(
         "Presence as the probability of lesions on the requested side: AUROC "
-        f"{_number(sides['presence_auroc'])}, {sides['n_there']} sides with and {sides['n_absent']} without lesions."
+        f"{number(sides['presence_auroc'])}, {sides['n_there']} sides with and {sides['n_absent']} without lesions."
     )
 
 
@@ -200,8 +200,8 @@ def _cases(content: Content) -> Iterator[Block]:
             yield Picture(case["file"], f"Dice {case['dice']:.3f}: {case['text']} ({case['image']})")
 
 
-def _number(interval: Mapping[str, float | None], *, sign: bool = False) -> str:
-    """For example "0.761 [0.752, 0.770]"."""
+def number(interval: Mapping[str, float | None], *, sign: bool = False) -> str:
+    """A number with its interval, for example "0.761 [0.752, 0.770]"."""
     value, low, high = (_value(interval[key], sign=sign) for key in ("value", "low", "high"))
     return value if interval["low"] is None else f"{value} [{low}, {high}]"
 

@@ -75,8 +75,9 @@ def learned_tokenizer(folder: Path, text: Path | None, vocabulary: int) -> Any:
 
 
 def read_texts(folder: Path) -> Iterator[str]:
-    """Every line of `*.txt` and every cell with a space in `*.csv` below a folder, without licences."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".txt", ".csv") and "licence" not in p.name)
+    """Every line of `*.txt` and every cell with a space in `*.csv` below a folder, without licences; or of one file."""
+    found = [folder] if folder.is_file() else folder.rglob("*")
+    files = sorted(p for p in found if p.suffix in (".txt", ".csv") and "licence" not in p.name)
     if not files:
         raise UsageError(f"there are no .txt or .csv files in {folder}")
     for path in files:
