@@ -81,8 +81,8 @@ class SliceCorrection:
         same = 0
         while same < min(len(strokes), len(self._strokes)) and _equal(strokes[same], self._strokes[same]):
             same += 1
-        if same < len(self._strokes):  # a stroke was undone
-            self._strokes, self._tiles = [], {}
+        while same < len(self._strokes):
+            self._undo()
         for stroke in strokes[len(self._strokes) :]:
             self._add(stroke)
         return self._result() if self._strokes else self._own
@@ -99,6 +99,15 @@ class SliceCorrection:
         for number, tile in enumerate(self._image.tiles):
             if shown[tile.slices].any():
                 self._corrector(number).add(shown[tile.slices], stroke.present)
+
+    def _undo(self) -> None:
+        stroke = self._strokes.pop()
+        shown = self._display.to_display(stroke.mark.astype(bool))[0]
+        for number, tile in enumerate(self._image.tiles):
+            if shown[tile.slices].any():
+                self._tiles[number].undo()
+                if not len(self._tiles[number]):
+                    del self._tiles[number]
 
     def _corrector(self, number: int) -> StrokeCorrector:
         if number not in self._tiles:
