@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,12 @@ def test_a_former_module_name_works_with_a_warning(former):
     assert names
     assert all(getattr(module, name) is getattr(now, name) for name in names)
     del sys.modules[f"fasttextdiff.{former}"]
+
+
+def test_no_file_imports_a_private_name_of_another():
+    found = []
+    for path in sorted(PACKAGE.parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("fasttextdiff")):
+                found += [f"{path.name}: {alias.name}" for alias in node.names if re.match("_[a-z]", alias.name)]
+    assert found == []

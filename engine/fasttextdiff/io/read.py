@@ -180,16 +180,16 @@ def decoded_from_memory(
         raise FastTextDiffError(f"{name}: the volume is empty: load its image again")
     voxels = _grey_or_rgb(name, array)
     matrix, source = np.asarray(ijk_to_ras, np.float64), Source(path=name)
-    described = _described(path)
+    described = described_source(path)
     if described is not None:
         return as_read(Decoded(voxels, matrix, None, False, source), described)
-    modality, is_planar = _kind_of_image(voxels, path, dicom_modality)
+    modality, is_planar = kind_of_image(voxels, path, dicom_modality)
     if is_planar and dicom_modality and modality is Modality.XRAY:
         source = replace(source, notes=("its DICOM file is missing: patient right is assumed on image left",))
     return Decoded(voxels, matrix, modality, is_planar, source)
 
 
-def _described(path: Path | None) -> Described | None:
+def described_source(path: Path | None) -> Described | None:
     """The header of the image's DICOM file; None if the file can no longer be read, since its voxels are there."""
     with suppress(FastTextDiffError, OSError):
         if path is not None and path.is_file() and looks_like_dicom(path):
@@ -220,7 +220,7 @@ def _slice_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(over_white(Image.fromarray(np.ascontiguousarray(pixels))).convert("RGB"))
 
 
-def _kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str | None) -> tuple[Modality | None, bool]:
+def kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str | None) -> tuple[Modality | None, bool]:
     """The modality from the image's file or DICOM Modality (None if unknown), and whether it is planar."""
     if path is not None and path.is_file():
         # the file can no longer be read, but its voxels are there

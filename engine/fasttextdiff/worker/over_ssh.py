@@ -23,7 +23,7 @@ from fasttextdiff.contract import messages
 from fasttextdiff.contract.fields import ContractError, to_fields
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.worker.parcels import array_files, receive_parcel, send_parcel
-from fasttextdiff.worker.server import Channel, _kind_and_message
+from fasttextdiff.worker.server import Channel, kind_and_message
 
 PATIENCE = 60.0
 """Seconds until the other machine must have answered once."""
@@ -120,7 +120,7 @@ class NearEnd:
                 return
             left_out = self._strip(message)
         except Exception as error:
-            self._channel.send(number, messages.Error(*_kind_and_message(error)))
+            self._channel.send(number, messages.Error(*kind_and_message(error)))
             return
         self._open[number] = (message.get("output"), left_out)
         self._to_send.put(message)
@@ -219,15 +219,15 @@ def told_of_file(message: dict[str, Any]) -> tuple[str | None, str | None]:
     given = message.get("path")
     if given is None:
         return None, message.get("dicom_modality")
-    from fasttextdiff.io.read import _described, _kind_of_image
+    from fasttextdiff.io.read import described_source, kind_of_image
 
     path = Path(given)
-    described = _described(path)
+    described = described_source(path)
     if described is None:
         import numpy as np
 
         slices = np.broadcast_to(np.uint8(0), message["voxels"]["shape"])
-        _, is_planar = _kind_of_image(slices, path, message.get("dicom_modality"))
+        _, is_planar = kind_of_image(slices, path, message.get("dicom_modality"))
         return ("picture.png" if is_planar else None), message.get("dicom_modality")
     if not described.is_placed:
         raise UsageError(

@@ -168,7 +168,7 @@ class Worker:
         except Exception as error:
             if error.__cause__ or not isinstance(error, FastTextDiffError):
                 traceback.print_exc()  # a library's error or a bug: for the engine's log
-            return _error(*_kind_and_message(error))
+            return _error(*kind_and_message(error))
 
     def _cancel(self, request: Cancel) -> Done:
         job = self._cancelled.get(request.target)
@@ -238,7 +238,7 @@ def _error(kind: str, message: str) -> messages.Error:
     return messages.Error(kind, " ".join(message.split()))
 
 
-def _kind_and_message(error: Exception) -> tuple[str, str]:
+def kind_and_message(error: Exception) -> tuple[str, str]:
     """The kind of an error in the protocol, and a one-line message for the user."""
     for kind_of_error, kind in _KINDS.items():
         if isinstance(error, kind_of_error):
