@@ -1,5 +1,7 @@
 """What the words of a finding do: ignored words, the result without text, findings of another kind of image."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,8 @@ from fasttextdiff.model.info import BUNDLED_MODEL, read_info
 from fasttextdiff.word_effects import IGNORED, WordEffect, WordEffects, weigh_words
 from fasttextdiff.worker.jobs import Jobs
 
+SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
+
 
 @pytest.fixture(scope="module")
 def segmenter():
@@ -21,9 +25,7 @@ def segmenter():
 
 @pytest.fixture(scope="module")
 def chest():
-    from conftest import ROOT
-
-    return read_volume(ROOT / "Resources" / "samples" / "chest_ct" / "chest_ct_cropped.nii.gz")
+    return read_volume(SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz")
 
 
 def test_words_that_change_nothing_are_told_from_those_that_do(segmenter, chest):
