@@ -27,6 +27,7 @@ def host():
 def scene(host):
     """An empty scene; the test fails if a slot or an observer raised, which Slicer would only print."""
     host.closeScene()
+    host.resetViews()  # their nodes stay when a scene is closed
     host.takeErrors()
     yield host.slicer.mrmlScene
     host.setTestingEnabled(True)

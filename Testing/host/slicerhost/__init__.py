@@ -100,6 +100,12 @@ class Host:
         """File / Close scene: removes all but the singleton nodes."""
         slicer.mrmlScene.Clear(False)
 
+    def resetViews(self):
+        """Turns the slice views as they are in a new application."""
+        manager = slicer.app.layoutManager()
+        for name in manager.sliceViewNames():
+            manager.sliceWidget(name).resetOrientation()
+
     def runEventLoop(self, until=None, timeout=1.0):
         """Runs the event loop, which keeps the GIL, for `timeout` seconds, or shorter if `until()` becomes true.
 

@@ -4,6 +4,8 @@ The views are rendered offscreen with slicer-core's displayable managers, when `
 the names and behaviour of Slicer's.
 """
 
+import functools
+
 import qt
 import slicer
 import vtk
@@ -72,7 +74,8 @@ class SliceWidget(_View):
         super().__init__(name, slicer.vtkMRMLSliceLogic())
         slicer.app.applicationLogic().GetSliceLogics().AddItem(self.logic)
         node = self.logic.AddSliceNode(name)
-        node.SetOrientation(_ORIENTATIONS[name])
+        self.resetOrientation = functools.partial(node.SetOrientation, _ORIENTATIONS[name])
+        self.resetOrientation()
         self.logic.ResizeSliceNode(400, 400)
         self.sliceLogic, self.mrmlSliceNode = returning(self.logic), returning(node)
         self._mapper, self._image = vtk.vtkImageMapper(), vtk.vtkActor2D()
