@@ -131,9 +131,17 @@ def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipelin
     torch.manual_seed(config.seed)
     model = config.model
     denoiser = build_denoiser(model)
-    fusion = FusionHead(
+    fusion = build_head(model, denoiser, model.text_dim, presence=True)
+    text = TextEncoder(build_modernbert(model, tokenizer), tokenizer)
+    info = ModelInfo(name=config.name, licence=config.licence, taught={} if config.data is None else TAUGHT)
+    return FastTextDiffPipeline(text, denoiser, fusion, compact_preprocessing(), info)
+
+
+def build_head(model: CompactModelConfig, denoiser: FeatureDenoiser, text_dim: int, *, presence: bool) -> FusionHead:
+    """An untrained head with the sizes of the model, for a denoiser and texts of `text_dim` channels."""
+    return FusionHead(
         feature_channels=list(denoiser.feature_channels()),
-        text_dim=model.text_dim,
+        text_dim=text_dim,
         width=model.fusion_width,
         heads=model.fusion_heads,
         head_dim=32,
@@ -141,11 +149,8 @@ def build_compact(config: TrainingConfig, tokenizer: Any) -> FastTextDiffPipelin
         out_channels=1,
         norm_groups=16,
         positional=True,
-        presence=True,
+        presence=presence,
     )
-    text = TextEncoder(build_modernbert(model, tokenizer), tokenizer)
-    info = ModelInfo(name=config.name, licence=config.licence, taught={} if config.data is None else TAUGHT)
-    return FastTextDiffPipeline(text, denoiser, fusion, compact_preprocessing(), info)
 
 
 def compact_preprocessing() -> Preprocessing:

@@ -17,7 +17,7 @@ from fasttextdiff.model.fusion import FusionHead
 from fasttextdiff.model.published import PUBLISHED_PLANS, PUBLISHED_UNET, build_unet, linear_schedule
 from fasttextdiff.model.settings import FeaturePlan
 from fasttextdiff.model.text_encoder import TextEncoder, TextStates
-from fasttextdiff.training.compact import build_denoiser, read_denoiser
+from fasttextdiff.training.compact import build_denoiser, build_head, read_denoiser
 from fasttextdiff.training.config import CompactModelConfig
 from fasttextdiff.training.losses import denoising_loss
 from fasttextdiff_lab.study.systems.fusion_blocks import BLOCKS, Sizes, balanced
@@ -125,18 +125,7 @@ def _compact(encoder: TextEncoder, folder: Path | None) -> tuple[FeatureDenoiser
     denoiser = build_denoiser(COMPACT)
     if folder is not None:
         denoiser = FeatureDenoiser(*read_denoiser(folder), denoiser.plan)
-    head = FusionHead(
-        feature_channels=list(denoiser.feature_channels()),
-        text_dim=encoder.dim,
-        width=COMPACT.fusion_width,
-        heads=COMPACT.fusion_heads,
-        head_dim=32,
-        decoder_channels=(COMPACT.decoder_channels[0], COMPACT.decoder_channels[1]),
-        out_channels=1,
-        norm_groups=16,
-        positional=True,
-    )
-    return denoiser, head
+    return denoiser, build_head(COMPACT, denoiser, encoder.dim, presence=False)
 
 
 def _paper(encoder: TextEncoder, plan: str, folder: Path | None) -> tuple[FeatureDenoiser, FusionHead]:
