@@ -20,7 +20,7 @@ from .scene.Geometry import requireImage, requireLinear, sliceShape
 from .scene.OutputArchive import OutputArchive
 from .scene.SceneVolume import volumeSource
 from .scene.SegmentHistory import SegmentHistory
-from .scene.SegmentOutputs import requireUnchanged, segmentOutputs
+from .scene.SegmentOutputs import keptIfUnchanged, segmentOutputs
 from .scene.SegmentWriter import SegmentedFinding, SegmentWriter
 
 
@@ -135,12 +135,7 @@ class Correcting:
         volume = yield from self._session.provided(source)
         asked = request.finding, request.sliceIndex, request.strokes, request.seed, request.threshold
         output = yield from self._teaching.corrected(volume, *asked)
-        try:
-            requireUnchanged(request.volumeNode, request.modality, source)
-        except BaseException:
-            output.release()
-            raise
-        return output
+        return keptIfUnchanged(output, request.volumeNode, request.modality, source)
 
     def write(
         self, output: SegmentationOutput, request: CorrectionRequest, segmentationNode: Any

@@ -35,7 +35,7 @@ from .scene.Region import Region
 from .scene.Reviews import Reviews
 from .scene.SceneVolume import volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
-from .scene.SegmentOutputs import requireUnchanged, segmentOutputs
+from .scene.SegmentOutputs import keptIfUnchanged, segmentOutputs
 from .scene.SegmentWriter import (
     Masking,
     SegmentedFinding,
@@ -249,12 +249,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             tryAnyway=request.tryAnyway,
             plane=request.plane,
         )
-        try:
-            requireUnchanged(request.volumeNode, request.modality, source)
-        except SceneError:
-            output.release()
-            raise
-        return output
+        return keptIfUnchanged(output, request.volumeNode, request.modality, source)
 
     def correct(
         self,

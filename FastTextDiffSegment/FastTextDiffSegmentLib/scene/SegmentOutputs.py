@@ -73,3 +73,17 @@ def requireUnchanged(volumeNode: Any, modality: str | None, source: VolumeSource
         raise SceneError(
             _("The image was changed while it was being segmented; nothing was written. Segment it again.")
         )
+
+
+def keptIfUnchanged(output: Any, volumeNode: Any, modality: str | None, source: VolumeSource) -> Any:
+    """The engine's output, if its image is still what was sent; else it is released.
+
+    Raises:
+        SceneError: see :func:`requireUnchanged`.
+    """
+    try:
+        requireUnchanged(volumeNode, modality, source)
+    except BaseException:
+        output.release()
+        raise
+    return output
