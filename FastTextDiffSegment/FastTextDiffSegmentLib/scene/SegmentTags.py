@@ -94,7 +94,7 @@ def _without(text: str, removed: tuple[int, int], plane: str) -> str:
 
 
 def tagMixture(segment, before: Content, isAlone: bool) -> None:
-    """Mark a segment that has more in it than one finding of the model: its parts are no longer one's own work.
+    """Mark a segment that has more in it than one finding of the model: the model did not make all of it.
 
     Args:
         segment: the segment, already tagged by :func:`recordTags`.

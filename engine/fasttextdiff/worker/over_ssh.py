@@ -205,7 +205,7 @@ class NearEnd:
 
 
 def told_of_file(message: dict[str, Any]) -> tuple[str | None, str | None]:
-    """What the other machine is told of the file of an image, so that it takes it for the same kind of image.
+    """What the other machine learns about the file of an image, so that it sees the same kind of image.
 
     Args:
         message: a request to open a volume.
