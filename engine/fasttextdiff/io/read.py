@@ -189,11 +189,12 @@ def decoded_from_memory(
     return Decoded(voxels, matrix, modality, is_planar, source)
 
 
-def described_source(path: Path | None) -> Described | None:
+def described_source(path: PathText | None) -> Described | None:
     """The header of the image's DICOM file; None if the file can no longer be read, since its voxels are there."""
+    file = None if path is None else as_path(path)
     with suppress(FastTextDiffError, OSError):
-        if path is not None and path.is_file() and looks_like_dicom(path):
-            return describe_dicom(path)
+        if file is not None and file.is_file() and looks_like_dicom(file):
+            return describe_dicom(file)
     return None
 
 
@@ -220,15 +221,18 @@ def _slice_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(over_white(Image.fromarray(np.ascontiguousarray(pixels))).convert("RGB"))
 
 
-def kind_of_image(voxels: NDArray[Any], path: Path | None, dicom_modality: str | None) -> tuple[Modality | None, bool]:
+def kind_of_image(
+    voxels: NDArray[Any], path: PathText | None, dicom_modality: str | None
+) -> tuple[Modality | None, bool]:
     """The modality from the image's file or DICOM Modality (None if unknown), and whether it is planar."""
-    if path is not None and path.is_file():
+    file = None if path is None else as_path(path)
+    if file is not None and file.is_file():
         # the file can no longer be read, but its voxels are there
         with suppress(FastTextDiffError, OSError, RuntimeError):
-            if path.name.lower().endswith((*NIFTI_ENDINGS, *ITK_ENDINGS)):
-                return None, len(voxels) == 1 and _is_two_dimensional(path)
+            if file.name.lower().endswith((*NIFTI_ENDINGS, *ITK_ENDINGS)):
+                return None, len(voxels) == 1 and _is_two_dimensional(file)
     modality = modality_of(dicom_modality or "")
-    is_picture = path is not None and path.suffix.lower() in _PICTURES
+    is_picture = file is not None and file.suffix.lower() in _PICTURES
     return modality, len(voxels) == 1 and (is_picture or voxels.ndim == 4 or modality is Modality.XRAY)
 
 
