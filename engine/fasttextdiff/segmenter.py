@@ -51,6 +51,7 @@ class Segmenter:
         dtype: "auto" (bfloat16 on CUDA devices that have it, float16 on others, float32 on the CPU), or a name.
         cache_bytes: budget of the feature cache.
         runtime: what runs the networks, "auto", "torch" or "openvino", see :func:`load_runtime`; or a runtime.
+        threads: CPU threads of the model; None for all cores.
 
     Raises:
         UsageError: the model, the device or the runtime is not there, or the dtype is unknown.
@@ -64,8 +65,9 @@ class Segmenter:
         dtype: str = "auto",
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         runtime: Runtime | str = "auto",
+        threads: int | None = None,
     ) -> None:
-        self.runtime = load_runtime(model, device, dtype, runtime) if isinstance(runtime, str) else runtime
+        self.runtime = load_runtime(model, device, dtype, runtime, threads) if isinstance(runtime, str) else runtime
         self.cache = FeatureCache(cache_bytes)
         self._learned = LearnedFindings(self.runtime)
 

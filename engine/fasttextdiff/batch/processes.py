@@ -22,8 +22,6 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, NoReturn
 
-import torch
-
 from fasttextdiff.batch import work
 from fasttextdiff.batch.events import Outcome, Started, Timing
 from fasttextdiff.batch.folder import BatchFolder, Run
@@ -119,7 +117,7 @@ class LocalWorkers:
     def _started(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        threads = max(1, (os.cpu_count() or 1) // self.count)
+        threads = None if self.count == 1 else max(1, (os.cpu_count() or 1) // self.count)
         process = context.Process(target=self.serve, args=(theirs, self.folder, self.run, threads), daemon=True)
         process.start()
         theirs.close()
@@ -247,14 +245,20 @@ def in_three_steps(case: Case, run: Run, segmenter: Segmenter, outputs: BatchFol
     return _Job(case).step(steps.read).step(steps.infer).step(steps.write).outcome()
 
 
-def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int) -> None:
-    """Main function of a worker process: receives cases through the pipe and sends outcomes back."""
+def serve_cases(pipe: Connection, folder: Path, run: Run, threads: int | None) -> None:
+    """Main function of a worker process: receives cases through the pipe and sends outcomes back.
+
+    Args:
+        pipe: to the parent.
+        folder: of the batch.
+        run: model and options.
+        threads: for the model, so that several workers share the cores; None for all.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     _exit_with_parent()
-    torch.set_num_threads(threads)
     keep_freed_memory()
     try:
-        steps = _Steps(run, BatchFolder(folder), work.load_segmenter(run))
+        steps = _Steps(run, BatchFolder(folder), work.load_segmenter(run, threads))
     except FastTextDiffError as error:
         pipe.send(str(error))
         return

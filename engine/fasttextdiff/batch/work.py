@@ -29,9 +29,9 @@ FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE, PAGE)
 """Output formats: segmentations for Slicer and others, DICOM SEG, a picture, and a page that also has the numbers."""
 
 
-def load_segmenter(run: Run) -> Segmenter:
+def load_segmenter(run: Run, threads: int | None = None) -> Segmenter:
     """Load the batch's model, and its learned findings."""
-    segmenter = Segmenter(run.model or None, run.device, run.dtype, runtime=run.runtime)
+    segmenter = Segmenter(run.model or None, run.device, run.dtype, runtime=run.runtime, threads=threads)
     segmenter.use(load_adapters(run.adapters))
     return segmenter
 

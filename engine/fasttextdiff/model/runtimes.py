@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fasttextdiff.environment import (
     OPENVINO,
@@ -32,8 +32,20 @@ DEVICES = ("auto", "cpu", *_TORCH, *_OPENVINO)
 """Names of devices; those of torch and those of OpenVINO are known to one runtime only."""
 
 
+class _Where(NamedTuple):
+    """Where a runtime computes, in which dtype, and on how many CPU threads (None for all cores)."""
+
+    device: str
+    dtype: str
+    threads: int | None
+
+
 def load_runtime(
-    model: FastTextDiffPipeline | PathText | None, device: str = "auto", dtype: str = "auto", runtime: str = "auto"
+    model: FastTextDiffPipeline | PathText | None,
+    device: str = "auto",
+    dtype: str = "auto",
+    runtime: str = "auto",
+    threads: int | None = None,
 ) -> Runtime:
     """Load a model with what runs it best here.
 
@@ -45,6 +57,7 @@ def load_runtime(
         device: "auto", "cpu", "cuda", "cuda:1", "mps"; "gpu" (Intel) and "npu" with OpenVINO.
         dtype: "auto", "float32", "bfloat16" or "float16".
         runtime: "auto", "torch" or "openvino".
+        threads: CPU threads of the model; None for all cores. PyTorch keeps them for the whole process.
 
     Raises:
         UsageError: the model, device, dtype or runtime does not exist.
@@ -52,16 +65,17 @@ def load_runtime(
         MissingPackagesError: a package is missing.
     """
     check_choice(device, dtype, runtime)
+    where = _Where(device, dtype, threads)
     if not (model is None or isinstance(model, (str, os.PathLike))):
         if runtime == "openvino":
             raise UsageError("a model in memory runs with torch: save it, and give its folder to run it with openvino")
-        return _with_torch(model, device, dtype)
+        return _with_torch(model, where)
     folder = folder_of(model)
     if runtime == "openvino" or (runtime == "auto" and device in _OPENVINO):
-        return _with_openvino(folder, device, dtype)
+        return _with_openvino(folder, where)
     if runtime == "torch" or _wants_torch(device):
-        return _with_torch(folder, device, dtype)
-    return _best(folder, device, dtype)
+        return _with_torch(folder, where)
+    return _best(folder, where)
 
 
 def convert_folder(folder: PathText) -> None:
@@ -105,7 +119,7 @@ def check_choice(device: str, dtype: str, runtime: str) -> None:
         raise UsageError(f"{runtime} does not run on '{device}': leave out --runtime, or choose another device")
 
 
-def _best(folder: Path, device: str, dtype: str) -> Runtime:
+def _best(folder: Path, where: _Where) -> Runtime:
     """OpenVINO if it works, else PyTorch; the reason is noted if OpenVINO is installed."""
     if missing := problem_with(OPENVINO):
         if problem_with(TORCH):
@@ -113,18 +127,18 @@ def _best(folder: Path, device: str, dtype: str) -> Runtime:
                 f"nothing can run the model ({missing}): pip install 'fasttextdiff[openvino]' (small) "
                 "or 'fasttextdiff[torch]' (also trains, and uses GPUs)"
             )
-        return _instead(missing if check_package(OPENVINO[0]).installed else "", folder, device, dtype)
+        return _instead(missing if check_package(OPENVINO[0]).installed else "", folder, where)
     try:
-        return _with_openvino(folder, device, dtype)
+        return _with_openvino(folder, where)
     except FastTextDiffError as error:
         if isinstance(error, UsageError) or problem_with(TORCH):
             raise
-        return _instead(str(error), folder, device, dtype)
+        return _instead(str(error), folder, where)
 
 
-def _instead(problem: str, folder: Path, device: str, dtype: str) -> Runtime:
+def _instead(problem: str, folder: Path, where: _Where) -> Runtime:
     """PyTorch, with a note on the problem with OpenVINO."""
-    runtime = _with_torch(folder, device, dtype)
+    runtime = _with_torch(folder, where)
     runtime.notes = (f"OpenVINO is not used: {problem}",) if problem else ()
     return runtime
 
@@ -140,21 +154,25 @@ def _wants_torch(device: str) -> bool:
     return choose_device("auto").type != "cpu"
 
 
-def _with_torch(model: FastTextDiffPipeline | Path, device: str, dtype: str) -> Runtime:
+def _with_torch(model: FastTextDiffPipeline | Path, where: _Where) -> Runtime:
     if missing := problem_with(TORCH):
         raise MissingPackagesError(f"this needs PyTorch ({missing}): pip install 'fasttextdiff[torch]'")
+    import torch
+
     from fasttextdiff.model.devices import choose_device, choose_dtype
     from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries
     from fasttextdiff.model.torch_runtime import TorchRuntime
 
-    choose_dtype(dtype, choose_device(device))  # fail before the model is loaded
+    choose_dtype(where.dtype, choose_device(where.device))  # fail before the model is loaded
     if isinstance(model, Path):
         quiet_libraries()
         model = FastTextDiffPipeline.from_pretrained(model)
-    return TorchRuntime(model, device, dtype)
+    if where.threads is not None:
+        torch.set_num_threads(where.threads)
+    return TorchRuntime(model, where.device, where.dtype)
 
 
-def _with_openvino(folder: Path, device: str, dtype: str) -> Runtime:
+def _with_openvino(folder: Path, where: _Where) -> Runtime:
     if missing := problem_with(OPENVINO):
         raise MissingPackagesError(f"this needs OpenVINO ({missing}): pip install 'fasttextdiff[openvino]'")
     try:
@@ -170,7 +188,9 @@ def _with_openvino(folder: Path, device: str, dtype: str) -> Runtime:
     converted = _converted(settings, folder)
     tokens = Tokens(folder / "tokenizer" / "tokenizer.json", settings.max_tokens)
     kept, made_from = store.compiled_folder(), converted.record["made_from"]
-    runtime = OpenVinoRuntime(settings, tokens, converted.networks, device, dtype, kept, made_from)
+    runtime = OpenVinoRuntime(
+        settings, tokens, converted.networks, where.device, where.dtype, kept, made_from, where.threads
+    )
     if wrong := problem(runtime, converted.record["check"]):
         raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
     return runtime

@@ -44,10 +44,13 @@ class LearnedFindings:
             UsageError: two have a word in common, or the model does not run with torch.
             ModelError: one was learned on another model.
         """
+        if not adapters:
+            self._adapters = None
+            return
+        info = torch_runtime(self._runtime).settings.info
         from fasttextdiff.teaching.answers import Adapters
 
-        info = torch_runtime(self._runtime).settings.info if adapters else None
-        self._adapters = Adapters.for_model(adapters, info.weights_sha256, info.name) if info else None
+        self._adapters = Adapters.for_model(adapters, info.weights_sha256, info.name)
 
     def about(self, finding: str, modality: Modality) -> Learned | None:
         """What a finding was learned from; None if it was not learned.

@@ -42,6 +42,7 @@ class OpenVinoRuntime:
         dtype: "auto" (float32), or a name.
         kept: folder of compiled networks, which make the next start faster; None for none.
         made_from: hash of the networks, needed with `kept`.
+        threads: CPU threads; None for all cores.
 
     Raises:
         UsageError: the device is not available, or cannot compute in this dtype.
@@ -60,6 +61,7 @@ class OpenVinoRuntime:
         dtype: str = "auto",
         kept: Path | None = None,
         made_from: str = "",
+        threads: int | None = None,
     ) -> None:
         openvino = load_openvino()
         core = openvino_core()
@@ -67,6 +69,7 @@ class OpenVinoRuntime:
         self.settings, self._tokens = settings, tokens
         self.device = choose_device(device, core.available_devices)
         self.dtype = "float32" if dtype == "auto" else dtype
+        self._config = _config(self.device, self.dtype, threads)
         self._networks = {
             name: self._request(core, network, kept, f"{made_from} {name} {openvino.__version__}")
             for name, network in networks.items()
@@ -76,9 +79,8 @@ class OpenVinoRuntime:
 
     def _request(self, core: Any, network: Any, kept: Path | None, name: str) -> Any:
         """An inference request; a second one would only help if several images ran at a time."""
-        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[self.dtype]}
         try:
-            return compiled(core, network, self.device.upper(), config, kept, name).create_infer_request()
+            return compiled(core, network, self.device.upper(), self._config, kept, name).create_infer_request()
         except RuntimeError as error:
             raise UsageError(f"OpenVINO cannot use {self.device} with {self.dtype}: {one_line(error)}") from error
 
@@ -153,6 +155,14 @@ class OpenVinoRuntime:
 
     def release(self) -> None:
         """As for any runtime; OpenVINO keeps no unused memory."""
+
+
+def _config(device: str, dtype: str, threads: int | None) -> dict[str, str]:
+    """OpenVINO's settings; only its CPU plugin accepts a number of threads."""
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[dtype]}
+    if threads is not None and device == "cpu":
+        config["INFERENCE_NUM_THREADS"] = str(threads)
+    return config
 
 
 def choose_device(name: str, available: Sequence[str]) -> str:
