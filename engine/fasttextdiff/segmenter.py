@@ -23,7 +23,7 @@ from fasttextdiff.model.feature_cache import FeatureCache, Maps
 from fasttextdiff.model.info import ModelInfo, require_findings, require_words
 from fasttextdiff.model.recognition import recognised, told
 from fasttextdiff.model.runtime import EncodedFindings, Runtime, batched
-from fasttextdiff.model.runtimes import load_runtime
+from fasttextdiff.model.runtimes import load_runtime, pipeline_of
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.outcomes import Outcomes, window_of
 from fasttextdiff.paths import PathText
@@ -69,7 +69,7 @@ class Segmenter:
     ) -> None:
         self.runtime = load_runtime(model, device, dtype, runtime, threads) if isinstance(runtime, str) else runtime
         self.cache = FeatureCache(cache_bytes)
-        self._learned = LearnedFindings(self.runtime)
+        self._learned = LearnedFindings(self.info, partial(pipeline_of, self.runtime, model))
 
     @property
     def info(self) -> ModelInfo:
@@ -102,7 +102,7 @@ class Segmenter:
         """Answer the findings of these adapters with them, and no others; every other finding keeps its bits.
 
         Raises:
-            UsageError: two adapters have a word in common, or the model does not run with torch.
+            UsageError: two adapters have a word in common.
             ModelError: one was learned on another model.
         """
         self._learned.use(adapters)
@@ -223,9 +223,7 @@ class Segmenter:
         try_anyway: bool = False,
         progress: Progress | None = None,
     ) -> SegmentationResult:
-        """Phase two: probabilities and masks of findings, on the volume's whole grid.
-
-        Maps that are not in the cache are computed.
+        """Phase two: probabilities and masks of findings, on the volume's whole grid; missing maps are computed.
 
         Args:
             image: from :meth:`prepare`.

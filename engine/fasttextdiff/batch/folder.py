@@ -84,8 +84,9 @@ class BatchFolder:
                 name for name, value in asdict(stored).items() if name != "started" and value != getattr(run, name)
             ]
             if differing:
+                before, now = (str(getattr(one, differing[0])) or "none" for one in (stored, run))
                 raise UsageError(
-                    f"{self.path} holds a batch with another {differing[0]} ({getattr(stored, differing[0])}): choose "
+                    f"{self.path} holds a batch with {differing[0].replace('_', ' ')} {before}, not {now}: choose "
                     "another output folder, or the same options to resume it"
                 )
             return stored

@@ -45,7 +45,6 @@ def define_run(
     """
     from fasttextdiff.model.places import weights_hash
     from fasttextdiff.model.runtimes import check_choice
-    from fasttextdiff.teaching.in_use import runtime_for
 
     endings = tuple(name if name.startswith(".") else f".{name}" for name in dict.fromkeys(formats))
     if unknown := [ending for ending in endings if ending not in FORMATS]:
@@ -54,7 +53,7 @@ def define_run(
     name = str(Path(model).resolve()) if model and Path(model).is_dir() else model or ""
     weights, files = weights_hash(model), tuple(str(Path(file).resolve()) for file in adapters)
     hashes = _adapter_hashes(files, weights, model or "the bundled model")
-    return Run(name, weights, endings, device, dtype, fractional, started, runtime_for(files, runtime), files, hashes)
+    return Run(name, weights, endings, device, dtype, fractional, started, runtime, files, hashes)
 
 
 def _adapter_hashes(files: Sequence[str], weights: str, model: str) -> tuple[str, ...]:

@@ -59,10 +59,10 @@ def load_segmenter(
 ) -> Segmenter:
     """Load a model onto a device, with learned findings, and print what the user should know about it."""
     from fasttextdiff.segmenter import Segmenter
-    from fasttextdiff.teaching.in_use import load_adapters, runtime_for
+    from fasttextdiff.teaching.in_use import load_adapters
 
     learned = load_adapters(adapters)
-    segmenter = Segmenter(model, device, dtype, runtime=runtime_for(learned, runtime))
+    segmenter = Segmenter(model, device, dtype, runtime=runtime)
     for line in segmenter.runtime.notes:
         note(line)
     if learned:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttextdiff.environment import (
     OPENVINO,
@@ -76,6 +76,28 @@ def load_runtime(
     if runtime == "torch" or _wants_torch(device):
         return _with_torch(folder, where)
     return _best(folder, where)
+
+
+def pipeline_of(runtime: Runtime, model: FastTextDiffPipeline | PathText | None) -> FastTextDiffPipeline:
+    """The model in PyTorch: that of the runtime, or one loaded beside a runtime that has none.
+
+    Args:
+        runtime: runs the model.
+        model: what the runtime was loaded from.
+
+    Raises:
+        MissingPackagesError: PyTorch is missing.
+        UsageError: `model` is not what the runtime was loaded from.
+    """
+    own: FastTextDiffPipeline | None = getattr(runtime, "pipeline", None)
+    if own is not None:
+        return own
+    beside: Any = load_runtime(model, "cpu", "float32", "torch")
+    mine, its = (each.settings.info for each in (runtime, beside))
+    if mine.weights_sha256 != its.weights_sha256:
+        raise UsageError(f"{its.name} is not the model that runs ({mine.name}): give its folder")
+    loaded: FastTextDiffPipeline = beside.pipeline
+    return loaded
 
 
 def convert_folder(folder: PathText) -> None:

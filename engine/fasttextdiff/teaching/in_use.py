@@ -5,7 +5,7 @@ Loads torch only with the first adapter. Knows the runtime's arrays; knows nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -16,11 +16,13 @@ from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.image.slices import View
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.feature_cache import Maps
+from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.runtime import Runtime
 from fasttextdiff.paths import PathText
 from fasttextdiff.result import Learned
 
 if TYPE_CHECKING:
+    from fasttextdiff.model.pipeline import FastTextDiffPipeline
     from fasttextdiff.model.torch_runtime import TorchRuntime
     from fasttextdiff.teaching.adapter import Adapter
     from fasttextdiff.teaching.answers import Adapters
@@ -30,27 +32,30 @@ class LearnedFindings:
     """Adapters in use; none at first.
 
     Args:
-        runtime: runs the model.
+        info: of the model.
+        pipeline: the model in PyTorch, loaded with the first adapter; whatever computes the maps stays the same.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, info: ModelInfo, pipeline: Callable[[], FastTextDiffPipeline]) -> None:
+        self._info, self._load = info, pipeline
+        self._pipeline: FastTextDiffPipeline | None = None
         self._adapters: Adapters | None = None
 
     def use(self, adapters: Sequence[Adapter]) -> None:
         """Use these adapters, and no others.
 
         Raises:
-            UsageError: two have a word in common, or the model does not run with torch.
+            UsageError: two have a word in common.
             ModelError: one was learned on another model.
+            MissingPackagesError: PyTorch is missing.
         """
         if not adapters:
             self._adapters = None
             return
-        info = torch_runtime(self._runtime).settings.info
         from fasttextdiff.teaching.answers import Adapters
 
-        self._adapters = Adapters.for_model(adapters, info.weights_sha256, info.name)
+        self._adapters = Adapters.for_model(adapters, self._info.weights_sha256, self._info.name)
+        self._pipeline = self._pipeline or self._load()
 
     def about(self, finding: str, modality: Modality) -> Learned | None:
         """What a finding was learned from; None if it was not learned.
@@ -91,15 +96,14 @@ class LearnedFindings:
             fit: of all views.
         """
         adapters = {n: a for n, text in enumerate(findings) if self._adapters and (a := self._adapters.of(text))}
-        if not adapters:
+        if not adapters or self._pipeline is None:
             return answers
         from fasttextdiff.teaching.answers import adapted
 
         odds, presence = (array.copy() for array in answers)
-        pipeline = torch_runtime(self._runtime).pipeline
         for n, adapter in adapters.items():
             for v, (view, seen) in enumerate(zip(views, maps, strict=True)):
-                odds[v, n], presence[v, n] = adapted(adapter, pipeline, view.pixels(), seen, fit)
+                odds[v, n], presence[v, n] = adapted(adapter, self._pipeline, view.pixels(), seen, fit)
         return odds, presence
 
 
@@ -116,11 +120,6 @@ def load_adapters(files: Sequence[PathText]) -> list[Adapter]:
     return [Adapter.load(file) for file in files]
 
 
-def runtime_for(adapters: Sized, runtime: str) -> str:
-    """The runtime to ask for: learned findings run with torch alone, so that "auto" is torch where there are some."""
-    return "torch" if adapters and runtime == "auto" else runtime
-
-
 def torch_runtime(runtime: Runtime) -> TorchRuntime:
     """The runtime, if it is PyTorch.
 
@@ -128,5 +127,5 @@ def torch_runtime(runtime: Runtime) -> TorchRuntime:
         UsageError: it is another one.
     """
     if runtime.name != "torch":
-        raise UsageError(f"learned findings need PyTorch, and the model runs with {runtime.name}: use runtime torch")
+        raise UsageError(f"learning needs PyTorch, and the model runs with {runtime.name}: use runtime torch")
     return cast("TorchRuntime", runtime)

@@ -133,7 +133,7 @@ class Jobs:
         return self._segmenter
 
     def with_torch(self) -> Segmenter:
-        """The loaded model run by PyTorch, for what was learned here; other findings keep their runtime and bits.
+        """The loaded model run by PyTorch, for strokes and for learning.
 
         Raises:
             UsageError: no model is loaded.
@@ -206,19 +206,11 @@ class Jobs:
         """
         check_options(threshold=request.threshold)
         image, findings, folder = self._asked(request)
-        learned = self._teaching.use(findings, request)
-        own = [finding for finding in findings if finding not in learned]
-        share, notes, made = _Share(progress, bool(own) + bool(learned)), self._teaching.notes(request.library), []
-        if own:
-            self.segmenter().use(())
-            results, more = self._decoded(image, own, request, share.next())
-            made, notes = [results], [*notes, *more]
-            self._ahead.shown(image, own)
-        if learned:
-            self._teaching.use(findings, request)
-            made.append(self.with_torch().decode_slices(image, learned, progress=share.next(), **_options(request)))
+        results, notes = self._decoded(image, findings, request, progress)
+        self._ahead.shown(image, findings)
+        notes = [*self._teaching.notes(request.library), *notes]
         axis = image.display.axes[0]
-        return write_answer(made, list(distinct(findings)), folder, self.segmenter().info, notes, axis=axis)
+        return write_answer(results, folder, self.segmenter().info, notes, axis=axis)
 
     def correct(self, request: Correct) -> Segmented:
         """Correct a finding on one slice by strokes, and write the arrays as files to the given folder.
@@ -230,9 +222,8 @@ class Jobs:
         tags = {}
         if request.strokes:
             tags = {CORRECTED_TAG: f"{request.slice}:{request.slice + 1}", ALGORITHM_TAG: SEMIAUTOMATIC}
-        finding = results.findings[0].finding
         folder, notes = _folder(request.output), self._teaching.notes(request.library)
-        return write_answer([results], [finding], folder, self.segmenter().info, notes, tags)
+        return write_answer(results, folder, self.segmenter().info, notes, tags)
 
     def _asked(self, request: Segment) -> tuple[PreparedImage, list[str], Path]:
         """The prepared image, the findings and the output folder."""
@@ -249,6 +240,7 @@ class Jobs:
     ) -> tuple[SliceResults, list[str]]:
         """The results, and notes. If the GPU's memory is too small, switch to the CPU for good."""
         segmenter = self.segmenter()
+        self._teaching.use(segmenter, findings, request)
         asked = _options(request)
         try:
             return segmenter.decode_slices(image, findings, progress=progress, **asked), []
@@ -258,6 +250,7 @@ class Jobs:
         # outside the handler, because the error keeps the GPU's tensors alive
         self._segmenter, self._torch = Segmenter(self._folder, "cpu"), None
         segmenter.runtime.release()
+        self._teaching.use(self._segmenter, findings, request)
         results = self._segmenter.decode_slices(image, findings, progress=progress, **asked)
         return results, [TOO_SMALL_GPU]
 
@@ -276,24 +269,6 @@ class Jobs:
         with suppress(Cancelled, DeviceMemoryError), self._segmenter.runtime.interruptible(go_on):
             self._segmenter.encode(image, self._ahead.findings)
         return True
-
-
-class _Share:
-    """Progress of a job in equal parts.
-
-    Args:
-        progress: of the whole job.
-        parts: their number.
-    """
-
-    def __init__(self, progress: Progress, parts: int) -> None:
-        self._progress, self._parts, self._part = progress, parts, -1
-
-    def next(self) -> Progress:
-        """The progress of the next part."""
-        self._part += 1
-        before = self._part
-        return lambda done, total: self._progress(before * total + done, self._parts * total)
 
 
 class _NextSlices:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fasttextdiff.contract.answers import ArrayFile, FoundFinding, ProposedSlice, Segmented
 from fasttextdiff.contract.segments import TERMINOLOGY_TAG
 from fasttextdiff.model.info import ModelInfo
-from fasttextdiff.result import FindingResult, Provenance, SliceResults
+from fasttextdiff.result import FindingResult, SliceResults
 from fasttextdiff.segments.tags import segment_names, segment_tags
 from fasttextdiff.segments.terminology import assign_colors
 from fasttextdiff.teaching.proposals import doubts, proposals
@@ -28,8 +28,7 @@ FEWEST_SLICES = 3
 
 
 def write_answer(
-    made: Sequence[SliceResults],
-    findings: Sequence[str],
+    results: SliceResults,
     folder: Path,
     info: ModelInfo,
     notes: Sequence[str],
@@ -39,24 +38,21 @@ def write_answer(
     """Write results into a folder; no file is left if one cannot be written.
 
     Args:
-        made: results on the same slices, each with its own findings.
-        findings: their order in the answer.
+        results: of all findings of the request, in its order.
         folder: where the arrays are written.
         info: the model.
         notes: for the user.
         tags: further tags of every segment.
         axis: the axis of the slices, which is the first one in the files.
     """
-    found = {one.finding: (one, results.provenance) for results in made for one in results.findings}
-    ordered, files = [found[finding] for finding in findings], _Files(folder)
+    files, provenance = _Files(folder), results.provenance
     try:
-        answers = tuple(_found(ordered, info.presence_threshold, files, tags, axis))
+        answers = tuple(_found(results, info.presence_threshold, files, tags, axis))
     except BaseException:
         files.remove()
         raise
-    first, provenance = ordered[0]
-    review = _review([one for one, _ in ordered], provenance.slices, axis)
-    return Segmented(provenance.slices, pair(first.window), answers, tuple(notes), review)
+    review = _review(results.findings, provenance.slices, axis)
+    return Segmented(provenance.slices, pair(results.findings[0].window), answers, tuple(notes), review)
 
 
 def _review(found: Sequence[FindingResult], slices: tuple[int, int], axis: int) -> tuple[ProposedSlice, ...]:
@@ -78,15 +74,16 @@ def pair(window: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 def _found(
-    made: Sequence[tuple[FindingResult, Provenance]],
+    results: SliceResults,
     presence_threshold: float,
     files: _Files,
     more: Mapping[str, str],
     axis: int,
 ) -> Iterator[FoundFinding]:
-    texts = [found.finding for found, _ in made]
-    for n, ((found, provenance), name, color) in enumerate(
-        zip(made, segment_names(texts), assign_colors(texts), strict=True)
+    provenance = results.provenance
+    texts = [found.finding for found in results.findings]
+    for n, (found, name, color) in enumerate(
+        zip(results.findings, segment_names(texts), assign_colors(texts), strict=True)
     ):
         tags = {**segment_tags(found, provenance), **more}
         yield FoundFinding(

@@ -84,12 +84,16 @@ class Teaching:
 
     # --- learned findings in use -------------------------------------------------------------------------------------
 
-    def use(self, findings: Sequence[str], request: Segment | Correct) -> list[str]:
-        """Use the learned findings of a request, and say which of its findings they answer.
+    def use(self, segmenter: Segmenter, findings: Sequence[str], request: Segment | Correct) -> bool:
+        """Let a segmenter use the learned findings of a request, if one of its findings is among them.
 
         Args:
+            segmenter: of the model.
             findings: of the request.
             request: names the library, and perhaps a candidate.
+
+        Returns:
+            Whether one is.
 
         Raises:
             ModelError: what was learned for one of the findings cannot be used with this model.
@@ -104,9 +108,8 @@ class Teaching:
         for adapter in unusable:
             if any(adapter.card.covers(finding) for finding in findings):
                 adapter.require_base(self._model.segmenter().info.weights_sha256, self._model.segmenter().info.name)
-        answered = [finding for finding in findings if any(adapter.card.covers(finding) for adapter in usable)]
-        if answered:
-            self._model.with_torch().use(usable)
+        answered = any(adapter.card.covers(finding) for adapter in usable for finding in findings)
+        segmenter.use(usable if answered else ())
         return answered
 
     def notes(self, library: Path | None) -> list[str]:
@@ -147,9 +150,7 @@ class Teaching:
         segmenter = self._model.with_torch()
         finding = understood(request.finding)
         segmenter.check_findings([request.finding])
-        answered = self.use([finding], request)
-        if not answered:
-            segmenter.use([])
+        answered = self.use(segmenter, [finding], request)
         adapter = next((a for a in self._in_library(request.library)[0] if a.card.covers(finding)), None)
         made = adapter.sha256() if adapter is not None and answered else ""
         key = (request.volume, request.slice, finding, request.seed, request.threshold, made)
