@@ -152,7 +152,7 @@ def test_a_second_run_is_refused_while_one_runs_and_so_is_another_request(studie
     other = batch(studies, undisturbed, "-f", "left lung", "--format", ".png")
     _, errors = other.communicate(timeout=PATIENCE)
     assert other.returncode == 2
-    assert "another formats" in errors
+    assert "holds a batch with formats .seg.nrrd, .nii.gz, .png, .html, not .png: choose another" in errors
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

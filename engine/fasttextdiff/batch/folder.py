@@ -84,7 +84,7 @@ class BatchFolder:
                 name for name, value in asdict(stored).items() if name != "started" and value != getattr(run, name)
             ]
             if differing:
-                before, now = (str(getattr(one, differing[0])) or "none" for one in (stored, run))
+                before, now = (_said(getattr(one, differing[0])) for one in (stored, run))
                 raise UsageError(
                     f"{self.path} holds a batch with {differing[0].replace('_', ' ')} {before}, not {now}: choose "
                     "another output folder, or the same options to resume it"
@@ -195,6 +195,11 @@ def start_time() -> str:
         raise UsageError(f"SOURCE_DATE_EPOCH must be seconds since 1970, not '{epoch}'")
     moment = datetime.now(timezone.utc) if epoch is None else datetime.fromtimestamp(int(epoch), timezone.utc)
     return moment.isoformat(timespec="seconds")
+
+
+def _said(value: Any) -> str:
+    """A setting of a batch in a message."""
+    return (", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)) or "none"
 
 
 def _read_run(place: Path) -> Run:
