@@ -57,6 +57,12 @@ def test_of_two_lists_the_later_one_describes_what_both_name():
     assert (both["mr"], both["xray"]) == (TAUGHT["mr"], (LUNG,))
 
 
+def test_a_bare_term_is_not_listed_beside_the_finding_whose_synonym_it_is():
+    flat = {"xray": (TaughtFinding("lungs"), TaughtFinding("lung fields"), TaughtFinding("heart"))}
+    full = {"xray": (TaughtFinding("lungs", ("lung fields",), slices=9),)}
+    assert [finding.name for finding in joined(flat, full)["xray"]] == ["lungs", "heart"]
+
+
 def test_a_model_knows_its_findings_by_modality_and_their_windows():
     info = ModelInfo("m", taught=TAUGHT)
     assert info.window("hepar", Modality.CT) == (60.0, 400.0)

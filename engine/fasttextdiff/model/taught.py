@@ -49,13 +49,18 @@ def _plain(finding: TaughtFinding) -> Any:
 
 
 def joined(*sources: Taught) -> dict[str, tuple[TaughtFinding, ...]]:
-    """Findings of several sources by modality; of equal names, the last one counts."""
+    """Findings of several sources by modality; of equal names, the last one counts.
+
+    A bare term that is a synonym of another finding is not listed beside it.
+    """
     kinds = dict.fromkeys(kind for source in sources for kind in source)
     return {kind: _named_once(finding for source in sources for finding in source.get(kind, ())) for kind in kinds}
 
 
 def _named_once(findings: Iterable[TaughtFinding]) -> tuple[TaughtFinding, ...]:
-    return tuple({finding.name: finding for finding in findings}.values())
+    known = {finding.name: finding for finding in findings}
+    synonyms = {term for finding in known.values() for term in finding.synonyms}
+    return tuple(finding for name, finding in known.items() if name not in synonyms or finding != TaughtFinding(name))
 
 
 def named_in(text: str, findings: Iterable[TaughtFinding]) -> TaughtFinding | None:
