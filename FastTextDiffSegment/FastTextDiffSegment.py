@@ -29,7 +29,8 @@ class FastTextDiffSegment(ScriptedLoadableModule):
         parent.contributors = ["The FastTextDiffSegment contributors"]
         parent.helpText = _(
             "Type clinical findings, one per line, to segment them slice by slice. Sides are the patient's. "
-            "Research use only, not for diagnosis. Nothing leaves this computer."
+            "Research use only, not for diagnosis. "
+            "Nothing leaves this computer unless you choose another one in Set-up."
         )
         parent.acknowledgementText = _(
             "Implements the FastTextDiff method (arXiv 2512.00084). The bundled weights are licensed CC BY-NC-SA 4.0."

@@ -4,6 +4,7 @@ Scripts use :meth:`FastTextDiffSegmentLogic.segment`. Knows nothing about widget
 """
 
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .Computer import Computer
 from .contract.answers import CacheSizes, ProposedSlice
 from .contract.images import ACQUISITION
 from .contract.requests import ClearCache, MeasureCache
@@ -23,6 +25,7 @@ from .engine.EnginePath import engineCommand, engineEnvironment
 from .engine.EngineProcess import EngineProcess
 from .engine.EngineSession import EngineSession
 from .engine.Jobs import Job, JobRunner, Steps
+from .engine.Place import Place
 from .engine.SegmentationOutput import SegmentationOutput
 from .engine.WorkFolder import WorkFolder
 from .Examining import Examining
@@ -36,13 +39,7 @@ from .scene.Reviews import Reviews
 from .scene.SceneVolume import volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
 from .scene.SegmentOutputs import keptIfUnchanged, segmentOutputs
-from .scene.SegmentWriter import (
-    Masking,
-    SegmentedFinding,
-    SegmentOutput,
-    SegmentWriter,
-    Target,
-)
+from .scene.SegmentWriter import Masking, SegmentedFinding, SegmentOutput, SegmentWriter, Target
 from .Several import ImageResult, SequenceResult, sequenceSteps, severalSteps, writeImages
 from .Speed import Cost, Speed
 from .Teaching import Teaching
@@ -78,6 +75,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         teaching: learns findings, and manages what was learned.
         correcting: corrects slices by strokes.
         examining: measures segments, and tries findings without their words.
+        computer: chooses the computer that segments.
     """
 
     def __init__(self, session: EngineSession | None = None, timer: Any = None):
@@ -90,7 +88,8 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         self.reviews = Reviews(self.archive)
         self.teaching = Teaching(self.session, self.runner)
         self.examining = Examining(self.session, self.runner)
-        self._writer, self._speed = SegmentWriter(), Speed()
+        self.computer = Computer(self.session, self.runner)
+        self._writer, self._speeds = SegmentWriter(), defaultdict[str, Speed](Speed)
         self.correcting = Correcting(
             self.session, self.teaching.session, self.runner, self.history, self.archive, self._writer
         )
@@ -231,7 +230,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         yield from self.session.opened()
         slices, source = request.slices(), volumeSource(request.volumeNode, request.modality)
         volume = yield from self.session.provided(source)
-        measure = self._speed.measured(request.kind(), request.samples)
+        measure = self._speeds[self.computer.host].measured(request.kind(), request.samples)
 
         def report(done: int, total: int) -> None:
             measure(done, total)
@@ -270,7 +269,8 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         Raises:
             SceneError: the slices are not in an image.
         """
-        costs = [self._speed.cost(each.kind(), each.slices()[1] - each.slices()[0], each.samples) for each in requests]
+        speed = self._speeds[self.computer.host]
+        costs = [speed.cost(each.kind(), each.slices()[1] - each.slices()[0], each.samples) for each in requests]
         return Cost.total(costs)
 
     def volumeSteps(self, request: SegmentationRequest) -> Steps:
@@ -389,6 +389,9 @@ def newSession(folder: str | None = None) -> EngineSession:
     Args:
         folder: where arrays are exchanged; Slicer's temporary folder if None.
     """
-    work = WorkFolder(folder or slicer.app.temporaryPath)
-    client = EngineClient(lambda: EngineProcess(engineCommand("worker"), engineEnvironment(), Path(work.path)))
-    return EngineSession(client, work)
+    work, place = WorkFolder(folder or slicer.app.temporaryPath), Place()
+
+    def start() -> EngineProcess:
+        return EngineProcess(engineCommand(*place.arguments), engineEnvironment(), Path(work.path))
+
+    return EngineSession(EngineClient(start, place.require), work, place=place)

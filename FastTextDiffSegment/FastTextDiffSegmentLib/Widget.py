@@ -26,6 +26,7 @@ from .panels.ImageSection import ImageSection
 from .panels.MeasurementSection import MeasurementSection
 from .panels.PanelContext import PanelContext
 from .panels.PanelRequests import PanelRequests
+from .panels.PlaceSection import PlaceSection
 from .panels.PreviewSection import PreviewSection
 from .panels.ResultSection import ResultSection
 from .panels.ReviewSection import ReviewSection
@@ -92,6 +93,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         dialogs = Dialogs()
         self.context = PanelContext(self.ui, self.logic, dialogs, lambda: self.setupSection.check())
         self.settings = ModuleSettings()
+        self.place = PlaceSection(self.context, self.settings, self._onMoved)
         self.setupSection = SetupSection(
             self.ui,
             self.logic.session,
@@ -108,7 +110,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _makeSections(self) -> None:
         context, setup, run = self.context, self.setupSection, self.run
-        self.image = ImageSection(context, lambda: setup.isReady, self._onImageKnown, lambda: self.preview.schedule())
+        self.image = ImageSection(context, lambda: setup.mayAsk, self._onImageKnown, lambda: self.preview.schedule())
         self.findings = FindingsSection(context, setup, self._onAsked)
         self.results = ResultSection(context, setup, self.image, run, self._update)
         self.scope = ScopeSection(context, self.image, self._update)
@@ -165,6 +167,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.exit()
         self.logic.runner.cancelAll()
         self._timer.stop()
+        self.place.close()
         self.batch.close()
         if self._closeGuard is not None:
             self._closeGuard.remove()
@@ -243,12 +246,18 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """The engine's state has changed."""
         if self.context.parameters is not None:
             self.image.provide()
-            if self.setupSection.isReady and not self._hasAskedLibrary:
+            if self.setupSection.isReady and not self.setupSection.host and not self._hasAskedLibrary:
                 self._hasAskedLibrary = True
                 self.teach.library.refresh()
             self.findings.check(self.image.known.modality)
             self._update()
             self.preview.schedule()
+
+    def _onMoved(self) -> None:
+        """Another computer segments from now on."""
+        self.preview.drop()
+        self.setupSection.checkAgain()
+        self.cache.moved()
 
     def _onLearned(self) -> None:
         """The learned findings have changed."""
@@ -261,6 +270,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """Update buttons and labels."""
         if self.context.parameters is None:
             return
+        self.place.show()
         self.runSection.update()
         self.preview.update()
         self.results.update()

@@ -17,7 +17,7 @@ from fasttextdiff.contract.answers import ArrayFile
 from fasttextdiff.contract.requests import CheckEnvironment, DescribeModel, ListSeries, Open, OpenVolume, Segment
 from fasttextdiff.contract.teaching import ListLearned
 from fasttextdiff.errors import UsageError
-from fasttextdiff.worker.over_ssh import command_of, told_of_file
+from fasttextdiff.worker.over_ssh import command_of, environment_before_slicer, told_of_file
 
 SSH = """#!/bin/sh
 echo "$@" >> "$FAKE_SSH_LOG"
@@ -102,7 +102,9 @@ def test_the_answers_are_those_of_a_worker_here(connect, model, tmp_path):
     log = (tmp_path / "log").read_text()
     assert "-oBatchMode=yes" in log
     assert "Müller" not in log
-    assert ask(process, 4, ListLearned(tmp_path)).message.startswith("findings are learned and kept only on this")
+    candidate = Segment("v", ("left lung",), tmp_path / "there", candidate=tmp_path / "learned.safetensors")
+    for number, request in enumerate((ListLearned(tmp_path), candidate), start=6):
+        assert ask(process, number, request).message.startswith("findings are learned and kept only on this")
     assert ask(process, 5, DescribeModel(None)).name.startswith("compact")
 
 
@@ -119,6 +121,7 @@ def test_trouble_is_one_line_that_names_the_host(connect, trouble, words):
     process = connect(trouble, "2" if trouble == "hang" else "120")
     answer = ask(process, 1, CheckEnvironment())
     assert isinstance(answer, messages.Error)
+    assert answer.kind == messages.LOST
     assert words in answer.message
     assert "\n" not in answer.message
     assert process.wait(120) == 1
@@ -149,3 +152,11 @@ def test_a_host_is_a_name_and_nothing_else(host):
 
 def test_the_remote_command_is_quoted():
     assert command_of("gpu", "/opt/my env/python")[-1] == "'/opt/my env/python' -m fasttextdiff far-worker"
+    assert command_of("gpu", "~/my env/python")[-1] == "~/'my env/python' -m fasttextdiff far-worker"
+
+
+def test_ssh_runs_without_the_libraries_of_slicer():
+    kept = {"APPLAUNCHER_0_PATH": "/usr/bin", "APPLAUNCHER_0_HOME": "/home/doctor", "APPLAUNCHER_LEVEL": "1"}
+    slicers = {"PATH": "/slicer/bin", "LD_LIBRARY_PATH": "/slicer/lib", "HOME": "/home/doctor"}
+    assert environment_before_slicer({**slicers, **kept}) == {"PATH": "/usr/bin", "HOME": "/home/doctor"}
+    assert environment_before_slicer(slicers) == slicers

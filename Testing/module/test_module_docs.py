@@ -7,13 +7,15 @@ import pytest
 pytest.importorskip("slicer")
 pytest.importorskip("PySide6")
 
+from fake_ssh import FakeSsh
 from module_panel import ROOT
 
 pytestmark = pytest.mark.slicer
 PAGE = ROOT / "docs" / "module.md"
 
 
-def test_the_calls_on_the_page_work_in_order(panel, chestCt, capsys):
+def test_the_calls_on_the_page_work_in_order(panel, chestCt, capsys, tmp_path, monkeypatch):
+    FakeSsh(tmp_path, monkeypatch)
     panel.ui.livePreviewCheckBox.checked = False
     names = {"slicer": panel.slicer}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
@@ -23,6 +25,8 @@ def test_the_calls_on_the_page_work_in_order(panel, chestCt, capsys):
     assert "chest_ct_cropped chest_ct_cropped findings" in printed
     assert "accepted\n1 of " in printed
     assert printed.count("left lung, slices 57 to 60\n") == 2
+    assert "doctor@gpu: connected; engine " in printed
+    assert "\ndoctor@gpu\n" in printed
     assert str(names["sizes"].folder) in printed
 
 

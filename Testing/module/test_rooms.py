@@ -15,7 +15,7 @@ LAYERS = (
     {"scene"},
     {"batch"},
     {"Findings", "ModuleSettings", "Parameters", "Requests"},
-    {"Correction", "EditedFindings", "Examining", "Several", "Teaching"},
+    {"Computer", "Correction", "EditedFindings", "Examining", "Several", "Teaching"},
     {"Logic"},
     {"panels"},
     {"effect"},

@@ -169,7 +169,7 @@ class TextFindingControl:
         """
         reason = self.whyNot(text)
         if reason or not hasConsent(self.panel.context, self.panel.setupSection):
-            self._onMessage(reason or _("Accept the licence of the weights in the panel FastTextDiff Segment first."))
+            self._onMessage(reason or self._whyNoConsent())
             return
         node, request = self._editorNode(), self._request(text, sliceRange)
         segmentation, target = node.GetSegmentationNode(), Target(node.GetSelectedSegmentID(), not replaces)
@@ -183,6 +183,12 @@ class TextFindingControl:
         )
         self._onMessage(_("Segmenting..."))
         self._onChanged()
+
+    def _whyNoConsent(self) -> str:
+        setup = self.panel.setupSection
+        if not setup.isLicenceAccepted:
+            return _("Accept the licence of the weights in the panel FastTextDiff Segment first.")
+        return _("Nothing was sent to {host}, and nothing was changed.").format(host=setup.host)
 
     def _steps(self, request: SegmentationRequest, report: ProgressCallback) -> Any:
         def both(done: int, total: int) -> None:
@@ -224,7 +230,8 @@ class TextFindingControl:
 
     def _toPreview(self) -> SegmentationRequest | None:
         text = self._wanted()
-        if not text.strip() or self._isRunning or not self.panel.setupSection.isLicenceAccepted:
+        setup = self.panel.setupSection
+        if not text.strip() or self._isRunning or not (setup.isLicenceAccepted and setup.mayAsk):
             return None
         return None if self.whyNoSlice(text) else self._request(text, self._shownRange())
 

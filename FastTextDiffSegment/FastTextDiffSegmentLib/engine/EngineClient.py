@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from FastTextDiffSegmentLib.contract.fields import ContractError
 from FastTextDiffSegmentLib.contract.messages import (
     INTERNAL,
+    LOST,
     Cancelled,
     Error,
     Progress,
@@ -95,13 +96,14 @@ class EngineClient:
 
     Args:
         startProcess: makes a running process.
+        require: called with each request before it is sent; raises `EngineError` if it may not be sent.
 
     Attributes:
         generation: how many processes have been started; a new process knows nothing that an earlier one was sent.
     """
 
-    def __init__(self, startProcess: Callable[[], Process]):
-        self._startProcess = startProcess
+    def __init__(self, startProcess: Callable[[], Process], require: Callable[[Request], None] = lambda request: None):
+        self._startProcess, self._require = startProcess, require
         self._process: Process | None = None
         self._hasGreeted = False
         self._pending: dict[int, Pending] = {}
@@ -123,8 +125,9 @@ class EngineClient:
         """Send a request, starting the process if there is none.
 
         Raises:
-            EngineError: the process cannot be started.
+            EngineError: it may not be sent, or the process cannot be started.
         """
+        self._require(request)
         self._dropEndedProcess()
         if self._process is None:
             try:
@@ -174,11 +177,12 @@ class EngineClient:
         exitCode = self._process.exitCode  # before reading: what it sent before it ended is still in the pipe
         try:
             for content in self._process.receive():
-                self._take(content)
+                if self._process is not None:  # else it said that it is lost
+                    self._take(content)
         except ContractError as error:
             self._end(f"The engine cannot be used: {error}. Install the extension again.", INTERNAL)
             return
-        if exitCode is not None:
+        if exitCode is not None and self._process is not None:
             self._onProcessEnded(exitCode)
 
     def _take(self, content: dict[str, Any]) -> None:
@@ -197,6 +201,8 @@ class EngineClient:
         else:
             pending.answer = event
             del self._pending[pending.id]
+            if isinstance(event, Error) and event.kind == LOST:
+                self._drop(event)  # the next request starts another process
 
     def _onProcessEnded(self, exitCode: int) -> None:
         line = self._process.lastLogLine()

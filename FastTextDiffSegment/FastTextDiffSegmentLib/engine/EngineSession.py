@@ -18,6 +18,7 @@ from FastTextDiffSegmentLib.contract.requests import CloseVolume, Open, OpenVolu
 
 from .EngineClient import EngineClient, EngineError, Pending, ProgressCallback
 from .Jobs import Steps
+from .Place import OtherComputer, Place
 from .SegmentationOutput import SegmentationOutput
 from .WorkFolder import WorkFolder, remove
 
@@ -57,6 +58,7 @@ class _SentVolume:
     request: OpenVolume
     generation: int = 0
     known: VolumeOpened | None = None
+    isAsked: bool = False
 
 
 @dataclass
@@ -85,14 +87,22 @@ class EngineSession:
         folder: where arrays are exchanged.
         settings: model and device; a change takes effect with the next request.
         library: folder of learned findings, of which those switched on are used; None for none.
+        place: where the engine runs; changed by :meth:`use`.
     """
 
     client: EngineClient
     folder: WorkFolder
     settings: Settings = field(default_factory=Settings)
     library: Path | None = None
+    place: Place = field(default_factory=Place)
     _opening: _Opening | None = None
     _sent: "OrderedDict[Hashable, _SentVolume]" = field(default_factory=OrderedDict)
+
+    def use(self, other: OtherComputer | None) -> None:
+        """Run the engine there from now on, on this computer for None. Open requests count as cancelled."""
+        if other != self.place.other:
+            self.client.close()
+            self.place.other = other
 
     @property
     def isOpen(self) -> bool:
@@ -134,8 +144,14 @@ class EngineSession:
         if sent is None:
             sent = yield from self._send(source)
         self._sent.move_to_end(source.key)
+        while sent.isAsked:  # by another job; on another computer, sending it twice would take long
+            yield
         if sent.known is None or sent.generation != self.client.generation or not self.client.isRunning:
-            sent.known = yield from self.client.ask(sent.request)
+            sent.isAsked = True
+            try:
+                sent.known = yield from self.client.ask(sent.request)
+            finally:
+                sent.isAsked = False
             sent.generation = self.client.generation
         yield from self._forgetOldest()
         return sent.known

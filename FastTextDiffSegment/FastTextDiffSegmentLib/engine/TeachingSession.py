@@ -89,7 +89,9 @@ class TeachingSession:
 
     @property
     def inUse(self) -> list[LearnedFinding]:
-        """The learned findings that are switched on and can be used."""
+        """The learned findings that are switched on and can be used; none on another computer."""
+        if self._session.place.other is not None:
+            return []
         return [one for one in self.findings if one.enabled and not one.problem]
 
     def about(self, text: str) -> LearnedFinding | None:

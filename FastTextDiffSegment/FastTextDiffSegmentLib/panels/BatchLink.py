@@ -46,7 +46,7 @@ class BatchLink:
     def hooks(self) -> BatchHooks:
         """The hooks."""
         return BatchHooks(
-            whyNotReady=lambda: self._setup.whyNotReady,
+            whyNotReady=lambda: self._setup.whyNotHere,
             hasConsent=lambda: hasConsent(self._context, self._setup),
             findings=lambda: self._findings.box.findings,
             options=self._options,

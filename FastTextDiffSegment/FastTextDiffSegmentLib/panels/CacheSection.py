@@ -1,4 +1,4 @@
-"""What the engine keeps on this computer, its size, and a button to remove it. Knows only the engine's questions."""
+"""What the engine keeps on its computer, its size, and a button to remove it. Knows only the engine's questions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +34,12 @@ class CacheSection:
         """Ask for the sizes and show them; without the packages that the engine needs, none are shown."""
         self._ask(MeasureCache(), lambda error: self._show(None))
 
+    def moved(self) -> None:
+        """Another computer segments from now on: what is shown is no longer about the right one."""
+        self._show(None)
+        if not self._ui.setupCollapsibleButton.collapsed:
+            self.measure()
+
     def _remove(self) -> None:
         self._ask(ClearCache(), self._onFailed)
 
@@ -46,9 +52,10 @@ class CacheSection:
             ui.cacheLabel.text = ""
             self._buttons.show({ui.removeCacheButton: _("The sizes are not known yet.")})
             return
-        text = _("Kept in {folder}: converted networks {converted}, compiled for this computer {compiled}")
+        computer = self._session.place.host or _("this computer")
+        text = _("Kept on {computer} in {folder}: converted networks {converted}, compiled for it {compiled}")
         ui.cacheLabel.text = text.format(
-            folder=sizes.folder, converted=_size(sizes.converted), compiled=_size(sizes.compiled)
+            computer=computer, folder=sizes.folder, converted=_size(sizes.converted), compiled=_size(sizes.compiled)
         )
         isEmpty = not sizes.converted and not sizes.compiled
         self._buttons.show({ui.removeCacheButton: _("There is nothing to remove.") if isEmpty else ""})

@@ -4,6 +4,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+_QUESTION_WIDTH = 460
+
 
 class Dialogs:
     """Asks in dialog windows."""
@@ -11,6 +13,28 @@ class Dialogs:
     def confirm(self, text: str, title: str) -> bool:
         """Ask a yes/no question."""
         return bool(slicer.util.confirmYesNoDisplay(text, windowTitle=title))
+
+    def confirmAndRemember(self, text: str, box: str, title: str) -> tuple[bool, bool]:
+        """Ask a yes/no question with a check box, unticked; the answer, and whether the box is ticked."""
+        dialog = qt.QDialog(slicer.util.mainWindow())
+        dialog.setWindowTitle(title)
+        layout = qt.QVBoxLayout(dialog)
+        label, remember = qt.QLabel(text, dialog), qt.QCheckBox(box, dialog)
+        label.setTextFormat(qt.Qt.PlainText)
+        label.setWordWrap(True)
+        label.setMinimumWidth(_QUESTION_WIDTH)
+        buttons = qt.QDialogButtonBox(dialog)
+        yes = buttons.addButton(qt.QDialogButtonBox.Yes)
+        no = buttons.addButton(qt.QDialogButtonBox.No)
+        no.setDefault(True)
+        yes.connect("clicked()", dialog.accept)
+        no.connect("clicked()", dialog.reject)
+        for widget in (label, remember, buttons):
+            layout.addWidget(widget)
+        isYes = dialog.exec_() == qt.QDialog.Accepted
+        isTicked = bool(remember.checked)
+        dialog.deleteLater()
+        return isYes, isYes and isTicked
 
     def openFileName(self) -> str:
         """Ask for the input file of a batch; empty if the user cancelled."""

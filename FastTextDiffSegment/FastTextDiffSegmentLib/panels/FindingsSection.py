@@ -58,9 +58,9 @@ class FindingsSection:
         learned = self._context.logic.teaching.session.inUse
         own = [word for one in learned for word in one.words]
         self.box.setTerms([*own, *self._setup.terms(modality)])
-        if self._setup.isReady:
+        if self._setup.mayAsk:
             self._checked = lines, modality
-        if lines and self._setup.isReady:
+        if lines and self._setup.mayAsk:
             steps = self._checkSteps(lines, modality)
             self._context.runner.start(Job(steps, self.box.setChecked, self._context.showError))
 

@@ -34,7 +34,7 @@ class ImageSection:
 
     Args:
         context: what all sections use.
-        isEngineReady: whether the engine can be asked.
+        isEngineReady: whether the engine can be asked, and the image may be given to it.
         onKnown: called when the engine has described the image.
         onChosen: called when the user has chosen the kind of image.
 
@@ -70,7 +70,8 @@ class ImageSection:
         """Send the image ahead of time, so that its kind and window are known and the first result is fast."""
         parameters = self._context.parameters
         volume = parameters.inputVolume if parameters is not None else None
-        key = None if volume is None else (volume.GetID(), volume.GetMTime(), parameters.modality)
+        host = self._context.logic.computer.host
+        key = None if volume is None else (volume.GetID(), volume.GetMTime(), parameters.modality, host)
         if not self._context.isEntered or not self._isEngineReady() or key == self._key:
             return
         self._key, self.known = key, KnownImage()

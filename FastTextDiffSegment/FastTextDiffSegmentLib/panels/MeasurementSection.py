@@ -18,6 +18,7 @@ from FastTextDiffSegmentLib.scene.SegmentationFiles import saveText
 from FastTextDiffSegmentLib.scene.SentSegments import segmentsState
 
 from .ButtonReasons import ButtonReasons
+from .Consent import maySend
 from .PanelContext import PanelContext
 from .RunControl import RunControl
 from .SaveControl import SaveControl
@@ -63,6 +64,8 @@ class MeasurementSection:
 
     def measure(self) -> None:
         """Measure all segments of the chosen segmentation."""
+        if not maySend(self._context, self._setup):
+            return
         parameters, state = self._context.parameters, self._now()
         segmentation, volume = parameters.outputSegmentation, parameters.inputVolume
         self._run.start(

@@ -6,6 +6,7 @@ Knows no section.
 from collections.abc import Callable
 from typing import Any
 
+from FastTextDiffSegmentLib.contract.messages import LOST
 from FastTextDiffSegmentLib.engine.EngineClient import STOPPED, EngineError
 from FastTextDiffSegmentLib.engine.Jobs import JobRunner
 from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic
@@ -49,9 +50,9 @@ class PanelContext:
         return bool(self.dialogs.confirm(question, TITLE))
 
     def showError(self, error: Exception) -> None:
-        """Show an error in one line, and restart the engine if it has stopped."""
+        """Show an error in one line, and restart the engine, or connect again, if it has stopped."""
         self.message.showError(error)
-        if isinstance(error, EngineError) and error.kind == STOPPED and self.isEntered:
+        if isinstance(error, EngineError) and error.kind in (STOPPED, LOST) and self.isEntered:
             self._onEngineStopped()
 
     def guarded(self, act: Callable[..., None]) -> Callable[..., None]:

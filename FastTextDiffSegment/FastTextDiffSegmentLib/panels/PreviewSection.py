@@ -110,8 +110,11 @@ class PreviewSection:
 
     def whyNone(self) -> str:
         """Why no preview is shown although the user wants one; empty if there is another reason or none."""
-        if not self._context.parameters.livePreview or self._setup.isLicenceAccepted:
+        if not self._context.parameters.livePreview or (self._setup.isLicenceAccepted and self._setup.mayAsk):
             return ""
+        if self._setup.isLicenceAccepted:
+            text = _("The live preview starts once you allow images to be sent to {host}, when you segment.")
+            return text.format(host=self._setup.host)
         return _(
             "The live preview starts once you accept the licence of the model in Set-up above or when you segment."
         )
@@ -121,7 +124,7 @@ class PreviewSection:
         parameters = self._context.parameters
         if self._rests or parameters is None or not parameters.livePreview or not self._context.isEntered:
             return None
-        if self._requests.whyNoSlice() or not self._setup.isLicenceAccepted:
+        if self._requests.whyNoSlice() or not (self._setup.isLicenceAccepted and self._setup.mayAsk):
             return None
         request, run = self._requests.forShownSlice(), self._results.lastRun
         if run is not None:

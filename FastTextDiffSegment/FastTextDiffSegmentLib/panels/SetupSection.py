@@ -16,11 +16,12 @@ from FastTextDiffSegmentLib.engine.Jobs import Job, JobRunner, Steps
 from FastTextDiffSegmentLib.ModuleSettings import ModuleSettings
 
 from .FolderEdit import FolderEdit
+from .SetupPlace import SetupPlace
 
 _GIB = 1 << 30
 
 
-class SetupSection:
+class SetupSection(SetupPlace):
     """The collapsible section at the top.
 
     Args:
@@ -43,7 +44,8 @@ class SetupSection:
         onChanged: Callable[[], None],
         onFailed: Callable[[Exception], None],
     ):
-        self._ui, self._session, self._runner, self._settings = ui, session, runner, settings
+        super().__init__(session, settings)
+        self._ui, self._runner = ui, runner
         self._installer, self._onChanged, self._onFailed = installer, onChanged, onFailed
         self._environment: Environment | None = None
         self.model: ModelDescription | None = None
@@ -70,28 +72,36 @@ class SetupSection:
 
     @property
     def dicomSegProblem(self) -> str:
-        """What is wrong with the package that DICOM Segmentations need; empty if nothing or not known yet."""
-        package = self._environment.dicom_seg if self._environment else None
+        """What is wrong with the package that DICOM Segmentations need; empty if nothing or not known."""
+        isKnown = self._environment is not None and not self.host  # they are written on this computer
+        package = self._environment.dicom_seg if isKnown else None
         return f"{package.name}: {package.problem}" if package is not None and package.problem else ""
 
     @property
     def isReady(self) -> bool:
         """Whether the engine can be asked to segment."""
-        return self._environment is not None and not self.missing and self.model is not None
+        return self._environment is not None and not self.missing and self.model is not None and not self._problem
 
     @property
     def whyNotReady(self) -> str:
         """Why the engine cannot be asked to segment, in one line; empty if it can."""
+        if self.missing and self.host:
+            return _("Python packages are missing on {host}: install them there.").format(host=self.host)
         if self.missing:
             return _("Python packages are missing: install them in Set-up above.")
         if self._problem:
             return _("The engine cannot be used: see Set-up above.")
-        return "" if self.isReady else _("The engine is starting...")
+        if self.isReady:
+            return ""
+        return _("Connecting to {host}...").format(host=self.host) if self.host else _("The engine is starting...")
 
     @property
     def stage(self) -> str:
         """The state of the engine, in a few words."""
-        return self.whyNotReady or (_("Ready") if self._session.isOpen else _("Loading the model..."))
+        if self.whyNotReady:
+            return self.whyNotReady
+        text = _("Ready") if self._session.isOpen else _("Loading the model...")
+        return _("{stage} on {host}").format(stage=text.rstrip("."), host=self.host) if self.host else text
 
     @property
     def isLicenceAccepted(self) -> bool:
@@ -120,6 +130,7 @@ class SetupSection:
         """Restart the engine and check again: a running engine does not see newly installed packages."""
         self._session.client.close()
         self._environment = self.model = None
+        self._applySettings()
         self.check()
         self._show()
 
@@ -138,11 +149,16 @@ class SetupSection:
         self._onFailed(error)
 
     def _applySettings(self) -> None:
-        self._session.settings.device = self._settings.device
-        self._session.settings.model = self._settings.modelFolder or None
+        settings = self._session.settings
+        settings.device = self._settings.otherDevice if self.host else self._settings.device
+        settings.model = None if self.host else self._settings.modelFolder or None
 
     def _onDevice(self, index: int) -> None:
-        self._settings.device = str(self._ui.deviceComboBox.itemData(index))
+        device = str(self._ui.deviceComboBox.itemData(index))
+        if self.host:
+            self._settings.otherDevice = device
+        else:
+            self._settings.device = device
         self._applySettings()
         self.check()
 
@@ -175,8 +191,9 @@ class SetupSection:
         ui = self._ui
         ui.setupLabel.text = "\n".join(self._statusLines())
         ui.setupCollapsibleButton.text = _("Set-up: {stage}").format(stage=self._headline())
-        ui.installButton.enabled = bool(self.missing or self.dicomSegProblem)
-        ui.bundledModelButton.enabled = bool(self._settings.modelFolder)
+        ui.installButton.enabled = bool(self.missing or self.dicomSegProblem) and not self.host
+        ui.modelPathLineEdit.enabled = not self.host
+        ui.bundledModelButton.enabled = bool(self._settings.modelFolder) and not self.host
         ui.licenceCheckBox.enabled = self.model is not None
         ui.licenceCheckBox.checked = self.isLicenceAccepted
         if self.model is not None:
@@ -188,20 +205,23 @@ class SetupSection:
         self._onChanged()
 
     def _headline(self) -> str:
-        if self.missing:
+        if self.missing and not self.host:
             return _("Python packages are missing")
-        return _("the engine cannot be used") if self._problem else self.stage
+        if self.missing or not self._problem:
+            return self.stage
+        return _("{host} cannot be used").format(host=self.host) if self.host else _("the engine cannot be used")
 
     def _statusLines(self) -> list[str]:
         lines = [f"✗ {problem}" for problem in (self._installProblem, self._problem) if problem]
         if self._environment is None:
-            return lines or [_("Checking what is installed...")]
+            return lines or [self.stage if self.host else _("Checking what is installed...")]
         problems = [f"✗ {p.name}: {p.problem}" for p in self._environment.packages if p.problem]
         lines += problems or [_("✓ All Python packages are installed")]
         if self.dicomSegProblem:
             lines.append(_("○ {problem} (only to save DICOM Segmentations)").format(problem=self.dicomSegProblem))
         if self.model is not None:
-            lines.append(_("✓ Model {name}").format(name=self.model.name))
+            text = _("✓ Model {name}") if not self.host else _("✓ Model {name}, which comes with the engine there")
+            lines.append(text.format(name=self.model.name))
         if not self.missing and not self._problem:
             lines += self._engineLines()
         return lines
@@ -218,13 +238,14 @@ class SetupSection:
     def _showDevices(self) -> None:
         box = self._ui.deviceComboBox
         devices = self._environment.devices if self._environment else []
-        if box.count == len(devices) + 1:
+        shown = [str(box.itemText(row)) for row in range(1, box.count)]
+        if box.count and shown == [_deviceText(device) for device in devices]:
             return
         box.clear()
         box.addItem(_("Automatic"), "auto")
         for device in devices:
             box.addItem(_deviceText(device), device.id)
-        box.setCurrentIndex(max(0, box.findData(self._settings.device)))
+        box.setCurrentIndex(max(0, box.findData(self._session.settings.device)))
 
     def _fold(self) -> None:
         """Collapse once everything works, but only the first time: the user may open it again."""

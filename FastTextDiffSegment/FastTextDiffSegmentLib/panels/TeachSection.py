@@ -84,7 +84,7 @@ class TeachSection:
             results.updateTable,
         )
         self.examples = TeachExamples(context, self._newExample, self._newAbsent, self.update)
-        self.library = TeachLibrary(context, self._whyBusy, self._onLibrary)
+        self.library = TeachLibrary(context, lambda: setup.whyNotHere or self._whyBusy(), self._onLibrary)
         askForFolders(context.ui.teachFolderPathLineEdit)
         self._connect()
 
@@ -170,7 +170,7 @@ class TeachSection:
         return Path(chosen).absolute() / name if chosen else None
 
     def _whyNoLesson(self) -> str:
-        reason = self._whyBusy()
+        reason = self._setup.whyNotHere or self._whyBusy()
         if not reason and not self.words:
             reason = _("Type a finding, here or in the list above.")
         kept = not reason and self._folder(self.words[0])
@@ -294,7 +294,7 @@ class TeachSection:
         self.examples.update(self._whyNoSlice())
         self.library.update()
         nothing = "" if self.candidate is not None else _("Learn a finding first.")
-        busy = self._whyBusy()
+        busy = self._setup.whyNotHere or self._whyBusy()
         self._buttons.show(
             {
                 ui.learnButton: self._whyNoLesson(),

@@ -18,6 +18,7 @@ from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
 from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentOutput
 
 from .ButtonReasons import ButtonReasons
+from .Consent import maySend
 from .FindingsBox import FindingsBox
 from .PanelContext import PanelContext
 from .PanelRequests import PanelRequests
@@ -72,6 +73,8 @@ class WordsSection:
         reason, request = self._whyNot(), self._requests.forShownSlice()
         if reason or request is None:
             self._context.message.show(reason)
+            return
+        if not maySend(self._context, self._setup):
             return
         self.drop()
         self._run.start(

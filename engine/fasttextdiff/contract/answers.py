@@ -64,17 +64,19 @@ class Device:
 
 @dataclass(frozen=True)
 class Environment:
-    """The packages and devices of this computer.
+    """The packages and devices of the computer that the engine runs on.
 
     Attributes:
         packages: always needed.
         dicom_seg: needed only to save DICOM Segmentations.
         devices: the CPU and every GPU.
+        version: the engine's.
     """
 
     packages: tuple[Package, ...]
     dicom_seg: Package
     devices: tuple[Device, ...]
+    version: str = ""
 
 
 @dataclass(frozen=True)

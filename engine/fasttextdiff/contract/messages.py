@@ -20,6 +20,7 @@ PROTOCOL = 4
 """Incremented whenever a message changes; a worker and a module with different protocols do not work together."""
 
 USAGE, IMAGE, MODEL, MISSING, MEMORY, INTERNAL = "usage", "image", "model", "missing", "memory", "internal"
+LOST = "lost"
 ERROR_KINDS = {
     USAGE: "the request cannot be carried out",
     IMAGE: "the image cannot be segmented, read or referred to",
@@ -27,6 +28,7 @@ ERROR_KINDS = {
     MISSING: "Python packages are missing, damaged or too old",
     MEMORY: "there is too little memory",
     INTERNAL: "a bug, or an error of the operating system",
+    LOST: "another computer cannot be reached or broke off; the worker ends",
 }
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,14 +22,13 @@ from typing import Any, NoReturn
 
 from fasttextdiff.contract import messages
 from fasttextdiff.contract.fields import ContractError, to_fields
+from fasttextdiff.contract.hosts import host_problem
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.worker.parcels import array_files, receive_parcel, send_parcel
 from fasttextdiff.worker.server import Channel, kind_and_message
 
 PATIENCE = 60.0
 """Seconds until the other machine must have answered once."""
-HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:%\[\]-]*")
-"""A host name or user@host; nothing that ssh would take for an option."""
 _OPTIONS = (
     *("-T", "-oBatchMode=yes", "-oConnectTimeout=15"),
     *("-oServerAliveInterval=15", "-oServerAliveCountMax=2"),
@@ -53,9 +53,23 @@ def command_of(host: str, python: str) -> list[str]:
     Raises:
         UsageError: the host's name is not one.
     """
-    if not HOST.fullmatch(host):
-        raise UsageError(f"'{host:.60}' is not the name of a computer: use HOST or USER@HOST")
-    return ["ssh", *_OPTIONS, host, f"{shlex.quote(python)} -m fasttextdiff far-worker"]
+    problem = host_problem(host)
+    if problem:
+        raise UsageError(problem)
+    home = "~/" if python.startswith("~/") else ""  # quoted, it would not be the home folder
+    quoted = home + shlex.quote(python.removeprefix(home))
+    return ["ssh", *_OPTIONS, host, f"{quoted} -m fasttextdiff far-worker"]
+
+
+def environment_before_slicer(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment that Slicer was started with: with Slicer's own libraries, the system's ssh may not start.
+
+    Args:
+        environment: of a process that Slicer started; Slicer's launcher keeps the earlier one under other names.
+    """
+    kept = "APPLAUNCHER_0_"
+    before = {name.removeprefix(kept): value for name, value in environment.items() if name.startswith(kept)}
+    return before or dict(environment)
 
 
 class NearEnd:
@@ -77,7 +91,11 @@ class NearEnd:
         self._last_line = ""
         self._greeted = threading.Event()
         self._ssh = subprocess.Popen(
-            command_of(host, python), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command_of(host, python),
+            env=environment_before_slicer(os.environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
     def run(self) -> NoReturn:
@@ -113,7 +131,7 @@ class NearEnd:
     def _take(self, message: dict[str, Any]) -> None:
         number, op = message["id"], message.get("op")
         try:
-            if op in _NOT_THERE:
+            if op in _NOT_THERE or message.get("candidate") is not None:
                 raise UsageError(f"findings are learned and kept only on this computer, not on {self._host}")
             if op in _HERE:
                 self._do_here(number, message)
@@ -138,10 +156,14 @@ class NearEnd:
         if message.get("op") == "open_volume":
             message["path"], message["dicom_modality"] = told_of_file(message)
             message["name"] = "the volume"  # names in the scene may name the patient
-        left_out = message.get("library") is not None
-        if left_out:
-            message["library"] = None
-        return left_out
+        elif message.get("op") == "measure":
+            for segment in message["segments"]:
+                segment["tags"] = {}  # of no use there
+        library = message.get("library")
+        if library is None:
+            return False
+        message["library"] = None
+        return any(Path(library).glob("*"))
 
     # --- the other machine's side ------------------------------------------------------------------------------------
 
@@ -162,7 +184,7 @@ class NearEnd:
             try:
                 messages.require_hello(message)
             except ContractError as error:
-                self._fail(f"{error}: install the same version there")
+                self._fail(f"{self._host}: {error}: install the same version there")
             self._greeted.set()
             return
         number = message.get("id")
@@ -198,7 +220,7 @@ class NearEnd:
         """Answer every open request with the reason, and end."""
         text = " ".join(reason.split())
         for number in list(self._open):
-            self._channel.send(number, messages.Error(messages.INTERNAL, text))
+            self._channel.send(number, messages.Error(messages.LOST, text))
         print(text, file=sys.stderr, flush=True)
         self._folder.cleanup()
         os._exit(1)
@@ -265,5 +287,5 @@ def main(arguments: list[str]) -> NoReturn:
 def _refuse_all(channel: Channel, reason: str) -> NoReturn:
     for line in sys.stdin.buffer:
         number = json.loads(line).get("id")
-        channel.write({"id": number, "event": "error", **to_fields(messages.Error(messages.INTERNAL, reason))})
+        channel.write({"id": number, "event": "error", **to_fields(messages.Error(messages.LOST, reason))})
     os._exit(1)

@@ -227,6 +227,7 @@ def _environment() -> Environment:
         packages=tuple(map(_package, check_packages())),
         dicom_seg=_package(check_package(HIGHDICOM)),
         devices=tuple(find_devices()),
+        version=__version__,
     )
 
 
