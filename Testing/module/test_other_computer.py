@@ -184,6 +184,30 @@ def test_a_script_has_to_give_its_consent(panel, chestCt, elsewhere):
     assert elsewhere.nothingWithImages
 
 
+def test_strokes_and_measurements_work_there_and_tags_are_not_sent(panel, chestCt, elsewhere):
+    logic, util = panel.widget.logic, panel.slicer.util
+    node = logic.newSegmentation(chestCt)
+    segmentId = node.GetSegmentation().AddEmptySegment("", FINDING)
+    dense = (util.arrayFromVolume(chestCt) > 250).astype(np.uint8)
+    util.updateSegmentBinaryLabelmapFromArray(dense, node, segmentId, chestCt)
+    node.GetSegmentation().GetSegment(segmentId).SetTag("Patient", "DOE^JANE")
+    here = logic.examining.measure(node, chestCt)
+    elsewhere.choose(HOST)
+    elsewhere.waitUntilReady()
+    logic.session.place.allow(HOST)
+    assert logic.examining.measure(node, chestCt) == here
+    assert elsewhere.ssh.hasSent("measure")
+    assert b"DOE^JANE" not in elsewhere.ssh.sent
+    stroke = np.zeros(dense.shape[1:], np.uint8)
+    stroke[60, 100:110] = 1
+    corrected = logic.newSegmentation(chestCt)
+    logic.correct(chestCt, FINDING, 56, [(stroke, True)], corrected)
+    assert elsewhere.ssh.hasSent("correct")
+    segmentId = corrected.GetSegmentation().GetSegmentIdBySegmentName(FINDING)
+    assert util.arrayFromSegmentBinaryLabelmap(corrected, segmentId, chestCt)[56][stroke > 0].all()
+    logic.undo()
+
+
 @pytest.mark.parametrize(("button", "answer"), [("Yes", (True, True)), ("No", (False, False))])
 def test_the_question_has_no_as_its_default_and_remembers_only_a_yes(panel, button, answer):
     from FastTextDiffSegmentLib.panels.Dialogs import Dialogs

@@ -181,7 +181,8 @@ class TextFindingControl:
             self._fail,
             self._cancelled,
         )
-        self._onMessage(_("Segmenting..."))
+        host = self.panel.setupSection.host
+        self._onMessage(_("Segmenting on {host}...").format(host=host) if host else _("Segmenting..."))
         self._onChanged()
 
     def _whyNoConsent(self) -> str:
