@@ -76,11 +76,8 @@ def check() -> int:
 
 def test(arguments: list[str]) -> int:
     """Run all tests, or those given by pytest's `arguments`."""
-    parallel = (
-        []
-        if "-n" in arguments
-        else ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
-    )
+    processes = min(2, os.cpu_count() or 1) + 1  # tests often wait for the processes that they start
+    parallel = [] if "-n" in arguments else ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
     return run(["pytest", *parallel, "--durations=40", "--durations-min=5", *arguments])
 
 
