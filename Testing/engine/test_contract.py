@@ -125,7 +125,7 @@ def test_colours_of_a_run_and_of_a_segmentation_come_from_one_palette():
 # --- messages --------------------------------------------------------------------------------------------------------
 
 
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=10, deadline=None)
 
 
 def through_json(content):

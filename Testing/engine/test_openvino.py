@@ -310,13 +310,13 @@ def test_a_model_is_converted_once_and_the_cache_can_be_removed(model, cache, ru
     assert store.cache_bytes() == 0
 
 
-@pytest.mark.parametrize("name", [RECORD, "decode.xml.gz", "encode.bin.gz"])
-def test_damaged_networks_are_converted_again(model, cache, name):
+def test_damaged_networks_are_converted_again(model, cache):
     load_runtime(model, "cpu")
-    damaged = next(cache.glob(f"*/{name}"))
-    damaged.write_bytes(damaged.read_bytes()[:20])
-    assert load_runtime(model, "cpu", runtime="openvino").name == "openvino"
-    assert damaged.stat().st_size > 20
+    for name in (RECORD, "decode.xml.gz", "encode.bin.gz"):
+        damaged = next(cache.glob(f"*/{name}"))
+        damaged.write_bytes(damaged.read_bytes()[:20])
+        assert load_runtime(model, "cpu", runtime="openvino").name == "openvino"
+        assert damaged.stat().st_size > 20, name
 
 
 def test_networks_of_other_weights_are_not_used(converted, tmp_path, cache):

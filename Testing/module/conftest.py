@@ -54,7 +54,7 @@ def panel(host, module, scene):
     host.slicer.util.selectModule("FastTextDiffSegment")
     host.window.show()
     host.window.activateWindow()
-    assert host.runEventLoop(until=lambda: host.window.isActiveWindow)
+    assert host.runEventLoop(until=lambda: host.window.isActiveWindow, timeout=60)
     panel = Panel(host, widget)
     panel.waitFor(lambda: widget.logic.session.isOpen)
     widget.setupSection.acceptLicence()

@@ -918,7 +918,7 @@ def test_everything_needed_for_a_result_fits_on_a_small_screen(panel, chestCt):
     def bottoms():
         return {name: each.mapTo(whole, panel.qt.QPoint(0, each.height)).y() for name, each in widgets.items()}
 
-    panel.host.runEventLoop(until=lambda: all(0 < bottom <= 470 for bottom in bottoms().values()), timeout=10)
+    panel.host.runEventLoop(until=lambda: all(0 < bottom <= 470 for bottom in bottoms().values()), timeout=60)
     assert {name: bottom for name, bottom in bottoms().items() if not 0 < bottom <= 470} == {}
 
 
