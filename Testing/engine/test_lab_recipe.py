@@ -173,9 +173,17 @@ def test_image_and_masks_are_cropped_to_the_body():
 
 def test_a_view_depends_only_on_the_seed(atlas):
     sample = ct_mr_items(atlas)[0].load()
-    views = [AtlasViews([])(sample, 32, np.random.default_rng(5)) for _ in range(2)]
+    views = [AtlasViews([])(sample, 32, 2, np.random.default_rng(5)) for _ in range(2)]
     assert (views[0][0].image == views[1][0].image).all()
     assert [p.text for p in views[0][1]] == [p.text for p in views[1][1]]
+
+
+def test_more_prompts_are_added_to_the_first_two(atlas):
+    for item in ct_mr_items(atlas):
+        two, six = (AtlasViews([])(item.load(), 32, count, np.random.default_rng(5))[1] for count in (2, 6))
+        assert len(six) == 6
+        assert [prompt.text for prompt in six[:2]] == [prompt.text for prompt in two]
+        assert all(prompt.mask.shape == (32, 32) for prompt in six)
 
 
 def test_the_bundled_model_is_made_from_nothing_by_a_chain_of_configurations():

@@ -22,7 +22,7 @@ from fasttextdiff.evaluation.datasets import load_targets
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.training import samples as loaders
-from fasttextdiff.training.batches import PROMPTS_PER_IMAGE, Batch, StepBatches, _allot
+from fasttextdiff.training.batches import Batch, StepBatches, _allot
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import build_compact, starting_model
 from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConfig, read_config
@@ -328,20 +328,22 @@ def test_a_step_always_gives_the_same_batch_in_its_stages_size(config):
     assert len({tuple(long[step].texts) for step in range(12)}) == 12
     assert (first.images.shape, later.images.shape) == ((3, 3, 32, 32), (2, 3, 48, 48))
     assert first.noise.shape == first.images.shape
-    assert first.masks.shape == (3 * PROMPTS_PER_IMAGE, 32, 32)
-    assert len(first.texts) == 3 * PROMPTS_PER_IMAGE
+    assert first.masks.shape == (3 * config.prompts, 32, 32)
+    assert len(first.texts) == 3 * config.prompts
     assert set(first.masks.unique().tolist()) <= {0.0, 1.0}
     assert -1 <= first.images.min() < first.images.max() <= 1
     assert len(batches) == 5
 
 
-def test_prompt_rows_belong_to_their_image(config):
+@pytest.mark.parametrize("prompts", [2, 3])
+def test_prompt_rows_belong_to_their_image(config, prompts):
     """Lesions are bright and nuclei dark, so each mask shows which image it was made for."""
     checked = 0
     for step in range(12):
-        batch = StepBatches(SAMPLES, replace(config, stages=(Stage(12, 48, 4),)))[step]
+        batch = StepBatches(SAMPLES, replace(config, stages=(Stage(12, 48, 4),), prompts=prompts))[step]
+        assert len(batch.texts) == 4 * prompts
         for row, (text, mask) in enumerate(zip(batch.texts, batch.masks, strict=True)):
-            image = batch.images[row // PROMPTS_PER_IMAGE].mean(0)
+            image = batch.images[row // prompts].mean(0)
             if mask.any() and re.search("nucle|infect|opacit|lesion|pneumonia", text):
                 sign = -1 if "nucle" in text else 1
                 assert sign * (image[mask > 0].mean() - image[mask == 0].mean()) > 0.2, text
@@ -359,7 +361,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_images_each_with_its_own_promp
     enliven(model.fusion)
 
     def segmentation(*chosen):
-        rows = [2 * image + prompt for image in chosen for prompt in range(PROMPTS_PER_IMAGE)]
+        rows = [2 * image + prompt for image in chosen for prompt in range(2)]
         batch = Batch(images[[*chosen]], noise[[*chosen]], [texts[row] for row in rows], masks[rows])
         return training_losses(model, batch, config, torch.device("cpu"))["segmentation"].item()
 

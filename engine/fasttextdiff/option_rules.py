@@ -22,6 +22,7 @@ _COUNTS = {
     "steps": (0, 10**9),
     "size": (16, 2048),
     "batch": (1, 4096),
+    "prompts": (2, 64),
     "vocabulary": (300, 250_000),
     "presence_batches": (0, 100_000),
     "calibration_batches": (0, 100_000),
@@ -115,7 +116,7 @@ def _training_numbers(run: Any) -> Iterator[tuple[str, Any, Callable[[Any], bool
         yield name, value, lambda weight: _is_number(weight) and weight >= 0, "a finite number, 0 or more"
     for name in ("warmup", "seed"):
         yield name, getattr(run, name), lambda count: _is_whole(count, 0, _LARGEST_SEED), "a whole number, 0 or more"
-    for name in ("presence_batches", "calibration_batches"):
+    for name in ("prompts", "presence_batches", "calibration_batches"):
         yield name, getattr(run, name), *_RULES[name]
     if run.labels is not None:
         yield "labels", run.labels, lambda images: _is_whole(images, 1), "a whole number, 1 or more"

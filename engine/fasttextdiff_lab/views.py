@@ -1,4 +1,4 @@
-"""Random views of training images with two prompts each, for the bundled model's recipe.
+"""Random views of training images with their prompts, for the bundled model's recipe.
 
 Knows samples, wording and anatomy; knows nothing about files or networks.
 """
@@ -51,10 +51,10 @@ class AtlasViews:
     def __init__(self, references: Sequence[Levels]) -> None:
         self.references = references
 
-    def __call__(self, sample: Sample, size: int, rng: Generator) -> tuple[Sample, tuple[Prompt, Prompt]]:
-        """A view of `size` pixels and its prompts."""
+    def __call__(self, sample: Sample, size: int, count: int, rng: Generator) -> tuple[Sample, tuple[Prompt, ...]]:
+        """A view of `size` pixels and `count` prompts."""
         view = augment(altered(sample, self.references, rng), size, rng)
-        return view, prompts_of(view, rng)
+        return view, (*prompts_of(view, rng), *(_further(view, rng) for _ in range(count - 2)))
 
 
 def prompts_of(view: Sample, rng: Generator) -> tuple[Prompt, Prompt]:
@@ -66,6 +66,13 @@ def prompts_of(view: Sample, rng: Generator) -> tuple[Prompt, Prompt]:
         return _mixed(view, rng)
     asked = _named(view, 0, rng) or elsewhere(view, rng)
     return asked, _second(view, rng)
+
+
+def _further(view: Sample, rng: Generator) -> Prompt:
+    """One more prompt, where words matter."""
+    if view.findings and not view.annotated:
+        return _second(view, rng)
+    return prompts_of(view, rng)[int(rng.integers(2)) if view.findings else 1]
 
 
 def _mixed(view: Sample, rng: Generator) -> tuple[Prompt, Prompt]:

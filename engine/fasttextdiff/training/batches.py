@@ -24,7 +24,6 @@ from fasttextdiff.training.prompts import Prompt, steered_prompt, whole_prompt
 from fasttextdiff.training.samples import Item, Sample
 from fasttextdiff.training.slips import with_slips
 
-PROMPTS_PER_IMAGE = 2
 MISTYPED = 0.08
 """Share of prompts with typos, so that the model tolerates them."""
 MOST_DRAWS = 50
@@ -38,8 +37,8 @@ class Batch:
     Attributes:
         images: (B, 3, S, S) in [-1, 1].
         noise: (B, 3, S, S), standard normal.
-        texts: 2 B findings.
-        masks: (2 B, S, S) float32, 0 or 1.
+        texts: F B findings, all of an image together.
+        masks: (F B, S, S) float32, 0 or 1.
         names: file names of the images.
         skipped: why other drawn images are missing, one line each.
         weight: weight of this process's mean loss in the mean over all processes; 1 if all have the same number of
@@ -55,14 +54,19 @@ class Batch:
     weight: float = 1.0
 
 
-ViewMaker = Callable[[Sample, int, Generator], "tuple[Sample, tuple[Prompt, Prompt]]"]
-"""Makes a random square view of a sample, of a given size in pixels, with two prompts."""
+ViewMaker = Callable[[Sample, int, int, Generator], "tuple[Sample, tuple[Prompt, ...]]"]
+"""Makes a random square view of a sample, of a given size in pixels, with a given number of prompts."""
 
 
-def standard_view(sample: Sample, size: int, rng: Generator) -> tuple[Sample, tuple[Prompt, Prompt]]:
-    """An augmented sample with two prompts: texts as written for the user's own data, generated for research data."""
+def standard_view(sample: Sample, size: int, count: int, rng: Generator) -> tuple[Sample, tuple[Prompt, ...]]:
+    """An augmented sample with prompts: texts as written for the user's own data, generated for research data."""
     view = augment(sample, size, rng)
-    return view, own_prompts(view, rng) if view.findings else (whole_prompt(view, rng), steered_prompt(view, rng))
+    pairs = [_pair(view, rng) for _ in range(-(-count // 2))]
+    return view, tuple(prompt for pair in pairs for prompt in pair)[:count]
+
+
+def _pair(view: Sample, rng: Generator) -> tuple[Prompt, Prompt]:
+    return own_prompts(view, rng) if view.findings else (whole_prompt(view, rng), steered_prompt(view, rng))
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class View:
     """
 
     sample: Sample
-    prompts: tuple[Prompt, Prompt]
+    prompts: tuple[Prompt, ...]
     texts: list[str]
     noise: NDArray[np.float32]
     skipped: list[str]
@@ -115,7 +119,7 @@ class StepBatches(Dataset[Batch]):
         return self.config.total_steps
 
     def __getitem__(self, step: int) -> Batch:
-        """Draw images of all groups, augment them and make two prompts for each."""
+        """Draw images of all groups, augment them and make prompts for each."""
         seed, stage = self.config.seed, self.config.stage_at(step)
         groups = _allot(self.shares, stage.batch, np.random.default_rng((seed, step)))
         places = range(stage.batch)[self.share.index :: self.share.count]
@@ -143,7 +147,7 @@ class StepBatches(Dataset[Batch]):
             except FastTextDiffError as error:
                 skipped.append(str(error))
                 continue
-            view, prompts = self.make_view(sample, size, rng)
+            view, prompts = self.make_view(sample, size, self.config.prompts, rng)
             noise = rng.standard_normal((3, size, size), dtype=np.float32)
             return View(view, prompts, [_typed(prompt.text, rng) for prompt in prompts], noise, skipped)
         raise FastTextDiffError(

@@ -27,7 +27,7 @@ class Stage:
     Attributes:
         steps: optimiser steps.
         size: side of the square training images, in pixels.
-        batch: images per step; every image has two prompts.
+        batch: images per step.
     """
 
     steps: int
@@ -100,6 +100,7 @@ class TrainingConfig:
         cooldown: share of all steps over which the rate falls linearly to 2 % at the end; constant in between.
         denoising_weight: weight of the noise-prediction loss (Ho et al. 2020, equation 14), if the denoiser is trained.
         presence_weight: weight of the presence loss.
+        prompts: prompts of every image. More cost little, because the denoiser runs once an image.
         ema: decay of the EMA weights that are saved.
         presence_batches: batches after the last step on which only the presence output is refitted, for models that
             have one; 0 for none. Masks above the threshold do not change.
@@ -131,6 +132,7 @@ class TrainingConfig:
     cooldown: float = 0.3
     denoising_weight: float = 0.2
     presence_weight: float = 0.1
+    prompts: int = 2
     ema: float = 0.998
     presence_batches: int = 0
     calibration_batches: int = 0
