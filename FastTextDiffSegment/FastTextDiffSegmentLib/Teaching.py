@@ -81,8 +81,8 @@ class Teaching:
 
         teaching = FastTextDiffSegmentLogic().teaching
         teaching.useLibrary("/path/of/my/findings")
-        examples = [teaching.example(volume, 40, segmentation, "liver"), teaching.absent(volume, 3)]
-        candidate = teaching.learn("liver", examples)
+        examples = [teaching.example(volume, 40, segmentation, "gallbladder"), teaching.absent(volume, 3)]
+        candidate = teaching.learn("gallbladder", examples)
         teaching.accept(candidate)
 
     Args:
