@@ -100,7 +100,8 @@ class TrainingConfig:
         cooldown: share of all steps over which the rate falls linearly to 2 % at the end; constant in between.
         denoising_weight: weight of the noise-prediction loss (Ho et al. 2020, equation 14), if the denoiser is trained.
         presence_weight: weight of the presence loss.
-        prompts: prompts of every image. More cost little, because the denoiser runs once an image.
+        prompts: prompts of every image; the denoiser runs once for all. With four, a step of the bundled model takes
+            1.36 times as long as with two.
         ema: decay of the EMA weights that are saved.
         presence_batches: batches after the last step on which only the presence output is refitted, for models that
             have one; 0 for none. Masks above the threshold do not change.
