@@ -131,7 +131,7 @@ def test_pictures_have_areas_only_if_their_pixel_size_is_known():
     assert (found.voxels, found.area_mm2, found.longest_mm) == (20, None, None)
 
 
-@pytest.mark.parametrize("name", ["result.seg.nrrd", "result.nii.gz", "result.dcm"])
+@pytest.mark.parametrize("name", ["result.seg.nrrd", "result.nii.gz", "result.dcm", "result.labelmap.dcm"])
 @pytest.mark.parametrize("source", ["axial", "oblique"])
 def test_every_format_gives_the_same_measurements(tmp_path, name, source):
     if name.endswith(".dcm"):

@@ -60,7 +60,8 @@ class Dialogs:
     def saveFileName(self, suggestion: str, offersDicom: bool) -> str:
         """Ask for a file to save to; empty if the user cancelled."""
         filters = _("Slicer segmentation (*.seg.nrrd);;NIfTI (*.nii.gz)")
-        filters += ";;" + _("DICOM Segmentation (*.dcm)") if offersDicom else ""
+        if offersDicom:
+            filters += ";;" + _("DICOM Segmentation (*.dcm);;DICOM Segmentation, one label map (*.labelmap.dcm)")
         name = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save segments"), suggestion, filters)
         return str(name or "")
 

@@ -33,7 +33,8 @@ def dicomSegSteps(
         session: the engine.
         segmentationNode: the segments; not changed.
         volumeNode: the image, loaded from DICOM, whose grid the segments are on.
-        path: ends in `.dcm`; an existing file is replaced by a complete one or not at all.
+        path: ends in `.dcm`, for a label map in `.labelmap.dcm`; an existing file is replaced by a complete one or not
+            at all.
         report: new file for a DICOM SR with their measurements; None for none.
 
     Returns:

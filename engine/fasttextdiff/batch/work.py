@@ -17,15 +17,15 @@ from fasttextdiff.batch.page import case_page
 from fasttextdiff.batch.plan import Case, without_names
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io.atomic import whole_files
-from fasttextdiff.io.write import write_segmentation
+from fasttextdiff.io.write import DICOM_LABEL_MAP, DICOM_SEG, write_segmentation
 from fasttextdiff.render.contact_sheet import write_preview
 from fasttextdiff.result import FindingResult, SegmentationResult, entropy
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.teaching.in_use import load_adapters
 from fasttextdiff.version import DISCLAIMER
 
-DICOM, PICTURE, PAGE = ".dcm", ".png", ".html"
-FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM, PICTURE, PAGE)
+PICTURE, PAGE = ".png", ".html"
+FORMATS: tuple[str, ...] = (".seg.nrrd", ".nii.gz", DICOM_SEG, DICOM_LABEL_MAP, PICTURE, PAGE)
 """Output formats: segmentations for Slicer and others, DICOM SEG, a picture, and a page that also has the numbers."""
 
 
@@ -88,7 +88,7 @@ def write_case(result: SegmentationResult, case: Case, run: Run, folder: BatchFo
             with whole_files(path) as (temporary,):
                 temporary.write_text(case_page(result, record), encoding="utf-8", errors="replace", newline="\n")
         else:
-            write_segmentation(result, path, fractional=run.fractional and suffix == DICOM)
+            write_segmentation(result, path, fractional=run.fractional and suffix == DICOM_SEG)
     outputs = {path.name: _sha256(path) for path in sorted(place.iterdir())}
     folder.finish(case.name, {**record, "outputs": outputs})
 

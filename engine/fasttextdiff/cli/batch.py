@@ -44,7 +44,7 @@ def batch(
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help=".seg.nrrd (default), .nii.gz, .dcm (DICOM SEG), .png or .html."),
+        typer.Option("--format", help=".seg.nrrd (default), .nii.gz, .dcm (DICOM SEG), .labelmap.dcm, .png or .html."),
     ] = None,
     fractional: Annotated[bool, typer.Option("--fractional", help="DICOM SEG with probabilities.")] = False,
     modality: Annotated[str | None, typer.Option(help="Only ct, mr, xray, histology or other.")] = None,

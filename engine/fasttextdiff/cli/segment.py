@@ -39,7 +39,10 @@ def segment(
     ],
     finding: Annotated[list[str], typer.Option("--finding", "-f", help="What to look for; repeat for several.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Result: .seg.nrrd (3D Slicer), .nii.gz, .dcm (DICOM SEG).")
+        Path,
+        typer.Option(
+            "--output", "-o", help="Result: .seg.nrrd (3D Slicer), .nii.gz, .dcm or .labelmap.dcm (DICOM SEG)."
+        ),
     ],
     preview: Annotated[Path | None, typer.Option(help="PNG picture of the result.")] = None,
     uncertainty: Annotated[

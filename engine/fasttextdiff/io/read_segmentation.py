@@ -20,7 +20,7 @@ from fasttextdiff.io.file_checks import no_stderr
 from fasttextdiff.io.itk_headers import require_sound_header
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.io.read_nifti import nifti_header, nifti_matrix
-from fasttextdiff.io.write_dicom_seg import check_packages
+from fasttextdiff.io.write_dicom_seg import BINARY, LABEL_MAP, check_packages
 from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.segments.measuring import MaskedSegment
 from fasttextdiff.segments.terminology import CodedFinding, code_finding, coded_entry
@@ -155,21 +155,25 @@ def _read_dicom(path: Path, volume: Volume) -> list[MaskedSegment]:
     if not source.instance_uids:
         raise UsageError(f"{path}: a DICOM SEG fits only the DICOM images that it refers to: give those as the image")
     stored = segread(path)
-    if str(stored.SegmentationType) != "BINARY":
+    if str(stored.SegmentationType) not in (BINARY, LABEL_MAP):
         raise UsageError(f"{path}: it holds probabilities: measure the segmentation without --fractional")
     referred = {str(image.ReferencedSOPInstanceUID) for series in stored.ReferencedSeriesSequence
                 for image in series.ReferencedInstanceSequence}  # fmt: skip
     if not referred & set(source.instance_uids):
         raise FastTextDiffError(f"{path}: it refers to other images than {source.path}")
+    is_label_map = str(stored.SegmentationType) == LABEL_MAP
     options = {"ignore_spatial_locations": True, "assert_missing_frames_are_empty": True}
+    options["combine_segments"] = is_label_map  # highdicom 0.28 separates no more than 255 segments of a label map
     if len({file for file, _ in source.frames}) < len(source.frames):
         frames = [frame for _, frame in source.frames]
         pixels = stored.get_pixels_by_source_frame(source.instance_uids[0], frames, **options)
     else:
         pixels = stored.get_pixels_by_source_instance(list(source.instance_uids), **options)
+    numbers = stored.segment_numbers
+    masks = [pixels == number if is_label_map else pixels[..., n] != 0 for n, number in enumerate(numbers)]
+    described = map(stored.get_segment_description, numbers)
     return [
-        MaskedSegment(str(described.segment_label), pixels[..., n] != 0, _coded(described))
-        for n, described in enumerate(map(stored.get_segment_description, stored.segment_numbers))
+        MaskedSegment(str(each.segment_label), mask, _coded(each)) for each, mask in zip(described, masks, strict=True)
     ]
 
 

@@ -23,11 +23,13 @@ from fasttextdiff.io.nrrd import write_nrrd
 from fasttextdiff.io.overwriting import files_of, require_apart, require_own_record
 from fasttextdiff.io.write_seg_nrrd import label_type, write_seg_nrrd
 from fasttextdiff.paths import PathText, as_path
-from fasttextdiff.result import SegmentationResult, entropy
+from fasttextdiff.result import SegmentationResult, entropy, overlapping
 from fasttextdiff.segments.terminology import assign_colors, code_finding
 from fasttextdiff.version import DISCLAIMER
 
-SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
+DICOM_SEG, DICOM_LABEL_MAP = ".dcm", ".labelmap.dcm"
+DICOM_FORMATS = (DICOM_LABEL_MAP, DICOM_SEG)
+SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", *DICOM_FORMATS)
 NIFTI_DESCRIPTION = b"FastTextDiff, research use only"
 """The `descrip` of every NIfTI file that we write, so that it is not mistaken for an input image."""
 UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
@@ -47,10 +49,11 @@ def check_segmentation_path(path: PathText, fractional: bool = False) -> None:
         MissingPackagesError: the format needs a package that is not installed.
     """
     path = as_path(path)
-    if _extension(path, SEGMENTATION_FORMATS, "a segmentation") == ".dcm":
+    extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
+    if extension in DICOM_FORMATS:
         write_dicom_seg.check_packages()
-    elif fractional:
-        raise UsageError(f"only DICOM SEG (.dcm) holds probabilities, not {path.name!r}")
+    if fractional and extension != DICOM_SEG:
+        raise UsageError(f"only DICOM SEG (.dcm, not {DICOM_LABEL_MAP}) holds probabilities, not {path.name!r}")
 
 
 def check_segmentation_source(volume: Volume, path: PathText) -> None:
@@ -60,7 +63,7 @@ def check_segmentation_source(volume: Volume, path: PathText) -> None:
         UsageError: `path` is a DICOM SEG, and the volume lacks the DICOM images that it must refer to.
     """
     path = as_path(path)
-    if path.name.lower().endswith(".dcm"):
+    if path.name.lower().endswith(DICOM_FORMATS):
         dicom_seg_sources.check_source(volume)
 
 
@@ -96,8 +99,9 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
 
     `.seg.nrrd` is a Slicer segmentation with names, codes and provenance of its segments as tags. `.nii.gz` and `.nii`
     are label maps with value n for finding n or, if findings overlap, 4D with one 0/1 volume per finding; a `.json` of
-    the same name describes the values. `.dcm` is a DICOM Segmentation that refers to its source images. Files are
-    written completely or not at all.
+    the same name describes the values. `.dcm` is a DICOM Segmentation that refers to its source images, with one mask
+    per finding, and `.labelmap.dcm` one with a label map, unless findings overlap. Files are written completely or not
+    at all.
 
     Args:
         result: at least one finding.
@@ -117,12 +121,14 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
     check_segmentation_path(path, fractional)
     check_not_source(segmentation_files(path), result.volume)
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
-    if extension in (".seg.nrrd", ".dcm"):
+    if extension in DICOM_FORMATS:
         with whole_files(path) as (temporary,):
-            if extension == ".dcm":
-                write_dicom_seg.write_dicom_seg(result, temporary, fractional=fractional)
-            else:
-                write_seg_nrrd(result, temporary)
+            is_label_map = extension == DICOM_LABEL_MAP
+            write_dicom_seg.write_dicom_seg(result, temporary, fractional=fractional, label_map=is_label_map)
+        return [path]
+    if extension == ".seg.nrrd":
+        with whole_files(path) as (temporary,):
+            write_seg_nrrd(result, temporary)
         return [path]
     record = _record_path(path)
     require_own_record(record)
@@ -139,8 +145,8 @@ def segmentation_notes(result: SegmentationResult, path: PathText) -> list[str]:
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
     if extension == ".seg.nrrd":
         return []
-    if extension == ".dcm":
-        return dicom_seg_notes(result.volume, path)
+    if extension in DICOM_FORMATS:
+        return dicom_seg_notes(result.volume, path, [finding.mask for finding in result.findings])
     notes = []
     if result.overlapping:
         notes.append(
@@ -155,19 +161,22 @@ def segmentation_notes(result: SegmentationResult, path: PathText) -> list[str]:
     return notes
 
 
-def dicom_seg_notes(volume: Volume, path: PathText) -> list[str]:
-    """Notes on how 3D Slicer 5, which reads DICOM SEG with dcmqi, shows a valid object."""
+def dicom_seg_notes(volume: Volume, path: PathText, masks: Sequence[NDArray[np.bool_]]) -> list[str]:
+    """Notes on a DICOM SEG of these masks, and on how 3D Slicer 5, which reads it with dcmqi, shows a valid object."""
     path = as_path(path)
+    name, notes = path.name, []
+    if name.lower().endswith(DICOM_LABEL_MAP) and overlapping(masks):
+        notes.append(f"findings overlap, which a label map cannot hold, so {name} has one mask for each finding")
     if volume.is_planar:
-        return [
-            f"3D Slicer cannot open {path.name}, since a projection has no position in the patient: use .seg.nrrd there"
-        ]
-    if not _right_angled(volume.ijk_to_ras):
-        return [
-            f"this stack is sheared (gantry tilt): 3D Slicer straightens {path.name}, which misplaces it, so use "
+        notes.append(
+            f"3D Slicer cannot open {name}, since a projection has no position in the patient: use .seg.nrrd there"
+        )
+    elif not _right_angled(volume.ijk_to_ras):
+        notes.append(
+            f"this stack is sheared (gantry tilt): 3D Slicer straightens {name}, which misplaces it, so use "
             ".seg.nrrd there; viewers that overlay it on the source images show it correctly"
-        ]
-    return []
+        )
+    return notes
 
 
 def write_uncertainty(result: SegmentationResult, path: PathText) -> None:

@@ -7,12 +7,9 @@ random number: the same segments give the same bytes. Knows nothing about atomic
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,68 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.contract.colors import Rgb
-from fasttextdiff.contract.segments import AUTOMATIC, MANUAL, plain_line, shorten
+from fasttextdiff.contract.segments import AUTOMATIC
 from fasttextdiff.environment import HIGHDICOM, check_package
 from fasttextdiff.errors import FastTextDiffError, MissingPackagesError, UsageError, one_line
 from fasttextdiff.image.volume import Volume
+from fasttextdiff.io.dicom_seg_segments import FULL, DicomSegment, derived_uid, describe, long_string, options_of
 from fasttextdiff.io.dicom_seg_sources import USE_INSTEAD, UTF_8, check_source, source_images
+from fasttextdiff.io.write_seg_nrrd import label_type
 from fasttextdiff.result import SegmentationResult, overlapping
-from fasttextdiff.segments.tags import (
-    algorithm_name,
-    escape_parameter,
-    presence_text,
-    provenance_texts,
-    segment_names,
-)
-from fasttextdiff.segments.terminology import Code, CodedFinding, assign_colors, code_finding
+from fasttextdiff.segments.tags import presence_text, provenance_texts, segment_names
+from fasttextdiff.segments.terminology import assign_colors, code_finding
 
-# Our namespace, so that no other software derives the same UIDs from the same series (RFC 9562, section 5.5).
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "fasttextdiff")
 # Series are listed by number: segmentations come after the images, in the same order.
 _SERIES_OFFSET = 1000
-_FULL = 255  # Maximum Fractional Value (0062,000E)
-# Segment Description (0062,0006) is an ST; Algorithm Parameters (0066,0032) are an LT of 10,240 characters, where an
-# escaped byte takes three.
-_DESCRIPTION_LENGTH = 1024
-_EDITED = " (edited by hand)"
-_PARAMETER_LENGTH = 3000
-
-
-@dataclass(frozen=True)
-class DicomSegment:
-    """One segment to write, edited or as the model made it.
-
-    Attributes:
-        text: the finding as typed; for a segment not made by the model, its name.
-        name: Segment Label (0062,0005), unique.
-        color: display colour.
-        codes: coded description.
-        frames: (k, j, i), bool; or float32 probabilities in [0, 1].
-        made: `Provenance` fields as text, by name; None if the model did not make it.
-        presence: text from `presence_text`.
-        algorithm: Segment Algorithm Type (0062,0008): "AUTOMATIC", "SEMIAUTOMATIC" if edited, or "MANUAL".
-        algorithm_name: Segment Algorithm Name (0062,0009), if another algorithm made it.
-    """
-
-    text: str
-    name: str
-    color: Rgb
-    codes: CodedFinding
-    frames: NDArray[Any]
-    made: Mapping[str, str] | None
-    presence: str = "not asked"
-    algorithm: str = AUTOMATIC
-    algorithm_name: str = ""
-
-    @property
-    def is_fractional(self) -> bool:
-        """Whether it holds probabilities."""
-        return self.frames.dtype.kind == "f"
-
-    def pixels(self, k: int) -> NDArray[Any]:
-        """Stored pixels of slice k, (j, i): bool, or probabilities as uint8 in steps of 1/255."""
-        return np.rint(self.frames[k] * np.float32(_FULL)).astype(np.uint8) if self.is_fractional else self.frames[k]
+BINARY, FRACTIONAL, LABEL_MAP = "BINARY", "FRACTIONAL", "LABELMAP"
+"""Segmentation Type (0062,0001)."""
 
 
 def check_packages() -> None:
@@ -97,15 +47,18 @@ def check_packages() -> None:
         )
 
 
-def write_dicom_seg(result: SegmentationResult, path: Path, *, fractional: bool = False) -> None:
+def write_dicom_seg(
+    result: SegmentationResult, path: Path, *, fractional: bool = False, label_map: bool = False
+) -> None:
     """Write all findings of a run as one Segmentation object; see :func:`write_segments`.
 
     Args:
         result: at least one finding; its source images are read again for their headers.
         path: file to write; the caller makes the write atomic.
         fractional: store probabilities in steps of 1/255 instead of masks; 3D Slicer reads them as labels.
+        label_map: see :func:`write_segments`.
     """
-    write_segments(result.volume, _segments_of(result, fractional), path)
+    write_segments(result.volume, _segments_of(result, fractional), path, label_map=label_map)
 
 
 def _segments_of(result: SegmentationResult, fractional: bool) -> list[DicomSegment]:
@@ -125,7 +78,7 @@ def _segments_of(result: SegmentationResult, fractional: bool) -> list[DicomSegm
     ]
 
 
-def write_segments(volume: Volume, segments: Sequence[DicomSegment], path: Path) -> None:
+def write_segments(volume: Volume, segments: Sequence[DicomSegment], path: Path, *, label_map: bool = False) -> None:
     """Write one Segmentation object, one segment each, on the grid of the source images.
 
     Binary segments hold the masks, including overlaps. Empty frames are left out, but an empty segment keeps one, so
@@ -136,6 +89,8 @@ def write_segments(volume: Volume, segments: Sequence[DicomSegment], path: Path)
         volume: the volume of the segments; its source images are read again for their headers.
         segments: at least one made by the model; all binary or all fractional.
         path: file to write; the caller makes the write atomic.
+        label_map: store one label in each voxel instead of one mask for each segment (PS3.3 section A.51.2, Label Map
+            Segmentation). Segments that overlap are stored as masks all the same, since one label cannot hold them.
 
     Raises:
         UsageError: see :func:`check_source`, or the model made none of the segments.
@@ -153,7 +108,8 @@ def write_segments(volume: Volume, segments: Sequence[DicomSegment], path: Path)
     with config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            _segmentation(volume, segments, source_images(volume)).save_as(path, enforce_file_format=True)
+            kind = _kind(segments, label_map=label_map)
+            _segmentation(volume, segments, kind, source_images(volume)).save_as(path, enforce_file_format=True)
         except (FastTextDiffError, OSError, MemoryError):
             raise
         except Exception as problem:  # highdicom may raise anything for an unusual header
@@ -165,28 +121,36 @@ def write_segments(volume: Volume, segments: Sequence[DicomSegment], path: Path)
 # --- the object ------------------------------------------------------------------------------------------------------
 
 
-def _segmentation(volume: Volume, segments: Sequence[DicomSegment], images: Sequence[Any]) -> Any:
+def _kind(segments: Sequence[DicomSegment], *, label_map: bool) -> str:
+    """Segmentation Type (0062,0001)."""
+    if segments[0].is_fractional:
+        return FRACTIONAL
+    is_possible = label_map and not overlapping([segment.frames for segment in segments])
+    return LABEL_MAP if is_possible else BINARY
+
+
+def _segmentation(volume: Volume, segments: Sequence[DicomSegment], kind: str, images: Sequence[Any]) -> Any:
     """The Segmentation object (a pydicom dataset)."""
     from highdicom.seg import Segmentation
 
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it would log the patient's name
-    created, uid = _created(segments), _uids(volume, segments)
-    stored = _stored_frames(volume, segments)
+    created, uid = _created(segments), _uids(volume, segments, kind)
     segmentation = Segmentation(
         source_images=images,
-        # Only tells which frames exist; pixels are filled in later, which avoids a second copy of all masks.
-        pixel_array=np.broadcast_to(stored[:, None, None, :], (*volume.shape, len(segments))),
-        segmentation_type="FRACTIONAL" if segments[0].is_fractional else "BINARY",
-        max_fractional_value=_FULL,
-        segment_descriptions=[_describe(n, segment, volume) for n, segment in enumerate(segments, start=1)],
+        pixel_array=_occupied(volume, segments, kind),
+        segmentation_type=kind,
+        max_fractional_value=FULL,
+        segment_descriptions=[
+            describe(n, segment, volume.source.series_uid) for n, segment in enumerate(segments, start=1)
+        ],
         series_instance_uid=uid("series"),
         series_number=_SERIES_OFFSET + max(0, int(images[0].get("SeriesNumber") or 0)),
         sop_instance_uid=uid("instance"),
         instance_number=1,
         manufacturer="FastTextDiff",
-        manufacturer_model_name=_long_string(_made(segments, "model")),
-        software_versions=_long_string(_made(segments, "software")),
-        device_serial_number=_long_string(_made(segments, "weights_sha256")),
+        manufacturer_model_name=long_string(_made(segments, "model")),
+        software_versions=long_string(_made(segments, "software")),
+        device_serial_number=long_string(_made(segments, "weights_sha256")),
         content_label="SEGMENTATION",
         content_description=_content(segments),
         series_description="FastTextDiff segmentation, research use only",
@@ -195,12 +159,12 @@ def _segmentation(volume: Volume, segments: Sequence[DicomSegment], images: Sequ
         series_date=created.date(),
         series_time=created.time(),
     )
-    _settle(segmentation, segments, created, uid("dimensions"))
+    _settle(segmentation, segments, kind, created, uid("dimensions"))
     if volume.is_planar:
         segmentation.PatientOrientation = images[0].get("PatientOrientation") or ""
         # highdicom does not write an Imager Pixel Spacing, measured at the detector
         segmentation.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
-    _fill_frames(segmentation, volume, segments)
+    _fill_frames(segmentation, volume, segments, kind)
     return segmentation
 
 
@@ -222,7 +186,9 @@ def _content(segments: Iterable[DicomSegment]) -> str:
     return f"{what} for research, not for diagnosis"
 
 
-def _settle(segmentation: Any, segments: Sequence[DicomSegment], created: datetime, dimensions_uid: str) -> None:
+def _settle(
+    segmentation: Any, segments: Sequence[DicomSegment], kind: str, created: datetime, dimensions_uid: str
+) -> None:
     """Overwrite values that highdicom takes from the clock, makes at random, or does not know."""
     segmentation.InstanceCreationDate, segmentation.InstanceCreationTime = created.date(), created.time()
     segmentation.ContributingEquipmentSequence[-1].ContributionDateTime = created  # highdicom's own entry
@@ -230,10 +196,23 @@ def _settle(segmentation: Any, segments: Sequence[DicomSegment], created: dateti
         item.DimensionOrganizationUID = dimensions_uid
     segmentation.SpecificCharacterSet = UTF_8
     segmentation.ContentCreatorName = ""
-    if segments[0].is_fractional:
+    if kind == FRACTIONAL:
         segmentation.SegmentsOverlap = "UNDEFINED"
-    else:
+    elif kind == BINARY:
         segmentation.SegmentsOverlap = "YES" if overlapping([segment.frames for segment in segments]) else "NO"
+
+
+def _occupied(volume: Volume, segments: Sequence[DicomSegment], kind: str) -> NDArray[Any]:
+    """Pixels that only tell which frames exist; the real ones are filled in later, without a second copy of all masks.
+
+    Returns:
+        (k, j, i, segment), bool; for a label map (k, j, i), uint8.
+    """
+    stored = _stored_frames(volume, segments)
+    if kind == LABEL_MAP:
+        in_use = np.asarray(stored.any(axis=1), np.uint8)
+        return np.broadcast_to(in_use[:, None, None], volume.shape)
+    return np.broadcast_to(stored[:, None, None, :], (*volume.shape, len(segments)))
 
 
 def _stored_frames(volume: Volume, segments: Sequence[DicomSegment]) -> NDArray[np.bool_]:
@@ -244,7 +223,7 @@ def _stored_frames(volume: Volume, segments: Sequence[DicomSegment]) -> NDArray[
     return stored
 
 
-def _fill_frames(segmentation: Any, volume: Volume, segments: Sequence[DicomSegment]) -> None:
+def _fill_frames(segmentation: Any, volume: Volume, segments: Sequence[DicomSegment], kind: str) -> None:
     """Fill in the pixels, in the object's order of frames, and reference the frames of a multi-frame source."""
     source, groups = volume.source, segmentation.PerFrameFunctionalGroupsSequence
     origins = [group.DerivationImageSequence[0].SourceImageSequence[0] for group in groups]
@@ -258,10 +237,21 @@ def _fill_frames(segmentation: Any, volume: Volume, segments: Sequence[DicomSegm
     for origin, k in zip(origins, slices, strict=True):  # only now, because segments share one item per slice
         if "ReferencedFrameNumber" in origin:
             origin.ReferencedFrameNumber = source.frames[k][1]
-    owners = [segments[_segment_number(segmentation, group) - 1] for group in groups]
-    pixels = np.concatenate([segment.pixels(k).ravel() for segment, k in zip(owners, slices, strict=True)])
-    data = pixels.tobytes() if segments[0].is_fractional else np.packbits(pixels, bitorder="little").tobytes()
+    if kind == LABEL_MAP:
+        data = b"".join(_labels(segments, k).tobytes() for k in slices)
+    else:
+        owners = [segments[_segment_number(segmentation, group) - 1] for group in groups]
+        pixels = np.concatenate([segment.pixels(k).ravel() for segment, k in zip(owners, slices, strict=True)])
+        data = (pixels if kind == FRACTIONAL else np.packbits(pixels, bitorder="little")).tobytes()
     segmentation.PixelData = data + b"\0" * (len(data) % 2)
+
+
+def _labels(segments: Sequence[DicomSegment], k: int) -> NDArray[Any]:
+    """Segment numbers of slice k, (j, i); 0 is background. The type is little-endian, as the file's."""
+    labels = np.zeros(segments[0].frames.shape[1:], np.dtype(label_type(len(segments))).newbyteorder("<"))
+    for number, segment in enumerate(segments, start=1):
+        labels[segment.frames[k]] = number
+    return labels
 
 
 def _segment_number(segmentation: Any, group: Any) -> int:
@@ -270,7 +260,7 @@ def _segment_number(segmentation: Any, group: Any) -> int:
     return int(owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
-def _uids(volume: Volume, segments: Sequence[DicomSegment]) -> Callable[[str], str]:
+def _uids(volume: Volume, segments: Sequence[DicomSegment], kind: str) -> Callable[[str], str]:
     """A function that derives UUID-based UIDs (PS3.5 annex B.2) from the object's source, provenance and voxels.
 
     Voxels count, because edited segments and segments combined from several runs may have the same provenance.
@@ -281,79 +271,9 @@ def _uids(volume: Volume, segments: Sequence[DicomSegment]) -> Callable[[str], s
             pixels = segment.pixels(k)
             voxels.update((pixels if segment.is_fractional else np.packbits(pixels)).tobytes())
     described = [
-        [segment.text, segment.name, segment.algorithm, str(segment.codes), segment.color, _options(segment)]
+        [segment.text, segment.name, segment.algorithm, str(segment.codes), segment.color, options_of(segment)]
         for segment in segments
     ]
     made_from = [volume.source.series_uid, volume.source.instance_uids, described, voxels.hexdigest()]
-    return lambda what: f"2.25.{uuid.uuid5(_NAMESPACE, json.dumps([what, *made_from])).int}"
-
-
-def _options(segment: DicomSegment) -> dict[str, str]:
-    """All settings that determine the result; of the device only its type, because its index does not matter."""
-    texts = dict(segment.made or {})
-    texts.pop("created", None)
-    return {name: text.partition(":")[0] if name == "device" else text for name, text in texts.items()}
-
-
-def _long_string(text: str) -> str:
-    """Text for an LO (PS3.5 section 6.2) that must not be empty."""
-    return shorten(plain_line(text)) or "unknown"
-
-
-# --- segments --------------------------------------------------------------------------------------------------------
-
-
-def _describe(number: int, segment: DicomSegment, volume: Volume) -> Any:
-    """Segment Description (PS3.3 section C.8.20.4)."""
-    from highdicom.color import CIELabColor
-    from highdicom.seg import SegmentDescription
-
-    codes, text = segment.codes, plain_line(segment.text) or segment.name
-    followed = json.dumps([volume.source.series_uid, segment.text])
-    described = SegmentDescription(
-        segment_number=number,
-        segment_label=segment.name,
-        segmented_property_category=_concept(codes.category),
-        segmented_property_type=_concept(codes.type),
-        algorithm_type=segment.algorithm if segment.made else MANUAL,
-        algorithm_identification=_identify_algorithm(segment, segment.made) if segment.made else None,
-        tracking_uid=f"2.25.{uuid.uuid5(_NAMESPACE, followed).int}",
-        tracking_id=text,
-        anatomic_regions=None if codes.region is None else [_concept(codes.region)],
-        display_color=CIELabColor.from_rgb(*segment.color),
-    )
-    if segment.algorithm != MANUAL and not segment.made:  # only the name of another program's algorithm is known
-        described.SegmentAlgorithmType = segment.algorithm
-        described.SegmentAlgorithmName = _long_string(segment.algorithm_name)
-    is_edited = segment.made and segment.algorithm != AUTOMATIC
-    described.SegmentDescription = shorten(text, _DESCRIPTION_LENGTH - len(_EDITED)) + (_EDITED if is_edited else "")
-    if codes.modifier is not None:
-        kind = described.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(codes.modifier)]
-    if codes.region_modifier is not None:
-        described.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [_concept(codes.region_modifier)]
-    return described
-
-
-def _concept(code: Code) -> Any:
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(code.value, code.scheme, code.meaning)
-
-
-def _identify_algorithm(segment: DicomSegment, made: Mapping[str, str]) -> Any:
-    """Algorithm Identification (PS3.3 section 10.16): everything needed to reproduce the segment."""
-    from highdicom import AlgorithmIdentificationSequence
-    from pydicom.sr.codedict import codes
-
-    parameters = {
-        **_options(segment),
-        "presence": segment.presence,
-        "finding": shorten(segment.text, _PARAMETER_LENGTH),
-    }
-    return AlgorithmIdentificationSequence(
-        name=algorithm_name(made["model"]),
-        family=codes.cid7162.ArtificialIntelligence,
-        version=_long_string(made["software"]),
-        parameters={name: escape_parameter(text) for name, text in parameters.items()},
-    )
+    layout = [kind] if kind == LABEL_MAP else []
+    return lambda what: derived_uid([what, *made_from, *layout])

@@ -18,7 +18,7 @@ from fasttextdiff.contract.segments import plain_line, shorten
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io.dicom_seg_sources import UTF_8, check_source, source_images
-from fasttextdiff.io.write_dicom_seg import check_packages
+from fasttextdiff.io.write_dicom_seg import LABEL_MAP, check_packages
 from fasttextdiff.version import __version__
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "fasttextdiff.report")
@@ -166,20 +166,31 @@ def _observer(segmentation: Any) -> Any:
 
 def _group(segmentation: Any, number: int, measured: SegmentMeasurements) -> Any:
     """Measurements of one segment (TID 1411)."""
-    from highdicom.sr import (
-        ReferencedSegment,
-        TrackingIdentifier,
-        VolumetricROIMeasurementsAndQualitativeEvaluations,
-    )
+    from highdicom.sr import TrackingIdentifier, VolumetricROIMeasurementsAndQualitativeEvaluations
 
-    described = segmentation.SegmentSequence[number - 1]
+    described = next(each for each in segmentation.SegmentSequence if each.SegmentNumber == number)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(str(described.TrackingUID), str(described.TrackingID)),
-        referenced_segment=ReferencedSegment.from_segmentation(segmentation, number),
+        referenced_segment=_reference(segmentation, number),
         finding_type=_copied(described.SegmentedPropertyTypeCodeSequence[0]),
         finding_category=_copied(described.SegmentedPropertyCategoryCodeSequence[0]),
         finding_sites=_sites(described),
         measurements=_quantities(measured),
+    )
+
+
+def _reference(segmentation: Any, number: int) -> Any:
+    """A segment with its source images; a frame of a label map belongs to several segments, so it has the series."""
+    from highdicom.sr import ReferencedSegment, SourceSeriesForSegmentation
+
+    if segmentation.SegmentationType != LABEL_MAP:
+        return ReferencedSegment.from_segmentation(segmentation, number)
+    series = segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID
+    return ReferencedSegment(
+        segmentation.SOPClassUID,
+        segmentation.SOPInstanceUID,
+        number,
+        source_series=SourceSeriesForSegmentation(series),
     )
 
 

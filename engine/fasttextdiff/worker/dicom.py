@@ -27,9 +27,16 @@ from fasttextdiff.contract.segments import (
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.io.dicom_seg_segments import DicomSegment
 from fasttextdiff.io.read import read_volume
-from fasttextdiff.io.write import check_not_source, check_segmentation_path, check_segmentation_source, dicom_seg_notes
-from fasttextdiff.io.write_dicom_seg import DicomSegment, write_segments
+from fasttextdiff.io.write import (
+    DICOM_LABEL_MAP,
+    check_not_source,
+    check_segmentation_path,
+    check_segmentation_source,
+    dicom_seg_notes,
+)
+from fasttextdiff.io.write_dicom_seg import write_segments
 from fasttextdiff.io.write_dicom_sr import check_new_report, write_report
 from fasttextdiff.paths import as_path
 from fasttextdiff.segments.measuring import MaskedSegment, measure_segments
@@ -79,12 +86,13 @@ def save_dicom_seg(request: SaveDicomSeg, progress: Callable[[int, int], bool]) 
         check_new_report(report)
     with whole_files(*filter(None, (path, report))) as temporary:
         _go_on(progress, 1)
-        write_segments(volume, segments, temporary[0])
+        is_label_map = path.name.lower().endswith(DICOM_LABEL_MAP)
+        write_segments(volume, segments, temporary[0], label_map=is_label_map)
         if report is not None:
             masked = [MaskedSegment(segment.name, segment.frames, segment.codes) for segment in segments]
             write_report(volume, temporary[0], measure_segments(volume, masked), temporary[1])
         _go_on(progress, 2)
-    return DicomSegSaved(tuple(dicom_seg_notes(volume, path)))
+    return DicomSegSaved(tuple(dicom_seg_notes(volume, path, [segment.frames for segment in segments])))
 
 
 def _go_on(progress: Callable[[int, int], bool], done: int) -> None:
