@@ -170,19 +170,24 @@ print(json.dumps([answer.runtime.split()[0], sorted({HEAVY} & set(sys.modules))]
     assert python(code) == ["openvino", []]
 
 
-@pytest.mark.parametrize("arguments", [["train", "x.yaml"], ["segment", "x.png", "-f", "heart", "-o", "y.nii.gz"]])
+SEGMENT = ["segment", "x.png", "-f", "heart", "-o", "y.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "x.yaml"], [*SEGMENT, "--runtime", "torch"], [*SEGMENT, "--adapter", "x.safetensors"]],
+    ids=["train", "runtime", "adapter"],
+)
 def test_without_torch_the_command_line_says_in_one_line_what_to_install(tmp_path, samples, arguments):
     image = samples / "cxr_hannover" / "18017511.png"
     arguments = [str(image) if word == "x.png" else word for word in arguments]
-    if "segment" in arguments:
-        arguments += ["--runtime", "torch"]
     code = f"""
 import sys
 for name in ("torch", "diffusers", "transformers", "accelerate", "tensorboard"):
     sys.modules[name] = None
-import fasttextdiff.model.runtimes as runtimes
-real = runtimes.problem_with
-runtimes.problem_with = lambda wanted: "torch: not installed" if wanted is runtimes.TORCH else real(wanted)
+import fasttextdiff.environment as environment
+real = environment.problem_with
+environment.problem_with = lambda wanted: "torch: not installed" if wanted is environment.TORCH else real(wanted)
 from fasttextdiff.cli import main
 sys.argv[1:] = {arguments!r}
 main()

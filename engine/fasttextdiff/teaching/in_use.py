@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.errors import UsageError
+from fasttextdiff.environment import TORCH, problem_with
+from fasttextdiff.errors import MissingPackagesError, UsageError
 from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.image.slices import View
 from fasttextdiff.image.volume import Modality
@@ -112,9 +113,12 @@ def load_adapters(files: Sequence[PathText]) -> list[Adapter]:
 
     Raises:
         ModelError: a file is missing or damaged.
+        MissingPackagesError: PyTorch is missing.
     """
     if not files:
         return []
+    if missing := problem_with(TORCH):
+        raise MissingPackagesError(f"a learned finding needs PyTorch ({missing}): pip install 'fasttextdiff[torch]'")
     from fasttextdiff.teaching.adapter import Adapter
 
     return [Adapter.load(file) for file in files]
