@@ -236,6 +236,17 @@ def test_the_cache_holds_no_more_than_its_budget(segmenter, monkeypatch):
     assert sum(held.values()) == tight.cache.used == 2 * one
 
 
+def test_a_volume_larger_than_the_cache_finds_its_first_slices_again_and_a_smaller_request_drops_them(segmenter):
+    segmenter.encode(segmenter.prepare(ct()))
+    tight = Segmenter(tiny_pipeline(), device="cpu", cache_bytes=3 * (segmenter.cache.used // 5))
+    for hits in (0, 3, 6):
+        tight.encode(tight.prepare(ct()))
+        assert tight.cache.hits == hits
+    tight.encode(tight.prepare(ct(), slices=(4, 5)))
+    tight.encode(tight.prepare(ct(), slices=(4, 5)))
+    assert tight.cache.hits == 7  # the last slice is kept now, in place of the one used longest ago
+
+
 def out_of_memory(monkeypatch, module, when):
     """Let a network fail as a GPU does, on calls for which `when(number of the call, batch)` holds."""
     forward, calls = module.forward, []

@@ -97,10 +97,12 @@ class Outcomes:
         learned = self.learned.get(finding)
         warning = f"{untaught}: {A_GUESS}" if untaught else "" if learned else self._warning(finding)
         note = understood_note(text)
+        mask = stack.probability[number] > self.threshold
+        mask &= there.reshape(along_slices)
         return FindingResult(
             finding=finding,
             probability=stack.probability[number],
-            mask=(stack.probability[number] > self.threshold) & there.reshape(along_slices),
+            mask=mask,
             disagreement=None if stack.disagreement is None else stack.disagreement[number],
             presence=stack.presence[number],
             warnings=tuple(filter(None, (note, warning, doubt, self._across()))),

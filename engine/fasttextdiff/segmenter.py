@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], bool]
 """`progress(done, total)` in slices; False cancels."""
 
-DEFAULT_CACHE_BYTES = 1 << 30
+DEFAULT_CACHE_BYTES = 384 << 20
 
 
 class Segmenter:
@@ -320,7 +320,8 @@ class Segmenter:
         return [(replace(image, window=window), those) for window, those in numbers.items()]
 
     def _groups(self, image: PreparedImage) -> Iterator[range]:
-        """Groups of slices that fill one batch."""
+        """Groups of slices that fill one batch, in one pass over the request."""
+        self.cache.start_pass()
         together = max(1, self.runtime.batch // len(image.tiles))
         yield from (image.slices[start : start + together] for start in range(0, len(image.slices), together))
 
@@ -373,10 +374,9 @@ class Segmenter:
         return [found[n] for n in range(len(views))]
 
     def _provenance(self, image: PreparedImage, outcomes: Outcomes) -> Provenance:
-        info = self.info
         return Provenance(
-            model=info.name,
-            weights_sha256=info.weights_sha256,
+            model=self.info.name,
+            weights_sha256=self.info.weights_sha256,
             software=f"fasttextdiff {__version__}",
             seed=image.seed,
             samples=image.samples,

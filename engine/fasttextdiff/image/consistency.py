@@ -114,24 +114,87 @@ def settle(
     """
     from scipy import ndimage
 
-    def above(limit: float) -> NDArray[np.bool_]:
-        there = is_there(presence, presence_threshold).reshape([-1 if n == grid.axis else 1 for n in range(3)])
-        mask: NDArray[np.bool_] = (probability > limit) & there
-        return mask
+    def found_above(limit: float) -> _Region:
+        return _Region.above(probability, is_there(presence, presence_threshold), limit, grid)
 
-    before = int(np.count_nonzero(above(threshold)))
+    before = found_above(threshold).voxels
     is_smoothed = smooth(probability, presence, grid, rule.smoothing)
     if padding is not None:
         probability[padding] = 0
-    mask = above(threshold)
-    if not (rule.parts or rule.smallest) or not mask.any():
-        return Settled(is_smoothed, before, kept=int(np.count_nonzero(mask)))
-    out = _leave_out(probability, mask, np.zeros_like(mask), grid, rule)
-    kept = above(threshold)
+    found = found_above(threshold)
+    if not (rule.parts or rule.smallest) or not found.voxels:
+        return Settled(is_smoothed, before, kept=found.voxels)
+    out = _leave_out(found, found.mask(), grid, rule)
+    voxels = int(np.count_nonzero(out))
+    settled = Settled(is_smoothed, before, ndimage.label(out)[1], voxels, found.voxels - voxels)
+    del out
     if rule.parts:
-        _leave_out(probability, above(_LOW * threshold), kept, grid, rule)
-    count, voxels = ndimage.label(out)[1], int(np.count_nonzero(out))
-    return Settled(is_smoothed, before, count, voxels, int(np.count_nonzero(kept)))
+        low = found_above(_LOW * threshold)
+        _leave_out(low, low.mask(), grid, rule, safe=low.mask(threshold))
+    return settled
+
+
+@dataclass(frozen=True)
+class _Region:
+    """The voxels of a finding above a limit, within their bounding box: whole masks of a large volume cost memory.
+
+    Attributes:
+        probability: within the box, a view.
+        there: within the box, whether the finding is on the slice at all; a side is 1 but along the slices.
+        ends: along the slices of the box, whether it is the first or last slice of the stack.
+        limit: probability above which a voxel belongs to the finding.
+        voxels: their number.
+    """
+
+    probability: NDArray[np.float32]
+    there: NDArray[np.bool_]
+    ends: NDArray[np.bool_]
+    limit: float
+    voxels: int
+
+    @classmethod
+    def above(
+        cls, probability: NDArray[np.float32], there: NDArray[np.bool_], limit: float, grid: SliceGrid
+    ) -> _Region:
+        """The region of a finding; the box has a margin for :func:`_leave_out`.
+
+        Args:
+            probability: (k, j, i).
+            there: (slices,).
+            limit: probability above which a voxel belongs to the finding.
+            grid: grid of the voxels.
+        """
+        everywhere = np.broadcast_to(_along(there, grid.axis), probability.shape)
+        occupied = [np.zeros(side, bool) for side in probability.shape]
+        voxels = 0
+        for k, (plane, shown) in enumerate(zip(probability, everywhere, strict=True)):
+            mask = (plane > limit) & shown
+            occupied[0][k] = mask.any()
+            occupied[1] |= mask.any(axis=1)
+            occupied[2] |= mask.any(axis=0)
+            voxels += int(np.count_nonzero(mask))
+        box = tuple(_stretch(places, grid.steps(_SKIRT_MM, axis) + 1) for axis, places in enumerate(occupied))
+        ends = np.zeros(len(there), bool)
+        ends[[0, -1]] = True
+        slices = box[grid.axis]
+        return cls(probability[box], _along(there[slices], grid.axis), ends[slices], limit, voxels)
+
+    def mask(self, limit: float | None = None) -> NDArray[np.bool_]:
+        """The voxels above the limit or another one, within the box."""
+        mask: NDArray[np.bool_] = self.probability > (self.limit if limit is None else limit)
+        mask &= self.there
+        return mask
+
+
+def _along(values: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
+    """A value for each slice, as an array of three axes."""
+    return values.reshape([-1 if n == axis else 1 for n in range(3)])
+
+
+def _stretch(places: NDArray[np.bool_], margin: int) -> slice:
+    """From the first to the last place that is set, with a margin; empty if none is."""
+    where = np.flatnonzero(places)
+    return slice(max(0, int(where[0]) - margin), int(where[-1]) + 1 + margin) if len(where) else slice(0, 0)
 
 
 def smooth(probability: NDArray[np.float32], presence: NDArray[np.float32], grid: SliceGrid, deviation: float) -> bool:
@@ -166,41 +229,32 @@ def smooth(probability: NDArray[np.float32], presence: NDArray[np.float32], grid
 
 
 def _leave_out(
-    probability: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    safe: NDArray[np.bool_],
+    region: _Region,
+    part: NDArray[np.bool_],
     grid: SliceGrid,
     rule: ConsistencyRule,
+    safe: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Set the probability of parts that the rule does not keep to 0, except for safe voxels, in place.
 
+    Args:
+        region: the finding.
+        part: its mask.
+        grid: grid of the voxels.
+        rule: the rule.
+        safe: voxels that stay, within the box.
+
     Returns:
-        The removed parts, within the bounding box of the mask.
+        The removed parts, within the box.
     """
-    box = _box(mask, [grid.steps(_SKIRT_MM, axis) + 1 for axis in range(3)])
-    part = mask[box]
-    out = part & ~safe[box]
-    out &= ~_kept(part, grid, rule, _ends(mask, box, grid.axis))
+    if not part.any():
+        return part
+    out = part & ~_kept(part, grid, rule, region.ends)
+    if safe is not None:
+        out &= ~safe
     if out.any():
-        probability[box][out | (_grown(out, _SKIRT_MM, grid) & ~part)] = 0
+        region.probability[out | (_grown(out, _SKIRT_MM, grid) & ~part)] = 0
     return out
-
-
-def _box(mask: NDArray[np.bool_], margins: list[int]) -> tuple[slice, slice, slice]:
-    """The bounding box of the mask with a margin, so that the cost depends on the size of the finding."""
-    sides = []
-    for axis, margin in enumerate(margins):
-        others = tuple(n for n in range(3) if n != axis)
-        where = np.flatnonzero(mask.any(axis=others))
-        sides.append(slice(max(0, int(where[0]) - margin), int(where[-1]) + 1 + margin))
-    return sides[0], sides[1], sides[2]
-
-
-def _ends(mask: NDArray[np.bool_], box: tuple[slice, ...], axis: int) -> NDArray[np.bool_]:
-    """Which slices of the box are the first or last slice of the stack."""
-    ends = np.zeros(mask.shape[axis], bool)
-    ends[[0, -1]] = True
-    return ends[box[axis]]
 
 
 def _kept(
@@ -224,7 +278,7 @@ def _chosen(
     from scipy import ndimage
 
     labels, count = ndimage.label(_bridged(core, grid))
-    sizes = np.bincount(labels[core], minlength=count + 1)
+    sizes = _sizes(labels, count, core)
     is_kept = np.zeros(count + 1, bool)
     is_kept[np.moveaxis(labels, grid.axis, 0)[ends][np.moveaxis(core, grid.axis, 0)[ends]]] = True
     if rule.parts:
@@ -261,7 +315,7 @@ def _large_and_thin(
     if np.count_nonzero(rest) < least:
         return np.zeros_like(rest)
     labels, count = ndimage.label(rest)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes = _sizes(labels, count, rest)
     is_flap = np.zeros(count + 1, bool)
     is_flap[labels[ndimage.binary_dilation(kept) & rest]] = True
     is_flap[labels[core & rest]] = False  # thick, so it only hangs on a neck
@@ -270,6 +324,14 @@ def _large_and_thin(
     is_flap[others[: max(0, missing)]] = True
     found: NDArray[np.bool_] = (is_flap & (sizes >= max(1, least)))[labels]
     return found
+
+
+def _sizes(labels: NDArray[np.int32], count: int, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Voxels of each of `count` labels within the mask, plane by plane: all at once takes eight bytes a voxel."""
+    sizes = np.zeros(count + 1, np.int64)
+    for plane, inside in zip(labels, mask, strict=True):
+        sizes += np.bincount(plane[inside], minlength=count + 1)
+    return sizes
 
 
 def _bridged(mask: NDArray[np.bool_], grid: SliceGrid) -> NDArray[np.bool_]:

@@ -18,6 +18,9 @@ LARGEST = float(np.finfo(np.float16).max)
 class FeatureCache:
     """Least-recently-used cache on the CPU; each entry holds the feature maps of one image.
 
+    Within a pass over the slices of a volume, nothing is dropped that the pass itself used. Else a volume larger than
+    the cache would drop every slice just before the next pass asks for it.
+
     Args:
         budget: bytes; an entry larger than the whole budget is not kept.
     """
@@ -26,6 +29,11 @@ class FeatureCache:
         self.budget, self.used = budget, 0
         self.hits, self.misses = 0, 0
         self._entries: OrderedDict[Hashable, Maps] = OrderedDict()
+        self._in_pass: set[Hashable] = set()
+
+    def start_pass(self) -> None:
+        """Start a pass over images; entries of earlier passes may be dropped for it."""
+        self._in_pass = set()
 
     def get(self, key: Hashable) -> Maps | None:
         """The maps stored under a key, or None."""
@@ -35,20 +43,25 @@ class FeatureCache:
             return None
         self.hits += 1
         self._entries.move_to_end(key)
+        self._in_pass.add(key)
         return entry
 
     def put(self, key: Hashable, maps: Maps) -> None:
-        """Store the maps of an image, dropping the least recently used ones to stay within the budget."""
+        """Store the maps of an image, if dropping the least recently used ones of earlier passes makes room."""
         size = sum(m.nbytes for m in maps)
         if size > self.budget or key in self._entries:
             return
+        while self.used + size > self.budget:
+            oldest = next(iter(self._entries))
+            if oldest in self._in_pass:
+                return
+            self.used -= sum(m.nbytes for m in self._entries.pop(oldest))
         self._entries[key] = maps
+        self._in_pass.add(key)
         self.used += size
-        while self.used > self.budget:
-            _, dropped = self._entries.popitem(last=False)
-            self.used -= sum(m.nbytes for m in dropped)
 
     def clear(self) -> None:
         """Remove all entries."""
         self._entries.clear()
+        self._in_pass.clear()
         self.used = 0
