@@ -7,13 +7,14 @@ which file made it crash. Knows nothing about how files are read.
 from __future__ import annotations
 
 import gzip
-import io
 import random
 import re
 import resource
 import signal
+import struct
 import sys
 import traceback
+import zlib
 from pathlib import Path
 
 GIB = 1 << 30
@@ -132,16 +133,24 @@ def damaged_files(folder: Path, sources: list[Path], numbers: range) -> list[Pat
     return files
 
 
+def _packed_zeros(blocks: int) -> bytes:
+    """A gzip file of `blocks` times 64 MiB of zeros. The packed block is repeated: packing all takes half a minute."""
+    block = bytes(GIB // 16)
+    pack = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = pack.compress(block) + pack.flush(zlib.Z_FULL_FLUSH)
+    check = 0
+    for _ in range(blocks):
+        check = zlib.crc32(block, check)
+    head, end = b"\x1f\x8b\x08" + bytes(6) + b"\xff", struct.pack("<II", check, blocks * len(block) % (1 << 32))
+    return head + packed * blocks + pack.flush() + end
+
+
 def bombs(folder: Path) -> list[Path]:
     """Valid small files that would fill the memory."""
     from PIL import Image
 
     folder.mkdir()
-    zeros = io.BytesIO()
-    with gzip.GzipFile(fileobj=zeros, mode="wb", compresslevel=9, mtime=0) as stream:
-        for _ in range(5 * 16):
-            stream.write(bytes(GIB // 16))
-    packed = zeros.getvalue()
+    packed = _packed_zeros(5 * 16)
     sizes = "type: uchar\ndimension: 3\nsizes: 1024 1024 5120\nencoding: gzip\n\n"
     (folder / "zeros.nrrd").write_bytes(b"NRRD0004\n" + sizes.encode() + packed)
     with (folder / "white.png").open("wb") as file:
