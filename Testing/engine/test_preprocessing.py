@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fasttextdiff.image.orientation import display_plane
 from fasttextdiff.image.preprocessing import (
     Fit,
     ImageSettings,
     Preprocessing,
+    Tile,
     apply_window,
+    body_box,
+    body_tile,
     choose_window,
     percentile_window,
     tile_weight,
@@ -19,7 +24,10 @@ from fasttextdiff.image.preprocessing import (
     to_model_range,
 )
 from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io.read import read_volume
 
+SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "samples"
 LUNG = (-400.0, 1200.0)
 
 
@@ -174,6 +182,53 @@ def test_grey_is_repeated_and_bgr_is_colour_in_reverse():
     color = np.array([[[[0, 0.5, 1]]]], np.float32)
     assert to_model_range(color, "rgb")[0, :, 0, 0].tolist() == [-1, 0, 1]
     assert to_model_range(color, "bgr")[0, :, 0, 0].tolist() == [1, 0, -1]
+
+
+LEG, OTHER_LEG, THIN_LEG = (110, 60, 30, 30), (110, 140, 30, 30), (110, 140, 16, 17)
+"""Ellipses: centre and radii in pixels, rows first."""
+
+
+@pytest.mark.parametrize(
+    ("ellipses", "table", "columns"),
+    [
+        ([LEG], None, (30, 90)),
+        ([LEG, OTHER_LEG], None, (30, 170)),
+        ([LEG, THIN_LEG], None, (30, 157)),
+        ([(100, 40 + 32 * n, 30, 12) for n in range(5)], None, (28, 180)),  # fingers
+        ([(100, 100, 50, 70), (110, 190, 14, 9)], None, (30, 170)),  # a trunk with an arm at its side
+        ([LEG], (160, 172), (30, 90)),  # a table as large as the leg
+        ([LEG, OTHER_LEG], (160, 172), (30, 170)),
+        ([LEG, (60, 170, 5, 5)], None, (30, 90)),  # a cable
+    ],
+    ids=["leg", "legs", "a thin leg", "fingers", "trunk", "leg on a table", "legs on a table", "cable"],
+)
+def test_the_body_is_all_of_its_parts_and_neither_table_nor_cable(ellipses, table, columns):
+    row, column = np.mgrid[:200, :200]
+    stack = np.full((3, 200, 200), -1000, np.int16)
+    for middle, across, high, wide in ellipses:
+        stack[:, ((row - middle) / high) ** 2 + ((column - across) / wide) ** 2 < 1] = 40
+    if table:
+        stack[:, slice(*table), 5:195] = 0
+    box = body_box(stack)
+    assert (box.column, box.column + box.width) == pytest.approx((columns[0] - 2, columns[1] + 2), abs=3)
+    assert box.row + box.height < 160
+
+
+@pytest.mark.parametrize(
+    ("path", "box"),
+    [
+        (SAMPLES / "abdominal_ct_dicom", Tile(157, 2, 265, 435)),
+        (SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz", Tile(0, 0, 102, 122)),
+        (SHARED / "ct_totalsegmentator" / "example_ct_sm.nii.gz", Tile(3, 4, 96, 118)),
+        (SHARED / "ct_liver_dcmqi" / "01.dcm", Tile(93, 36, 376, 456)),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
+def test_a_body_of_one_part_keeps_the_box_that_models_were_trained_with(path, box):
+    if not path.exists():
+        pytest.skip("needs the shared samples")
+    volume = read_volume(path, modality=Modality.CT)
+    assert body_tile(volume, display_plane(volume, "axial")) == box
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (256, 256), (257, 256), (1000, 1000), (300, 90), (777, 2049)])

@@ -22,6 +22,9 @@ Window = tuple[float, float]
 
 BODY_ABOVE = -300
 """Hounsfield units; skin, fat and muscle are above, air, lung and blankets below."""
+PART_AREA, PART_THICKNESS = 0.2, 1 / 3
+"""Shares of the largest part's area and thickness from which a separate part belongs to the body, as a second leg does.
+A cable is too small, and a table, which may be as large as a child, too thin."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,8 @@ def body_tile(volume: Volume, display: DisplayPlane) -> Tile:
 def body_box(stack: NDArray[np.generic]) -> Tile:
     """The bounding box of the body over all slices of a CT; the whole slice if no body is found.
 
+    Legs, hands or feet side by side are all of the body; a table, a blanket or a cable is not.
+
     Args:
         stack: (slices, rows, columns) in Hounsfield units; a regular sample of the slices is used.
     """
@@ -244,13 +249,25 @@ def body_box(stack: NDArray[np.generic]) -> Tile:
     parts, count = ndimage.label(solid)
     if count == 0:
         return whole
-    largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
-    vertical, horizontal = ndimage.find_objects(parts)[largest - 1]
-    top, left = max(0, vertical.start - 2), max(0, horizontal.start - 2)
-    bottom, right = min(rows, vertical.stop + 2), min(columns, horizontal.stop + 2)
+    boxes = _body_parts(parts)
+    top, left = (max(0, min(box[axis].start for box in boxes) - 2) for axis in (0, 1))
+    bottom, right = (min(end, max(box[axis].stop for box in boxes) + 2) for axis, end in enumerate((rows, columns)))
     if min(bottom - top, right - left) < min(rows, columns) / 4:
         return whole
     return Tile(top, left, bottom - top, right - left)
+
+
+def _body_parts(parts: NDArray[np.int32]) -> list[tuple[slice, slice]]:
+    """The boxes of the largest labelled part, and of those that are nearly as large and thick; see `PART_AREA`."""
+    from scipy import ndimage
+
+    areas, boxes = np.bincount(parts.ravel())[1:], ndimage.find_objects(parts)
+    large = np.flatnonzero(areas >= PART_AREA * areas.max())
+    if len(large) == 1:
+        return [boxes[large[0]]]
+    thickness = [ndimage.distance_transform_edt(np.pad(parts[boxes[n]] == n + 1, 1)).max() for n in large]
+    thick = thickness[int(np.argmax(areas[large]))] * PART_THICKNESS
+    return [boxes[n] for n, its in zip(large, thickness, strict=True) if its >= thick]
 
 
 def tiles(shape: tuple[int, int], side: int, overlap: float = 0.25) -> list[Tile]:
