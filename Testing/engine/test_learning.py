@@ -19,6 +19,7 @@ from fasttextdiff.teaching.examples import Example, examples_of, may_mirror
 from fasttextdiff.teaching.learning import learn
 from fasttextdiff.teaching.library import AdapterLibrary
 from fasttextdiff.teaching.strokes import StrokeCorrector
+from fasttextdiff.word_effects import weigh_words
 
 SHAPE = (40, 56)
 
@@ -271,3 +272,17 @@ def test_examples_of_a_ct_are_shown_in_the_window_of_the_model_that_learns(segme
     other = replace(preprocessing, settings={**preprocessing.settings, Modality.CT: narrow})
     assert kept.lesson(other, 8).pixels.min() == 0
     assert kept.lesson(preprocessing, 8).pixels.min() > 0
+
+
+def test_the_words_of_a_learned_finding_are_weighed_in_the_window_in_which_it_is_segmented(segmenter):
+    """Its name contains that of a taught finding, which has a window of its own."""
+    voxels = np.stack([example(seed).voxels for seed in (1, 2, 3)]).astype(np.int16) * 4 - 500
+    volume = Volume(voxels, np.diag([-1.0, -1.0, 2.0, 1.0]), Modality.CT)
+    image = segmenter.prepare(volume)
+    (taken,) = examples_of(image, 0, np.stack([example(seed).mask for seed in (1, 2, 3)]))
+    segmenter.use([segmenter.adapt([taken], finding="liver cyst")])
+    (found,) = segmenter.segment(volume, ["liver cyst"], slices=(1, 2), slice_by_slice=True).findings
+    weighed = weigh_words(segmenter, replace(image, slices=range(1, 2)), "liver cyst")
+    assert found.window == image.window != segmenter.info.window("liver cyst", Modality.CT)
+    assert weighed.presence == found.presence[1]
+    assert weighed.found == found.mask.any()

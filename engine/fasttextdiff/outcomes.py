@@ -25,9 +25,13 @@ LEFT_EMPTY = "left empty"
 A_GUESS = "tried anyway, so the mask is a guess"
 
 
-def window_of(info: ModelInfo, image: PreparedImage, finding: str) -> Window | None:
-    """The window of a finding in training, unless the image's own window is used for all findings."""
-    taught = info.window(finding, image.volume.modality) if image.by_finding else None
+def window_of(info: ModelInfo, image: PreparedImage, finding: str, *, is_learned: bool) -> Window | None:
+    """The window in which a finding is segmented.
+
+    It is the one of its training, unless the image's own window is used for all findings. A learned finding is always
+    seen in the image's own, in which its examples were, even if its name contains that of a taught finding.
+    """
+    taught = info.window(finding, image.volume.modality) if image.by_finding and not is_learned else None
     return taught or image.window
 
 
@@ -107,7 +111,7 @@ class Outcomes:
             presence=stack.presence[number],
             warnings=tuple(filter(None, (note, warning, doubt, self._across()))),
             typed=text if note else "",
-            window=self.image.window if learned else window_of(self.info, self.image, finding),
+            window=window_of(self.info, self.image, finding, is_learned=learned is not None),
             consistency=consistency,
             untaught=untaught,
             adapter=learned.source if learned else "",

@@ -314,8 +314,8 @@ class Segmenter:
         """The image in every window of the findings, with the indices of these findings."""
         numbers: dict[Window | None, list[int]] = {}
         for n, finding in enumerate(findings):
-            learned = self._learned.about(finding, image.volume.modality)
-            window = image.window if learned else window_of(self.info, image, finding)
+            is_learned = self._learned.about(finding, image.volume.modality) is not None
+            window = window_of(self.info, image, finding, is_learned=is_learned)
             numbers.setdefault(window, []).append(n)
         return [(replace(image, window=window), those) for window, those in numbers.items()]
 

@@ -15,7 +15,6 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.model.info import require_words
 from fasttextdiff.model.untaught import ASKING
-from fasttextdiff.outcomes import window_of
 from fasttextdiff.result import FindingResult
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.segments.terminology import MORPHOLOGY, code_finding
@@ -100,9 +99,9 @@ def weigh_words(segmenter: Segmenter, image: PreparedImage, finding: str) -> Wor
     text = understood(finding)
     words = text.split()
     tried = {n: " ".join([*words[:n], *words[n + 1 :]]) for n, word in enumerate(words) if word.lower() not in _GRAMMAR}
-    image = replace(image, window=window_of(segmenter.info, image, text), by_finding=False)
+    ((shown, _),) = segmenter.windows(image, [text])
     asked = list(distinct([text, "", *tried.values()]))
-    results = segmenter.decode_slices(image, asked, slice_by_slice=True, try_anyway=True)
+    results = segmenter.decode_slices(replace(shown, by_finding=False), asked, slice_by_slice=True, try_anyway=True)
     found = {one.finding.casefold(): one for one in results.findings}
     whole, free = found[text.casefold()], found[""]
     is_found = bool(whole.mask.any())
