@@ -14,7 +14,15 @@ from test_dicom_seg import GRIDS, PATIENT, PROJECTION
 
 from fasttextdiff.contract import messages
 from fasttextdiff.contract.answers import ArrayFile
-from fasttextdiff.contract.requests import CheckEnvironment, DescribeModel, ListSeries, Open, OpenVolume, Segment
+from fasttextdiff.contract.requests import (
+    CheckEnvironment,
+    CloseVolume,
+    DescribeModel,
+    ListSeries,
+    Open,
+    OpenVolume,
+    Segment,
+)
 from fasttextdiff.contract.teaching import ListLearned
 from fasttextdiff.errors import UsageError
 from fasttextdiff.worker.over_ssh import command_of, environment_before_slicer, told_of_file
@@ -125,6 +133,26 @@ def test_trouble_is_one_line_that_names_the_host(connect, trouble, words):
     assert words in answer.message
     assert "\n" not in answer.message
     assert process.wait(120) == 1
+
+
+def test_an_image_that_is_gone_before_it_is_sent_is_refused_and_the_next_request_is_answered(connect, tmp_path):
+    process = connect()
+    _, request = opened(tmp_path, np.zeros((2, 4, 5), np.int16), "any")
+    request.voxels.file.unlink()
+    answer = ask(process, 1, request)
+    assert isinstance(answer, messages.Error)
+    assert "voxels.raw cannot be read" in answer.message
+    assert ask(process, 2, DescribeModel(None)).name.startswith("compact")
+
+
+def test_the_other_machine_keeps_one_copy_of_an_image_until_it_is_closed(connect, tmp_path):
+    process = connect()
+    _, request = opened(tmp_path, np.zeros((2, 4, 5), np.int16), "any")
+    for number in (1, 2):
+        assert isinstance(ask(process, number, request), messages.Error)  # refused: no model is loaded
+        assert len(list((tmp_path / "temporary").rglob("*-far-*/**/*voxels.raw"))) == 1
+    ask(process, 3, CloseVolume("v"))
+    assert not list((tmp_path / "temporary").rglob("*voxels.raw"))
 
 
 def test_headers_and_names_stay_here_and_a_projection_is_refused(tmp_path):

@@ -230,6 +230,18 @@ def test_an_image_removed_just_before_its_result_arrives_is_reported(panel, ches
     assert panel.segmentation is None
 
 
+def test_an_image_is_not_sent_after_its_scene_was_closed(panel, host, monkeypatch):
+    client, sent = panel.widget.logic.session.client, []
+    send = client.send
+    monkeypatch.setattr(client, "send", lambda request: sent.append(request.op) or send(request))
+    panel.choose(panel.slicer.util.loadVolume(str(CHEST_CT)))
+    assert panel.widget.logic.runner.timer.active
+    host.closeScene()
+    panel.finishJobs()
+    assert "open_volume" not in sent
+    assert not list(panel.widget.logic.session.folder.path.glob("volume-*"))
+
+
 def test_closing_the_scene_during_a_run_ends_it(panel, host, chestCt):
     panel.type("left lung")
     panel.click("segmentVolumeButton")

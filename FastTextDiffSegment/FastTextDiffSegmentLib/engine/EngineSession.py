@@ -17,7 +17,7 @@ from FastTextDiffSegmentLib.contract.messages import IMAGE
 from FastTextDiffSegmentLib.contract.requests import CloseVolume, Open, OpenVolume, Segment
 
 from .EngineClient import EngineClient, EngineError, Pending, ProgressCallback
-from .Jobs import Steps
+from .Jobs import JobCancelled, Steps
 from .Place import OtherComputer, Place
 from .SegmentationOutput import SegmentationOutput
 from .WorkFolder import WorkFolder, remove
@@ -59,6 +59,7 @@ class _SentVolume:
     generation: int = 0
     known: VolumeOpened | None = None
     isAsked: bool = False
+    isForgotten: bool = False
 
 
 @dataclass
@@ -97,6 +98,7 @@ class EngineSession:
     place: Place = field(default_factory=Place)
     _opening: _Opening | None = None
     _sent: "OrderedDict[Hashable, _SentVolume]" = field(default_factory=OrderedDict)
+    _forgets: int = 0
 
     def use(self, other: OtherComputer | None) -> None:
         """Run the engine there from now on, on this computer for None. Open requests count as cancelled."""
@@ -139,6 +141,9 @@ class EngineSession:
 
         Returns:
             The contract's `VolumeOpened`.
+
+        Raises:
+            JobCancelled: the volumes were forgotten meanwhile.
         """
         sent = self._sent.get(source.key)
         if sent is None:
@@ -146,22 +151,36 @@ class EngineSession:
         self._sent.move_to_end(source.key)
         while sent.isAsked:  # by another job; on another computer, sending it twice would take long
             yield
-        if sent.known is None or sent.generation != self.client.generation or not self.client.isRunning:
-            sent.isAsked = True
-            try:
-                sent.known = yield from self.client.ask(sent.request)
-            finally:
-                sent.isAsked = False
-            sent.generation = self.client.generation
-        yield from self._forgetOldest()
+        isKnown = sent.known is not None and sent.generation == self.client.generation and self.client.isRunning
+        if not isKnown and not sent.isForgotten:
+            yield from self._ask(sent)
+        yield from self._forgetOldest(sent)
+        if sent.isForgotten:
+            raise JobCancelled()
         return sent.known
 
+    def _ask(self, sent: _SentVolume) -> Steps:
+        """Let the engine open a volume."""
+        sent.isAsked = True
+        try:
+            sent.known = yield from self.client.ask(sent.request)
+            sent.generation = self.client.generation
+        except EngineError:
+            if not sent.isForgotten:  # else it only says that the file is gone, and nobody waits for it
+                raise
+        finally:
+            sent.isAsked = False
+            if sent.isForgotten:
+                remove(sent.folder)  # again: on Windows, the engine may have had its file open
+
     def _send(self, source: VolumeSource) -> Steps:
-        folder = self.folder.newFolder("volume")
+        folder, forgets = self.folder.newFolder("volume"), self._forgets
         try:
             file = folder / "voxels.raw"
             array = source.array
             yield from writeSteps((array[part] for part in slabs(len(array), array[0].nbytes)), file)
+            if forgets != self._forgets:  # the scene was closed: what was written is of an image that is gone
+                raise JobCancelled()
         except BaseException:
             remove(folder)
             raise
@@ -178,17 +197,25 @@ class EngineSession:
             remove(folder)
         return self._sent.setdefault(source.key, _SentVolume(folder, request))
 
-    def _forgetOldest(self) -> Steps:
+    def _forgetOldest(self, kept: _SentVolume) -> Steps:
+        """Remove the oldest copies, here and in the engine, but none that a job waits for."""
         while len(self._sent) > _VOLUMES_KEPT:
-            _, old = self._sent.popitem(last=False)
-            if old.known is not None and old.generation == self.client.generation and self.client.isRunning:
-                yield from self.client.ask(CloseVolume(old.request.volume))
-            remove(old.folder)
+            idle = [key for key, one in self._sent.items() if one is not kept and not one.isAsked]
+            if not idle:
+                return
+            old = self._sent.pop(idle[0])
+            try:
+                if self.client.isRunning:
+                    yield from self.client.ask(CloseVolume(old.request.volume))
+            finally:
+                remove(old.folder)
 
     def forgetVolumes(self) -> None:
-        """Remove the copies of all volumes, e.g. because the scene was closed."""
+        """Remove the copies of all volumes, e.g. because the scene was closed; jobs that wait for one are cancelled."""
+        self._forgets += 1
         for old in self._sent.values():
-            if old.generation == self.client.generation and self.client.isRunning:
+            old.isForgotten = True
+            if self.client.isRunning:  # also one that is still being opened: the engine closes it right after that
                 self.client.send(CloseVolume(old.request.volume))
             remove(old.folder)
         self._sent.clear()

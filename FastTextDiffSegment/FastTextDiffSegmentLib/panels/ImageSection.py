@@ -53,6 +53,7 @@ class ImageSection:
         self._onKnown, self._onChosen = onKnown, onChosen
         self._buttons = ButtonReasons()
         self._key: Any = None
+        self._job: Job | None = None
         self.known = KnownImage()
         ui, guarded = context.ui, context.guarded
         ui.modalityComboBox.addItems(modalityTexts())
@@ -80,8 +81,8 @@ class ImageSection:
             return
         request = SegmentationRequest(volume, ("any",), modality=parameters.modality or None)
         if request.isValid()[0]:
-            steps = self._context.logic.volumeSteps(request)
-            self._context.runner.start(Job(steps, lambda opened: self._onOpened(key, opened), self._context.showError))
+            steps, failed = self._context.logic.volumeSteps(request), self._context.showError
+            self._job = self._context.runner.start(Job(steps, lambda opened: self._onOpened(key, opened), failed))
 
     def _onOpened(self, key: Any, opened: VolumeOpened) -> None:
         if key != self._key:  # another image was chosen meanwhile
@@ -101,8 +102,11 @@ class ImageSection:
             self.known = replace(self.known, window=output.window, isPlanar=output.volume.planar)
 
     def forget(self) -> None:
-        """Forget the image, e.g. because the scene is closed."""
+        """Forget the image, and stop sending it, e.g. because the scene is closed."""
         self._key, self.known = None, KnownImage()
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
 
     def askedSlice(self) -> ShownSlice | None:
         """The slice of the plane that is segmented in the chosen view; None without image or view."""

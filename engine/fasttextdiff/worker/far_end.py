@@ -63,6 +63,9 @@ class FarEnd:
         if "output" in message:
             message["output"] = str(folder)
         if message.get("op") == "open_volume":
+            earlier = self._volumes.pop(str(message.get("volume")), None)
+            if earlier is not None:  # asked for again, e.g. because it was cancelled
+                shutil.rmtree(earlier, ignore_errors=True)
             self._volumes[str(message.get("volume"))] = folder
         elif message.get("op") == "close_volume":
             shutil.rmtree(self._volumes.pop(str(message.get("volume")), folder), ignore_errors=True)

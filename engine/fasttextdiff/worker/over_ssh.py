@@ -24,7 +24,7 @@ from fasttextdiff.contract import messages
 from fasttextdiff.contract.fields import ContractError, to_fields
 from fasttextdiff.contract.hosts import host_problem
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
-from fasttextdiff.worker.parcels import array_files, receive_parcel, send_parcel
+from fasttextdiff.worker.parcels import UnreadableFile, array_files, receive_parcel, send_parcel
 from fasttextdiff.worker.server import Channel, kind_and_message
 
 PATIENCE = 60.0
@@ -170,9 +170,14 @@ class NearEnd:
     def _send(self) -> None:
         assert self._ssh.stdin is not None
         while True:
+            message = self._to_send.get()
             try:
-                send_parcel(self._ssh.stdin, self._to_send.get())
-            except OSError:  # it is gone, which the reading thread notices
+                send_parcel(self._ssh.stdin, message)
+            except UnreadableFile as error:  # e.g. the scene was closed before its image was sent
+                self._open.pop(message["id"], None)
+                self._channel.send(message["id"], messages.Error(*kind_and_message(error)))
+            except OSError:  # it is gone, or half a message was sent; the reading thread notices the end
+                self._ssh.terminate()
                 return
 
     def _receive(self) -> dict[str, Any] | None:

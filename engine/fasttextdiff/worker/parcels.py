@@ -6,14 +6,19 @@ Knows nothing about what the messages mean, except what a description of an arra
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
 _ARRAY_FILE = {"file", "dtype", "shape"}
 """Fields of the contract's `ArrayFile`."""
 _BLOCK = 1 << 20
+
+
+class UnreadableFile(OSError):
+    """A file of a message cannot be read. Nothing of the message was written, so that others can follow it."""
 
 
 def array_files(message: Any) -> Iterator[dict[str, Any]]:
@@ -33,15 +38,26 @@ def send_parcel(stream: IO[bytes], message: dict[str, Any]) -> None:
     """Write a message and the files that it describes; they are not removed.
 
     Raises:
-        OSError: the other end no longer reads, or a file cannot be read.
+        UnreadableFile: a file is missing; the stream is as before.
+        OSError: the other end no longer reads, or a file became shorter; nothing can follow on this stream.
     """
-    paths = [Path(each["file"]) for each in array_files(message)]
-    files = [[path.name, path.stat().st_size] for path in paths]
-    stream.write(json.dumps({"message": message, "files": files}).encode() + b"\n")
-    for path in paths:
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, stream, _BLOCK)
+    with ExitStack() as stack:
+        # opened before anything is written: a file that is removed from now on can still be read
+        opened = [stack.enter_context(_opened(Path(each["file"]))) for each in array_files(message)]
+        sizes = [os.fstat(file.fileno()).st_size for file in opened]
+        files = [[Path(file.name).name, size] for file, size in zip(opened, sizes, strict=True)]
+        stream.write(json.dumps({"message": message, "files": files}).encode() + b"\n")
+        for file, size in zip(opened, sizes, strict=True):
+            if not _copy(file, stream, size):
+                raise OSError(f"{file.name} became shorter while it was sent")
     stream.flush()
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UnreadableFile(error.errno, error.strerror, str(path)) from error
 
 
 def receive_parcel(stream: IO[bytes], folder: Path) -> dict[str, Any] | None:
@@ -59,8 +75,9 @@ def receive_parcel(stream: IO[bytes], folder: Path) -> dict[str, Any] | None:
         described = list(array_files(parcel["message"]))
         for number, ((name, size), each) in enumerate(zip(parcel["files"], described, strict=True)):
             path = folder / f"{number}-{Path(name).name}"
-            if not _copy(stream, path, size):
-                return None
+            with path.open("xb") as file:
+                if not _copy(stream, file, size):
+                    return None
             each["file"] = str(path)
         message: dict[str, Any] = parcel["message"]
         return message
@@ -75,13 +92,12 @@ def _parcel(line: bytes) -> dict[str, Any] | None:
     return parcel if isinstance(parcel, dict) and set(parcel) == {"message", "files"} else None
 
 
-def _copy(stream: IO[bytes], path: Path, size: int) -> bool:
-    """Copy some bytes of a stream into a new file; False if the stream ends before."""
-    with path.open("xb") as file:
-        while size:
-            block = stream.read(min(size, _BLOCK))
-            if not block:
-                return False
-            file.write(block)
-            size -= len(block)
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> bool:
+    """Copy some bytes from one stream to another; False if the first ends before."""
+    while size:
+        block = source.read(min(size, _BLOCK))
+        if not block:
+            return False
+        target.write(block)
+        size -= len(block)
     return True
