@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.batch.nameless import reason_without_names
 from fasttextdiff.batch.plan import Skipped
 from fasttextdiff.batch.tree import reason_of
 from fasttextdiff.contract.images import slice_axis, starts_like_dicom
@@ -51,6 +52,11 @@ _TAGS = [
     "BitsAllocated",
 ]
 
+# Modalities (PS3.3 C.7.3.1.1.1) of images that the model was not taught, and of objects without an image.
+_OTHER_MODALITIES = {
+    "OT", "US", "NM", "PT", "ES", "XC", "GM", "OP", "OPT", "ECG", "SEG", "SR", "KO", "PR", "REG", "FID", "DOC", "PLAN",
+    "RTIMAGE", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD",
+}  # fmt: skip
 # Label index and neuroanatomical label (nifti1.h, NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME).
 _LABEL_INTENTS = (1002, 1003)
 # Words in file names of label maps, as common in data sets (BIDS: dseg), and folder names (nnU-Net: labelsTr).
@@ -65,6 +71,7 @@ DAMAGED = "the file is damaged, or its format does not match its name"
 LABEL_MAP = "a label map according to its header, not an image"
 LABELLED = "a label map or mask according to its name, not an image; to segment it anyway, give the file itself"
 RESULT = "a segmentation or a result of FastTextDiff, not an image"
+UNKNOWN_KIND = "DICOM of unknown kind"
 FOREIGN = "not DICOM, and not named like an image"
 
 
@@ -77,7 +84,7 @@ class DicomFile:
         study_uid: Study Instance UID (0020,000D); this and the following texts are empty if missing.
         series_uid: Series Instance UID (0020,000E).
         instance_uid: SOP Instance UID (0008,0018).
-        kind: name of the SOP class (PS3.4 B.5), or the modality.
+        kind: name of the SOP class (PS3.4 B.5), or a known modality; names no patient.
         modality: from Modality (0008,0060); None if unknown.
         image_type: the values of Image Type (0008,0008), in capital letters.
         description: Series Description (0008,103E).
@@ -129,6 +136,10 @@ class ImageFile:
     size: int
 
 
+class _NoImage(Exception):
+    """Why a file is not a case, in one line that names no file."""
+
+
 def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
     """Read a file's header; an unreadable file is returned as skipped, never raised.
 
@@ -143,8 +154,10 @@ def look_at(path: Path) -> DicomFile | ImageFile | Skipped:
             if starts_like_dicom(file):
                 return _read_dicom(path, file)
         return ImageFile(path, _count_slices(path), path.stat().st_size)
+    except _NoImage as reason:
+        return Skipped(path, "", str(reason))
     except FastTextDiffError as error:
-        return Skipped(path, "", str(error))
+        return Skipped(path, "", reason_without_names(error, path))
     except Exception as error:  # parsers of the libraries may raise anything, including OSError
         return Skipped(path, "", reason_of(error) if isinstance(error, OSError) and error.errno else DAMAGED)
 
@@ -184,7 +197,7 @@ def _pixel_bytes(file: BinaryIO, dataset: Any) -> int | None:
 def _parse(path: Path, dataset: Any, pixel_bytes: int | None) -> DicomFile:
     sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
     modality = _text(dataset, "Modality")
-    kind = sop_class.name if sop_class else modality
+    kind = sop_class.name if sop_class else _known_kind(modality)
     is_image = "Image Storage" in kind or bool(dataset.get("Rows"))
     return DicomFile(
         path=path,
@@ -203,6 +216,13 @@ def _parse(path: Path, dataset: Any, pixel_bytes: int | None) -> DicomFile:
         is_placed=bool(dataset.get("ImagePositionPatient")),
         problem=CUT_SHORT if not kind or _is_cut_short(dataset, is_image, pixel_bytes) else "",
     )
+
+
+def _known_kind(modality: str) -> str:
+    """A Modality (0008,0060) as the kind of a file without a SOP class; not any other text, which may be a name."""
+    if not modality or modality_of(modality) not in (None, Modality.OTHER) or modality in _OTHER_MODALITIES:
+        return modality
+    return UNKNOWN_KIND
 
 
 def _text(dataset: Any, keyword: str) -> str:
@@ -247,23 +267,24 @@ def _count_slices(path: Path) -> int:
     """Number of slices in the header.
 
     Raises:
-        FastTextDiffError: there is no image; the message gives the reason.
+        _NoImage: there is none; the message gives the reason.
+        FastTextDiffError: the header is refused.
     """
     if path.stat().st_size == 0:
-        raise FastTextDiffError("the file is empty")
+        raise _NoImage("the file is empty")
     name = path.name.lower()
     for endings, counter in _COUNTERS.items():
         if name.endswith(endings):
             return counter(path)
-    raise FastTextDiffError("named like DICOM, but is not" if name.endswith(DICOM_ENDINGS) else FOREIGN)
+    raise _NoImage("named like DICOM, but is not" if name.endswith(DICOM_ENDINGS) else FOREIGN)
 
 
 def _count_nifti(path: Path) -> int:
     header = nifti_header(path)
     if bytes(header["descrip"]).startswith(NIFTI_DESCRIPTION):
-        raise FastTextDiffError(RESULT)
+        raise _NoImage(RESULT)
     if int(header["intent_code"]) in _LABEL_INTENTS:
-        raise FastTextDiffError(LABEL_MAP)
+        raise _NoImage(LABEL_MAP)
     return _one_stack(header.get_data_shape(), lambda: nifti_matrix(path, header)[0])
 
 
@@ -275,14 +296,14 @@ def _count_itk(path: Path) -> int:
     with no_stderr():
         reader.ReadImageInformation()
     if any(key == "Segment0_ID" or key.startswith(PREFIX) for key in reader.GetMetaDataKeys()):
-        raise FastTextDiffError(RESULT)
+        raise _NoImage(RESULT)
     return _one_stack(reader.GetSize(), lambda: itk_ijk_to_ras(reader))
 
 
 def _one_stack(shape: tuple[int, ...], ijk_to_ras: Callable[[], NDArray[np.float64]]) -> int:
     """The number of slices, if there is only one volume; `shape` is (i, j, k, ...)."""
     if any(length != 1 for length in shape[3:]):
-        raise FastTextDiffError(f"several volumes in one file ({' x '.join(map(str, shape))}); extract one time point")
+        raise _NoImage(f"several volumes in one file ({' x '.join(map(str, shape))}); extract one time point")
     if len(shape) != 3:
         return int((*shape, 1, 1)[2])
     with suppress(FastTextDiffError):  # reading the voxels will report what is wrong with the geometry
@@ -296,9 +317,9 @@ def _count_picture(path: Path) -> int:
     try:
         with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
             if picture.info.get("Software") == SOFTWARE:
-                raise FastTextDiffError(RESULT)
+                raise _NoImage(RESULT)
     except Image.DecompressionBombError:
-        raise FastTextDiffError("the picture is too large; crop it into tiles") from None
+        raise _NoImage("the picture is too large; crop it into tiles") from None
     return 1
 
 

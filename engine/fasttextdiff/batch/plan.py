@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from os.path import commonpath
@@ -91,20 +90,6 @@ class Case:
             files=self.files or None,
             nan_as_air=self.options.nan_as_air,
         )
-
-
-def without_names(text: str, case: Case) -> str:
-    """Text with the names of a case's files, which may identify the patient, replaced.
-
-    The path becomes the case's name, and its n-th file, sorted by path, "file n of" that name.
-    """
-    labels = {str(case.path): case.name, case.path.name: case.name}
-    for n, file in enumerate(case.files, start=1):
-        labels |= dict.fromkeys((str(file), file.name), f"file {n} of {case.name}")
-    labels |= {repr(name)[1:-1]: label for name, label in labels.items()}  # as Python's exceptions quote it
-    names = sorted((name for name in labels if name not in ("", ".")), key=len, reverse=True)
-    pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)"
-    return re.sub(pattern, lambda match: labels[match[0]], text) if names else text
 
 
 @dataclass(frozen=True)

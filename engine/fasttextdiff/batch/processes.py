@@ -12,7 +12,6 @@ import platform
 import signal
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,9 +24,10 @@ from typing import Any, NoReturn
 from fasttextdiff.batch import work
 from fasttextdiff.batch.events import Outcome, Started, Timing
 from fasttextdiff.batch.folder import BatchFolder, Run
-from fasttextdiff.batch.plan import Case, without_names
+from fasttextdiff.batch.nameless import message_of, traceback_of
+from fasttextdiff.batch.plan import Case
 from fasttextdiff.batch.stopping import Stop
-from fasttextdiff.errors import FastTextDiffError, one_line
+from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.model.allocator import keep_freed_memory
 from fasttextdiff.result import SegmentationResult
@@ -194,33 +194,10 @@ class _Job:
 
 
 def failure(case: Case, error: BaseException) -> Outcome:
-    """The outcome of a case that raised, without the names of its files, which may identify the patient."""
-    known = isinstance(error, FastTextDiffError)
-    message = str(error) if known else f"internal error, {_line(error)}"
-    details = "\n".join(_part(one) for one in _chain(error))
+    """The outcome of a case that raised; its texts name neither files nor the patient."""
     cause = error if isinstance(error, OSError) else error.__cause__
     fatal = isinstance(cause, OSError) and cause.errno in FULL
-    return Outcome(case.name, without_names(message, case), without_names(details, case), fatal)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """An exception, preceded by those that caused it."""
-    chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
-        chain.append(before)
-    return chain[::-1]
-
-
-def _part(error: BaseException) -> str:
-    return "".join(traceback.format_tb(error.__traceback__)) + _line(error) + "\n"
-
-
-def _line(error: BaseException) -> str:
-    """Type and message; no message if it may quote the header, which names the patient."""
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    if any(name in Path(file).parts for file in files for name in ("pydicom", "highdicom")):
-        return type(error).__name__
-    return f"{type(error).__name__}: {one_line(error)}"
+    return Outcome(case.name, message_of(error, case), traceback_of(error, case), fatal)
 
 
 class _Steps:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fasttextdiff.batch.headers import DicomFile
+from fasttextdiff.batch.headers import UNKNOWN_KIND, DicomFile
 from fasttextdiff.batch.plan import Skipped, merged
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.dicom_headers import shows_a_patient
@@ -91,7 +91,7 @@ def _why_not(file: DicomFile, choice: Choice) -> str:
     """Why a file is skipped, according to its header; empty if it is not."""
     words = {*file.image_type, *(word for value in file.image_type for word in value.split())}
     if not file.images or not shows_a_patient(file.kind):
-        return f"not an image: {file.kind or 'DICOM of unknown kind'}"
+        return f"not an image: {file.kind or UNKNOWN_KIND}"
     if choice.any_kind:
         return ""
     if words & _SCREENS:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fasttextdiff.batch.folder import BatchFolder, Run
+from fasttextdiff.batch.nameless import without_names
 from fasttextdiff.batch.page import case_page
-from fasttextdiff.batch.plan import Case, without_names
+from fasttextdiff.batch.plan import Case
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.io.write import DICOM_LABEL_MAP, DICOM_SEG, write_segmentation

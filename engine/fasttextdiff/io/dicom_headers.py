@@ -5,7 +5,6 @@ Knows nothing about pixel values or stacks.
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.dicom_codestreams import require_possible_deflated
 from fasttextdiff.io.dicom_encoding import Encoding, parse_encoding, require_possible_size
+from fasttextdiff.io.dicom_numbers import counted, decimal, decimals
 
 # Modality (0008,0060), PS3.3 C.7.3.1.1.1
 _MODALITIES = {
@@ -44,8 +44,6 @@ _ACQUISITIONS = (
 # In MR, every second slice may be acquired in another pass.
 _ACQUISITIONS_OF_CT = ("AcquisitionTime", "AcquisitionDateTime")
 _LISTED = 10
-_LARGEST = 1e6
-"""Larger than any distance in millimetres or rescale value."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +252,7 @@ def _parse_header(path: Path, dataset: Any, behind: int) -> Header:
         frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID") or ""),
         patient_orientation=(orientation,) if isinstance(orientation, str) else tuple(map(str, orientation)),
         view=str(dataset.get("ViewPosition") or "").strip().upper(),
-        in_acquisition=_count(dataset.get("ImagesInAcquisition")),
+        in_acquisition=counted(dataset.get("ImagesInAcquisition")),
         encoding=parse_encoding(dataset) if has_pixels and shows_a_patient(kind) else None,
         planes=_parse_planes(path, dataset) if has_pixels else (),
     )
@@ -298,9 +296,9 @@ def _parse_plane(path: Path, frame: int, name: str, dataset: Any, place: Any) ->
         frame=frame,
         instance_uid=str(dataset.get("SOPInstanceUID") or ""),
         size=(int(dataset.Rows), int(dataset.Columns)),
-        position=_numbers("Image Position", place.get("ImagePositionPatient"), 3),
-        orientation=_numbers("Image Orientation", place.get("ImageOrientationPatient"), 6),
-        spacing=_numbers("Pixel Spacing", place.get("PixelSpacing"), 2),
+        position=decimals("Image Position", place.get("ImagePositionPatient"), 3),
+        orientation=decimals("Image Orientation", place.get("ImageOrientationPatient"), 6),
+        spacing=decimals("Pixel Spacing", place.get("PixelSpacing"), 2),
         thickness=_thickness(place),
         rescale=_rescale(place),
         unit=str(place.get("RescaleType") or "").strip().upper(),
@@ -324,7 +322,7 @@ def _either(place: Any, dataset: Any, word: str) -> Any:
 def _thickness(place: Any) -> float | None:
     for word in ("SpacingBetweenSlices", "SliceThickness"):
         value = place.get(word)
-        thickness = 0.0 if value in (None, "") else abs(_number(word, value))
+        thickness = 0.0 if value in (None, "") else abs(decimal(word, value))
         if thickness:
             return thickness
     return None
@@ -333,44 +331,10 @@ def _thickness(place: Any) -> float | None:
 def _rescale(place: Any) -> tuple[float, float] | None:
     """Slope and intercept (PS3.3 section C.11.1.1.2); None if either is missing."""
     slope, intercept = place.get("RescaleSlope"), place.get("RescaleIntercept")
-    numbers = [_number("Rescale", value) for value in (slope, intercept) if value not in (None, "")]
+    numbers = [decimal("Rescale", value) for value in (slope, intercept) if value not in (None, "")]
     if slope not in (None, "") and numbers[0] == 0:
         raise FastTextDiffError("its Rescale Slope is 0, which makes all values equal; export the image again")
     return (numbers[0], numbers[1]) if len(numbers) == 2 else None
-
-
-def _count(value: Any) -> int:
-    try:
-        return max(0, int(value or 0))
-    except (TypeError, ValueError):
-        return 0
-
-
-def _number(name: str, value: Any) -> float:
-    """A decimal string (PS3.5 section 6.2, DS) as a number; libraries read an invalid one as 1 or 0."""
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or abs(number) > _LARGEST:
-        raise FastTextDiffError(f"its {name} {str(value)!r} is not a valid number; export the image again")
-    return number
-
-
-def _numbers(name: str, value: Any, count: int) -> tuple[float, ...] | None:
-    """A multi-valued attribute as numbers; None if absent or empty.
-
-    Raises:
-        FastTextDiffError: one of them is not a number.
-        ValueError: their count is wrong.
-    """
-    if value is None or value == "" or (not isinstance(value, str) and len(value) == 0):
-        return None
-    values = [value] if isinstance(value, str) else list(value)
-    numbers = tuple(_number(name, number) for number in values)
-    if len(numbers) != count:
-        raise ValueError(f"expected {count} numbers, got {value}")
-    return numbers
 
 
 # --- which series ----------------------------------------------------------------------------------------------------

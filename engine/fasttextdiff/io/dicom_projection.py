@@ -41,10 +41,10 @@ def _axis(letter: str) -> str:
 def projection_notes(header: Header) -> list[str]:
     """Notes for the user on the orientation in which the model sees an X-ray."""
     found = directions_of(header.patient_orientation)
-    values = ", ".join(header.patient_orientation)
     if found is None:
+        # not quoted: it may hold any text, even a name
         notes = [
-            f"its Patient Orientation ({values}) is not valid: patient right is assumed on image left"
+            "its Patient Orientation is not valid: patient right is assumed on image left"
             if any(header.patient_orientation)
             else "no Patient Orientation: patient right is assumed on image left"
         ]
