@@ -17,7 +17,8 @@ from PIL import Image
 from fasttextdiff import FastTextDiffPipeline
 from fasttextdiff.contract.answers import ArrayFile
 from fasttextdiff.contract.requests import SaveDicomSeg, SavedSegment
-from fasttextdiff.errors import UsageError
+from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.io.atomic import whole_files, whole_folder
 from fasttextdiff.io.overwriting import data_files, files_of, require_apart, require_own_record
 from fasttextdiff.worker.dicom import save_dicom_seg
 
@@ -286,3 +287,66 @@ def test_conversion_does_not_write_into_its_input(refused, tmp_path, output):
     for file in ("unet.pt", "head.pth", "encoder/config.json"):
         (tmp_path / file).write_text("{}")
     refused("convert", "--denoiser", "unet.pt", "--head", "head.pth", "--text-encoder", "encoder", "-o", output)
+
+
+class Stopping:
+    """Renames files as the system does, except that one call fails."""
+
+    def __init__(self, monkeypatch, failing_call, error):
+        self.calls, self.failing_call, self.error = 0, failing_call, error
+        for name in ("replace", "rename"):
+            monkeypatch.setattr(Path, name, self.in_place_of(getattr(Path, name)))
+
+    def in_place_of(self, real):
+        def call(path, target):
+            self.calls += 1
+            if self.calls == self.failing_call:
+                raise self.error
+            return real(path, target)
+
+        return call
+
+
+def write_both(folder):
+    with whole_files(folder / "a", folder / "b") as temporary:
+        for path in temporary:
+            path.write_text("new")
+
+
+LOCKED = PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+
+@pytest.mark.parametrize("error", [LOCKED, KeyboardInterrupt()])
+@pytest.mark.parametrize("failing_call", [1, 2, 3, 4])
+@pytest.mark.parametrize("existing", [("a", "b"), ("a",), ("b",), ()])
+def test_of_two_outputs_both_earlier_ones_are_kept_if_one_cannot_be_renamed(
+    tmp_path, monkeypatch, existing, failing_call, error
+):
+    for name in existing:
+        (tmp_path / name).write_text("earlier")
+    stopping = Stopping(monkeypatch, failing_call, error)
+    done = False
+    try:
+        write_both(tmp_path)
+        done = True
+    except (FastTextDiffError, KeyboardInterrupt):
+        pass
+    assert done == (failing_call > 2 + len(existing))
+    expected = dict.fromkeys("ab", "new") if done else dict.fromkeys(existing, "earlier")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == expected
+    assert stopping.calls >= min(failing_call, 2 + len(existing))
+
+
+def test_the_file_that_cannot_be_replaced_is_named(tmp_path, monkeypatch):
+    (tmp_path / "b").write_text("open elsewhere")
+    Stopping(monkeypatch, 1, PermissionError(13, "Permission denied", str(tmp_path / "b")))
+    with pytest.raises(FastTextDiffError, match=r"cannot write \S*/b: permission denied"):
+        write_both(tmp_path)
+
+
+def test_an_empty_output_folder_is_still_there_after_a_failure(tmp_path, monkeypatch):
+    (tmp_path / "report").mkdir()
+    Stopping(monkeypatch, 1, LOCKED)
+    with pytest.raises(FastTextDiffError, match="cannot write"), whole_folder(tmp_path / "report") as temporary:
+        (temporary / "page").write_text("new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["report"]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,26 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(scene, tmp_path, mo
         save(segmentation, volume, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+def test_a_label_map_and_its_record_are_replaced_together_or_not_at_all(scene, tmp_path, monkeypatch, failing):
+    volume = addVolume()
+    save(written(volume, outputOf(halves()[0])), volume, tmp_path / "a.nii.gz")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    calls = []
+    for real in (Path.rename, Path.replace):
+
+        def rename(path, target, real=real):
+            calls.append(path)
+            if len(calls) == failing:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, target)
+
+        monkeypatch.setattr(Path, real.__name__, rename)
+    with pytest.raises(SceneError, match="could not be saved"):
+        save(written(volume, outputOf(halves()[1])), volume, tmp_path / "a.nii.gz")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 class FullDisk:

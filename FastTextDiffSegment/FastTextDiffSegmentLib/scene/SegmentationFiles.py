@@ -13,6 +13,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.files import put_in_place
 from FastTextDiffSegmentLib.contract.segments import LABEL_MAP, TAG_NAMES, VOLUME_EACH, label_bits, unescape_tag
 
 from .Geometry import SceneError, arrayShape, ijkToRas
@@ -50,13 +51,13 @@ def save(segmentationNode, volumeNode, path: str | os.PathLike) -> list[Path]:
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=target.parent) as folder:
             write = _writeSegNrrd if _ending(target) == SEG_NRRD else _writeNifti
             names = write(segmentationNode, volumeNode, Path(folder), target.name)
-            requireApart(target.parent / name for name in names)
-            for name in names:
-                (Path(folder) / name).replace(target.parent / name)
+            places = [target.parent / name for name in names]
+            requireApart(places)
+            put_in_place([Path(folder) / name for name in names], places)
     except OSError as error:
         message = _("The segmentation could not be saved as '{path}': {reason}. Choose another folder.")
         raise SceneError(message.format(path=target, reason=error.strerror or error)) from error
-    return [target.parent / name for name in names]
+    return places
 
 
 def saveText(text: str, path: Path) -> None:

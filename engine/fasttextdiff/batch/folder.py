@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.io.atomic import check_writable, whole_files
 from fasttextdiff.io.json_files import parse_json
 
 RUN, RECORD, LOG = "batch.json", "case.json", "failed.log"
+_WAIT = 0.05
+"""Seconds between two tries to get a lock."""
+_OPEN_ELSEWHERE = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class BatchFolder:
             path.mkdir(parents=True, exist_ok=True)
 
     def begin(self, run: Run) -> Run:
-        """Store the settings of a new batch, or resume the stored one.
+        """Store the settings of a new batch, or resume the stored one; shards that start together get the same.
 
         Returns:
             The stored run: `run` with the time of its first start.
@@ -78,22 +82,33 @@ class BatchFolder:
             UsageError: the folder holds a batch with other settings, or other files.
         """
         place = self.path / RUN
-        if place.is_file():
+        with self.alone():
+            check_writable(place)  # creates a file: a network drive then looks anew at what others have written
+            if not place.is_file():
+                if any(not child.name.startswith(".") for child in self.path.iterdir()):
+                    raise UsageError(
+                        f"{self.path} is not empty and is not a batch's output: choose another output folder"
+                    )
+                _write_json(place, asdict(run))
             stored = _read_run(place)
-            differing = [
-                name for name, value in asdict(stored).items() if name != "started" and value != getattr(run, name)
-            ]
-            if differing:
-                before, now = (_said(getattr(one, differing[0])) for one in (stored, run))
-                raise UsageError(
-                    f"{self.path} holds a batch with {differing[0].replace('_', ' ')} {before}, not {now}: choose "
-                    "another output folder, or the same options to resume it"
-                )
-            return stored
-        if any(not child.name.startswith(".") for child in self.path.iterdir()):
-            raise UsageError(f"{self.path} is not empty and is not a batch's output: choose another output folder")
-        _write_json(place, asdict(run))
-        return run
+        differing = [
+            name for name, value in asdict(stored).items() if name != "started" and value != getattr(run, name)
+        ]
+        if differing:
+            before, now = (_said(getattr(one, differing[0])) for one in (stored, run))
+            raise UsageError(
+                f"{self.path} holds a batch with {differing[0].replace('_', ' ')} {before}, not {now}: choose "
+                "another output folder, or the same options to resume it"
+            )
+        return stored
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other shards out while files that they share are read and written; wait for them first."""
+        with (self.path / ".lock-shared").open("a+", encoding="utf-8") as file:
+            while not _lock(file.fileno()):
+                time.sleep(_WAIT)
+            yield
 
     @contextmanager
     def locked(self, shard: tuple[int, int]) -> Iterator[None]:
@@ -172,7 +187,7 @@ def system_errors(folder: Path) -> Iterator[None]:
 
     Raises:
         UsageError: the folder cannot be written to.
-        FastTextDiffError: the disk is full.
+        FastTextDiffError: the disk is full, or one file cannot be replaced.
     """
     try:
         yield
@@ -185,7 +200,19 @@ def system_errors(folder: Path) -> Iterator[None]:
             raise FastTextDiffError(
                 f"cannot write {folder}: {reason}; free some space, then rerun the same command to resume"
             ) from error
+        if cause.errno in _OPEN_ELSEWHERE and (file := _existing_file(cause, folder)):
+            raise FastTextDiffError(
+                f"cannot write {file}: {reason}; if another program has it open, close it, then rerun the same command "
+                "to resume"
+            ) from error
         raise UsageError(f"cannot write {folder}: {reason}; choose another folder") from error
+
+
+def _existing_file(error: OSError, folder: Path) -> Path | None:
+    """The file below the folder that cannot be written or replaced, e.g. a table open in a spreadsheet on Windows."""
+    paths = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    below = [path for path in paths if folder in path.parents and not path.name.startswith(".")]
+    return next((path for path in below if path.is_file()), None)
 
 
 def start_time() -> str:

@@ -216,25 +216,31 @@ def failures(plan: Plan, folder: BatchFolder) -> list[tuple[str, str]]:
 def write_summary(plan: Plan, folder: BatchFolder, run: Run) -> list[dict[str, Any]]:
     """Write `summary.csv` (one row per finding of each case) and `summary.json` (also skipped files and settings).
 
+    Of shards that end together, the last to write has seen the cases of all.
+
     Returns:
         The rows.
     """
-    rows = summary_rows(plan, folder)
-    content = {
-        "run": asdict(run),
-        "time": time_in_model(read_timings(folder.path).values()),
-        "cases": rows,
-        "skipped": [{"series_uid": s.series_uid, "reason": s.reason} for s in plan.skipped],
-        "use": DISCLAIMER,
-    }
-    table, everything = folder.path / "summary.csv", folder.path / "summary.json"
-    with whole_files(table, everything) as (csv_file, json_file):
+    with folder.alone():
+        rows = summary_rows(plan, folder)
+        content = {
+            "run": asdict(run),
+            "time": time_in_model(read_timings(folder.path).values()),
+            "cases": rows,
+            "skipped": [{"series_uid": s.series_uid, "reason": s.reason} for s in plan.skipped],
+            "use": DISCLAIMER,
+        }
+        _write_summary(folder.path, rows, content)
+    return rows
+
+
+def _write_summary(folder: Path, rows: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> None:
+    with whole_files(folder / "summary.csv", folder / "summary.json") as (csv_file, json_file):
         with csv_file.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, SUMMARY_COLUMNS, restval="")
             writer.writeheader()
             writer.writerows(rows)
         json_file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return rows
 
 
 def write_names(plan: Plan, folder: BatchFolder) -> None:

@@ -1,10 +1,15 @@
-"""Checks before a file is replaced: do two names mean the same file, and did we write this `.json`?"""
+"""How files are replaced: do two names mean the same file, did we write this `.json`, and several at once.
+
+Knows nothing about what is in a file, but for our own `.json`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,3 +43,48 @@ def is_own_record(path: Path) -> bool:
         if file.peek(1)[:1] == b"{":  # else it may be an image of several gigabytes
             content = json.loads(file.read())
     return isinstance(content, dict) and any(keys <= set(content) for keys in _OWN_RECORDS)
+
+
+def put_in_place(written: Sequence[Path], paths: Sequence[Path]) -> None:
+    """Rename finished files to their places, all of them or none, whatever stops it, Ctrl-C too.
+
+    If one cannot be renamed, files that were at these places are there again. Should even that fail, the earlier file
+    is kept beside its place under a hidden name ending in "-earlier".
+
+    Args:
+        written: finished files, on the file system of their places.
+        paths: their places; existing files are replaced.
+
+    Raises:
+        OSError: one cannot be renamed, e.g. because another program has the file open.
+    """
+    if len(paths) == 1:  # the system does this in one step
+        written[0].replace(paths[0])
+        return
+    token = secrets.token_hex(4)
+    earlier = [
+        path.with_name(f".{token}-{n}-earlier") if os.path.lexists(path) else None for n, path in enumerate(paths)
+    ]
+    is_done = False
+    try:
+        for path, kept in zip(paths, earlier, strict=True):
+            if kept is not None:
+                with suppress(FileNotFoundError):  # another process is replacing it, too
+                    path.rename(kept)
+        for new, path in zip(written, paths, strict=True):
+            new.replace(path)
+        is_done = True
+    finally:
+        for new, path, kept in zip(written, paths, earlier, strict=True):
+            with suppress(OSError):
+                _settle(new, path, kept, is_done)
+
+
+def _settle(new: Path, path: Path, kept: Path | None, is_done: bool) -> None:
+    """Forget the earlier file of a place, or put it back; which of them happened shows in the files themselves."""
+    if is_done and kept is not None:
+        kept.unlink()
+    elif kept is not None and os.path.lexists(kept):
+        kept.replace(path)
+    elif not is_done and kept is None and not os.path.lexists(new):
+        path.unlink(missing_ok=True)

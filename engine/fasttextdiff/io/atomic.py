@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from fasttextdiff.contract.files import put_in_place
 from fasttextdiff.errors import FastTextDiffError, UsageError
 
 _LONGEST_NAME = 255
@@ -49,7 +50,7 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
     """Yield temporary paths next to `paths`, and rename them when the block ends.
 
     If the block fails in any way, including Ctrl-C and a full disk, no files are left and existing files stay as they
-    were. If one of several files cannot be renamed, those already renamed are removed.
+    were, also if one of several files cannot be renamed.
 
     Raises:
         UsageError: as :func:`check_writable`.
@@ -60,17 +61,15 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
     token = secrets.token_hex(4)
     # Keep the end of the name, because libraries choose the format by it; a longer name might not be allowed.
     temporary = [path.with_name(f".{token}-{index}-{path.name[-24:]}") for index, path in enumerate(paths)]
-    placed: list[Path] = []
     try:
         yield temporary
-        for written, path in zip(temporary, paths, strict=True):
-            written.replace(path)
-            placed.append(path)
+        put_in_place(temporary, paths)
     except BaseException as error:
-        for leftover in (*temporary, *placed):
+        for leftover in temporary:
             leftover.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise FastTextDiffError(f"cannot write {paths[0]}: {_reason(error)}") from error
+            named = next((path for path in paths if str(path) in (error.filename, error.filename2)), paths[0])
+            raise FastTextDiffError(f"cannot write {named}: {_reason(error)}") from error
         raise
 
 
@@ -92,7 +91,8 @@ def check_new_folder(folder: Path) -> None:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder next to `folder`, and rename it when the block ends.
 
-    If the block fails in any way, nothing is left, so that an incomplete folder is never mistaken for a complete one.
+    If the block fails in any way, nothing is left but an empty folder that was there before, so that an incomplete
+    folder is never mistaken for a complete one.
 
     Raises:
         UsageError: as :func:`check_new_folder`.
@@ -104,13 +104,24 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
+        _rename_folder(temporary, folder)
     except OSError as error:
         raise FastTextDiffError(f"cannot write {folder}: {_reason(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename_folder(temporary: Path, folder: Path) -> None:
+    """Rename a folder, in place of an empty one, which stays if this fails."""
+    was_there = folder.exists()
+    try:
+        if was_there:  # Windows does not rename over it
+            folder.rmdir()
+        temporary.rename(folder)
+    except BaseException:
+        if was_there:
+            folder.mkdir(exist_ok=True)
+        raise
 
 
 def _reason(error: OSError) -> str:
