@@ -1,6 +1,7 @@
 """The teaching studies: where strokes are drawn, what is counted, and that patients are never on both sides."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,16 +51,54 @@ def test_a_course_is_summarised():
     assert "0.800" in stroke_study.page([row], "command", "model", ["t"])
 
 
-def test_a_study_resumes_and_reports_every_cell(tmp_path):
+@pytest.fixture
+def segmenter():
+    pipeline = tiny_pipeline()
+    pipeline.info = replace(pipeline.info, weights_sha256="0123456789abcdef")
+    return Segmenter(pipeline, "cpu")
+
+
+def of_another_model(segmenter):
+    other = tiny_pipeline(1)
+    other.info = replace(segmenter.pipeline.info, weights_sha256="fedcba9876543210")
+    return Segmenter(other, "cpu")
+
+
+def test_a_study_resumes_and_reports_every_cell(segmenter, tmp_path):
     pool = Pool("bar", "bright bar", [case(f"{n}", f"p{n}", n) for n in range(2)], [case("t", "q", 9)])
-    study = teaching_study.TeachingStudy(Segmenter(tiny_pipeline(), "cpu"), tmp_path / "cells.json")
+    study = teaching_study.TeachingStudy(segmenter, tmp_path / "cells.json", 24)
     first = list(study.run(pool, ["adapter"], [1, 20, 100], 1))
     assert [(c.method, c.slices, c.used) for c in first] == [("model", 0, 0), ("adapter", 1, 1), ("adapter", 20, 2)]
     assert first[1].dice[0] > 0.8
-    again = teaching_study.TeachingStudy(study.segmenter, tmp_path / "cells.json")
+    with (tmp_path / "cells.json").open("a") as file:
+        file.write('{"task": "cut off by a cr')
+    again = teaching_study.TeachingStudy(segmenter, tmp_path / "cells.json", 24)
     assert list(again.run(pool, ["adapter"], [1, 20, 100], 1)) == []
     assert "| bar | adapter | 20 (2) | 1 | 1 |" in teaching_study.page(again.cells, "command", "tiny", [])
     assert len(json.loads((tmp_path / "cells.json").read_text().splitlines()[1])["dice"]) == 1
+
+
+def test_results_of_another_model_or_number_of_images_are_not_resumed(segmenter, tmp_path):
+    pool, file = Pool("bar", "bright bar", [case("0")], [case("t", "q", 9)]), tmp_path / "cells.json"
+    other = of_another_model(segmenter)
+    for one, tests in ((segmenter, 24), (other, 24), (segmenter, 12)):
+        study = teaching_study.TeachingStudy(one, file, tests)
+        assert len(list(study.run(pool, [], [], 1))) == 1
+        assert len(study.cells) == 1
+    assert (
+        teaching_study.TeachingStudy(segmenter, file, 24).cells[0].dice
+        != teaching_study.TeachingStudy(other, file, 24).cells[0].dice
+    )
+
+    strokes, cases = tmp_path / "strokes.json", [case("a"), case("b", seed=1)]
+    mine = stroke_study.resumed(strokes, segmenter, cases)
+    its = stroke_study.resumed(strokes, other, cases)
+    lines = len(strokes.read_text().splitlines())
+    assert lines == len(mine) + len(its)
+    assert mine[0].dice[0] != its[0].dice[0]
+    (first, _) = stroke_study.resumed(strokes, segmenter, cases[:1])
+    assert list(first.dice) == list(mine[0].dice)
+    assert len(strokes.read_text().splitlines()) == lines
 
 
 def test_examples_are_of_as_many_patients_as_possible():

@@ -233,7 +233,7 @@ def teach_study(
 
     segmenter = load_segmenter(model, "cpu", "float32", "torch")
     report.mkdir(parents=True, exist_ok=True)
-    cells = study.TeachingStudy(segmenter, report / "learning.json")
+    cells = study.TeachingStudy(segmenter, report / "learning.json", tests)
     methods, info = study.methods_here(method or study.METHODS, say), segmenter.pipeline.info
     counts, taught = [int(count) for count in slices.split(",")], []
     for pool in pools(data, tests):

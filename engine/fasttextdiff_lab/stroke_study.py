@@ -6,10 +6,9 @@ segmentation (Sofiiuk et al. 2022).
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from fasttextdiff.evaluation.bootstrap import Bootstrap
 from fasttextdiff.evaluation.metrics import picture_volume, score
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.teaching.strokes import StrokeCorrector
+from fasttextdiff_lab.kept_results import KeptResults
 from fasttextdiff_lab.teaching_tasks import Case
 
 METHODS = ("strokes", "nearest stroke")
@@ -108,17 +108,18 @@ def courses(segmenter: Segmenter, cases: Iterable[Case]) -> Iterator[Course]:
 
 
 def resumed(path: Path, segmenter: Segmenter, cases: Iterable[Case]) -> list[Course]:
-    """All courses; those in the file are not computed again, and each new one is written at once (a line each)."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found = [Course(**json.loads(line)) for line in lines]
-    done = {(one.task, one.image) for one in found if one.method == METHODS[-1]}
-    todo = (case for case in cases if (case.task, case.image) not in done)
-    with path.open("a", encoding="utf-8") as file:
-        for one in courses(segmenter, todo):
-            file.write(json.dumps(asdict(one)) + "\n")
-            file.flush()
-            found.append(one)
-    return list({(one.task, one.image, one.method): one for one in found}.values())
+    """The courses of the cases; those of this model in the file are not computed again, new ones are added to it."""
+    kept = KeptResults(path, Course, {"model": segmenter.info.weights_sha256})
+    stored = {(one.task, one.image, one.method): one for one in kept.read()}
+    found: list[Course] = []
+    for case in cases:
+        keys = [(case.task, case.image, method) for method in METHODS]
+        if not stored.keys() >= set(keys):
+            for one in courses(segmenter, [case]):
+                kept.add(one)
+                stored[one.task, one.image, one.method] = one
+        found += [stored[key] for key in keys]
+    return found
 
 
 def _correctors(segmenter: Segmenter, case: Case) -> tuple[StrokeCorrector, NDArray[np.float32]]:

@@ -6,10 +6,9 @@ tasks, methods and tables.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from fasttextdiff.teaching.examples import Example, Lesson, examples_of
 from fasttextdiff.teaching.grids import from_input, grey_input
 from fasttextdiff.teaching.in_use import torch_runtime
 from fasttextdiff.teaching.learning import learn
+from fasttextdiff_lab.kept_results import KeptResults
 from fasttextdiff_lab.teaching_rivals import Answer, has_monai, train_unet, tune_head
 from fasttextdiff_lab.teaching_tasks import Case, Pool, draw
 
@@ -63,14 +63,18 @@ class TeachingStudy:
 
     Args:
         segmenter: the model.
-        path: file of all cells, one a line.
+        path: file of all cells, one a line; those of another model or number of test images are not used.
+        tests: number of test images of each task.
+
+    Attributes:
+        cells: those of this model and number of test images.
     """
 
-    def __init__(self, segmenter: Segmenter, path: Path) -> None:
-        self.segmenter, self.path = segmenter, path
+    def __init__(self, segmenter: Segmenter, path: Path, tests: int) -> None:
+        self.segmenter = segmenter
         self.runtime: TorchRuntime = torch_runtime(segmenter.runtime)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.cells = [Cell(**json.loads(line)) for line in lines]
+        self.file = KeptResults(path, Cell, {"model": segmenter.info.weights_sha256, "tests": tests})
+        self.cells = self.file.read()
 
     def run(self, pool: Pool, methods: Sequence[str], counts: Sequence[int], seeds: int) -> Iterator[Cell]:
         """The missing cells of a task, each written at once."""
@@ -83,8 +87,7 @@ class TeachingStudy:
                 yield self._kept(self._cell(pool, method, count, seed, seen))
 
     def _kept(self, cell: Cell) -> Cell:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(cell)) + "\n")
+        self.file.add(cell)
         self.cells.append(cell)
         return cell
 
