@@ -5,6 +5,7 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
+from dicom_files import write_slice
 from PIL import Image, ImageDraw
 
 from fasttextdiff import Segmenter, read_volume
@@ -17,6 +18,7 @@ from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.info import BUNDLED_MODEL
 from fasttextdiff.model.kinds import KINDS, KINDS_FILE, NONE_OF_THESE, KindHead, read_kinds, write_kinds
 from fasttextdiff.model.places import weights_hash
+from fasttextdiff.segments.measuring import measure
 from fasttextdiff.segments.tags import segment_tags
 from fasttextdiff.worker.jobs import Jobs
 from fasttextdiff_lab.kinds import Shown, check, expected_kinds, fit
@@ -154,6 +156,31 @@ def test_an_mr_volume_is_recognised_and_one_in_doubt_stays_unknown(segmenter, sh
     assert (sure.modality, sure.kinds) == (Modality.MR, ("abdominal MR",))
     doubtful = segmenter.prepare(read_volume(shared / "samples" / "mr_brain_tumour" / "brain2_image.nrrd")).volume
     assert doubtful.modality in (Modality.MR, Modality.OTHER)
+
+
+@pytest.mark.parametrize("is_dicom", [True, False], ids=["dicom", "nifti"])
+def test_a_ct_in_colour_is_segmented_as_it_was_saved(segmenter, tmp_path, is_dicom):
+    colour = np.random.default_rng(0).integers(0, 255, (3, 48, 48, 3)).astype(np.uint8)
+    path = tmp_path / "ct"
+    if is_dicom:
+        path.mkdir()
+        for n, pixels in enumerate(colour):
+            place = {"ImagePositionPatient": [0, 0, 2 * n], "RescaleSlope": None, "RescaleIntercept": None}
+            write_slice(path / f"{n}", pixels, **place)
+    else:
+        path = tmp_path / "ct.nii.gz"
+        stored = np.ascontiguousarray(colour.transpose(2, 1, 0, 3)).view([(c, "u1") for c in "RGB"])[..., 0]
+        nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), path)
+    volume = read_volume(path, modality=None if is_dicom else "ct")
+    assert volume.modality is Modality.CT
+    assert [note for note in volume.source.notes if "Hounsfield" in note] == [
+        "a CT in colour, not Hounsfield units: the model sees it as saved"
+    ]
+    result = segmenter.segment(volume, ["liver"], slices=(0, 1))
+    assert result.provenance.window is None
+    assert result.volume.kinds
+    (measured,) = measure(result)
+    assert (measured.unit, measured.mean) == ("", None)
 
 
 def test_the_module_is_told_what_the_picture_shows(samples, save):

@@ -62,7 +62,7 @@ def measure_volume(
         truths: masks (k, j, i) by finding, as far as known.
     """
     image = segmenter.prepare(volume)
-    air = _depth(volume) if volume.modality is Modality.CT else None
+    air = _depth(volume) if volume.modality is Modality.CT and not volume.is_color else None
     for way, is_apart in (("slice by slice", True), ("consistent", False)):
         for found in segmenter.decode(image, findings, slice_by_slice=is_apart).findings:
             yield _held(found.finding, way, volume, found.mask, air, truths.get(found.finding))

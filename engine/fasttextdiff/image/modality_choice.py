@@ -58,12 +58,12 @@ def settle_modality(
 
 
 def _as_ct(path: str, array: NDArray[Any], is_planar: bool, *, is_stated: bool) -> tuple[NDArray[Any], list[str]]:
-    """A CT in Hounsfield units; an 8-bit picture of a CT, already windowed, is kept as it is."""
-    if array.ndim == 4 or (is_planar and _is_eight_bit(array)):
-        return (
-            array if array.ndim == 4 else array.astype(np.uint8, copy=False),
-            ["a picture with 256 grey levels, not Hounsfield units: the model sees it as saved"],
-        )
+    """A CT in Hounsfield units; colour, and an 8-bit picture of a CT, already windowed, are kept as they are."""
+    as_saved = "not Hounsfield units: the model sees it as saved"
+    if array.ndim == 4:
+        return array, [f"a CT in colour, {as_saved}"]
+    if is_planar and _is_eight_bit(array):
+        return array.astype(np.uint8, copy=False), [f"a picture with 256 grey levels, {as_saved}"]
     return in_hounsfield(path, array, is_stated=is_stated)
 
 

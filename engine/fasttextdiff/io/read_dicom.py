@@ -84,14 +84,14 @@ def _decoded_stack(path: Path, headers: list[Header]) -> Decoded:
         stack.ijk_to_ras,
         headers[0].shows,
         is_planar=False,
-        source=_source(path, headers[0], stack.planes, [*stack.notes, *_unit_notes(headers)]),
+        source=_source(path, headers[0], stack.planes, [*stack.notes, *_unit_notes(headers, stack.voxels)]),
         is_hounsfield=all(header.states_hounsfield for header in headers),
         padding=stack.padding,
     )
 
 
-def _unit_notes(headers: Sequence[Header]) -> list[str]:
-    if not headers[0].is_ct or all(header.states_hounsfield for header in headers):
+def _unit_notes(headers: Sequence[Header], voxels: NDArray[Any]) -> list[str]:
+    if not headers[0].is_ct or voxels.ndim == 4 or all(header.states_hounsfield for header in headers):
         return []
     return ["no Rescale Slope and Intercept: the voxels were identified as Hounsfield units by their histogram"]
 

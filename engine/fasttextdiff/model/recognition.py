@@ -46,7 +46,7 @@ def recognised(volume: Volume, model: ModelSettings, maps_of: MapsOf) -> Volume:
     if head is None or volume.kinds or (is_stated and not _is_of_several_kinds(volume)):
         return volume
     settings = replace(model.preprocessing.of(Modality.OTHER), size=head.size, tiled=False, crop_to_body=False)
-    is_hounsfield = volume.modality is Modality.CT
+    is_hounsfield = volume.modality is Modality.CT and not volume.is_color
     image = prepare(volume, settings, model.multiple, window=SOFT_TISSUE if is_hounsfield else None)
     views = [view for index in _slices(image.display.n_slices) for view in image.views(index)]
     statistics = [statistics_of(maps_of(image, [view])[0], view.pixels()) for view in views]
