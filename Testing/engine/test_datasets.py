@@ -12,8 +12,11 @@ from PIL import Image
 from tiny_models import one_line
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.evaluation.datasets import load_image, load_targets, swap_sides
+from fasttextdiff.evaluation.datasets import Target, load_image, load_targets, swap_sides
+from fasttextdiff.evaluation.metrics import shown
+from fasttextdiff.image.preprocessing import ImageSettings, choose_window
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.read import read_volume
 
 SENTENCE = "Unilateral pulmonary infection, one infected area, lower left lung."
 
@@ -192,9 +195,70 @@ def test_pictures_are_read_as_grey_or_colour_and_never_clipped(tmp_path):
     Image.fromarray(np.array([[0, 1], [1, 0]], bool)).save(tmp_path / "bits.png")
     assert load_image(tmp_path / "bits.png").tolist() == [[0, 255], [255, 0]]
     Image.fromarray(np.array([[0, 255], [256, 4000]], np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(FastTextDiffError) as caught:
-        load_image(tmp_path / "deep.png")
-    one_line(caught, "deep.png", "8 bits")
+    Image.fromarray(np.array([[0, 0.2], [0.7, 1]], np.float32)).save(tmp_path / "fractions.tif")
+    for name in ("deep.png", "fractions.tif"):
+        with pytest.raises(FastTextDiffError) as caught:
+            load_image(tmp_path / name)
+        one_line(caught, name, "8 bits")
+
+
+def turned(way):
+    exif = Image.Exif()
+    exif[0x0112] = way
+    return {"exif": exif}
+
+
+COLOUR = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 24, 3)).astype(np.uint8))
+GREY = COLOUR.convert("L")
+CLEAR = Image.merge("RGBA", [*COLOUR.split(), GREY])
+KINDS_OF_PICTURE = {
+    "grey.png": (GREY, {}),
+    "grey as colour.png": (GREY.convert("RGB"), {}),
+    "grey palette.png": (GREY.convert("P"), {}),
+    "palette.png": (COLOUR.quantize(16), {}),
+    "clear grey.png": (Image.merge("LA", [GREY, GREY.rotate(180)]), {}),
+    "clear.png": (CLEAR, {}),
+    "one clear level.png": (GREY, {"transparency": int(np.asarray(GREY)[0, 0])}),
+    "bits.png": (GREY.convert("1"), {}),
+    "cmyk.jpg": (COLOUR.convert("CMYK"), {}),
+    "turned.jpg": (GREY, turned(6)),
+    "upside down.png": (COLOUR, turned(3)),
+    "turned.tif": (COLOUR, turned(8)),
+    "mpo.jpg": (COLOUR, {"format": "MPO", "save_all": True, "append_images": [COLOUR.rotate(180)], **turned(6)}),
+    "thumbnail first.tif": (GREY.resize((3, 2)), {"save_all": True, "append_images": [GREY]}),
+}
+
+
+@pytest.mark.parametrize("name", KINDS_OF_PICTURE)
+def test_training_and_evaluation_see_a_picture_as_it_is_in_use(tmp_path, name):
+    picture, options = KINDS_OF_PICTURE[name]
+    picture.copy().save(tmp_path / name, **options)  # Pillow keeps settings of a format in the picture
+    in_use = read_volume(tmp_path / name, modality="xray")
+    Image.new("1", in_use.shape[:0:-1]).save(tmp_path / "mask.png")
+    volume, _ = shown(Target(tmp_path / name, tmp_path / "mask.png", "opacity", Modality.XRAY))
+    assert np.array_equal(volume.array, in_use.array)
+    settings = ImageSettings(64)
+    assert choose_window(volume, settings) == choose_window(in_use, settings)
+
+
+def test_a_mask_is_upright_and_empty_where_it_is_transparent(tmp_path):
+    truth = np.zeros((16, 24), bool)
+    truth[2:7, 3:20] = True
+    levels = Image.fromarray(truth.astype(np.uint8) * 255)
+    white = Image.new("L", levels.size, 255)
+    dark = Image.fromarray(truth.astype(np.uint8))
+    dark.putpalette([0, 0, 0, 0, 0, 1])  # its luminance is 0
+    red = Image.merge("RGB", [levels, *[Image.new("L", levels.size)] * 2])
+    for name, picture, options in (
+        ("clear.png", Image.merge("LA", [white, levels]), {}),
+        ("dark.png", dark, {}),
+        ("red.jpg", red, {"quality": 95, "subsampling": 0}),
+        ("turned.png", levels.rotate(90, expand=True), turned(6)),
+        ("ones.tif", Image.fromarray(truth.astype(np.uint16)), {}),
+    ):
+        picture.save(tmp_path / name, **options)
+        mask = Target(tmp_path / "image.png", tmp_path / name, "opacity", Modality.XRAY).load_mask()
+        assert np.array_equal(mask, truth), name
 
 
 def test_a_file_that_is_not_a_picture_is_named(tmp_path):

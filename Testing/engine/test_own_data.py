@@ -16,6 +16,7 @@ from tiny_models import one_line
 from fasttextdiff import cli
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.read import read_volume
 from fasttextdiff.model.info import BUNDLED_MODEL
 from fasttextdiff.training.augment import augment
 from fasttextdiff.training.batches import StepBatches
@@ -219,6 +220,20 @@ def test_texts_with_sides_require_a_laterality(tmp_path):
     one_line(caught, "dataset.json", '"laterality": "patient"')
     text_table(folder / "Train_text.xlsx", [(f"case{n}.png", "A nodule.") for n in range(5)])
     assert not found(folder)
+
+
+def test_a_picture_in_a_table_has_the_mask_that_its_file_shows(tmp_path):
+    """A mask on a transparent background, and a JPEG; both were the finding everywhere."""
+    truth = np.zeros((40, 48), np.uint8)
+    truth[10:30, 8:24] = 255
+    levels, white = Image.fromarray(truth), Image.new("L", (48, 40), 255)
+    Image.fromarray(truth // 3 + 90).save(tmp_path / "x-ray.png")
+    Image.merge("LA", [white, levels]).save(tmp_path / "clear.png")
+    Image.fromarray(truth // 2 + 60).save(tmp_path / "compressed.jpg", quality=90)
+    rows = [("x-ray.png", name, "nodule", "xray") for name in ("clear.png", "compressed.jpg")]
+    table = write_table(tmp_path / "t.csv", rows, header=("image", "mask", "text", "modality"))
+    for row in read_table(table):
+        assert np.array_equal(row.read_mask(read_volume(row.image, modality="xray"))[0], truth > 0), row.mask
 
 
 def test_a_table_with_wrong_columns_is_reported_with_its_columns(tmp_path):

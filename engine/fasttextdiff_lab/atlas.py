@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.evaluation.datasets import Target, load_image
+from fasttextdiff.evaluation.datasets import Target, load_image, load_levels
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import (
     LUNGS,
@@ -236,7 +236,7 @@ def nuclei_extra(folder: Path) -> Iterator[Sample]:
 def _mask(folder: Path, row: Row, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if row["Mask"] == EMPTY:
         return np.zeros(shape[:2], bool)
-    return load_image(folder / row["Mask"], grey=True) > 0
+    return load_levels(folder / row["Mask"]) > 0
 
 
 def require_known(items: Sequence[AtlasItem]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.evaluation.bootstrap import Bootstrap
-from fasttextdiff.evaluation.datasets import load_image, load_targets
+from fasttextdiff.evaluation.datasets import load_image, load_levels, load_targets
 from fasttextdiff.evaluation.metrics import picture_volume, score
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.segmenter import Segmenter
@@ -87,7 +87,7 @@ def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1, split: str = "
         for row in rows:
             if row["Structure"] in XRAY_STRUCTURES:
                 text = STRUCTURES[structure_name(row)].words[0]
-                truth = load_image(folder / row["Mask"], grey=True) > 0
+                truth = load_levels(folder / row["Mask"]) > 0
                 questions.append((f"xray/{row['Structure']}/{source}", text, truth))
             elif row["Structure"] == "lesion":
                 questions += [(f"normal/{text}/{source}", text, None) for text in LESIONS]
@@ -102,7 +102,7 @@ def ask_atlas(segmenter: Segmenter, folder: Path, every: int = 1, split: str = "
         for row in rows:
             if structure_name(row) not in STRUCTURES:
                 continue
-            truth = None if row["Mask"] == EMPTY else load_image(folder / row["Mask"], grey=True) > 0
+            truth = None if row["Mask"] == EMPTY else load_levels(folder / row["Mask"]) > 0
             group = f"{row['Modality']}/{row['Structure']}"
             questions.append((group, STRUCTURES[structure_name(row)].words[0], truth))
         if questions:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.evaluation.datasets import load_image, load_targets
+from fasttextdiff.evaluation.datasets import load_image, load_levels, load_targets
 from fasttextdiff.image.volume import Modality
 from fasttextdiff_lab.atlas import EMPTY, MODALITIES, read_table
 
@@ -107,7 +107,7 @@ def draw(pool: Pool, count: int, seed: int) -> list[Case]:
 
 def _brightfield(folder: Path) -> Iterator[Case]:
     for path in sorted((folder / "img").iterdir()):
-        truth = load_image(folder / "labelcol" / f"{path.stem}.png", grey=True) > 0
+        truth = load_levels(folder / "labelcol" / f"{path.stem}.png") > 0
         finding = "cell nuclei in brightfield"
         tile = tuple(slice((side - TILE) // 2, (side + TILE) // 2) for side in truth.shape)
         pixels = load_image(path)[tile]
@@ -120,7 +120,7 @@ def _structure(folder: Path, structure: str, split: str, source: str = "") -> It
     for row in read_table(folder, split):
         if row["Structure"] == structure and row["Mask"] != EMPTY and source in ("", row["Source"]):
             pixels = load_image(pictures / row["Image"], grey=True)
-            truth = load_image(folder / row["Mask"], grey=True) > 0
+            truth = load_levels(folder / row["Mask"]) > 0
             modality = MODALITIES[row["Modality"]] if "Modality" in row else Modality.XRAY
             text = structure.replace("_", " ")
             yield Case(text, row["Image"], row.get("Patient", row["Image"]), text, pixels, truth, modality)

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
+from fasttextdiff.io.read_pictures import mask_pixels, picture_pixels
 from fasttextdiff.paths import PathText, as_path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -33,8 +35,8 @@ class Target:
 
     Attributes:
         image: path of the image.
-        mask: path of the mask; 0 is background, everything else the finding. A JPEG is thresholded at half grey,
-            because compression leaves other values along edges.
+        mask: path of the mask; 0 and what is transparent are background, everything else the finding. A JPEG is
+            thresholded at half grey, because compression leaves other values along edges.
         text: the finding; sides are the patient's.
         modality: modality of the image.
     """
@@ -55,7 +57,7 @@ class Target:
 
     def load_mask(self) -> NDArray[np.bool_]:
         """(h, w)."""
-        return mask_of(load_image(self.mask, grey=True), self.mask)
+        return mask_of(load_levels(self.mask), self.mask)
 
 
 @dataclass(frozen=True)
@@ -95,27 +97,42 @@ class Split:
     laterality: str | None
 
 
-def mask_of(levels: NDArray[np.uint8], path: PathText) -> NDArray[np.bool_]:
-    """The mask from grey levels (h, w) of a file; see :class:`Target`."""
+def mask_of(levels: NDArray[np.generic], path: PathText) -> NDArray[np.bool_]:
+    """The mask from the levels of a file, of any shape; see :class:`Target`."""
     path = as_path(path)
-    return levels > (127 if path.suffix.lower() in LOSSY_SUFFIXES else 0)
+    return np.greater(levels, 127 if path.suffix.lower() in LOSSY_SUFFIXES else 0)
 
 
 def load_image(path: PathText, *, grey: bool = False) -> NDArray[np.uint8]:
-    """An 8-bit picture, (h, w) if it is grey or `grey` is set, else (h, w, 3)."""
-    path = as_path(path)
-    from PIL import Image, UnidentifiedImageError
+    """An 8-bit picture as the model sees it in use: (h, w) if it is grey or `grey` is set, else (h, w, 3).
 
+    Raises:
+        FastTextDiffError: it cannot be read, or has more than 8 bits.
+    """
+    from PIL import Image
+
+    pixels = _eight_bits(path, picture_pixels)
+    return np.asarray(Image.fromarray(pixels).convert("L")) if grey and pixels.ndim == 3 else pixels
+
+
+def load_levels(path: PathText) -> NDArray[np.uint8]:
+    """The levels (h, w) of a picture of a mask, for :func:`mask_of`; errors as for :func:`load_image`."""
+    return _eight_bits(path, mask_pixels)
+
+
+def _eight_bits(path: PathText, read: Callable[[Path], NDArray[Any]]) -> NDArray[np.uint8]:
+    path = as_path(path)
     try:
-        with Image.open(path) as picture:
-            if picture.mode[0] in "IF" and np.asarray(picture).max() > 255:  # Pillow would clip them to white
-                raise FastTextDiffError(
-                    f"{path} has more than 8 bits per pixel: save it with 8 bits, windowed as for reading"
-                )
-            colour = not grey and picture.mode not in ("1", "L", "I", "I;16", "F")
-            return np.asarray(picture.convert("RGB" if colour else "L"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise FastTextDiffError(f"{path} cannot be read as an image: {error}") from error
+        pixels = read(path)
+    except FastTextDiffError:
+        raise
+    except Exception as error:  # Pillow's parsers may raise anything
+        raise FastTextDiffError(f"{path} cannot be read as an image: {one_line(error)}") from error
+    with np.errstate(invalid="ignore"):  # a TIFF of fractions may hold NaN
+        levels = pixels.astype(np.uint8)
+    if not np.array_equal(levels, pixels):
+        raise FastTextDiffError(f"{path} has more than 8 bits per pixel: save it with 8 bits, windowed as for reading")
+    return levels
 
 
 def load_targets(folder: PathText, split: str) -> list[Target]:

@@ -25,7 +25,7 @@ from fasttextdiff.io.dicom_headers import looks_like_dicom, modality_of
 from fasttextdiff.io.read_dicom import Decoded, Described, as_read, describe_dicom, read_dicom
 from fasttextdiff.io.read_itk import decode_itk
 from fasttextdiff.io.read_nifti import decode_nifti
-from fasttextdiff.io.read_pictures import decode_picture, over_white
+from fasttextdiff.io.read_pictures import decode_picture, grey_if_equal, over
 from fasttextdiff.paths import PathText, as_path
 
 _INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"))
@@ -218,7 +218,7 @@ def _slice_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(j, i, 4) to (j, i, 3)."""
     from PIL import Image
 
-    return np.asarray(over_white(Image.fromarray(np.ascontiguousarray(pixels))).convert("RGB"))
+    return np.asarray(over("white", Image.fromarray(np.ascontiguousarray(pixels))).convert("RGB"))
 
 
 def kind_of_image(
@@ -272,7 +272,7 @@ def volume_from(decoded: Decoded, modality: Modality | None, *, nan_as_air: bool
     _require_finite(path, values)
     values, known, extra = settle_modality(
         path,
-        _grey_if_equal(_smallest_type(values)),
+        grey_if_equal(_smallest_type(values)),
         asked=modality,
         stated=decoded.modality,
         is_planar=decoded.is_planar,
@@ -358,10 +358,3 @@ def _smallest_type(array: NDArray[Any]) -> NDArray[Any]:
                 return array.astype(integers)
     limit = np.finfo(np.float32).max
     return array.astype(np.float32, copy=False) if -limit <= low and high <= limit else array.astype(np.float64)
-
-
-def _grey_if_equal(array: NDArray[Any]) -> NDArray[Any]:
-    """Convert a grey picture stored as colour to grey."""
-    if array.ndim == 4 and all(np.array_equal(array[..., 0], array[..., channel]) for channel in (1, 2)):
-        return np.ascontiguousarray(array[..., 0])
-    return array

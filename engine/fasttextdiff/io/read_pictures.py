@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +34,69 @@ def decode_picture(path: Path) -> Decoded:
         FastTextDiffError: the picture has too many pixels for the memory, or for its file.
         Exception: errors of Pillow for a damaged file; the caller turns them into one line.
     """
-    from PIL import Image, ImageOps
-
-    page = 0
-    notes: list[str] = []
-    try:
-        # an open file, not a name: given a name, Pillow memory-maps an uncompressed TIFF and scrambles one with a
-        # rotation
-        with path.open("rb") as file, Image.open(file, formats=("PNG", "JPEG", "TIFF")) as stored:
-            if stored.format == "TIFF":
-                page, notes = _largest_page(path, stored)
-            require_compressible(path, stored.size, _BYTES_A_PIXEL, path.stat().st_size)
-            turn = stored.getexif().get(_EXIF_ORIENTATION, 1)
-            array = _pixels(ImageOps.exif_transpose(stored))
-            if array.dtype == np.uint16 and _is_white_zero(stored):
-                array = 65535 - array  # Pillow inverts such a TIFF itself for 8 bits, but not for 16
-            spacing = _resolution(stored) if page else None
-    except Image.DecompressionBombError as problem:
-        raise FastTextDiffError(f"{path}: the picture is too large; crop it into tiles") from problem
+    with _opened(path) as (stored, page, notes):
+        turn = stored.getexif().get(_EXIF_ORIENTATION, 1)
+        array = _upright_pixels(stored)
+        spacing = _resolution(stored) if page else None
     if turn != 1:
         notes.append("rotated according to its EXIF orientation; 3D Slicer may show it as stored")
     matrix = _picture_matrix(spacing or _spacing_as_itk(path), are_axes_swapped=turn >= 5)
     return Decoded(array[np.newaxis], matrix, None, True, Source(path=str(path), notes=tuple(notes)))
+
+
+def picture_pixels(path: Path) -> NDArray[Any]:
+    """(h, w) or (h, w, 3), the pixels that `read_volume` gives for a picture: upright, grey if all channels are equal.
+
+    A BMP is read as well. Errors are those of :func:`decode_picture`.
+    """
+    with _opened(path) as (stored, _, _):
+        return grey_if_equal(_upright_pixels(stored)[np.newaxis])[0]
+
+
+def mask_pixels(path: Path) -> NDArray[Any]:
+    """(h, w), the levels of a picture of a mask: upright, 0 where it is transparent, the brightest channel of colour.
+
+    Errors are those of :func:`decode_picture`.
+    """
+    with _opened(path) as (stored, _, _):
+        pixels = _upright_pixels(stored, behind="black")
+    return pixels.max(axis=2) if pixels.ndim == 3 else pixels
+
+
+def grey_if_equal(array: NDArray[Any]) -> NDArray[Any]:
+    """Grey voxels (k, j, i) of a grey image stored as colour (k, j, i, 3); any other image as it is."""
+    if array.ndim == 4 and all(np.array_equal(array[..., 0], array[..., channel]) for channel in (1, 2)):
+        return np.ascontiguousarray(array[..., 0])
+    return array
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, int, list[str]]]:
+    """A picture at its largest page, with the number of that page and notes; see :func:`decode_picture`."""
+    from PIL import Image
+
+    page = 0
+    notes: list[str] = []
+    formats = ("BMP",) if path.suffix.lower() == ".bmp" else ("PNG", "JPEG", "TIFF")
+    try:
+        # an open file, not a name: given a name, Pillow memory-maps an uncompressed TIFF and scrambles one with a
+        # rotation
+        with path.open("rb") as file, Image.open(file, formats=formats) as stored:
+            if stored.format == "TIFF":
+                page, notes = _largest_page(path, stored)
+            require_compressible(path, stored.size, _BYTES_A_PIXEL, path.stat().st_size)
+            yield stored, page, notes
+    except Image.DecompressionBombError as problem:
+        raise FastTextDiffError(f"{path}: the picture is too large; crop it into tiles") from problem
+
+
+def _upright_pixels(stored: Any, behind: str = "white") -> NDArray[Any]:
+    """The pixels of a stored picture of Pillow, turned by its EXIF orientation."""
+    from PIL import ImageOps
+
+    array = _pixels(ImageOps.exif_transpose(stored), behind)
+    # Pillow inverts such a TIFF itself for 8 bits, but not for 16
+    return 65535 - array if array.dtype == np.uint16 and _is_white_zero(stored) else array
 
 
 def _largest_page(path: Path, tiff: Any) -> tuple[int, list[str]]:
@@ -85,21 +128,21 @@ def _is_white_zero(picture: Any) -> bool:
     return tags.get(_TIFF_PHOTOMETRIC) == 0
 
 
-def _pixels(picture: Any) -> NDArray[Any]:
-    """Grey pixels at the depth of the file, or 8-bit RGB; transparent parts become white."""
+def _pixels(picture: Any, behind: str) -> NDArray[Any]:
+    """Grey pixels at the depth of the file, or 8-bit RGB; transparent parts show the colour behind."""
     mode = picture.mode
     if mode.startswith("I") or mode == "F":
         return np.asarray(picture)
     if picture.has_transparency_data:
-        picture = over_white(picture.convert("RGBA"))
+        picture = over(behind, picture.convert("RGBA"))
     return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
 
 
-def over_white(picture: Any) -> Any:
-    """An RGBA picture of Pillow on a white background."""
+def over(behind: str, picture: Any) -> Any:
+    """An RGBA picture of Pillow on a background of one colour."""
     from PIL import Image
 
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return Image.alpha_composite(Image.new("RGBA", picture.size, behind), picture)
 
 
 def _picture_matrix(spacing: tuple[float, float], are_axes_swapped: bool) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.contract.findings import shortened
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.evaluation.datasets import Row, load_image, mask_of, read_split
+from fasttextdiff.evaluation.datasets import Row, load_image, load_levels, mask_of, read_split
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.model.info import require_words
@@ -198,12 +198,12 @@ def _check_pair(row: Row, sizes: dict[Path, tuple[int, ...] | None], notes: _Not
     if row.image is None:
         notes.add(Kind.NO_IMAGE, row.name)
     elif row.image not in sizes:
-        pixels = _picture(row.image, notes)
+        pixels = _picture(row.image, notes, load_image)
         sizes[row.image] = None if pixels is None else pixels.shape[:2]
     if row.mask is None:
         notes.add(Kind.NO_MASK, row.name)
         return
-    levels = _picture(row.mask, notes, grey=True)
+    levels = _picture(row.mask, notes, load_levels)
     if levels is None:
         return
     mask = mask_of(levels, row.mask)
@@ -213,9 +213,9 @@ def _check_pair(row: Row, sizes: dict[Path, tuple[int, ...] | None], notes: _Not
         notes.add(Kind.SIZE, row.name)
 
 
-def _picture(path: Path, notes: _Notes, *, grey: bool = False) -> NDArray[np.uint8] | None:
+def _picture(path: Path, notes: _Notes, load: Callable[[Path], NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
     try:
-        return load_image(path, grey=grey)
+        return load(path)
     except FastTextDiffError as error:
         notes.add(Kind.UNREADABLE, str(error))
         return None

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
-from fasttextdiff.evaluation.datasets import Target, load_targets
+from fasttextdiff.evaluation.datasets import Target, load_targets, mask_of
 from fasttextdiff.evaluation.metrics import picture_volume
 from fasttextdiff.image.orientation import DisplayPlane, display_plane
 from fasttextdiff.image.preprocessing import Fit, ImageSettings, apply_window, body_tile, choose_window
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.json_files import parse_json
-from fasttextdiff.io.read import read_volume
+from fasttextdiff.io.read import PICTURE_ENDINGS, read_volume
+from fasttextdiff.io.read_pictures import mask_pixels
 from fasttextdiff.paths import as_path
 from fasttextdiff.training.compact import compact_preprocessing
 from fasttextdiff.training.samples import LONGEST_SIDE, Region, Sample, resize
@@ -133,7 +134,7 @@ class VolumeRow:
         mask: path.
         text: the finding; sides are the patient's, by geometry.
         modality: modality of the image; None to let the reader guess.
-        label: value of the finding's voxels in the mask; None for everything above 0.
+        label: value of the finding's voxels in the mask; None for everything above 0, in a JPEG above half grey.
     """
 
     name: str
@@ -149,8 +150,7 @@ class VolumeRow:
 
     def mask_of(self, levels: NDArray[np.generic]) -> NDArray[np.bool_]:
         """The mask of the finding, from the values of the mask file."""
-        found: NDArray[np.bool_] = np.greater(levels, 0) if self.label is None else np.equal(levels, self.label)
-        return found
+        return mask_of(levels, self.mask) if self.label is None else np.equal(levels, self.label)
 
     def read_levels(self, volume: Volume) -> NDArray[np.generic]:
         """The values (k, j, i) of the mask file, on the grid of its image.
@@ -159,12 +159,14 @@ class VolumeRow:
             FastTextDiffError: it cannot be read, or is on another grid.
         """
         mask = read_volume(self.mask, modality=Modality.OTHER)
+        is_picture = self.mask.suffix.lower() in PICTURE_ENDINGS
+        levels = mask_pixels(self.mask)[np.newaxis] if is_picture else mask.array
         tolerance = OFF_GRID * min(volume.spacing)
-        if mask.array.shape != volume.shape or not np.allclose(mask.ijk_to_ras, volume.ijk_to_ras, atol=tolerance):
+        if levels.shape != volume.shape or not np.allclose(mask.ijk_to_ras, volume.ijk_to_ras, atol=tolerance):
             raise OffGridError(
                 f"{self.mask} is not on the grid of {self.image}: resample it with the image as reference"
             )
-        return mask.array
+        return levels
 
 
 class OffGridError(FastTextDiffError):

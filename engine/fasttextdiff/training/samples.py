@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from fasttextdiff.evaluation.datasets import IMAGE_SUFFIXES, Target, load_image, load_targets, right_half
+from fasttextdiff.evaluation.datasets import IMAGE_SUFFIXES, Target, load_image, load_levels, load_targets, right_half
 from fasttextdiff.image.preprocessing import apply_window, body_box, percentile_window
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.read import read_volume
@@ -229,7 +229,7 @@ def _resize(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 
 def _bjorke(folder: Path) -> Iterator[Sample]:
     for target in load_targets(folder, "Train"):
-        labels = load_image(target.mask.parent.parent / "label_multi" / target.mask.name, grey=True)
+        labels = load_levels(target.mask.parent.parent / "label_multi" / target.mask.name)
         image = target.load_image()
         masks = {Region.LESION: labels > 0, Region.GROUND_GLASS: labels == 1, Region.CONSOLIDATION: labels == 2}
         masks |= weak_ct_lungs(image, masks[Region.LESION])
@@ -324,7 +324,7 @@ def otsu_threshold(image: NDArray[np.float32]) -> float:
 
 
 def _mask_or_empty(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    return load_image(path, grey=True) > 0 if path.is_file() else np.zeros(shape[:2], bool)
+    return load_levels(path) > 0 if path.is_file() else np.zeros(shape[:2], bool)
 
 
 def region_bits(masks: Mapping[Region, NDArray[np.bool_]]) -> NDArray[np.uint8]:

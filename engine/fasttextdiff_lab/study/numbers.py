@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fasttextdiff.batch.folder import BatchFolder
 from fasttextdiff.evaluation import bootstrap
 from fasttextdiff.evaluation.bootstrap import Bootstrap, Indices
-from fasttextdiff.evaluation.datasets import Target, load_image
+from fasttextdiff.evaluation.datasets import Target, load_levels
 from fasttextdiff.evaluation.metrics import Score, mask_path, score, shown
 from fasttextdiff_lab.study.cells import MASKS
 from fasttextdiff_lab.study.definition import Cell, Study
@@ -71,7 +71,7 @@ def scores_of(folder: Path, targets: Sequence[Target], asked: str, protocol: str
     """
     found = []
     for target in targets:
-        mask = load_image(mask_path(folder / MASKS / asked / protocol, target), grey=True) > 0
+        mask = load_levels(mask_path(folder / MASKS / asked / protocol, target)) > 0
         found.append(score(target.image.name, asked, mask, _truth(target, protocol)))
     return found
 
