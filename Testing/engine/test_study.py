@@ -18,9 +18,10 @@ from tiny_models import one_line, save_text_encoder
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.evaluation.datasets import load_image, load_targets
 from fasttextdiff.evaluation.metrics import protocol_i, protocol_p, score, shown
-from fasttextdiff_lab.study import numbers, runner
+from fasttextdiff_lab.study import denoisers, numbers, runner
 from fasttextdiff_lab.study.definition import read_study
 from fasttextdiff_lab.study.images import Batches, training_set
+from fasttextdiff_lab.study.parts import keep_definition
 from fasttextdiff_lab.study.runner import run_study
 from fasttextdiff_lab.study.systems.registry import check_systems
 
@@ -241,6 +242,82 @@ def test_the_folder_of_another_study_is_not_touched(study, in_this_process, tmp_
     with pytest.raises(UsageError) as caught:
         run_study(read_study(study()), tmp_path / "mine", lambda line: None)
     one_line(caught, "is not empty")
+
+
+def test_a_part_that_was_trained_in_another_way_is_not_used(study, in_this_process, tmp_path):
+    (tmp_path / "text.txt").write_text("a nodule\n" * 9)
+
+    def wanted(**values):
+        return read_study(study(encoders={"own": {"corpus": "text.txt", "steps": 2, **values}}))
+
+    out = tmp_path / "out"
+    run_study(wanted(), out, lambda line: None)  # no system needs the encoder, so it is not trained
+    place = out / "encoders" / "own"
+    keep_definition(place, wanted().encoders["own"])
+    run_study(wanted(), out, lambda line: None)
+    with pytest.raises(UsageError) as caught:
+        run_study(wanted(steps=3), out, lambda line: None)
+    one_line(caught, str(place), "steps 2, not with 3", "another output folder")
+    (place / "definition.json").rename(place / "pretraining.json")
+    with pytest.raises(UsageError) as caught:
+        run_study(wanted(), out, lambda line: None)
+    one_line(caught, str(place), "unknown")
+
+
+def test_a_denoiser_learns_from_no_picture_that_is_evaluated(study, tmp_path, monkeypatch):
+    images = tmp_path / "data" / "Train_Folder" / "img"
+    rows = [f"img/case{n}.png,{'train' if n > 1 else 'val'}" for n in range(4)]
+    (tmp_path / "targets.csv").write_text("\n".join(["Image,Split", *rows]))
+    (tmp_path / "without.txt").write_text("case3.png\n")
+
+    def wanted(test="none", **values):
+        spec = {"images": str(images), "steps": 7, **values}
+        return read_study(study(data={"spots": {"folder": "data", "test": test}}, denoisers={"own": spec}))
+
+    only = wanted(table="targets.csv", exclude="without.txt")
+    assert [path.name for path in denoisers.pictures_of(only.denoisers["own"])] == ["case2.png"]
+    runs = []
+    monkeypatch.setattr(denoisers, "pretrain_denoiser", lambda run, _report: runs.append(run))
+    denoisers.train_denoiser(only, "own", tmp_path / "out", 1)
+    assert [path.name for path in runs[0].files] == ["case2.png"]
+    with pytest.raises(UsageError, match="exclude"):
+        denoisers.train_denoiser(wanted(table="targets.csv"), "own", tmp_path / "out", 1)
+    with pytest.raises(UsageError) as caught:
+        run_study(wanted("train"), tmp_path / "new", lambda line: None)
+    one_line(caught, "'own' learns from 5 pictures that are evaluated", "case0.png", "'table' or 'exclude'")
+
+    (tmp_path / "data" / "exclude_from_training.txt").write_text("case4.png\n")  # a copy of an evaluated picture
+    (tmp_path / "data" / "Val_Folder").mkdir()
+    monkeypatch.setattr(denoisers, "test_targets", lambda data: ())
+    with pytest.raises(UsageError, match=r"learns from 1 pictures .* copies of those, e\.g\. case4\.png"):
+        denoisers.require_unseen(wanted())
+    denoisers.require_unseen(wanted(exclude=str(tmp_path / "data" / "exclude_from_training.txt")))
+
+
+def test_no_denoiser_of_our_studies_has_seen_what_they_evaluate(shared):
+    paths = sorted((Path(numbers.__file__).parents[1] / "configs" / "study").glob("*_two_cores.yaml"))
+    assert len(paths) > 5
+    for path in paths:
+        denoisers.require_unseen(read_study(path))
+
+
+def row(system, text, asked, truth, reads_text=True):
+    found = [score(name, "", np.eye(4) > 0, truth) for name in "ab"]
+    return numbers.Row(numbers.Key("d", 5, text, system, asked), [0], [{"reads_text": reads_text}], {"native": [found]})
+
+
+def test_a_difference_is_never_taken_to_another_text_of_the_reference(monkeypatch):
+    monkeypatch.setattr(numbers, "DRAWS", 10)
+    same, other = np.eye(4) > 0, np.eye(4) < 1
+    rows = [
+        row("reference", "true", "true", same),
+        row("mine", "true", "true", same),
+        row("mine", "none", "none", other),
+    ]
+    taken = [(one["text"], one["minus"]["text"]) for one in numbers.differences(rows, "reference")]
+    assert taken == [("true", "true")]  # the reference failed for "none"
+    rows[0] = row("reference", "true", "true", same, reads_text=False)
+    assert len(list(numbers.differences(rows, "reference"))) == 2
 
 
 def test_the_examples_of_the_documentation_work(study, in_this_process, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The systems of studies: published sizes, what they read, equal costs; learning from texts without masks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from tiny_models import SENTENCES, tiny_text_encoder
 from torch import nn
 
 import fasttextdiff_lab
+from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff_lab.study import definition, encoders
 from fasttextdiff_lab.study.costs import multiply_adds, parameters
 from fasttextdiff_lab.study.definition import read_study
 from fasttextdiff_lab.study.images import HEALTHY_TEXT, StudyBatch
+from fasttextdiff_lab.study.parts import require_as_defined
 from fasttextdiff_lab.study.systems.diffusion import fasttextdiff
 from fasttextdiff_lab.study.systems.fusion_blocks import BLOCKS, PIXELS, Sizes, balanced
 from fasttextdiff_lab.study.systems.fusion_blocks import multiply_adds as block_work
@@ -144,6 +147,9 @@ def test_encoders_differ_in_nothing_but_what_the_study_says(tmp_path):
         encoders.train_encoder(study, name, tmp_path, 1)
         assert encoders.is_ready(study, name, tmp_path)
         read[name] = encoders.load_encoder(study, name, tmp_path)
+        other = replace(study, encoders={name: replace(study.encoders[name], steps=3)})
+        with pytest.raises(UsageError, match="was trained with steps"):
+            require_as_defined(other, tmp_path)
     states = {name: encoder.encode([SENTENCE]).states for name, encoder in read.items()}
     assert states["bert"].shape == states["modern"].shape == states["random"].shape
     assert not torch.allclose(states["bert"], states["random"])

@@ -5,7 +5,7 @@ Knows files, windows and sizes; knows nothing about findings or networks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,19 +44,25 @@ class Pictures:
     skipped: list[str]
 
 
-def read_pictures(folder: Path, size: int) -> Pictures:
+def picture_files(folder: Path) -> list[Path]:
+    """PNG, JPEG, TIFF, NIfTI, NRRD and MetaImage files at any depth, sorted by path."""
+    return sorted(path for path in folder.rglob("*") if path.name.lower().endswith(ENDINGS) and path.is_file())
+
+
+def read_pictures(folder: Path, size: int, files: Sequence[Path] | None = None) -> Pictures:
     """Read every picture and every slice of every volume below a folder into memory.
 
     Args:
-        folder: with PNG, JPEG, TIFF, NIfTI, NRRD and MetaImage files at any depth.
+        folder: with files as in :func:`picture_files`.
         size: side of training images in pixels.
+        files: the only files to read; all below the folder if None.
 
     Raises:
         UsageError: the folder does not exist, or has no readable image.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no image folder {folder}")
-    paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(ENDINGS) and path.is_file())
+    paths = picture_files(folder) if files is None else files
     samples: list[Sample] = []
     skipped: list[str] = []
     for path in paths:

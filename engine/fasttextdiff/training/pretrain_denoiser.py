@@ -60,6 +60,7 @@ class DenoiserPretraining:
     batch: int = 16
     ema: float = 0.999
     seed: int = 0
+    files: tuple[Path, ...] | None = None
 
 
 def pretrain_denoiser(
@@ -156,7 +157,7 @@ class NoisedBatches(Dataset[Tensors]):
 
 
 def _read(run: DenoiserPretraining, note: Callable[[str], None]) -> list[Sample]:
-    found = read_pictures(run.images, run.size)
+    found = read_pictures(run.images, run.size, run.files)
     for line in found.skipped:
         note(f"skipped {line}")
     if found.skipped:

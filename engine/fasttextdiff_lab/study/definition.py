@@ -17,7 +17,7 @@ from fasttextdiff_lab.study.texts import TEXTS
 
 ALL = "all"
 """In `labels`: every training image."""
-PATHS = {"folder", "corpus", "vocabulary", "images", "healthy"}
+PATHS = {"folder", "corpus", "vocabulary", "images", "table", "exclude", "healthy"}
 """Fields that are paths, relative to the YAML file; `~` is the home folder."""
 
 
@@ -69,7 +69,10 @@ class Denoiser:
 
     Attributes:
         folder: of a finished one with `unet` and `scheduler`, e.g. a converted model, instead of all of the following.
-        images: folder of pictures at any depth, see `fasttextdiff pretrain-denoiser`.
+        images: folder of pictures at any depth, see `fasttextdiff pretrain-denoiser`. None may be one that the study
+            evaluates.
+        table: CSV file with the columns `Image` and `Split`; only pictures of its split `train` are used. None for all.
+        exclude: text file with the names of pictures that are not used, one a line.
         steps: optimiser steps.
         size: side of a training picture in pixels.
         batch: pictures a step.
@@ -77,6 +80,8 @@ class Denoiser:
 
     folder: Path | None = None
     images: Path | None = None
+    table: Path | None = None
+    exclude: Path | None = None
     steps: int = 0
     size: int = 128
     batch: int = 8
@@ -221,8 +226,8 @@ class Study:
             "budget": asdict(self.budget),
             **{name: getattr(self, name) for name in shared},
         }
-        plain: dict[str, Any] = _plain(content)
-        return plain
+        values: dict[str, Any] = plain(content)
+        return values
 
 
 SECTIONS: dict[str, type] = {"data": DataSet, "encoders": Encoder, "denoisers": Denoiser, "systems": System}
@@ -339,10 +344,10 @@ def _require_known(what: str, name: str, known: Mapping[str, Any] | Sequence[str
         raise UsageError(f"{path}: the {what} '{name}' is unknown: use {', '.join(known)}")
 
 
-def _plain(value: Any) -> Any:
-    """JSON values."""
+def plain(value: Any) -> Any:
+    """A value as JSON values: paths as text, tuples as lists."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return str(value) if isinstance(value, Path) else value

@@ -24,8 +24,8 @@ from fasttextdiff.training.pretrain_text import MaskedBatches, TextPretraining, 
 from fasttextdiff.training.pretraining import Pretraining, Schedule, Tensors
 from fasttextdiff.training.tokenizer import learned_tokenizer, read_texts
 from fasttextdiff_lab.study.definition import Encoder, Study
+from fasttextdiff_lab.study.parts import FOLDERS, keep_definition
 
-FOLDER = "encoders"
 SIZES = CompactModelConfig(vocabulary=5500)
 """Those of the bundled model."""
 RATE = 6e-4
@@ -35,7 +35,7 @@ POSITIONS = 512
 def is_ready(study: Study, name: str, folder: Path) -> bool:
     """Whether an encoder needs no training, or is trained."""
     spec = study.encoders[name]
-    return bool(spec.name or spec.package) or (folder / FOLDER / name / "text_encoder").is_dir()
+    return bool(spec.name or spec.package) or (folder / FOLDERS["encoder"] / name / "text_encoder").is_dir()
 
 
 def load_encoder(study: Study, name: str, folder: Path) -> TextEncoder:
@@ -50,7 +50,7 @@ def load_encoder(study: Study, name: str, folder: Path) -> TextEncoder:
         return TextEncoder.from_pretrained(_packaged(spec.package))
     if spec.name:
         return TextEncoder.from_pretrained(spec.name)
-    place = folder / FOLDER / name
+    place = folder / FOLDERS["encoder"] / name
     return TextEncoder.from_pretrained(place / "text_encoder", place / "tokenizer")
 
 
@@ -66,7 +66,7 @@ def train_encoder(study: Study, name: str, folder: Path, threads: int) -> None:
     """Pre-train an encoder by masked words, or resume, and write it; without a corpus, write random weights.
 
     Raises:
-        UsageError: the corpus is missing or too small.
+        UsageError: the corpus is missing or too small, or the folder holds an encoder trained in another way.
     """
     quiet_libraries()
     torch.set_num_threads(threads)
@@ -76,8 +76,8 @@ def train_encoder(study: Study, name: str, folder: Path, threads: int) -> None:
     text = spec.vocabulary or spec.corpus
     if text is None:
         raise UsageError("an encoder without a corpus needs a vocabulary: text to learn the tokenizer from")
-    place = folder / FOLDER / name
-    place.mkdir(parents=True, exist_ok=True)
+    place = folder / FOLDERS["encoder"] / name
+    keep_definition(place, spec)
     tokenizer = learned_tokenizer(place / "tokenizer", text, SIZES.vocabulary)
     torch.manual_seed(0)
     encoder = ARCHITECTURES[spec.architecture](tokenizer)

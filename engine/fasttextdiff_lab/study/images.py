@@ -80,7 +80,7 @@ def training_items(data: DataSet, text: str, seed: int) -> list[Item]:
     if data.structures:
         return [Item(target, target.text, mirrored) for target, mirrored in _atlas_targets(data, "train")]
     targets = load_targets(data.folder, "train")
-    excluded = _excluded(data.folder)
+    excluded = excluded_names(data.folder)
     kept = [target for target in targets if target.image.name not in excluded]
     texts = chosen([target.text for target in kept], text, seed)
     return [Item(target, line) for target, line in zip(kept, texts, strict=True)]
@@ -94,7 +94,8 @@ def test_targets(data: DataSet) -> tuple[Target, ...]:
     return tuple(load_targets(data.folder, data.test)[:: data.every])
 
 
-def _excluded(folder: Path) -> set[str]:
+def excluded_names(folder: Path) -> set[str]:
+    """File names of training images of a data set that occur in evaluation sets too."""
     path = folder / EXCLUDED
     return set(path.read_text(encoding="utf-8").split()) if path.is_file() else set()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -169,11 +169,15 @@ def differences(rows: Sequence[Row], reference: str) -> Iterator[dict[str, Any]]
 
 
 def _reference_of(key: Key, reference: str, by_key: Mapping[Key, Row]) -> Row | None:
-    """The reference's row for the same data, labels and texts; a system without text has those of the first text."""
-    same = [row for row in by_key.values() if row.key.system == reference and row.key.data == key.data]
-    same = [row for row in same if row.key.labels == key.labels]
-    exact = [row for row in same if row.key.text == key.text and row.key.asked == key.asked]
-    return next(iter(exact or same), None)
+    """The reference's row for the same data, labels and texts; None if its cell failed or has not run.
+
+    A reference without text has the texts of its only cell, which make no difference to it.
+    """
+    exact = by_key.get(replace(key, system=reference))
+    if exact is not None:
+        return exact
+    same = (row for row in by_key.values() if row.key.system == reference and row.key.data == key.data)
+    return next((row for row in same if row.key.labels == key.labels and not row.records[0]["reads_text"]), None)
 
 
 def _difference(row: Row, other: Row, what: str) -> Iterator[dict[str, Any]]:

@@ -39,6 +39,7 @@ def write_report(
             "seeds": list(study.seeds),
             "draws": numbers.DRAWS,
         },
+        "found_denoisers": [name for name, one in study.denoisers.items() if one.folder is not None],
         "cells": {"all": len(grid), "failed": _failures(grid, outputs), "waiting": _waiting(study, grid, outputs)},
         "rows": [row_numbers(row) for row in rows],
         "differences": list(differences(rows, study.reference)),
@@ -87,6 +88,10 @@ def _head(content: Content) -> Iterator[Block]:
         f"In brackets: 95 % intervals from {settings['draws']:,} draws of images and seeds (bootstrap). With one seed "
         "they say nothing about other seeds. All numbers are computed from the masks in cells/. Research use only."
     )
+    if content["found_denoisers"]:
+        yield Paragraph(
+            f"Trained elsewhere, on pictures that this study does not know: {', '.join(content['found_denoisers'])}."
+        )
 
 
 def _scores(content: Content) -> Iterator[Block]:

@@ -25,6 +25,7 @@ from fasttextdiff.training.sole_run import sole_run
 from fasttextdiff_lab.study import cells, denoisers, encoders
 from fasttextdiff_lab.study.cells import Failed
 from fasttextdiff_lab.study.definition import Cell, Study
+from fasttextdiff_lab.study.parts import require_as_defined
 from fasttextdiff_lab.study.report import write_report
 from fasttextdiff_lab.study.systems.registry import check_systems
 
@@ -59,13 +60,16 @@ def run_study(
         The content of `report.json`.
 
     Raises:
-        UsageError: a system or an option is unknown, or the folder belongs to something else.
+        UsageError: a system or an option is unknown, the folder belongs to something else or holds a part trained in
+            another way, or a denoiser learns from evaluated pictures.
     """
     reads_text = check_systems(study)
+    denoisers.require_unseen(study)
     grid, folder = study.cells(reads_text), folder.resolve()
     outputs = _begin(study, folder)
     stop = stop or Stop()
     with sole_run(folder):
+        require_as_defined(study, folder)
         todo = [cell for cell in grid if _is_open(outputs, study, cell, retry_failed)]
         say(f"{len(grid)} cells, {len(grid) - len(todo)} of them done or failed before")
         if todo:
