@@ -18,9 +18,9 @@ from .engine.TeachingSession import Stroke, TeachingSession
 from .Findings import stepText
 from .scene.Geometry import requireImage, requireLinear, sliceShape
 from .scene.OutputArchive import OutputArchive
-from .scene.SceneVolume import volumeSource
+from .scene.SceneVolume import contentKey, volumeSource
 from .scene.SegmentHistory import SegmentHistory
-from .scene.SegmentOutputs import keptIfUnchanged, segmentOutputs
+from .scene.SegmentOutputs import keptIfUnchanged, requireUnchanged, segmentOutputs
 from .scene.SegmentWriter import SegmentedFinding, SegmentWriter
 
 
@@ -131,16 +131,21 @@ class Correcting:
         requireImage(request.volumeNode)
         requireLinear(request.volumeNode)
         yield from self._session.opened()
-        source = volumeSource(request.volumeNode, request.modality)
-        volume = yield from self._session.provided(source)
+        content = contentKey(request.volumeNode)
+        volume = yield from self._session.provided(volumeSource(request.volumeNode, request.modality))
         asked = request.finding, request.sliceIndex, request.strokes, request.seed, request.threshold
         output = yield from self._teaching.corrected(volume, *asked)
-        return keptIfUnchanged(output, request.volumeNode, request.modality, source)
+        return keptIfUnchanged(output, request.volumeNode, content)
 
     def write(
         self, output: SegmentationOutput, request: CorrectionRequest, segmentationNode: Any
     ) -> list[SegmentedFinding]:
-        """Write a corrected slice as one step. It is an edit: the stored output of the model stays as it was."""
+        """Write a corrected slice as one step. It is an edit: the stored output of the model stays as it was.
+
+        Raises:
+            SceneError: the image is no longer what was corrected, or the scene does not allow it.
+        """
+        requireUnchanged(request.volumeNode, output.content)
         total = sliceShape(request.volumeNode)[0]
         text = _("{name}, corrected").format(name=stepText(request.findings, request.sliceRange, total))
         with self._history.step(text, segmentationNode, self._archive.prepare(segmentationNode), key=output):

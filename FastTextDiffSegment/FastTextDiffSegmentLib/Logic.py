@@ -36,9 +36,9 @@ from .scene.Geometry import SceneError, sliceShape
 from .scene.OutputArchive import OutputArchive
 from .scene.Region import Region
 from .scene.Reviews import Reviews
-from .scene.SceneVolume import volumeSource
+from .scene.SceneVolume import contentKey, volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
-from .scene.SegmentOutputs import keptIfUnchanged, segmentOutputs
+from .scene.SegmentOutputs import keptIfUnchanged, requireUnchanged, segmentOutputs
 from .scene.SegmentWriter import Masking, SegmentedFinding, SegmentOutput, SegmentWriter, Target
 from .Several import ImageResult, SequenceResult, sequenceSteps, severalSteps, writeImages
 from .Speed import Cost, Speed
@@ -228,8 +228,8 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             :class:`SegmentationOutput`; pass it to :meth:`write`, then release it.
         """
         yield from self.session.opened()
-        slices, source = request.slices(), volumeSource(request.volumeNode, request.modality)
-        volume = yield from self.session.provided(source)
+        slices, content = request.slices(), contentKey(request.volumeNode)
+        volume = yield from self.session.provided(volumeSource(request.volumeNode, request.modality))
         measure = self._speeds[self.computer.host].measured(request.kind(), request.samples)
 
         def report(done: int, total: int) -> None:
@@ -248,7 +248,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             tryAnyway=request.tryAnyway,
             plane=request.plane,
         )
-        return keptIfUnchanged(output, request.volumeNode, request.modality, source)
+        return keptIfUnchanged(output, request.volumeNode, content)
 
     def correct(
         self,
@@ -280,8 +280,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             The contract's `VolumeOpened`: what the engine reports about it.
         """
         yield from self.session.opened()
-        volume = yield from self.session.provided(volumeSource(request.volumeNode, request.modality))
-        return volume
+        return (yield from self.session.provided(volumeSource(request.volumeNode, request.modality)))
 
     def newSegmentation(self, volumeNode: Any) -> Any:
         """Add an empty segmentation on the grid of a volume."""
@@ -307,7 +306,11 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             threshold: replaces the engine's threshold.
             resample: resample the masks to the segmentation's grid if it differs from the volume's.
             into: the segment to write to; None for the segment of each finding.
+
+        Raises:
+            SceneError: the image is no longer what was segmented, or the scene does not allow it.
         """
+        requireUnchanged(request.volumeNode, output.content)
         outputs = self.segmentOutputs(output, request, threshold)
         return self.writeOutputs(outputs, request, segmentationNode, masking, resample, output, output.review, into)
 
@@ -327,13 +330,12 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         `review` are the slices worth a look; `into` as in :meth:`write`.
         """
         isContinued = self.history.continues(key)
-        total = sliceShape(request.volumeNode, request.plane)[0]
-        text = stepText(request.findings, outputs[0].sliceRange, total, request.plane)
+        total, slices = sliceShape(request.volumeNode, request.plane)[0], outputs[0].sliceRange
+        text = stepText(request.findings, slices, total, request.plane)
         with self.history.step(text, segmentationNode, self.archive.prepare(segmentationNode), key):
             written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample, into)
             self.archive.record(segmentationNode, written)
             if not isContinued:
-                slices = outputs[0].sliceRange
                 self.reviews.begin(segmentationNode, request.volumeNode, review, slices, request.plane)
         return [replace(each, patch=None) for each in written]  # a patch may be as large as the image
 

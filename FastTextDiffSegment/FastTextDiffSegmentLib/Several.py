@@ -3,7 +3,7 @@
 Knows the logic and the scene; knows no widget.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from .engine.EngineClient import ProgressCallback
 from .engine.Jobs import Steps
 from .Requests import SegmentationRequest
 from .scene.Geometry import SceneError
+from .scene.SegmentOutputs import requireUnchanged
 from .scene.SegmentWriter import SegmentedFinding, SegmentOutput, geometryMatches
 from .scene.SequenceItems import SequenceItems
 from .scene.VoxelChange import packed, unpacked
@@ -70,10 +71,12 @@ class KeptImage:
     Attributes:
         outputs: one for each finding.
         review: slices worth a look.
+        content: identifies the content of the image that was segmented.
     """
 
     outputs: Sequence[_Kept]
     review: tuple[ProposedSlice, ...]
+    content: Hashable
 
 
 def requireAll(requests: Sequence[SegmentationRequest]) -> None:
@@ -106,7 +109,7 @@ def severalSteps(
         output = yield from logic.segmentationSteps(request, report)
         try:
             outputs = [_Kept(each) for each in logic.segmentOutputs(output, request, threshold)]
-            kept.append(KeptImage(outputs, output.review))
+            kept.append(KeptImage(outputs, output.review, output.content))
         finally:
             output.release()
     return kept
@@ -123,6 +126,8 @@ def writeImages(logic: Any, requests: Sequence[SegmentationRequest], kept: Seque
         SceneError: an image is gone or was changed; nothing was written.
     """
     requireAll(requests)
+    for request, image in zip(requests, kept, strict=True):
+        requireUnchanged(request.volumeNode, image.content)
     results = []
     for request, image in zip(requests, kept, strict=True):
         node = segmentationOf(logic, request.volumeNode) or logic.newSegmentation(request.volumeNode)

@@ -89,9 +89,9 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self._timer.setInterval(_TICK)
         self.logic = FastTextDiffSegmentLogic()
         self.logic.runner.timer = self._timer
-        self._timer.timeout.connect(self.logic.runner.tick)
         dialogs = Dialogs()
         self.context = PanelContext(self.ui, self.logic, dialogs, lambda: self.setupSection.check())
+        self._timer.timeout.connect(self.context.guarded(self.logic.runner.tick))
         self.settings = ModuleSettings()
         self.place = PlaceSection(self.context, self.settings, self._onMoved)
         self.setupSection = SetupSection(
@@ -222,8 +222,9 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.results.show()
 
     def _onImageModified(self) -> None:
+        self.results.forgetOutdated()
         self.image.provide()
-        self.preview.schedule()
+        self.preview.renew()
 
     def _onViewModified(self) -> None:
         self._update()

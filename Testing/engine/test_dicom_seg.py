@@ -460,3 +460,12 @@ def test_a_refused_save_from_slicer_is_one_line_and_keeps_an_older_file(samples,
     shutil.rmtree(tmp_path / "source")
     with pytest.raises(FastTextDiffError, match="5 of 5 DICOM files"):
         save_dicom_seg(request, go_on)
+
+
+def test_a_report_replaces_no_segmentation_of_the_name_beside_it(tmp_path):
+    request = replace(in_slicers_words(result_of(stack(tmp_path)), tmp_path), report=tmp_path / "report.dcm")
+    request.output.write_bytes(b"older")
+    with pytest.raises(UsageError, match=r"saved\.dcm: it exists already"):
+        save_dicom_seg(request, go_on)
+    assert request.output.read_bytes() == b"older"
+    assert not request.report.exists()

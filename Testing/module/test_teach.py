@@ -81,6 +81,10 @@ def test_strokes_from_a_script_change_one_slice_of_one_segment(panel, logic, lun
     assert changed == {("left lung", K)}
     assert tag(lungs, "left lung", "FastTextDiff.CorrectedSlices") == f"{K}:{K + 1}"
     assert tag(lungs, "left lung", "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
+    assert logic.revert(lungs, lungs.GetSegmentation().GetSegmentIdBySegmentName("left lung"))
+    assert tag(lungs, "left lung", "FastTextDiff.CorrectedSlices") == ""
+    logic.undo()
+    assert tag(lungs, "left lung", "FastTextDiff.CorrectedSlices") == f"{K}:{K + 1}"
     assert logic.undo().endswith("corrected")
     np.testing.assert_array_equal(panel.mask("left lung", chestCt), before["left lung"])
     assert tag(lungs, "left lung", "FastTextDiff.CorrectedSlices") == ""
@@ -163,7 +167,10 @@ def test_painted_strokes_move_the_outline_until_they_are_accepted(panel, logic, 
 
     def counted(number):
         panel.waitFor(
-            lambda: panel.ui.acceptStrokesButton.enabled and f": {number} strokes" in panel.ui.strokesLabel.text
+            lambda: (
+                f": {number} strokes" in panel.ui.strokesLabel.text
+                and (panel.ui.acceptStrokesButton.enabled if number else panel.preview is not None)
+            )
         )
 
     panel.click("plusButton")
@@ -190,8 +197,13 @@ def test_painted_strokes_move_the_outline_until_they_are_accepted(panel, logic, 
     assert all((panel.mask(name, chestCt) == before[name]).all() for name in before)
     strokes.draw(True)
     counted(0)
+    assert not panel.ui.acceptStrokesButton.enabled  # without a stroke it would be the model's own answer
+    paint(panel, chestCt, stroke(own, 9, 5, 40), K)
+    panel.waitFor(lambda: ": 1 strokes" in panel.ui.strokesLabel.text)
+    panel.click("undoStrokeButton")  # while the engine works on it
     paint(panel, chestCt, stroke(own, 2, 5, 40), K)
     counted(1)
+    assert outlined(panel, chestCt, K)[2, 5:40].all()
     wanted = outlined(panel, chestCt, K)
     panel.qt.QTest.keyClick(
         panel.slicer.util.mainWindow(),

@@ -3,6 +3,7 @@
 Knows arrays only; knows nothing about Slicer's scene.
 """
 
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,10 @@ class SegmentationOutput:
         notes: one line each.
         volume: as given.
         review: slices worth a look, the most worthwhile first.
+        content: identifies the content of the image that was segmented; None until it is known.
     """
+
+    content: Hashable = None
 
     def __init__(self, answer: Segmented, volume: VolumeOpened, folder: Path):
         self.findings: tuple[FoundFinding, ...] = answer.findings

@@ -93,6 +93,12 @@ class LivePreview:
             self._release()
             self._onShown(None, None)
 
+    def renew(self, isOutdated: Callable[[SegmentationOutput, SegmentationRequest], bool]) -> None:
+        """Drop a preview that is outdated or under way, and ask anew."""
+        if self._job is not None or (self.output is not None and isOutdated(self.output, self.request)):
+            self.drop()
+        self.schedule()
+
     def take(self) -> SegmentationOutput | None:
         """Hand over the shown output; the caller releases it."""
         output, self.output, self.request = self.output, None, None

@@ -27,6 +27,7 @@ from .SetupSection import SetupSection
 CSV = ".csv"
 _ROW, _MOST_ROWS = 20, 6
 """Height of a row in pixels, and how many are visible without scrolling."""
+_CHANGED = _("Segments or image have changed since: measure again.")
 
 
 class MeasurementSection:
@@ -86,7 +87,7 @@ class MeasurementSection:
         ui, parameters = self._context.ui, self._context.parameters
         reason = self._whyNot()
         isStale = self.measured is not None and not self.isCurrent
-        stale = _("The segments have changed since: measure again.") if isStale else ""
+        stale = _CHANGED if isStale else ""
         noTable = stale or ("" if self.measured is not None else _("Measure first."))
         busy = _("A run is under way; wait for it or cancel it.") if self._run.isRunning else ""
         hasImage = parameters is not None and parameters.inputVolume is not None
@@ -139,10 +140,10 @@ class MeasurementSection:
         table.visible = bool(rows)
 
     def _requireCurrent(self) -> None:
-        """Values of earlier segments must not leave the panel as if they were those of the present ones."""
+        """Values of earlier segments or of another image must not leave the panel as if they were the present ones."""
         if not self.isCurrent:
             self.update()
-            raise SceneError(_("The segments have changed since: measure again."))
+            raise SceneError(_CHANGED)
 
     def _copy(self) -> None:
         self._requireCurrent()

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import SegmentationRequest
 from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
+from FastTextDiffSegmentLib.scene.SegmentOutputs import isOutdated
 from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentOutput
 
 from .ImageSection import ImageSection
@@ -71,6 +72,10 @@ class PreviewSection:
     def schedule(self, pause: int = TYPING_PAUSE) -> None:
         """Update the preview after a pause in milliseconds; every call restarts the pause."""
         self.live.schedule(pause)
+
+    def renew(self) -> None:
+        """The content of the image has changed: show no outline of the former one."""
+        self.live.renew(lambda output, request: isOutdated(output, request.volumeNode))
 
     def rest(self, rests: bool) -> None:
         """Show no preview while something else is outlined on the slice."""

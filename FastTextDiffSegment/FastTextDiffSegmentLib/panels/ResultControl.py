@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic, SegmentationRequest, SegmentedFinding
 from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
+from FastTextDiffSegmentLib.scene.SegmentOutputs import isOutdated
 from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, geometryMatches
 
 from .LastRun import LastRun
@@ -32,6 +33,7 @@ class ResultControl:
     def __init__(self, logic: FastTextDiffSegmentLogic, ask: Callable[[str], bool], onChanged: Callable[[], None]):
         self._logic, self._ask, self._onChanged = logic, ask, onChanged
         self.lastRun: LastRun | None = None
+        self._agreed: set[tuple[Any, str]] = set()
 
     def forget(self) -> None:
         """Forget the last result; its segments stay."""
@@ -39,11 +41,30 @@ class ResultControl:
             self.lastRun.release()
             self.lastRun = None
 
+    def forgetOutdated(self) -> bool:
+        """Forget the last result if its image is no longer what was segmented; whether it was."""
+        run = self.lastRun
+        if run is None or not isOutdated(run.output, run.request.volumeNode):
+            return False
+        self.forget()
+        return True
+
     def mayReplaceAll(self, targets: Sequence[tuple[Any, SegmentationRequest]]) -> bool:
         """Ask once before slices that the user edited are segmented again in any of these segmentations."""
-        edited = [name for target in targets for name in self._logic.editedFindings(*target)]
+        self._agreed = set()
         question = _("You edited {names} on these slices. Segment again and replace your edits? Undo restores them.")
-        return not edited or self._ask(question.format(names=", ".join(edited)))
+        return self._mayReplace(targets, question)
+
+    def mayStillReplaceAll(self, targets: Sequence[tuple[Any, SegmentationRequest]]) -> bool:
+        """Ask before results are written, if the user edited more since :meth:`mayReplaceAll`, e.g. during the run."""
+        question = _("You edited {names} meanwhile. Replace your edits by the result? Undo restores them.")
+        return self._mayReplace(targets, question)
+
+    def _mayReplace(self, targets: Sequence[tuple[Any, SegmentationRequest]], question: str) -> bool:
+        edited = {(node, name) for node, request in targets for name in self._logic.editedFindings(node, request)}
+        asked = sorted(name for _node, name in edited - self._agreed)
+        self._agreed |= edited
+        return not asked or self._ask(question.format(names=", ".join(asked)))
 
     def write(
         self, output: SegmentationOutput, request: SegmentationRequest, parameters: FastTextDiffSegmentParameters
@@ -60,7 +81,7 @@ class ResultControl:
         run = LastRun(output, request)
         try:
             segmentation = self._segmentationFor(request, parameters)
-            if segmentation is None:
+            if segmentation is None or not self.mayStillReplaceAll([(segmentation, request)]):
                 run.release()
                 return _("Nothing was written.")
             self._write(run, segmentation, parameters)

@@ -110,6 +110,10 @@ class ResultSection:
         parameters.history = remembered(list(parameters.history), list(targets[0][1].findings))
         return True
 
+    def mayStillWriteAll(self, targets: Sequence[tuple[Any, SegmentationRequest]]) -> bool:
+        """Ask again before results are written, if the user edited their segments during the run."""
+        return self.control.mayStillReplaceAll(targets)
+
     def write(self, output: SegmentationOutput, request: SegmentationRequest) -> None:
         """Write a result into the scene, and show the outcome."""
         self._image.learn(request.volumeNode, output)
@@ -134,6 +138,11 @@ class ResultSection:
         """Forget the last result; its segments stay."""
         self._uncertaintySection.follow(None)
         self.control.forget()
+
+    def forgetOutdated(self) -> None:
+        """The content of the image has changed: the slider must not write a result of the former one."""
+        if self.control.forgetOutdated():
+            self.updateTable()
 
     def show(self) -> None:
         """Show the segments of the chosen segmentation, if the segmentation or the image has changed."""

@@ -50,7 +50,7 @@ class RunControl:
         self._job = self._runner.start(
             Job(
                 steps,
-                lambda result: self._end(_("Done"), lambda: onDone(result)),
+                lambda result: self._done(lambda: onDone(result), onFailed),
                 lambda error: self._end(_("Failed"), lambda: onFailed(error)),
                 lambda: self._end(_("Cancelled; nothing was changed"), onCancelled),
             )
@@ -74,6 +74,14 @@ class RunControl:
         if self._job is None and not (isReady and self._hasEnded):
             self._hasEnded = False
             self._show(0, 1, text)
+
+    def _done(self, report: Callable[[], None], onFailed: Callable[[Exception], None]) -> None:
+        """The steps are done, but what is made of their result, e.g. writing segments, may still fail."""
+        try:
+            self._end(_("Done"), report)
+        except Exception as error:
+            failure = error
+            self._end(_("Failed"), lambda: onFailed(failure))
 
     def _end(self, text: str, report: Callable[[], None]) -> None:
         self._job, self._hasEnded = None, True

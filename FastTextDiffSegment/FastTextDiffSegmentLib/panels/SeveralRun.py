@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.Requests import SegmentationRequest
 from FastTextDiffSegmentLib.Several import (
     ImageResult,
+    KeptImage,
     SequenceResult,
     segmentationOf,
     sequenceSteps,
@@ -35,13 +36,21 @@ class SeveralRun:
     def startImages(self, requests: Sequence[SegmentationRequest]) -> None:
         """Segment images one after the other; all must be possible."""
         logic = self._context.logic
-        targets = [(segmentationOf(logic, request.volumeNode), request) for request in requests]
-        if self._results.mayWriteAll(targets):
+        if self._results.mayWriteAll(self._targets(requests)):
             self._run.start(
                 lambda report: severalSteps(logic, requests, report, self._context.parameters.threshold),
-                lambda kept: self._showImages(writeImages(logic, requests, kept)),
+                lambda kept: self._writeImages(requests, kept),
                 self._context.showError,
             )
+
+    def _targets(self, requests: Sequence[SegmentationRequest]) -> list[tuple[Any, SegmentationRequest]]:
+        return [(segmentationOf(self._context.logic, request.volumeNode), request) for request in requests]
+
+    def _writeImages(self, requests: Sequence[SegmentationRequest], kept: Sequence[KeptImage]) -> None:
+        if self._results.mayStillWriteAll(self._targets(requests)):
+            self._showImages(writeImages(self._context.logic, requests, kept))
+        else:
+            self._context.message.show(_("Nothing was written."))
 
     def startItems(self, request: SegmentationRequest) -> None:
         """Segment all items of the sequence that the image belongs to."""

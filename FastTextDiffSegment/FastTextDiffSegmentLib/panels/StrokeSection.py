@@ -3,7 +3,7 @@
 Owns the row of stroke buttons; knows nothing about examples, or how a slice is corrected.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import slicer
 from slicer.i18n import tr as _
@@ -60,7 +60,7 @@ class StrokeSection:
         self._request: CorrectionRequest | None = None
         self._asked: CorrectionRequest | None = None
         self._strokes: list[Stroke] = []
-        self._answered = 0
+        self._answered: Sequence[Stroke] = ()
         self._job: Job | None = None
         self._output: SegmentationOutput | None = None
         ui, guarded = context.ui, context.guarded
@@ -140,13 +140,13 @@ class StrokeSection:
             self._show(output)
         elif error is not None:
             self._onError(error)
-        if self.isActive and (self._asked is None or len(self._asked.strokes) != len(self._strokes)):
+        if self.isActive and (self._asked is None or not _areSame(self._asked.strokes, self._strokes)):
             self._ask()  # more was painted or undone meanwhile
         self.update()
 
     def _show(self, output: SegmentationOutput) -> None:
         self._release()
-        self._output, self._answered = output, len(self._asked.strokes)
+        self._output, self._answered = output, self._asked.strokes
         outputs = segmentOutputs(output, self._request.volumeNode, self._request.threshold)
         self._outline.show(self._request.volumeNode, outputs)
         warnings = [warning for each in outputs for warning in each.warnings]
@@ -154,8 +154,9 @@ class StrokeSection:
 
     def _onError(self, error: Exception) -> None:
         """A stroke that the engine refuses is taken back; after any other error, nothing stays."""
-        if isinstance(error, EngineError) and error.kind == USAGE and len(self._strokes) > self._answered:
-            del self._strokes[self._answered :]
+        fine = [stroke for stroke in self._strokes if any(stroke is each for each in self._answered)]
+        if isinstance(error, EngineError) and error.kind == USAGE and len(fine) < len(self._strokes):
+            self._strokes = fine
             self._asked = self._withStrokes()
             self._layer.show(self._strokes)
         else:
@@ -187,7 +188,7 @@ class StrokeSection:
         """Drop the strokes; the scene is as it was before."""
         if not self.isActive:
             return
-        self._request, self._asked, self._strokes, self._answered = None, None, [], 0
+        self._request, self._asked, self._strokes, self._answered = None, None, [], ()
         self._timer.stop()
         if self._job is not None:
             self._job.cancel()
@@ -210,9 +211,9 @@ class StrokeSection:
             self._output = None
 
     def _whyNoAccept(self) -> str:
-        if not self.isActive:
+        if not self._strokes:  # the model's own answer is what Segment is for, and may be a guess
             return _("Draw a stroke first.")
-        isCurrent = self._job is None and self._output is not None and self._answered == len(self._strokes)
+        isCurrent = self._job is None and self._output is not None and _areSame(self._answered, self._strokes)
         return "" if isCurrent else _("The last stroke is being computed.")
 
     def update(self) -> None:
@@ -243,3 +244,8 @@ class StrokeSection:
         total = sliceShape(self._request.volumeNode)[0]
         number, count = self._request.sliceIndex + 1, len(self._strokes)
         return text.format(finding=self._request.finding, number=number, total=total, count=count)
+
+
+def _areSame(some: Sequence[Stroke], others: Sequence[Stroke]) -> bool:
+    """Whether these are the same strokes, and not only as many."""
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))

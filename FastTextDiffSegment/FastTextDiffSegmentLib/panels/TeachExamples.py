@@ -7,7 +7,7 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
-from FastTextDiffSegmentLib.scene.Examples import ACCEPTED, EDITED, EMPTY, Example, thumbnail
+from FastTextDiffSegmentLib.scene.Examples import ACCEPTED, EDITED, EMPTY, Example, requireSameContent, thumbnail
 
 from .ButtonReasons import ButtonReasons
 from .PanelContext import PanelContext
@@ -60,7 +60,14 @@ class TeachExamples:
         self._fill()
 
     def add(self, example: Example) -> None:
-        """Add an example, in place of an earlier one of the same slice."""
+        """Add an example, in place of an earlier one of the same slice.
+
+        Raises:
+            SceneError: the image was changed since another of its slices became an example.
+        """
+        for other in self.all:
+            if other.volumeNode is example.volumeNode:
+                requireSameContent(other)
         self.all = [each for each in self.all if not each.isOf(example.volumeNode, example.sliceIndex)]
         self.all.append(example)
         self._fill()

@@ -1,6 +1,6 @@
 """Slices with masks that the user chose as examples of a finding. Knows the scene; knows nothing about learning."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.engine.TeachingSession import VolumeExamples
 
 from .Geometry import SceneError, inSliceOrder, nearestRasAxes, requireImage, slicesToRas
-from .SceneVolume import volumeSource
+from .SceneVolume import contentKey, volumeSource
 from .SegmentSlices import segmentOf, segmentSlice
 
 EDITED, ACCEPTED, EMPTY = "edited", "accepted", "empty"
@@ -27,12 +27,14 @@ class Example:
         sliceIndex: number of its slice, as acquired.
         mask: (rows, columns) bool.
         state: one of the above.
+        content: identifies the content of the image then.
     """
 
     volumeNode: Any
     sliceIndex: int
     mask: np.ndarray
     state: str
+    content: Hashable
 
     def isOf(self, volumeNode: Any, sliceIndex: int) -> bool:
         """Whether it is this slice."""
@@ -60,7 +62,8 @@ def exampleOf(volumeNode, sliceIndex: int, segmentationNode, words: Sequence[str
             "There is no mask of '{finding}' on this slice: segment, paint or correct it first, or press Absent here."
         )
         raise SceneError(message.format(finding=words[0]))
-    return Example(volumeNode, sliceIndex, mask, EDITED if isEdited(segmentationNode, segmentId) else ACCEPTED)
+    state = EDITED if isEdited(segmentationNode, segmentId) else ACCEPTED
+    return Example(volumeNode, sliceIndex, mask, state, contentKey(volumeNode))
 
 
 def absentExample(volumeNode, sliceIndex: int) -> Example:
@@ -71,19 +74,35 @@ def absentExample(volumeNode, sliceIndex: int) -> Example:
     """
     requireImage(volumeNode)
     shape = inSliceOrder(volumeNode, slicer.util.arrayFromVolume(volumeNode)).shape
-    return Example(volumeNode, sliceIndex, np.zeros(shape[1:3], bool), EMPTY)
+    return Example(volumeNode, sliceIndex, np.zeros(shape[1:3], bool), EMPTY, contentKey(volumeNode))
+
+
+def requireSameContent(example: Example) -> None:
+    """Check that an example's image still shows what the mask was drawn on.
+
+    Raises:
+        SceneError: it was changed, e.g. because a sequence shows another item.
+    """
+    if contentKey(example.volumeNode) != example.content:
+        message = _(
+            "The image '{image}' was changed since slice {number} became an example: learn before you change an image "
+            "or show another item of a sequence, or remove that example."
+        )
+        name = example.volumeNode.GetName() or ""
+        raise SceneError(message.format(image=name, number=example.sliceIndex + 1))
 
 
 def byVolume(examples: Sequence[Example], modality: str | None = None) -> list[VolumeExamples]:
     """The examples as the engine takes them, one group a volume, in the order added.
 
     Raises:
-        SceneError: the image of one is no longer in the scene.
+        SceneError: the image of one is no longer in the scene, or was changed.
     """
     groups: dict[str, list[Example]] = {}
     for example in examples:
         if not slicer.mrmlScene.IsNodePresent(example.volumeNode):
             raise SceneError(_("The image of an example is no longer in the scene: remove that example."))
+        requireSameContent(example)
         groups.setdefault(example.volumeNode.GetID(), []).append(example)
     return [
         VolumeExamples(

@@ -11,11 +11,12 @@ import numpy as np
 import slicer
 
 from FastTextDiffSegmentLib.contract.images import ACQUISITION
-from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, SEMIAUTOMATIC
+from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, CORRECTED_TAG, SEMIAUTOMATIC
 
 from .Geometry import sliceShape
 from .SegmentHistory import EditGuard, Observers
 from .SegmentSurfaces import surfacesRebuilt
+from .SegmentTags import setTag
 from .SegmentVoxels import (
     LABELMAP,
     Index,
@@ -168,6 +169,7 @@ class OutputArchive:
         with self.guard.ownEdit(), surfacesRebuilt(segmentationNode):
             copyLabelmap(stored, user, segmentId)
             user.GetSegment(segmentId).SetTag(ALGORITHM_TAG, AUTOMATIC)
+            setTag(user.GetSegment(segmentId), CORRECTED_TAG, "")
         return True
 
     def _onModified(self, segmentationNode) -> None:

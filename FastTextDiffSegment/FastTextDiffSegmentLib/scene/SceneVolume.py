@@ -12,6 +12,18 @@ MODALITY_ATTRIBUTE = "FastTextDiff.DicomModality"
 """The modality of an image that has no place in the subject hierarchy."""
 
 
+def contentKey(volumeNode) -> tuple:
+    """A value that stays equal while the voxels and the geometry of an image do.
+
+    VTK's modification times are unique within the process, so no two contents share one.
+
+    Raises:
+        SceneError: there is nothing to segment in it.
+    """
+    requireImage(volumeNode)
+    return volumeNode.GetID(), volumeNode.GetImageData().GetMTime(), slicesToRas(volumeNode).tobytes()
+
+
 def volumeSource(volumeNode, modality: str | None = None) -> VolumeSource:
     """Describe a node's current content; the array is a view of the node's voxels and must not be written to.
 
@@ -22,14 +34,10 @@ def volumeSource(volumeNode, modality: str | None = None) -> VolumeSource:
     Raises:
         SceneError: there is nothing to segment in it.
     """
-    requireImage(volumeNode)
-    matrix = slicesToRas(volumeNode)
-    # VTK's modification times are unique within the process, so no two contents share one
-    key = (volumeNode.GetID(), volumeNode.GetImageData().GetMTime(), matrix.tobytes(), modality)
     return VolumeSource(
-        key=key,
+        key=(*contentKey(volumeNode), modality),
         array=inSliceOrder(volumeNode, slicer.util.arrayFromVolume(volumeNode)),
-        ijkToRas=matrix,
+        ijkToRas=slicesToRas(volumeNode),
         path=sourceFile(volumeNode),
         dicomModality=dicomModality(volumeNode),
         modality=modality,

@@ -3,6 +3,7 @@
 Knows the engine's output and volumes; changes nothing.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 import slicer
@@ -11,7 +12,6 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.contract.answers import FoundFinding
 from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.contract.segments import SEQUENCE_ITEM_TAG
-from FastTextDiffSegmentLib.engine.EngineSession import VolumeSource
 from FastTextDiffSegmentLib.engine.SegmentationOutput import (
     SegmentationOutput,
     highestPresence,
@@ -22,7 +22,7 @@ from FastTextDiffSegmentLib.engine.SegmentationOutput import (
 
 from .Geometry import SceneError, sequenceItemOf
 from .Region import Region
-from .SceneVolume import volumeSource
+from .SceneVolume import contentKey
 from .SegmentWriter import SegmentOutput
 
 
@@ -61,29 +61,41 @@ def _segmentOutput(
     )
 
 
-def requireUnchanged(volumeNode: Any, modality: str | None, source: VolumeSource) -> None:
-    """Check that an image is still what was sent to the engine.
+def requireUnchanged(volumeNode: Any, content: Hashable) -> None:
+    """Check that an image is still what was segmented, before anything of the result is written.
+
+    Args:
+        volumeNode: the image.
+        content: its `contentKey` at that time.
 
     Raises:
-        SceneError: it was removed or changed.
+        SceneError: it was removed or changed, e.g. because a sequence shows another item.
     """
     if not slicer.mrmlScene.IsNodePresent(volumeNode):
         raise SceneError(_("The image was removed while it was being segmented; nothing was written."))
-    if volumeSource(volumeNode, modality).key != source.key:
-        raise SceneError(
-            _("The image was changed while it was being segmented; nothing was written. Segment it again.")
-        )
+    if contentKey(volumeNode) != content:
+        raise SceneError(_("The image was changed since it was segmented; nothing was written. Segment it again."))
 
 
-def keptIfUnchanged(output: Any, volumeNode: Any, modality: str | None, source: VolumeSource) -> Any:
+def isOutdated(output: SegmentationOutput, volumeNode: Any) -> bool:
+    """Whether an image is no longer what was segmented."""
+    try:
+        requireUnchanged(volumeNode, output.content)
+    except SceneError:
+        return True
+    return False
+
+
+def keptIfUnchanged(output: SegmentationOutput, volumeNode: Any, content: Hashable) -> SegmentationOutput:
     """The engine's output, if its image is still what was sent; else it is released.
 
     Raises:
         SceneError: see :func:`requireUnchanged`.
     """
     try:
-        requireUnchanged(volumeNode, modality, source)
+        requireUnchanged(volumeNode, content)
     except BaseException:
         output.release()
         raise
+    output.content = content
     return output

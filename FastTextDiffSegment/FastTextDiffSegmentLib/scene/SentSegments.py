@@ -34,7 +34,7 @@ def sentSegmentSteps(segmentationNode: Any, volumeNode: Any, folder: Path) -> St
         file = folder / f"{len(segments)}.raw"
         yield from writeSteps(_parts(segmentationNode, segmentId, volumeNode), file)
         if segmentsState(segmentationNode, volumeNode) != before:
-            raise SceneError(_("The segments were changed while they were being sent to the engine: try again."))
+            raise SceneError(_("Segments or image were changed while they were being sent to the engine: try again."))
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
         segments.append(_saved(segment, ArrayFile(file, "bool", sliceShape(volumeNode))))
     return tuple(segments)
@@ -63,7 +63,7 @@ def _saved(segment: Any, voxels: ArrayFile) -> SavedSegment:
 
 
 def segmentsState(segmentationNode: Any, volumeNode: Any) -> Any:
-    """A value that stays equal while voxels, names and grid do not change; None once a node is removed."""
+    """A value that stays equal while segments, names, grid and image do not change; None once a node is removed."""
     if not all(node is not None and slicer.mrmlScene.IsNodePresent(node) for node in (segmentationNode, volumeNode)):
         return None
     segmentation = segmentationNode.GetSegmentation()
@@ -72,4 +72,6 @@ def segmentsState(segmentationNode: Any, volumeNode: Any) -> Any:
         for segmentId in segmentIds(segmentation)
         for image in (labelmapOf(segmentation, segmentId),)
     ]
-    return times, np.round(ijkToRas(volumeNode), 6).tolist(), volumeNode.GetID(), arrayShape(volumeNode)
+    image = volumeNode.GetImageData()
+    content = volumeNode.GetID(), image.GetMTime() if image else 0
+    return times, np.round(ijkToRas(volumeNode), 6).tolist(), content, arrayShape(volumeNode)

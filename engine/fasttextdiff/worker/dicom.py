@@ -62,7 +62,7 @@ def list_series(request: ListSeries) -> SeriesFiles:
 def save_dicom_seg(request: SaveDicomSeg, progress: Callable[[int, int], bool]) -> DicomSegSaved:
     """Write the segments on the grid of the DICOM images that the volume in Slicer was loaded from.
 
-    With a report, both files appear or none.
+    With a report, both files are new, and both appear or none.
 
     Args:
         request: segments, files and geometry.
@@ -83,7 +83,8 @@ def save_dicom_seg(request: SaveDicomSeg, progress: Callable[[int, int], bool]) 
     _require_same_grid(volume, segments, matrix_of(request.ijk_to_ras))
     report = None if request.report is None else as_path(request.report)
     if report is not None:
-        check_new_report(report)
+        for file in (path, report):  # the user named only the report, and may not know of the segmentation beside it
+            check_new_report(file)
     with whole_files(*filter(None, (path, report))) as temporary:
         _go_on(progress, 1)
         is_label_map = path.name.lower().endswith(DICOM_LABEL_MAP)
