@@ -178,7 +178,7 @@ def as_read(decoded: Decoded, described: Described) -> Decoded:
         )
     padding = padding_of(header, decoded.array)
     is_planar = not described.is_placed
-    notes = projection_notes(header) if is_planar and _is_film(header) else _unit_notes([header])
+    notes = projection_notes(header) if is_planar and _is_film(header) else _unit_notes([header], decoded.array)
     return replace(
         decoded,
         array=blackened(decoded.array, padding),
