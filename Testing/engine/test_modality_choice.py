@@ -108,3 +108,13 @@ def test_a_volume_from_memory_is_checked_like_a_file():
     assert np.array_equal(volume_from(decoded, Modality.CT).array, HU)
     with pytest.raises(FastTextDiffError, match=r"^CT: .* not Hounsfield units"):
         volume_from(decoded_from_memory(HU / 4000, np.eye(4), name="CT"), Modality.CT)
+
+
+def test_a_slice_that_slicer_loaded_is_read_like_its_file(tmp_path):
+    path = write_slice(tmp_path / "slice.dcm", HU[0].astype(np.int16), RescaleSlope=None, RescaleIntercept=None)
+    file = read_volume(path)
+    loaded = volume_from(decoded_from_memory(file.array, file.ijk_to_ras, name="CT", path=path), None)
+    assert loaded.modality is file.modality is Modality.CT
+    (note,) = loaded.source.notes
+    assert "identified as Hounsfield units by their histogram" in note
+    assert note in file.source.notes
