@@ -9,6 +9,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +128,7 @@ class AdapterLibrary:
         """Add an adapter, as a new version if its finding is there already.
 
         Raises:
-            UsageError: one of its words belongs to another finding that is switched on.
+            UsageError: one of its words belongs to another finding that is switched on, or its folder is damaged.
             FastTextDiffError: it cannot be written.
         """
         folder = self._place(adapter.card.finding)
@@ -180,11 +181,15 @@ class AdapterLibrary:
             word: name or synonym; for a damaged one, the name of its subfolder.
 
         Raises:
-            UsageError: it was not learned, or there is no earlier version.
+            UsageError: it was not learned, there is no earlier version, or a word of that one belongs to another
+                finding by now.
         """
         folder = self._folder_of(word)
         if len(_versions(folder)) < 2:
             raise UsageError(f"'{shortened(word)}' has no earlier version")
+        if not (folder / OFF).exists():
+            with suppress(ModelError):  # a damaged one answers no word
+                self._check_words(Adapter.load(_versions(folder)[-2]).card.words, folder)
         _versions(folder)[-1].unlink()
         return _entry(folder)
 
@@ -204,10 +209,21 @@ class AdapterLibrary:
         return damaged[0] if damaged else self.entry(word).folder
 
     def _place(self, finding: str) -> Path:
-        """The subfolder of a finding: its own, or a new one that no other finding has."""
-        entries, _ = self.scan()
+        """The subfolder of a finding: its own, or a new one that no other finding has, e.g. under an earlier name.
+
+        Raises:
+            UsageError: a damaged folder has its name, and may be of this finding or of another one.
+        """
+        entries, damaged = self.scan()
         own = [entry.folder for entry in entries if same_key(entry.card.finding) == same_key(finding)]
-        return own[0] if own else self.folder / _slug(finding)
+        if own:
+            return own[0]
+        slug = _slug(finding)
+        if any(one.folder.name == slug for one in damaged):
+            raise UsageError(f"{self.folder / slug} is damaged: roll '{slug}' back or remove it first")
+        taken = {entry.folder.name for entry in entries} | {one.folder.name for one in damaged}
+        names = (slug, *(f"{slug}-{number}" for number in range(2, len(taken) + 3)))
+        return self.folder / next(name for name in names if name not in taken)
 
     def export(self, word: str, path: PathText) -> None:
         """Write the current version of a learned finding to a file of its own.
