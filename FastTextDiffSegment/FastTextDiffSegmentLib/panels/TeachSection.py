@@ -152,8 +152,7 @@ class TeachSection:
             return
         if not hasConsent(self._context, self._setup):
             return
-        self.strokes.discard()
-        self.discard()
+        self._endComparison()
         words, modality = self.words, self._context.parameters.modality or None
         lesson = Lesson(words[0], tuple(words[1:]), tuple(self.examples.all), self._folder(words[0]), modality)
         self._context.message.show("")
@@ -179,6 +178,8 @@ class TeachSection:
         return _("Add an example: a slice with a mask of the finding.")
 
     def _onLearned(self, candidate: Candidate) -> None:
+        self.strokes.discard()  # not before: a run that is cancelled changes nothing
+        self.discard()
         self.candidate = candidate
         learned = candidate.learned
         text = _("'{finding}' was learned from {count} slices. Try it on a slice that was not an example, then accept.")
@@ -231,11 +232,12 @@ class TeachSection:
         text = _("'{finding}' is in the library and will be used.").format(finding=candidate.learned.finding)
         self.library.start(self._accepting(candidate), text)
         self._endComparison()
-        self.examples.clear()
 
     def _accepting(self, candidate: Candidate) -> Any:
         try:
-            return (yield from self._context.logic.teaching.acceptSteps(candidate))
+            found = yield from self._context.logic.teaching.acceptSteps(candidate)
+            self.examples.clear()
+            return found
         except Exception:  # e.g. a word belongs to another finding: the user may switch that off and accept again
             self.candidate = candidate
             raise
