@@ -1,10 +1,11 @@
-"""For all tests: OpenVINO's cache is a folder of this run, so that nothing depends on earlier runs."""
+"""For all tests: the user's cache and settings are folders of this run, so that nothing depends on earlier runs."""
 
 import atexit
 import os
 import shutil
 import tempfile
 
-_cache = tempfile.mkdtemp(prefix="fasttextdiff-cache-")
-os.environ["FASTTEXTDIFF_CACHE"] = _cache
-atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+for _name in ("CACHE", "SETTINGS"):
+    _folder = tempfile.mkdtemp(prefix=f"fasttextdiff-{_name.lower()}-")
+    os.environ[f"FASTTEXTDIFF_{_name}"] = _folder
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)

@@ -1,5 +1,8 @@
 """A finding is learned from a few slices; the model, other words and interrupted runs stay as they were."""
 
+import hashlib
+import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +17,12 @@ from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.segments.tags import segment_tags
 from fasttextdiff.teaching.adapter import Adapter
 from fasttextdiff.teaching.answers import Adapters, adapted
-from fasttextdiff.teaching.example_files import load_examples, save_examples
+from fasttextdiff.teaching.example_files import anonymous, load_examples, save_examples
 from fasttextdiff.teaching.examples import Example, examples_of, may_mirror
 from fasttextdiff.teaching.learning import learn
 from fasttextdiff.teaching.library import AdapterLibrary
 from fasttextdiff.teaching.strokes import StrokeCorrector
+from fasttextdiff.teaching.user_secret import SETTINGS_VARIABLE, user_secret
 from fasttextdiff.word_effects import weigh_words
 
 SHAPE = (40, 56)
@@ -194,6 +198,68 @@ def test_examples_come_back_from_their_folder_without_names(tmp_path):
     next((tmp_path / "x").glob("*.mask.nrrd")).unlink()
     with pytest.raises(FastTextDiffError, match="missing or damaged"):
         load_examples(tmp_path / "x")
+
+
+def groups_in(folder):
+    return {about["group"] for about in json.loads((folder / "examples.json").read_text())["slices"].values()}
+
+
+def salted(group, folder):
+    """A group as folders of earlier days have it: the salt is beside it, so that numbers can be tried one by one."""
+    salt = json.loads((folder / "examples.json").read_text())["salt"]
+    return hashlib.blake2b(group.encode(), key=salt.encode(), digest_size=6).hexdigest()
+
+
+def test_a_patient_cannot_be_told_from_a_folder_without_the_users_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(tmp_path / "mine"))
+    folder = tmp_path / "x"
+    for seed in (1, 2):
+        save_examples(folder, [example(seed, group="1234567")], "disc")
+    (group,) = groups_in(folder)
+    assert group == anonymous(folder, "1234567") != anonymous(folder, "1234568")
+    (secret,) = (tmp_path / "mine").iterdir()
+    assert len(user_secret()) == 32
+    if os.name == "posix":
+        assert (secret.stat().st_mode & 0o777, secret.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert not any(salted("1234567", folder) in path.read_text("latin-1") for path in folder.iterdir())
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(tmp_path / "other"))
+    assert anonymous(folder, "1234567") != group
+    (tmp_path / "other" / secret.name).write_bytes(b"")
+    with pytest.raises(FastTextDiffError) as caught:
+        anonymous(folder, "1234567")
+    one_line(caught, "is damaged", str(tmp_path / "other"))
+
+
+def test_a_folder_of_earlier_days_is_read_and_its_patients_stay_one_group(tmp_path):
+    folder = tmp_path / "x"
+    save_examples(folder, [example(1, group="7")], "disc")
+    index = json.loads((folder / "examples.json").read_text())
+    for about in index["slices"].values():
+        about["group"] = salted("7", folder)
+    (folder / "examples.json").write_text(json.dumps(index))
+    assert load_examples(folder)[0][0].group == anonymous(folder, "7")
+    save_examples(folder, [example(2, group="7")], "Disc")
+    assert groups_in(folder) == {anonymous(folder, "7")}
+
+
+def test_an_earlier_name_of_a_renamed_finding_is_another_finding(adapter, tmp_path):
+    library = AdapterLibrary(tmp_path / "learned")
+    lesion = adapter.renamed("lesion", ["cyst"])
+    library.add(lesion)
+    library.add(lesion)
+    library.rename("lesion", "cyst")
+    library.add(adapter.renamed("lesion", []))
+    found = {entry.card.finding: (entry.versions, entry.folder.name) for entry in library.entries()}
+    assert found == {"cyst": (2, "lesion"), "lesion": (1, "lesion-2")}
+    with pytest.raises(UsageError, match="'lesion' already means the learned 'lesion'"):
+        library.roll_back("cyst")  # to the version that was called "lesion; cyst"
+    with pytest.raises(UsageError, match="'cyst' already means the learned 'cyst'"):
+        library.rename("lesion", "lesion", ["cyst"])
+    library.remove("lesion")
+    (library.folder / "lesion" / "v0002.safetensors").write_bytes(b"half")
+    with pytest.raises(UsageError, match="is damaged: roll 'lesion' back or remove it first"):
+        library.add(adapter.renamed("lesion", []))
+    assert library.roll_back("lesion").card.words == ("lesion", "cyst")
 
 
 @pytest.fixture

@@ -104,6 +104,7 @@ def test_findings_beside_a_learned_one_keep_their_bits_in_every_runtime(model, t
     [
         (("-f", "ring", "-o", "x.safetensors"), "has no row with the text 'ring'"),
         (("-f", "bright disc", "-o", "x.txt"), "must be a .safetensors file, not x.txt"),
+        (("-f", "bright disc", "--keep", __file__, "-o", "x.safetensors"), "is a file; choose another folder"),
     ],
 )
 def test_a_wrong_request_writes_nothing(run, table, tmp_path, arguments, message):

@@ -258,11 +258,31 @@ def test_kept_examples_are_learned_from_again(user, tmp_path):
     user.collect(0, 3)
     user.learn("first", keep=tmp_path / "kept")
     user.collect(1)
-    assert user.learn("second", keep=tmp_path / "kept").examples == 3
+    assert user.learn("second", words=("Bright Disc", ("blob",)), keep=tmp_path / "kept").examples == 3
     user.collect(2)  # of a run that was given up
     assert user.learn("third", keep=tmp_path / "kept", collected=False).examples == 3
-    with pytest.raises(FastTextDiffError, match="has examples of 'bright disc': choose another folder"):
+    with pytest.raises(FastTextDiffError, match="has examples of 'Bright Disc': choose another folder"):
         user.learn("fourth", words=("ring", ()), keep=tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda kept: kept.parent.write_text(""), "is a file; choose another folder"),
+        (lambda kept: (kept.mkdir(parents=True), (kept / "examples.json").write_text("{")), "it is damaged"),
+        (lambda kept: kept.parent.mkdir() or (kept.parent.parent / "settings").write_text(""), "set FASTTEXTDIFF_SET"),
+    ],
+    ids=["file", "damaged", "no secret"],
+)
+def test_examples_that_cannot_be_kept_are_refused_before_learning(user, tmp_path, monkeypatch, damage, message):
+    monkeypatch.setenv("FASTTEXTDIFF_SETTINGS", str(tmp_path / "settings"))
+    damage(tmp_path / "day" / "kept")
+    user.collect(0, 3)
+    asked = []
+    with pytest.raises(FastTextDiffError, match=message):
+        user.learn("not kept", keep=tmp_path / "day" / "kept", progress=lambda *done: asked.append(done) or True)
+    assert asked == []
+    assert not (user.folder / "not kept.safetensors").exists()
 
 
 def test_a_stroke_on_a_tiled_picture_changes_its_tiles_only(user):

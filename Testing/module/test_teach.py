@@ -273,6 +273,54 @@ def test_a_finding_is_taught_in_the_panel(panel, logic, blood, chestCt, tmp_path
     assert not list((tmp_path / "library").iterdir())
 
 
+def test_a_candidate_and_the_examples_stay_until_something_takes_their_place(panel, logic, chestCt):
+    from FastTextDiffSegmentLib.contract.teaching import LearnedFinding
+
+    from FastTextDiffSegmentLib.engine.TeachingSession import Candidate
+
+    ui, teach = panel.ui, panel.widget.teach
+    ui.teachCollapsibleButton.checked = True
+    ui.teachFindingLineEdit.text = "blood pool"
+    panel.click("addAbsentButton")
+    folder = logic.session.folder.newFolder("learned")
+    file = folder / "learned.safetensors"  # is not there: the library will refuse it
+    candidate = Candidate(LearnedFinding("blood pool", (), "ct", 2, 1, None, "compact", 1, True, file, "0"), folder)
+    teach.candidate = candidate
+    teach.update()
+    for isCancelled in (True, False):
+        panel.click("learnButton")
+        if isCancelled:
+            panel.click("cancelLearnButton")
+        panel.finishRun()
+        assert teach.candidate is candidate
+        assert folder.is_dir()
+    assert "all masks of the examples are empty" in panel.message
+    panel.click("acceptLearnedButton")
+    panel.finishJobs()
+    assert "it is missing or damaged" in panel.message
+    assert teach.candidate is candidate
+    assert ui.examplesTable.rowCount == 1
+    panel.click("discardLearnedButton")
+    assert not folder.exists()
+
+
+def test_images_without_a_patient_are_groups_of_their_own_in_every_session(panel, logic, chestCt, host):
+    from FastTextDiffSegmentLib.scene.Examples import byVolume
+
+    def group(volume):
+        (one,) = byVolume([logic.teaching.absent(volume, 0)])
+        return one.patient
+
+    name, other = chestCt.GetID(), panel.slicer.modules.volumes.logic().CloneVolume(chestCt, "other")
+    first = group(chestCt)
+    assert len({first, group(other), name}) == 3
+    del chestCt
+    assert group(panel.slicer.mrmlScene.GetNodeByID(name)) == first
+    host.closeScene()
+    again = panel.slicer.util.loadVolume(str(ROOT / "Resources/samples/chest_ct/chest_ct_cropped.nii.gz"))
+    assert group(again) != first
+
+
 def batchOptions(widget):
     """What a new batch gets from the panel."""
     from FastTextDiffSegmentLib.panels.BatchLink import BatchLink

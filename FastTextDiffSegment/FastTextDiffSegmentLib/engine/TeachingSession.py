@@ -49,7 +49,7 @@ class VolumeExamples:
         source: the volume.
         slices: numbers of the slices, as acquired.
         masks: (n, rows, columns), nonzero on the finding.
-        patient: equal for images of one patient; it is not stored.
+        patient: equal for images of one patient; kept only as a hash that needs this user's secret.
     """
 
     source: VolumeSource

@@ -1,5 +1,6 @@
 """Slices with masks that the user chose as examples of a finding. Knows the scene; knows nothing about learning."""
 
+import secrets
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from .SegmentSlices import segmentOf, segmentSlice
 
 EDITED, ACCEPTED, EMPTY = "edited", "accepted", "empty"
 """States of an example: its mask was edited, or is the model's own, or says that the finding is absent."""
+_GROUP = "_fastTextDiffGroup"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +122,12 @@ def _patientOf(volumeNode) -> str:
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
     known = hierarchy.GetAttributeFromItemAncestor(item, "DICOM.PatientID", "Patient") if item else ""
-    return known or volumeNode.GetID()
+    if known:
+        return known
+    # not the node's ID, which images of other patients have in other sessions; VTK keeps it as long as the node lives
+    if not hasattr(volumeNode, _GROUP):
+        setattr(volumeNode, _GROUP, secrets.token_hex(16))
+    return getattr(volumeNode, _GROUP)
 
 
 def thumbnail(example: Example, size: int = 48) -> np.ndarray:

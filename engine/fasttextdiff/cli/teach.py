@@ -45,7 +45,7 @@ def adapt(
     from fasttextdiff.io.atomic import check_writable
     from fasttextdiff.io.overwriting import files_of, require_apart
     from fasttextdiff.model.info import require_words
-    from fasttextdiff.teaching.example_files import load_examples, save_examples
+    from fasttextdiff.teaching.example_files import check_examples_folder, load_examples, save_examples
     from fasttextdiff.training.teaching_table import table_examples
 
     words = [utf8_text(word) for word in (finding, *(synonym or ()))]
@@ -54,6 +54,8 @@ def adapt(
     _check_name(output)
     check_writable(output)
     require_apart([output], files_of(examples))
+    if keep is not None:
+        check_examples_folder(keep, words[0])
     segmenter = load_segmenter(model, device, "float32", "torch")
     if examples.is_dir():
         found, *_ = load_examples(examples)

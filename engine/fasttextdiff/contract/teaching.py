@@ -67,7 +67,7 @@ class AddExamples:
         volume: name given in `open_volume`.
         slices: numbers of the slices along the volume's first axis.
         masks: (n, j, i) uint8, true on the finding; an empty mask says that it is absent.
-        group: equal for images of one patient; it is not stored.
+        group: equal for images of one patient; kept only as a hash that needs this user's secret.
         begin: whether to forget first what was collected before.
     """
 

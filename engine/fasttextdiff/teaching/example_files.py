@@ -1,6 +1,7 @@
 """A folder of examples that the user chooses: slices, masks and words, from which a finding can be learned again.
 
-Knows files; knows nothing about learning. Nothing in the folder identifies a patient: pixels only, no headers.
+Knows files; knows nothing about learning. Nothing in the folder identifies a patient: pixels only, no headers, and
+groups that only this user can tell from an identifier.
 """
 
 from __future__ import annotations
@@ -15,13 +16,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.findings import same_key, shortened
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
-from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.io.atomic import check_writable, whole_files
 from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.teaching.examples import Example
+from fasttextdiff.teaching.user_secret import user_secret
 
 INDEX = "examples.json"
+_SALTED_BYTES, _GROUP_BYTES = 6, 16
+
+
+def check_examples_folder(folder: PathText, finding: str) -> None:
+    """Refuse a folder of examples before anything is learned; nothing is created in it.
+
+    Raises:
+        UsageError: it is of another finding, or cannot be written.
+        FastTextDiffError: it is damaged, or this user's secret cannot be used.
+    """
+    folder = as_path(folder).absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise UsageError(f"{folder} cannot be a folder of examples: {there} is a file; choose another folder")
+    check_writable(there / INDEX)
+    user_secret()
+    if (folder / INDEX).exists():
+        own = str(_read_index(folder).get("finding", finding))
+        if same_key(own) != same_key(finding):
+            raise UsageError(
+                f"{folder} has examples of '{shortened(own)}': choose another folder for '{shortened(finding)}'"
+            )
 
 
 def save_examples(folder: PathText, examples: Sequence[Example], finding: str, synonyms: Sequence[str] = ()) -> int:
@@ -37,16 +62,16 @@ def save_examples(folder: PathText, examples: Sequence[Example], finding: str, s
         Number of examples in the folder now.
 
     Raises:
-        UsageError: the folder is of another finding or cannot be written.
-        FastTextDiffError: writing failed.
+        UsageError, FastTextDiffError: as :func:`check_examples_folder`, or writing failed.
     """
+    check_examples_folder(folder, finding)
     folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, Any] = {"salt": secrets.token_hex(8), "slices": {}}
     if (folder / INDEX).exists():
         index = _read_index(folder)
-    if index.get("finding", finding) != finding:
-        raise UsageError(f"{folder} has examples of '{index['finding']}': use one folder for each finding")
+    for about in index["slices"].values():
+        about["group"] = _keyed(str(about["group"]))
     for example in examples:
         key = example.key()
         with whole_files(folder / f"{key}.nrrd", folder / f"{key}.mask.nrrd") as (image, mask):
@@ -58,7 +83,7 @@ def save_examples(folder: PathText, examples: Sequence[Example], finding: str, s
             "spacing": example.spacing,
             "scale": example.scale,
             "window_of_model": example.window_of_model,
-            "group": _anonymous(example.group, index["salt"]),
+            "group": _keyed(_salted(example.group, index["salt"])),
         }
     index |= {"finding": finding, "synonyms": list(synonyms)}
     with whole_files(folder / INDEX) as (path,):
@@ -87,7 +112,7 @@ def anonymous(folder: PathText, group: str) -> str:
     Raises:
         FastTextDiffError: the folder cannot be read.
     """
-    return _anonymous(group, _read_index(as_path(folder))["salt"])
+    return _keyed(_salted(group, _read_index(as_path(folder))["salt"]))
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -110,7 +135,7 @@ def _read(folder: Path, key: str, about: dict[str, Any]) -> Example:
         )
         window = None if about["window"] is None else (float(about["window"][0]), float(about["window"][1]))
         spacing = float(about["spacing"][0]), float(about["spacing"][1])
-        more = float(about["scale"]), str(about["group"]), bool(about["window_of_model"])
+        more = float(about["scale"]), _keyed(str(about["group"])), bool(about["window_of_model"])
         return Example(voxels, mask > 0, window, spacing, Modality(about["modality"]), *more)
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise FastTextDiffError(f"{folder / key}.nrrd or its mask cannot be read: it is missing or damaged") from error
@@ -124,6 +149,18 @@ def _write(pixels: NDArray[Any], path: Path, spacing: tuple[float, float]) -> No
     SimpleITK.WriteImage(image, str(path), useCompression=True)
 
 
-def _anonymous(group: str, salt: str) -> str:
-    """Equal for equal groups in one folder; the group cannot be told from it."""
-    return hashlib.blake2b(group.encode(), key=salt.encode(), digest_size=6).hexdigest() if group else ""
+def _salted(group: str, salt: str) -> str:
+    """Different in every folder. Not enough alone: the salt is in the folder, and the numbers of a hospital are few."""
+    return hashlib.blake2b(group.encode(), key=salt.encode(), digest_size=_SALTED_BYTES).hexdigest() if group else ""
+
+
+def _keyed(group: str) -> str:
+    """Equal for equal groups of one user; without the user's secret, the group cannot be told from it.
+
+    Folders of earlier days have salted groups, which are short. They are keyed when read, and in the folder with the
+    next examples, so that one patient has one name on all days. In a folder that two users fill, a patient has two
+    names, and slices of that patient may be on both sides when a fifth is held out.
+    """
+    if len(group) != 2 * _SALTED_BYTES:
+        return group
+    return hashlib.blake2b(group.encode(), key=user_secret(), digest_size=_GROUP_BYTES).hexdigest()

@@ -232,7 +232,8 @@ def _sampled(seen: Seen, lesson: Lesson, generator: torch.Generator) -> Pixels:
 
 def _held_out(lessons: Sequence[Lesson], seed: int) -> list[int]:
     """Indices of a fifth of the slices, by whole groups; none if there are too few."""
-    groups = sorted({lesson.group or str(n) for n, lesson in enumerate(lessons)})
+    # in the order of the slices: by name, the choice would depend on how a user's groups are named
+    groups = list(dict.fromkeys(lesson.group or str(n) for n, lesson in enumerate(lessons)))
     if len(lessons) < FEWEST_TO_HOLD_OUT or len(groups) < FEWEST_TO_HOLD_OUT // 2:
         return []
     order = np.random.default_rng(seed).permutation(len(groups))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.contract.findings import same_key, shortened, understood
+from fasttextdiff.contract.findings import understood
 from fasttextdiff.contract.requests import Segment
 from fasttextdiff.contract.teaching import (
     AddExamples,
@@ -200,12 +200,14 @@ class Teaching:
             Cancelled: `progress` returned False; nothing is written.
         """
         from fasttextdiff.teaching.adapter import SUFFIX
-        from fasttextdiff.teaching.example_files import anonymous, save_examples
+        from fasttextdiff.teaching.example_files import anonymous, check_examples_folder, save_examples
 
         collected, self._examples = self._examples if request.collected else [], []
         output = as_path(request.output)
         if output.suffix != SUFFIX:
             raise UsageError(f"an adapter must be a {SUFFIX} file, not {output.name}")
+        if request.keep is not None:  # refused now, not after the training
+            check_examples_folder(request.keep, request.finding)
         kept = _kept(request)
         new = [replace(e, group=anonymous(request.keep, e.group)) if kept and request.keep else e for e in collected]
         fresh = {example.key() for example in new}
@@ -277,13 +279,7 @@ def _kept(request: Learn) -> list[Example]:
 
     if request.keep is None or not (as_path(request.keep) / INDEX).exists():
         return []
-    examples, finding, _ = load_examples(request.keep)
-    if same_key(finding) != same_key(request.finding):
-        raise UsageError(
-            f"{request.keep} has examples of '{shortened(finding)}': choose another folder for "
-            f"'{shortened(request.finding)}'"
-        )
-    return examples
+    return load_examples(request.keep)[0]
 
 
 def _learned(adapter: Adapter, file: Path) -> LearnedFinding:
