@@ -14,6 +14,7 @@ from PIL import Image
 from test_training import TINY, Notes, checkpoint, config, same  # noqa: F401 (config is a fixture)
 from tiny_models import one_line, tiny_denoiser
 
+from fasttextdiff import cli
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.compact import starting_model
@@ -74,6 +75,15 @@ def test_pictures_and_volumes_at_any_depth_are_read_and_damaged_files_are_named(
     assert found.files == 3
     assert len(found.skipped) == 1
     assert "cut.png" in found.skipped[0]
+
+
+def test_excluded_pictures_are_left_out_on_the_command_line(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "list.txt").write_text("".join(f"{n:02}.png\n" for n in range(25)))
+    arguments = ["pretrain-denoiser", run.images, "-o", run.output, "--size", "32", "--exclude", tmp_path / "list.txt"]
+    monkeypatch.setattr("sys.argv", ["fasttextdiff", *map(str, arguments)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "15 pictures are too few" in capsys.readouterr().err
 
 
 def test_a_batch_holds_views_noise_and_timesteps_of_the_whole_schedule(run):

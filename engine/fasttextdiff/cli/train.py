@@ -116,6 +116,9 @@ def pretrain_denoiser(
     size: Annotated[int, typer.Option(min=16, callback=checked, help="Side of a training image in pixels.")] = 128,
     batch: Annotated[int, typer.Option(min=1, callback=checked, help="Images per step.")] = 16,
     seed: Annotated[int, typer.Option(min=0, callback=checked, help="Seed of weights, order, views and noise.")] = 0,
+    exclude: Annotated[
+        Path | None, typer.Option(help="Text file with the names of pictures to leave out, e.g. those of a test set.")
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Pre-train a denoiser on any images, without labels. Ctrl-C saves and stops.
@@ -127,11 +130,12 @@ def pretrain_denoiser(
     require_own_folder(output, [images, start], ["unet", "scheduler"])
     with pretraining_bar("pretrain-denoiser", steps, output) as progress:
         from fasttextdiff.training import pretrain_denoiser as pretraining
+        from fasttextdiff.training.pictures import left_in, picture_files
         from fasttextdiff.training.pretraining import Schedule
 
-        schedule = Schedule(steps, 4e-4)
+        files = None if exclude is None else tuple(left_in(picture_files(images), exclude))
         run = pretraining.DenoiserPretraining(
-            images, output, start, schedule=schedule, size=size, batch=batch, seed=seed
+            images, output, start, schedule=Schedule(steps, 4e-4), size=size, batch=batch, seed=seed, files=files
         )
         pretraining.pretrain_denoiser(run, progress.report, progress.stopped, note)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.errors import FastTextDiffError, UsageError
+from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.image.orientation import display_plane
 from fasttextdiff.image.preprocessing import apply_window, choose_window
 from fasttextdiff.image.volume import Modality, Volume
@@ -47,6 +47,19 @@ class Pictures:
 def picture_files(folder: Path) -> list[Path]:
     """PNG, JPEG, TIFF, NIfTI, NRRD and MetaImage files at any depth, sorted by path."""
     return sorted(path for path in folder.rglob("*") if path.name.lower().endswith(ENDINGS) and path.is_file())
+
+
+def left_in(files: Sequence[Path], exclude: Path) -> list[Path]:
+    """The files that are not named in a text file with one name a line.
+
+    Raises:
+        UsageError: the text file cannot be read.
+    """
+    try:
+        names = {line.strip() for line in exclude.read_text(encoding="utf-8-sig").splitlines()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{exclude}: the list of excluded pictures cannot be read: {one_line(error)}") from error
+    return [file for file in files if file.name not in names]
 
 
 def read_pictures(folder: Path, size: int, files: Sequence[Path] | None = None) -> Pictures:

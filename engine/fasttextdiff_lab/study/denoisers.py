@@ -12,7 +12,7 @@ import torch
 
 from fasttextdiff.errors import UsageError
 from fasttextdiff.model.pipeline import quiet_libraries
-from fasttextdiff.training.pictures import picture_files
+from fasttextdiff.training.pictures import left_in, picture_files
 from fasttextdiff.training.pretrain_denoiser import DenoiserPretraining, pretrain_denoiser
 from fasttextdiff.training.pretraining import Schedule
 from fasttextdiff_lab.study.definition import Denoiser, Study
@@ -63,15 +63,14 @@ def pictures_of(spec: Denoiser) -> list[Path]:
     """The pictures that a denoiser is trained on.
 
     Raises:
-        UsageError: its table lacks a column.
+        UsageError: its table lacks a column, or its list cannot be read.
     """
     files = [] if spec.images is None else picture_files(spec.images)
     if spec.table is not None:
         known = _training_names(spec.table)
         files = [file for file in files if file.name in known]
     if spec.exclude is not None:
-        left_out = set(spec.exclude.read_text(encoding="utf-8").split())
-        files = [file for file in files if file.name not in left_out]
+        files = left_in(files, spec.exclude)
     return files
 
 
