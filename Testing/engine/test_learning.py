@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +181,25 @@ def test_the_library_keeps_versions_and_one_meaning_for_a_word(adapter, tmp_path
     with pytest.raises(UsageError, match="was not learned here: the library has nothing"):
         library.entry("ring")
     assert library.import_file(tmp_path / "ring.safetensors").card.finding == "ring"
+
+
+@pytest.mark.parametrize("name", ["rename", "replace"])
+def test_a_learned_finding_that_cannot_be_renamed_keeps_its_name_and_place(adapter, tmp_path, monkeypatch, name):
+    library = AdapterLibrary(tmp_path / "learned")
+    before = library.add(adapter)
+    real = getattr(Path, name)
+
+    def locked(path, target):
+        if path == before.folder or target.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, name, locked)
+    with pytest.raises(FastTextDiffError) as caught:
+        library.rename("blob", "ring")
+    one_line(caught, "cannot", "ermission denied")
+    assert library.entries() == [before]
+    assert library.load(before).sha256() == adapter.sha256()
 
 
 def test_examples_come_back_from_their_folder_without_names(tmp_path):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fasttextdiff.contract.findings import same_key, shortened, understood
-from fasttextdiff.errors import ModelError, UsageError
+from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
 from fasttextdiff.model.info import require_words
 from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.teaching.adapter import SUFFIX, Adapter, Card
@@ -56,6 +56,24 @@ class Damaged:
     folder: Path
     problem: str
     versions: int
+
+
+@contextmanager
+def _moved(folder: Path, target: Path) -> Iterator[None]:
+    """Rename a folder, and rename it back if what follows fails.
+
+    Raises:
+        FastTextDiffError: it cannot be renamed, e.g. because another program has a file in it open.
+    """
+    try:
+        folder.rename(target)
+    except OSError as error:
+        raise FastTextDiffError(f"cannot rename {folder}: {one_line(error)}") from error
+    try:
+        yield
+    except BaseException:
+        target.rename(folder)
+        raise
 
 
 class AdapterLibrary:
@@ -156,8 +174,8 @@ class AdapterLibrary:
             raise UsageError(f"'{shortened(finding)}' is in the library already: choose another name or remove it")
         self._check_words(words, entry.folder)
         renamed = self.load(entry).renamed(words[0], words[1:])
-        renamed.save(entry.file)
-        entry.folder.rename(target)
+        with _moved(entry.folder, target):
+            renamed.save(target / entry.file.name)
         return _entry(target)
 
     def enable(self, word: str, enabled: bool = True) -> Entry:
