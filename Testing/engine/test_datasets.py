@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -184,6 +186,50 @@ def test_a_table_of_findings_without_its_columns_or_masks_is_named(tmp_path):
     with pytest.raises(FastTextDiffError) as caught:
         load_targets(tmp_path, "val")
     one_line(caught, "targets/ggo/a.png")
+
+
+HEADER, ROW = "Image,Mask,PromptAnatomical", 'a.png,targets/ggo/a.png,"trübung, links"'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"{HEADER}\n{ROW}\n".encode("utf-8-sig"), None),
+        (f"{HEADER}\r\n{ROW}\r\n,,\r\n\r\n".replace(",", ";").replace("; ", ", ").encode(), None),
+        (f"{HEADER}\n{ROW}\n".replace(",", "\t").replace("\t ", ", ").encode(), None),
+        (f" image ,MASK,promptanatomical,Note\n{ROW},\n".encode(), None),
+        (f"{HEADER}\n{ROW}\n".encode("cp1252"), "save it as 'CSV UTF-8'"),
+        (f"{HEADER}\n{ROW}\n".encode("utf-16"), "save it as 'CSV UTF-8'"),
+        (f"{HEADER}\n{ROW}\na.png\n".encode(), "line 3: the cell of the column Mask is empty"),
+        (f"{HEADER}\n{ROW}\n".replace('"', "").encode(), "line 2: 4 cells under 3 columns"),
+        (f"{HEADER}\n".encode(), "no rows"),
+        (b"", "it has none"),
+    ],
+    ids=["bom", "semicolons", "tabs", "columns", "ansi", "utf-16", "short row", "comma", "no rows", "empty"],
+)
+def test_a_table_of_findings_is_read_as_spreadsheets_save_it_or_refused_in_one_line(tmp_path, content, said):
+    by_finding(tmp_path)
+    (tmp_path / "val" / "targets.csv").write_bytes(content)
+    if said is None:
+        (target,) = load_targets(tmp_path, "val")
+        assert (target.text, target.load_mask().all()) == ("trübung, links", True)
+        return
+    with pytest.raises(FastTextDiffError) as caught:
+        load_targets(tmp_path, "val")
+    one_line(caught, "targets.csv", said)
+
+
+def test_a_workbook_without_the_empty_cells_of_a_row_is_read(tmp_path):
+    """As some programs write it: without its size, so that rows end at their last cell."""
+    split = lvit(tmp_path, [(" mask_a.png ", None)])
+    book = split / "Val_text.xlsx"
+    with ZipFile(book) as stored:
+        parts = {name: stored.read(name) for name in stored.namelist()}
+    with ZipFile(book, "w") as changed:
+        for name, part in parts.items():
+            changed.writestr(name, re.sub(rb"<dimension[^>]*/>", b"", part))
+    (target,) = load_targets(tmp_path, "val")
+    assert target.text == ""
 
 
 def test_pictures_are_read_as_grey_or_colour_and_never_clipped(tmp_path):

@@ -25,6 +25,7 @@ from fasttextdiff.training.data_checks import Kind, check_dataset, require_usabl
 from fasttextdiff.training.groups import label_budget, load_groups
 from fasttextdiff.training.own_data import load_dataset, read_table
 from fasttextdiff.training.own_prompts import FOREIGN, own_prompts
+from fasttextdiff.training.samples import load_samples
 
 
 def config(output, labels=None, steps=12, **datasets):
@@ -234,6 +235,29 @@ def test_a_picture_in_a_table_has_the_mask_that_its_file_shows(tmp_path):
     table = write_table(tmp_path / "t.csv", rows, header=("image", "mask", "text", "modality"))
     for row in read_table(table):
         assert np.array_equal(row.read_mask(read_volume(row.image, modality="xray"))[0], truth > 0), row.mask
+
+
+def test_pictures_listed_as_not_to_be_trained_on_are_left_out_of_own_and_of_research_data(tmp_path):
+    folder = picture_folder(tmp_path / "qata_cov19_v2_2")
+    (folder / "exclude_from_training.txt").write_text("case1.jpg\n\ncase3.png\n")
+    left = ["case0.png", "case2.png", "case4.png"]
+    assert [item.source for item in load_dataset(folder, tmp_path, nothing)] == left
+    assert [sample.name for sample in load_samples(tmp_path)["qata"]] == left
+    assert found(folder) == {Kind.EXCLUDED: ("case1.png", "case3.png")}
+    (folder / "exclude_from_training.txt").write_text("".join(f"case{n}.png\n" for n in range(5)))
+    with pytest.raises(FastTextDiffError) as caught:
+        load_dataset(folder, tmp_path, nothing)
+    one_line(caught, str(folder), "exclude_from_training.txt")
+
+
+def test_a_table_of_a_spreadsheet_with_semicolons_is_read_and_a_comma_is_not_lost(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("Image;Mask;Text\na.nii;b.nii;cyst, left\n;;\n", encoding="utf-8-sig")
+    assert [(row.name, row.text) for row in read_table(table)] == [("a.nii", "cyst, left")]
+    table.write_text("image,mask,text\na.nii,b.nii,cyst, left\n")
+    with pytest.raises(FastTextDiffError) as caught:
+        read_table(table)
+    one_line(caught, "t.csv, line 2", "quotes")
 
 
 def test_a_table_with_wrong_columns_is_reported_with_its_columns(tmp_path):

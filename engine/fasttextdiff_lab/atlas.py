@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.evaluation.datasets import Target, load_image, load_levels
+from fasttextdiff.evaluation.datasets import Target, excluded, load_image, load_levels
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import (
     LUNGS,
@@ -207,10 +207,8 @@ def with_qata_lungs(samples: Sequence[Sample], qata: Path, atlas: Path) -> list[
     Excluded are pictures that are also in evaluation sets (`exclude_from_training.txt`) and the validation part of the
     lung masks.
     """
-    excluded = set((qata / "exclude_from_training.txt").read_text(encoding="utf-8").split())
     folder = atlas / "qata_lungs"
-    excluded |= {row["Image"] for row in read_table(folder, "val")}
-    stems = {Path(name).stem for name in excluded}
+    stems = excluded(qata) | {Path(row["Image"]).stem for row in read_table(folder, "val")}
     lungs: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in read_table(folder):
         lungs[Path(row["Image"]).stem][row["Structure"]] = row

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.errors import UsageError
+from fasttextdiff.evaluation.datasets import excluded
 from fasttextdiff.evaluation.metrics import picture_volume
 from fasttextdiff.image.slices import prepare
 from fasttextdiff.image.volume import Modality
@@ -130,8 +131,7 @@ def _xrays(data: Path, split: str) -> Iterator[Picture]:
             seen.add(row["Image"])
             yield Picture(data / "xray_atlas" / "img" / row["Image"], "chest X-ray", row["Image"], row["Source"])
     qata = data / "qata_cov19_v2_2"
-    excluded = set((qata / "exclude_from_training.txt").read_text(encoding="utf-8").split())
-    stems = {Path(name).stem for name in excluded}
+    stems = excluded(qata)
     for path in sorted((qata / f"{split.title()}_Folder" / "img").iterdir()):
         if path.stem not in stems:
             yield Picture(path, "chest X-ray", path.name, "qata")

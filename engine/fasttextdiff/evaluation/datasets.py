@@ -5,11 +5,10 @@ Knows file layouts and whether sides are the patient's; knows nothing about mode
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -19,12 +18,15 @@ from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError, UsageError, one_line
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.csv_tables import read_csv_table
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.io.read_pictures import mask_pixels, picture_pixels
 from fasttextdiff.paths import PathText, as_path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LOSSY_SUFFIXES = (".jpg", ".jpeg")
+EXCLUDED = "exclude_from_training.txt"
+"""A file of a dataset with one picture a line that is in an evaluation set too; the split "train" leaves these out."""
 CT_ROW_ZONES = {"upper": "anterior", "middle": "middle", "lower": "posterior"}
 """The meaning of LViT's words on axial CT, where they were made from image rows."""
 
@@ -85,16 +87,18 @@ class Split:
 
     Attributes:
         folder: folder of the split.
-        rows: rows of its table, in order.
-        images: every image in the split, with or without a row.
+        rows: rows of its table, in order, without those left out.
+        images: every image in the split, with or without a row, without those left out.
         laterality: whether sides in the table are those of the "image" or the "patient"; None if the folder does not
             say.
+        left_out: images of the split "train" that must not be trained on, see `EXCLUDED`.
     """
 
     folder: Path
     rows: tuple[Row, ...]
     images: tuple[Path, ...]
     laterality: str | None
+    left_out: tuple[Path, ...] = ()
 
 
 def mask_of(levels: NDArray[np.generic], path: PathText) -> NDArray[np.bool_]:
@@ -181,7 +185,35 @@ def read_split(folder: PathText, split: str) -> Split:
         )
     if not found.rows:
         raise FastTextDiffError(f"the table of {found.folder} has no rows")
-    return found
+    return _without(excluded(folder), found) if split.lower() == "train" else found
+
+
+def excluded(folder: Path) -> frozenset[str]:
+    """Names, without extension, of a dataset's pictures that must not be trained on; empty without `EXCLUDED`.
+
+    Raises:
+        FastTextDiffError: the list is there and cannot be read.
+    """
+    path = folder / EXCLUDED
+    if not path.exists():
+        return frozenset()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FastTextDiffError(f"{path} cannot be read as a text in UTF-8: {one_line(error)}") from error
+    names = (Path(line.strip()) for line in lines if line.strip())
+    return frozenset(name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name for name in names)
+
+
+def _without(names: frozenset[str], found: Split) -> Split:
+    """A split without the pictures of these names."""
+    rows = tuple(row for row in found.rows if row.image is None or row.image.stem not in names)
+    if not rows:
+        raise FastTextDiffError(f"{found.folder}: {EXCLUDED} lists all of its pictures")
+    images, left_out = (
+        tuple(path for path in found.images if (path.stem in names) is is_out) for is_out in (False, True)
+    )
+    return replace(found, rows=rows, images=images, left_out=left_out)
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -235,13 +267,15 @@ def _read_text_table(split_folder: Path, split: str) -> Iterator[tuple[str, str]
     try:
         with closing(load_workbook(found[0], read_only=True)) as book:
             header, *rows = book.active.iter_rows(values_only=True)
-    except (OSError, ValueError, LookupError, BadZipFile) as error:
+    except (OSError, ValueError, LookupError, AttributeError, BadZipFile) as error:  # a chart has no rows
         raise FastTextDiffError(wanted) from error
-    names = [str(cell).strip() for cell in header]
+    names = [str(cell or "").strip() for cell in header]
     if not {"Image", "Description"} <= set(names):
         raise FastTextDiffError(f"{wanted}; it has {', '.join(names)}")
-    image, text = names.index("Image"), names.index("Description")
-    yield from ((str(row[image]), str(row[text] or "")) for row in rows if row[image])
+    for row in rows:  # some programs leave out empty cells at the end of a row
+        cells = dict(zip(names, row, strict=False))
+        if cells.get("Image"):
+            yield str(cells["Image"]).strip(), str(cells.get("Description") or "")
 
 
 def _stem_of_image(mask_name: str, pattern: str) -> str:
@@ -277,15 +311,11 @@ def swap_sides(text: str) -> str:
 
 
 def _finding_split(split_folder: Path) -> Split:
-    columns = "Image", "Mask", "PromptAnatomical"
-    with (split_folder / "targets.csv").open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
-        if not set(columns) <= set(table.fieldnames or ()):
-            has = ", ".join(table.fieldnames or ()) or "none"
-            raise FastTextDiffError(f"{file.name} must have the columns {', '.join(columns)}; it has {has}")
-        rows = []
-        for line in table:
-            image, mask = split_folder / "img" / line["Image"], split_folder / line["Mask"]
-            there = (image if image.is_file() else None), (mask if mask.is_file() else None)
-            rows.append(Row(line["Mask"], *there, line["PromptAnatomical"], Modality.XRAY))
+    image, mask, text = columns = "Image", "Mask", "PromptAnatomical"
+    rows = []
+    for _, cells in read_csv_table(split_folder / "targets.csv", columns, (image, mask)):
+        name = cells[mask.lower()]
+        picture, drawn = split_folder / "img" / cells[image.lower()], split_folder / name
+        there = (picture if picture.is_file() else None), (drawn if drawn.is_file() else None)
+        rows.append(Row(name, *there, cells[text.lower()], Modality.XRAY))
     return Split(split_folder, tuple(rows), _images(split_folder), "patient")

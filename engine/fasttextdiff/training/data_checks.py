@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.contract.findings import shortened
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.evaluation.datasets import Row, load_image, load_levels, mask_of, read_split
+from fasttextdiff.evaluation.datasets import EXCLUDED, Row, load_image, load_levels, mask_of, read_split
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.model.info import require_words
@@ -50,6 +50,7 @@ class Kind(Enum):
         "dataset.json, which says whose sides are meant",
         True,
     )
+    EXCLUDED = (f"images listed in {EXCLUDED}: not used", False)
     NO_ROW = ("images without a row in the table: not used", False)
     REPEATED = ("repeated rows: used once", False)
     NO_TEXT = ("rows without a text: they teach the text-free result", False)
@@ -167,6 +168,8 @@ def check_dataset(name: str, path: Path, progress: Progress | None = None) -> Da
 def _check_folder(folder: Path, notes: _Notes, progress: Progress | None) -> tuple[int, int]:
     split = read_split(folder, SPLIT)
     used = {row.image for row in split.rows}
+    for path in split.left_out:
+        notes.add(Kind.EXCLUDED, path.name)
     for path in split.images:
         if path not in used:
             notes.add(Kind.NO_ROW, path.name)

@@ -5,7 +5,6 @@ Knows files, windows and sizes; knows nothing about wording, augmentation or net
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -22,6 +21,7 @@ from fasttextdiff.evaluation.metrics import picture_volume
 from fasttextdiff.image.orientation import DisplayPlane, display_plane
 from fasttextdiff.image.preprocessing import Fit, ImageSettings, apply_window, body_tile, choose_window
 from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io.csv_tables import read_csv_table
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.io.read import PICTURE_ENDINGS, read_volume
 from fasttextdiff.io.read_pictures import mask_pixels
@@ -182,24 +182,14 @@ def read_table(path: Path) -> list[VolumeRow]:
 
     Raises:
         UsageError: the table does not exist.
-        FastTextDiffError: columns are missing, or a value is not valid.
+        FastTextDiffError: it cannot be read, columns are missing, or a value is not valid.
     """
-    if not path.is_file():
-        raise UsageError(f"there is no table {path}")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            columns = [name.strip().lower() for name in table.fieldnames or ()]
-            table.fieldnames = columns
-            if not set(COLUMNS) <= set(columns):
-                has = ", ".join(columns) or "none"
-                raise FastTextDiffError(f"{path} must have the columns {', '.join(COLUMNS)}; it has {has}")
-            rows = [_row(path, table.line_num, {k: (v or "").strip() for k, v in line.items() if k}) for line in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FastTextDiffError(f"{path} cannot be read as a CSV table in UTF-8: {one_line(error)}") from error
-    if not rows:
-        raise FastTextDiffError(f"the table {path} has no rows")
-    return rows
+    return [row for row, _ in read_rows(path)]
+
+
+def read_rows(path: Path) -> list[tuple[VolumeRow, dict[str, str]]]:
+    """The rows of a table of volumes, each with all its cells by lower-case column name; see :func:`read_table`."""
+    return [(_row(path, number, cells), cells) for number, cells in read_csv_table(path, COLUMNS, COLUMNS[:2])]
 
 
 def _row(path: Path, number: int, cells: dict[str, str]) -> VolumeRow:
@@ -217,7 +207,7 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> VolumeRow:
 def _place(table: Path, number: int, cell: str) -> Path:
     """A path in a table, relative to it or to the home folder (`~`)."""
     try:
-        return table.parent / (as_path(cell) if cell else "")
+        return table.parent / as_path(cell)
     except UsageError as error:
         raise FastTextDiffError(f"{table}, line {number}: {error}") from error
 

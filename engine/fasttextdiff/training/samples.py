@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from fasttextdiff.evaluation.datasets import IMAGE_SUFFIXES, Target, load_image, load_levels, load_targets, right_half
+from fasttextdiff.evaluation.datasets import (
+    IMAGE_SUFFIXES,
+    Target,
+    excluded,
+    load_image,
+    load_levels,
+    load_targets,
+    right_half,
+)
 from fasttextdiff.image.preprocessing import apply_window, body_box, percentile_window
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.read import read_volume
@@ -138,6 +146,12 @@ def single_zones(sentence: str) -> dict[str, str]:
     return {side: named[0] for side, named in phrases.items() if len(named) == 1 and named[0] in ZONES}
 
 
+def _pictures(folder: Path, within: str = "img") -> list[Path]:
+    """The files of a data set without a table, in order, without those that must not be trained on."""
+    names = excluded(folder)
+    return [path for path in sorted((folder / within).iterdir()) if path.stem not in names]
+
+
 def _qata(folder: Path) -> Iterator[Sample]:
     for target in load_targets(folder, "Train"):
         mask = target.load_mask()
@@ -167,7 +181,7 @@ def _structures(folder: Path) -> Iterator[Sample]:
         "ggo": Region.GROUND_GLASS,
         "consolidation": Region.CONSOLIDATION,
     }
-    for path in sorted((folder / "img").iterdir()):
+    for path in _pictures(folder):
         image = windowed(load_image(path, grey=True))
         masks = {bit: _mask_or_empty(folder / "targets" / n / path.name, image.shape) for n, bit in names.items()}
         masks[Region.LESION] = masks[Region.GROUND_GLASS] | masks[Region.CONSOLIDATION]
@@ -177,7 +191,7 @@ def _structures(folder: Path) -> Iterator[Sample]:
 
 
 def _v7(folder: Path) -> Iterator[Sample]:
-    for path in sorted((folder / "img").iterdir()):
+    for path in _pictures(folder):
         image = windowed(load_image(path, grey=True))
         left = _mask_or_empty(folder / "left_lung" / path.name, image.shape)
         right = _mask_or_empty(folder / "right_lung" / path.name, image.shape)
@@ -200,7 +214,7 @@ def _monuseg(folder: Path) -> Iterator[Sample]:
 
 
 def _dsb(folder: Path) -> Iterator[Sample]:
-    for path in sorted((folder / "img").iterdir()):
+    for path in _pictures(folder):
         target = Target(path, folder / "labelcol" / f"{path.stem}.png", "", Modality.HISTOLOGY)
         yield from nuclei_samples(target)
 
@@ -241,7 +255,7 @@ def _bjorke(folder: Path) -> Iterator[Sample]:
 
 def _unlabelled_ct(folder: Path) -> Iterator[Sample]:
     """Slices without lesion labels, with weak labels of the lungs."""
-    for path in sorted(folder.iterdir()):
+    for path in _pictures(folder, within=""):
         if path.suffix.lower() in IMAGE_SUFFIXES:
             image = load_image(path, grey=True)
             masks = weak_ct_lungs(image, np.zeros(image.shape, bool))

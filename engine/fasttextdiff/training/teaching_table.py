@@ -5,8 +5,7 @@ Knows tables and volumes; knows nothing about learning.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.teaching.examples import Example, examples_of
-from fasttextdiff.training.own_data import VolumeRow, read_table
+from fasttextdiff.training.own_data import read_rows
 
 MOST_OF_A_VOLUME = 20
 """Slices used from a row without slice number, evenly spread over those with the finding."""
@@ -39,7 +38,7 @@ def table_examples(path: Path, words: set[str], prepare: Callable[[Volume], Prep
         FastTextDiffError: a file cannot be read.
     """
     keys = {same_key(word) for word in words}
-    rows = [(row, more) for row, more in _rows(path) if same_key(row.text) in keys]
+    rows = [(row, more) for row, more in read_rows(path) if same_key(row.text) in keys]
     if not rows:
         raise UsageError(f"{path} has no row with the text '{sorted(words)[0]}'")
     examples = []
@@ -50,15 +49,6 @@ def table_examples(path: Path, words: set[str], prepare: Callable[[Volume], Prep
         for index in _slices(path, more.get("slice", ""), image, mask):
             examples += examples_of(image, index, mask, group)
     return examples
-
-
-def _rows(path: Path) -> Iterator[tuple[VolumeRow, dict[str, str]]]:
-    rows = read_table(path)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file)
-        table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
-        more = [{name: (value or "").strip() for name, value in line.items() if name} for line in table]
-    return zip(rows, more, strict=True)
 
 
 def _slices(path: Path, cell: str, image: PreparedImage, mask: NDArray[np.bool_]) -> list[int]:

@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 
 from fasttextdiff.errors import UsageError
+from fasttextdiff.evaluation.datasets import excluded
 from fasttextdiff.model.pipeline import quiet_libraries
 from fasttextdiff.training.pictures import left_in, picture_files
 from fasttextdiff.training.pretrain_denoiser import DenoiserPretraining, pretrain_denoiser
 from fasttextdiff.training.pretraining import Schedule
 from fasttextdiff_lab.study.definition import Denoiser, Study
-from fasttextdiff_lab.study.images import excluded_names, test_targets
+from fasttextdiff_lab.study.images import test_targets
 from fasttextdiff_lab.study.parts import FOLDERS, keep_definition
 from fasttextdiff_lab.study.systems.diffusion import COMPACT
 
@@ -92,13 +93,13 @@ def require_unseen(study: Study) -> None:
     if not trained:
         return
     evaluated = {target.image.resolve() for data in study.data.values() for target in test_targets(data)}
-    copies = [(data.folder.resolve(), excluded_names(data.folder)) for data in study.data.values()]
+    copies = [(data.folder.resolve(), excluded(data.folder)) for data in study.data.values()]
     for name, spec in trained.items():
         seen = [
             file
             for file in pictures_of(spec)
             if (place := file.resolve()) in evaluated
-            or any(file.name in names and folder in place.parents for folder, names in copies)
+            or any(file.stem in names and folder in place.parents for folder, names in copies)
         ]
         if seen:
             raise UsageError(

@@ -28,8 +28,6 @@ from fasttextdiff_lab.study.definition import ALL, Cell, DataSet, Study
 from fasttextdiff_lab.study.texts import chosen
 from fasttextdiff_lab.study.zones import zone_maps
 
-EXCLUDED = "exclude_from_training.txt"
-"""File of a data set with the names of training images that occur in evaluation sets too."""
 HEALTHY_TEXT = "No infection."
 
 
@@ -79,9 +77,7 @@ def training_items(data: DataSet, text: str, seed: int) -> list[Item]:
     """
     if data.structures:
         return [Item(target, target.text, mirrored) for target, mirrored in _atlas_targets(data, "train")]
-    targets = load_targets(data.folder, "train")
-    excluded = excluded_names(data.folder)
-    kept = [target for target in targets if target.image.name not in excluded]
+    kept = load_targets(data.folder, "train")
     texts = chosen([target.text for target in kept], text, seed)
     return [Item(target, line) for target, line in zip(kept, texts, strict=True)]
 
@@ -92,12 +88,6 @@ def test_targets(data: DataSet) -> tuple[Target, ...]:
     if data.structures:
         return tuple(target for target, _ in _atlas_targets(data, data.test))[:: data.every]
     return tuple(load_targets(data.folder, data.test)[:: data.every])
-
-
-def excluded_names(folder: Path) -> set[str]:
-    """File names of training images of a data set that occur in evaluation sets too."""
-    path = folder / EXCLUDED
-    return set(path.read_text(encoding="utf-8").split()) if path.is_file() else set()
 
 
 def _atlas_targets(data: DataSet, split: str) -> list[tuple[Target, bool]]:
