@@ -133,10 +133,13 @@ def test_a_library_s_message_that_may_quote_is_left_out(patient, make, message):
     assert not NAMES.search(ended.details)
 
 
-def test_an_output_folder_beside_the_images_is_not_named_either(patient):
+@pytest.mark.parametrize(("number", "is_stored"), [(errno.EIO, True), (errno.ENOSPC, False)])
+def test_an_output_folder_beside_the_images_is_named_only_where_nothing_is_stored(patient, number, is_stored):
     case = find_cases(patient, ["left lung"], CaseOptions()).cases[0]
-    error = FastTextDiffError(f"cannot write {patient / 'results' / case.name}: input/output error")
-    error.__cause__ = OSError(errno.EIO, "Input/output error", str(patient))
+    place = patient / "results" / case.name
+    error = FastTextDiffError(f"cannot write {place}: why")
+    error.__cause__ = OSError(number, "why", str(patient))
     ended = failure(case, error)
-    assert ended.message == f"cannot write .../results/{case.name}: input/output error"
+    assert ended.message == f"cannot write {f'.../results/{case.name}' if is_stored else place}: why"
+    assert ended.fatal != is_stored
     assert not NAMES.search(ended.details)

@@ -194,10 +194,14 @@ class _Job:
 
 
 def failure(case: Case, error: BaseException) -> Outcome:
-    """The outcome of a case that raised; its texts name neither files nor the patient."""
+    """The outcome of a case that raised; its texts name neither files nor the patient.
+
+    The message of a fatal one is about the output folder, which it names; it is shown and not stored.
+    """
     cause = error if isinstance(error, OSError) else error.__cause__
     fatal = isinstance(cause, OSError) and cause.errno in FULL
-    return Outcome(case.name, message_of(error, case), traceback_of(error, case), fatal)
+    message = str(error) if fatal and isinstance(error, FastTextDiffError) else message_of(error, case)
+    return Outcome(case.name, message, traceback_of(error, case), fatal)
 
 
 class _Steps:
