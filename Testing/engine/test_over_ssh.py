@@ -31,10 +31,10 @@ SSH = """#!/bin/sh
 echo "$@" >> "$FAKE_SSH_LOG"
 for last; do :; done
 case "$FAKE_SSH" in
-  password) echo "doctor@gpu: Permission denied (publickey,password)." >&2; exit 255 ;;
+  password) read -r asked; echo "doctor@gpu: Permission denied (publickey,password)." >&2; exit 255 ;;
   hang) exec sleep 60 ;;
-  break) echo "$FAKE_SSH_HELLO"; exit 255 ;;
-  absent) echo "python9: command not found" >&2; exit 127 ;;
+  break) echo "$FAKE_SSH_HELLO"; read -r asked; exit 255 ;;
+  absent) read -r asked; echo "python9: command not found" >&2; exit 127 ;;
   *) echo "Welcome to this machine!"; eval "exec $last" ;;
 esac
 """
