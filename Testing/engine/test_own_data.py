@@ -15,6 +15,7 @@ from tiny_models import one_line
 
 from fasttextdiff import cli
 from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.evaluation.datasets import Target
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.model.info import BUNDLED_MODEL
@@ -25,7 +26,7 @@ from fasttextdiff.training.data_checks import Kind, check_dataset, require_usabl
 from fasttextdiff.training.groups import label_budget, load_groups
 from fasttextdiff.training.own_data import load_dataset, read_table
 from fasttextdiff.training.own_prompts import FOREIGN, own_prompts
-from fasttextdiff.training.samples import load_samples
+from fasttextdiff.training.samples import load_samples, nuclei_samples
 
 
 def config(output, labels=None, steps=12, **datasets):
@@ -248,6 +249,14 @@ def test_pictures_listed_as_not_to_be_trained_on_are_left_out_of_own_and_of_rese
     with pytest.raises(FastTextDiffError) as caught:
         load_dataset(folder, tmp_path, nothing)
     one_line(caught, str(folder), "exclude_from_training.txt")
+
+
+def test_a_tile_without_stain_is_taught_at_every_resolution(tmp_path):
+    tile = np.random.default_rng(0).integers(0, 255, (512, 512)).astype(np.uint8)
+    Image.fromarray(tile).convert("RGB").save(tmp_path / "tile.png")
+    Image.fromarray(tile > 200).save(tmp_path / "mask.png")
+    target = Target(tmp_path / "tile.png", tmp_path / "mask.png", "", Modality.HISTOLOGY)
+    assert [sample.image.shape for sample in nuclei_samples(target)] == [(512,) * 2, (256,) * 2, (131,) * 2, (262,) * 2]
 
 
 def test_a_table_of_a_spreadsheet_with_semicolons_is_read_and_a_comma_is_not_lost(tmp_path):

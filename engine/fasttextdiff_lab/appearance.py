@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
+from fasttextdiff.image.preprocessing import body_extent
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.training.samples import Sample
 
@@ -70,13 +71,12 @@ def _coarser(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def cut_to_body(sample: Sample) -> Sample:
-    """A CT slice without the air around the body: the bounding box of the largest bright part, unless it is small."""
+    """A CT slice without the air around the body: the bounding box of all its parts as in use, unless it is small."""
     grey = sample.image if sample.image.ndim == 2 else sample.image.max(axis=2)
     parts, count = ndimage.label(ndimage.binary_opening(grey > BODY_LEVEL, iterations=2))
     if not count:
         return sample
-    largest = int(np.argmax(np.bincount(parts.ravel())[1:]))
-    box = ndimage.find_objects(parts)[largest]
+    box = body_extent(parts)
     if min(b.stop - b.start for b in box) < min(grey.shape) / 3:
         return sample
     masks = None if sample.masks is None else sample.masks[(slice(None), *box)]

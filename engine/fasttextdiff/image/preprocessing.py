@@ -249,25 +249,32 @@ def body_box(stack: NDArray[np.generic]) -> Tile:
     parts, count = ndimage.label(solid)
     if count == 0:
         return whole
-    boxes = _body_parts(parts)
-    top, left = (max(0, min(box[axis].start for box in boxes) - 2) for axis in (0, 1))
-    bottom, right = (min(end, max(box[axis].stop for box in boxes) + 2) for axis, end in enumerate((rows, columns)))
+    vertical, horizontal = body_extent(parts)
+    top, left = max(0, vertical.start - 2), max(0, horizontal.start - 2)
+    bottom, right = min(rows, vertical.stop + 2), min(columns, horizontal.stop + 2)
     if min(bottom - top, right - left) < min(rows, columns) / 4:
         return whole
     return Tile(top, left, bottom - top, right - left)
 
 
-def _body_parts(parts: NDArray[np.int32]) -> list[tuple[slice, slice]]:
-    """The boxes of the largest labelled part, and of those that are nearly as large and thick; see `PART_AREA`."""
+def body_extent(parts: NDArray[np.int32]) -> tuple[slice, slice]:
+    """Rows and columns of the largest labelled part and of those nearly as large and thick; see `PART_AREA`.
+
+    Args:
+        parts: (rows, columns), numbered from 1, as `scipy.ndimage.label` gives them; at least one.
+    """
     from scipy import ndimage
 
     areas, boxes = np.bincount(parts.ravel())[1:], ndimage.find_objects(parts)
     large = np.flatnonzero(areas >= PART_AREA * areas.max())
-    if len(large) == 1:
-        return [boxes[large[0]]]
-    thickness = [ndimage.distance_transform_edt(np.pad(parts[boxes[n]] == n + 1, 1)).max() for n in large]
-    thick = thickness[int(np.argmax(areas[large]))] * PART_THICKNESS
-    return [boxes[n] for n, its in zip(large, thickness, strict=True) if its >= thick]
+    if len(large) > 1:
+        thickness = [ndimage.distance_transform_edt(np.pad(parts[boxes[n]] == n + 1, 1)).max() for n in large]
+        thick = thickness[int(np.argmax(areas[large]))] * PART_THICKNESS
+        large = large[np.greater_equal(thickness, thick)]
+    vertical, horizontal = (
+        slice(min(boxes[n][axis].start for n in large), max(boxes[n][axis].stop for n in large)) for axis in (0, 1)
+    )
+    return vertical, horizontal
 
 
 def tiles(shape: tuple[int, int], side: int, overlap: float = 0.25) -> list[Tile]:

@@ -235,10 +235,11 @@ def nuclei_samples(target: Target) -> Iterator[Sample]:
 
 
 def _resize(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Enlarge (h, w, 3) bilinearly."""
-    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
+    """Enlarge (h, w) or (h, w, 3) bilinearly."""
+    pixels = torch.from_numpy(np.atleast_3d(image).copy()).permute(2, 0, 1)[None].float()
     large = functional.interpolate(pixels, scale_factor=factor, mode="bilinear", align_corners=False)
-    return large[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+    enlarged = large[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+    return enlarged if image.ndim == 3 else enlarged[..., 0]
 
 
 def _bjorke(folder: Path) -> Iterator[Sample]:
