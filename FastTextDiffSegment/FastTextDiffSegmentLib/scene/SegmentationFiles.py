@@ -55,8 +55,7 @@ def save(segmentationNode, volumeNode, path: str | os.PathLike) -> list[Path]:
             requireApart(places)
             put_in_place([Path(folder) / name for name in names], places)
     except OSError as error:
-        message = _("The segmentation could not be saved as '{path}': {reason}. Choose another folder.")
-        raise SceneError(message.format(path=target, reason=error.strerror or error)) from error
+        raise _notSaved(target, error) from error
     return places
 
 
@@ -73,8 +72,15 @@ def saveText(text: str, path: Path) -> None:
             written.write_text(text, encoding="utf-8-sig", newline="")  # the mark lets Excel read it as UTF-8
             written.replace(path)
     except OSError as error:
-        message = _("'{path}' could not be saved: {reason}. Choose another folder.")
-        raise SceneError(message.format(path=path, reason=error.strerror or error)) from error
+        raise _notSaved(path, error) from error
+
+
+def _notSaved(path: Path, error: OSError) -> SceneError:
+    """What to do about a file that could not be written; on Windows one that is open elsewhere cannot be replaced."""
+    message = _("'{path}' could not be saved: {reason}. Choose another folder.")
+    if isinstance(error, PermissionError) and path.is_file():
+        message = _("'{path}' could not be saved: {reason}. If another program has it open, close it and save again.")
+    return SceneError(message.format(path=path, reason=error.strerror or error))
 
 
 def _ending(path: Path) -> str:
