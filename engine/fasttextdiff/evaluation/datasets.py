@@ -145,7 +145,7 @@ def load_targets(folder: PathText, split: str) -> list[Target]:
     Args:
         folder: holds `<Split>_Folder/{img,labelcol}` with `<Split>_text.xlsx` and `dataset.json` (LViT layout), or
             `<split>/img` with `<split>/targets.csv` (columns Image, Mask, PromptAnatomical).
-        split: e.g. "val", in any case.
+        split: e.g. "val", in any case; "train" without the pictures that `EXCLUDED` lists.
 
     Raises:
         UsageError: the folder or split does not exist.
