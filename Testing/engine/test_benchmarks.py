@@ -64,11 +64,11 @@ def test_measurements_alternate():
 
 def test_every_measurement_is_complete(tmp_path):
     bench = Bench(Segmenter(tiny_pipeline(), "cpu"), tiny_pipeline(), chest_phantom(1, side=64), repeats=1, slices=1)
-    figures = [*SUITES["training"](bench), *SUITES["volume"](bench)]
+    figures = [figure for suite in ("training", "volume", "strokes") for figure in SUITES[suite](bench)]
     about = json.loads(json.dumps(as_json(figures)))
     assert about["machine"]["cores"] == os.cpu_count()
     assert about["versions"]["torch"] == torch.__version__
-    assert len(about["results"]) == 5
+    assert len(about["results"]) == 7
     for result in about["results"]:
         assert result["median"] > 0
         assert bool(result["reference"]) == (result["reference_median"] is not None)

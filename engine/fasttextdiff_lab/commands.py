@@ -327,7 +327,7 @@ def verify_golden(
 def benchmark(
     suite: Annotated[
         list[str] | None,
-        typer.Option(help="interactive, busy, volume, text, memory, training or limit; all if not given."),
+        typer.Option(help="interactive, busy, volume, text, strokes, memory, training or limit; all if not given."),
     ] = None,
     image: Annotated[Path | None, typer.Option(help="Image to measure on; a phantom chest CT if not given.")] = None,
     full_size: Annotated[

@@ -25,7 +25,7 @@ class Figure:
     """One measured number.
 
     Attributes:
-        suite: interactive, busy, volume, text, memory, training or limit.
+        suite: interactive, busy, volume, text, strokes, memory, training or limit.
         name: what was measured.
         model: name of the model.
         device: device and dtype, e.g. "cpu float32".

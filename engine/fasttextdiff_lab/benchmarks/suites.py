@@ -21,7 +21,7 @@ from fasttextdiff_lab.benchmarks.bench import FINDING, Bench
 from fasttextdiff_lab.benchmarks.inputs import chest_phantom
 from fasttextdiff_lab.benchmarks.measuring import Figure, Work, medians
 from fasttextdiff_lab.benchmarks.references import paper_model, plain_segmenter
-from fasttextdiff_lab.benchmarks.torch_suites import limit, text, training
+from fasttextdiff_lab.benchmarks.torch_suites import limit, strokes, text, training
 
 COMPARED = ("left lung", "right lung", "infection", FINDING)
 """Findings whose results are compared with those of the reference."""
@@ -232,6 +232,7 @@ SUITES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "busy": busy,
     "volume": volume,
     "text": text,
+    "strokes": strokes,
     "memory": memory,
     "training": training,
     "limit": limit,

@@ -1,14 +1,18 @@
-"""Benchmarks of what only torch does: text encoders, attention kernels, training, the arithmetic of each phase."""
+"""Benchmarks of what only torch does: text encoders, attention kernels, strokes, training, arithmetic of each phase."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from fasttextdiff.correction import SliceCorrection, Stroke
+from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.model.denoiser import seeded_noise
 from fasttextdiff.model.text_encoder import TextEncoder
 from fasttextdiff.segmenter import Segmenter
@@ -79,6 +83,38 @@ def _cache_figures(bench: Bench) -> Iterator[Figure]:
         lambda: encoder.encode([FINDING]), lambda: encoder.encode([bench.new_finding()]), repeats=bench.repeats
     )
     yield bench.figure("text", "a finding encoded before", hit, reference="a new one", reference_median=miss)
+
+
+def strokes(bench: Bench) -> Iterator[Figure]:
+    """The answer to a stroke on a slice whose own answer is shown: the first stroke, and each further one."""
+    is_torch = bench.segmenter.runtime.name == "torch"
+    segmenter = bench.segmenter if is_torch else Segmenter(bench.pipeline, bench.torch_device)
+    one, rounds = bench.middle(), bench.repeats + 1  # the first round is not counted
+    waiting = [SliceCorrection(segmenter, one, FINDING) for _ in range(rounds)]
+    drawn = _lines(one, rounds + 1)
+    going, numbers = SliceCorrection(segmenter, one, FINDING), itertools.count(2)
+    going.result(drawn[:1])
+    first, further = medians(
+        lambda: waiting.pop().result(drawn[:1]),
+        lambda: going.result(drawn[: next(numbers)]),
+        repeats=bench.repeats,
+    )
+    device = f"{bench.torch_device} float32, torch"
+    yield bench.figure("strokes", "the first stroke on a slice", first, device=device)
+    yield bench.figure("strokes", "a further stroke", further, device=device)
+
+
+def _lines(image: PreparedImage, count: int) -> list[Stroke]:
+    """Horizontal strokes of alternating sign, spread over the middle of a slice."""
+    display = image.display.of_slices(1)
+    _, rows, columns = display.display_shape
+    found = []
+    for n in range(count):
+        mark = np.zeros(display.shape, bool)
+        row = rows // 4 + n * rows // (2 * count)
+        display.to_display(mark)[0, row, columns // 3 : columns // 2] = True
+        found.append(Stroke(mark, present=n % 2 == 0))
+    return found
 
 
 def training(bench: Bench) -> Iterator[Figure]:
