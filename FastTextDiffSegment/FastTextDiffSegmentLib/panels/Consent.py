@@ -30,7 +30,9 @@ def maySend(context: PanelContext, setup: SetupSection) -> bool:
     if isAllowed:
         setup.allow(isRemembered)
     else:
-        text = _("Nothing was sent to {host}, and nothing was changed. Set-up also offers this computer.")
+        text = _(
+            "Nothing was sent to {host}, and nothing was changed. To segment on this computer, choose it in Set-up."
+        )
         context.message.show(text.format(host=setup.host))
     return isAllowed
 

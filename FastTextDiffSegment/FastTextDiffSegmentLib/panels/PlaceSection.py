@@ -83,7 +83,7 @@ class PlaceSection:
         ui.hostStateLabel.toolTip = _limits()
         place = self._session.place
         hasConsent = bool(place.host) and place.isAllowed
-        none = _("Images may not be sent there: you are asked before the first one.")
+        none = _("There is no consent to withdraw: you will be asked before the first image is sent.")
         self._buttons.show({ui.withdrawButton: "" if hasConsent else none})
         ui.placeLabel.visible = bool(place.host)
         ui.placeLabel.text = _("Segmenting on {host}, not on this computer").format(host=place.host)

@@ -118,7 +118,7 @@ class PreviewSection:
         if not self._context.parameters.livePreview or (self._setup.isLicenceAccepted and self._setup.mayAsk):
             return ""
         if self._setup.isLicenceAccepted:
-            text = _("The live preview starts once you allow images to be sent to {host}, when you segment.")
+            text = _("The live preview needs your consent to send images to {host}. You are asked when you segment.")
             return text.format(host=self._setup.host)
         return _(
             "The live preview starts once you accept the licence of the model in Set-up above or when you segment."

@@ -97,7 +97,10 @@ class ResultControl:
         segmentation = parameters.outputSegmentation
         if segmentation is None:
             segmentation = parameters.outputSegmentation = self._logic.newSegmentation(request.volumeNode)
-        question = _("{name} belongs to another image. Resample the new segments to its grid? No writes nothing.")
+        question = _(
+            "{name} belongs to another image. Resample the new segments to its grid? "
+            "If you choose No, nothing is written."
+        )
         isFitting = geometryMatches(segmentation, request.volumeNode)
         return segmentation if isFitting or self._ask(question.format(name=segmentation.GetName())) else None
 

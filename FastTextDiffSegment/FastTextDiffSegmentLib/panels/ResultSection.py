@@ -126,7 +126,7 @@ class ResultSection:
 
     def redo(self) -> None:
         """Make the last undone step again, unless a run is under way."""
-        self._move(self.control.redo, _("Done again: {step}"))
+        self._move(self.control.redo, _("Redone: {step}"))
 
     def _move(self, move: Callable[[], str | None], message: str) -> None:
         step = None if self._run.isRunning else move()

@@ -65,7 +65,7 @@ class WordsSection:
         if offered != self._offered:
             self._offered = offered
             links = " · ".join(f'<a href="{escape(name)}">{escape(name)}</a>' for name in offered)
-            self._context.ui.examplesLabel.text = _("Examples: {links}").format(links=links) if links else ""
+            self._context.ui.examplesLabel.text = _("Suggestions: {links}").format(links=links) if links else ""
             self._context.ui.examplesLabel.visible = bool(links)
 
     def check(self) -> None:

@@ -118,7 +118,10 @@ def evaluate_control(
     runtime: RuntimeOption = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Score whether words steer a model: either side, in held-out wordings, and sides without lesions."""
+    """Measure whether words steer a model.
+
+    It asks for lesions of each side in held-out wordings, also where a side has none.
+    """
     from dataclasses import asdict
 
     from fasttextdiff.evaluation.datasets import load_targets

@@ -35,8 +35,8 @@ def measure(
 ) -> None:
     """Measure segments: volume or area, diameters, intensities, parts, share of the lungs.
 
-    Diameters are the longest one within a slice and the longest at right angles to it. Segments named "left lung" or
-    "right lung" are the lungs. Research use only.
+    Diameters are the longest one within a slice and the longest at right angles to it. Segments that are coded or named
+    as a lung are the lungs. Research use only.
     """
     from fasttextdiff.contract.measurements import table_rows
     from fasttextdiff.io.measurement_files import write_measurements

@@ -143,8 +143,9 @@ class Jobs:
             main = self.segmenter()
             if missing := problem_with(TORCH):
                 raise MissingPackagesError(
-                    f"strokes and learned findings need PyTorch ({missing}): in Slicer, install the extension PyTorch, "
-                    "let it install torch, and restart; else pip install 'fasttextdiff[torch]'"
+                    f"strokes and learned findings need PyTorch ({missing}): in Slicer, install torch with the "
+                    "extension PyTorch, type slicer.util.pip_install('diffusers transformers') in the Python console, "
+                    "and restart; else pip install 'fasttextdiff[torch]'"
                 )
             self._torch = main if main.runtime.name == "torch" else Segmenter(self._folder, "cpu", runtime="torch")
         return self._torch
