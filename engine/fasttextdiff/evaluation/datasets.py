@@ -188,13 +188,13 @@ def read_split(folder: PathText, split: str) -> Split:
     return _without(excluded(folder), found) if split.lower() == "train" else found
 
 
-def excluded(folder: Path) -> frozenset[str]:
+def excluded(folder: PathText) -> frozenset[str]:
     """Names, without extension, of a dataset's pictures that must not be trained on; empty without `EXCLUDED`.
 
     Raises:
         FastTextDiffError: the list is there and cannot be read.
     """
-    path = folder / EXCLUDED
+    path = as_path(folder) / EXCLUDED
     if not path.exists():
         return frozenset()
     try:
