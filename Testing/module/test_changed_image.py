@@ -59,6 +59,7 @@ def test_preview_threshold_and_measurements_of_a_former_content_are_dropped(pane
 def test_examples_of_an_image_that_changed_are_refused(panel, volume):
     from FastTextDiffSegmentLib.scene.Examples import absentExample, byVolume
 
+    panel.ui.teachFindingLineEdit.text = "left lung"
     examples = panel.widget.teach.examples
     examples.add(absentExample(volume, 0))
     change(volume)

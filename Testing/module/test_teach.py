@@ -230,6 +230,11 @@ def test_a_finding_is_taught_in_the_panel(panel, logic, blood, chestCt, tmp_path
     states = [ui.examplesTable.item(row, 1).text() for row in range(ui.examplesTable.rowCount)]
     assert states == ["edited", "edited"]
     assert not ui.examplesTable.item(0, 0).icon().isNull()
+    ui.teachFindingLineEdit.text = "gallbladder"
+    for button in ("learnButton", "addAbsentButton"):
+        panel.click(button)
+        assert "The examples are of 'blood pool', not of 'gallbladder': type 'blood pool' again" in panel.message
+    ui.teachFindingLineEdit.text = "blood pool"
     ui.teachFolderPathLineEdit.currentPath = str(tmp_path / "kept")
     nodes = panel.slicer.mrmlScene.GetNumberOfNodes()
     panel.click("learnButton")

@@ -7,7 +7,9 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.contract.findings import same_key
 from FastTextDiffSegmentLib.scene.Examples import ACCEPTED, EDITED, EMPTY, Example, requireSameContent, thumbnail
+from FastTextDiffSegmentLib.scene.Geometry import SceneError
 
 from .ButtonReasons import ButtonReasons
 from .PanelContext import PanelContext
@@ -19,12 +21,13 @@ _STATES = {EDITED: _("edited"), ACCEPTED: _("accepted as it is"), EMPTY: _("find
 
 
 class TeachExamples:
-    """Examples in the order added; a slice occurs once.
+    """Examples of one finding in the order added; a slice occurs once.
 
     Args:
         context: what all sections use.
         newExample: the shown slice with the mask of the finding; raises an error to show if it has none.
         newAbsent: the shown slice, on which the finding is absent.
+        newFinding: the finding as typed now.
         onChanged: called when the list has changed.
 
     Attributes:
@@ -36,8 +39,10 @@ class TeachExamples:
         context: PanelContext,
         newExample: Callable[[], Example],
         newAbsent: Callable[[], Example],
+        newFinding: Callable[[], str],
         onChanged: Callable[[], None],
     ):
+        self._newFinding, self._finding = newFinding, ""
         self._table, self._ui, self._onChanged = context.ui.examplesTable, context.ui, onChanged
         self._buttons = ButtonReasons()
         self.all: list[Example] = []
@@ -63,15 +68,27 @@ class TeachExamples:
         """Add an example, in place of an earlier one of the same slice.
 
         Raises:
-            SceneError: the image was changed since another of its slices became an example.
+            SceneError: the others are of another finding, or the image was changed since one of them was added.
         """
+        self.requireOf(self._newFinding())
         for other in self.all:
             if other.volumeNode is example.volumeNode:
                 requireSameContent(other)
         self.all = [each for each in self.all if not each.isOf(example.volumeNode, example.sliceIndex)]
         self.all.append(example)
+        self._finding = self._newFinding()
         self._fill()
         self._onChanged()
+
+    def requireOf(self, finding: str) -> None:
+        """Check that the examples are of a finding: their masks would teach any other word as well.
+
+        Raises:
+            SceneError: they are of another one.
+        """
+        if self.all and same_key(finding) != same_key(self._finding):
+            message = _("The examples are of '{old}', not of '{new}': type '{old}' again, or remove them.")
+            raise SceneError(message.format(old=self._finding, new=finding))
 
     def clear(self) -> None:
         """Forget all examples."""

@@ -83,7 +83,7 @@ class TeachSection:
             lambda: None,
             results.updateTable,
         )
-        self.examples = TeachExamples(context, self._newExample, self._newAbsent, self.update)
+        self.examples = TeachExamples(context, self._newExample, self._newAbsent, lambda: self.words[0], self.update)
         self.library = TeachLibrary(context, lambda: setup.whyNotHere or self._whyBusy(), self._onLibrary)
         askForFolders(context.ui.teachFolderPathLineEdit)
         self._connect()
@@ -150,6 +150,7 @@ class TeachSection:
         if reason:
             self._context.message.show(reason)
             return
+        self.examples.requireOf(self.words[0])
         if not hasConsent(self._context, self._setup):
             return
         self._endComparison()
