@@ -225,7 +225,7 @@ def groups_in(folder):
 
 
 def salted(group, folder):
-    """A group as folders of earlier days have it: the salt is beside it, so that numbers can be tried one by one."""
+    """A group as folders of earlier days have it: the salt is stored with it, so numbers can be tried."""
     salt = json.loads((folder / "examples.json").read_text())["salt"]
     return hashlib.blake2b(group.encode(), key=salt.encode(), digest_size=6).hexdigest()
 

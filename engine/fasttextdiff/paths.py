@@ -41,6 +41,26 @@ def as_path(path: PathText) -> Path:
     return Path(text).expanduser() if is_at_home else Path(text)
 
 
+def user_folder(variable: str, windows: tuple[str, str], mac: str, xdg: tuple[str, str]) -> Path:
+    """This user's folder of one kind of files, where the system keeps them.
+
+    Args:
+        variable: environment variable that names another folder.
+        windows: environment variable of the folder that holds it, and that folder below "AppData".
+        mac: the folder that holds it, below "Library".
+        xdg: the same as for Windows, below the home folder (XDG Base Directory Specification).
+    """
+    if chosen := os.environ.get(variable):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get(windows[0]) or Path.home() / "AppData" / windows[1])
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / mac
+    else:
+        base = Path(os.environ.get(xdg[0]) or Path.home() / xdg[1])
+    return base / "fasttextdiff"
+
+
 def as_name(name_or_path: PathText) -> str:
     """The text of a path, or of a name on a hub ("owner/name"), unchanged on Windows too.
 

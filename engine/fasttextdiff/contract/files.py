@@ -49,7 +49,7 @@ def put_in_place(written: Sequence[Path], paths: Sequence[Path]) -> None:
     """Rename finished files to their places, all of them or none, whatever stops it, Ctrl-C too.
 
     If one cannot be renamed, files that were at these places are there again. Should even that fail, the earlier file
-    is kept beside its place under a hidden name ending in "-earlier".
+    is kept in its folder under a hidden name ending in "-earlier".
 
     Args:
         written: finished files, on the file system of their places.

@@ -37,6 +37,11 @@ UNCERTAINTY_FORMATS = (".nii.gz", ".nii", ".nrrd")
 _NIFTI_AXIS = 32767
 
 
+def is_label_map(path: PathText) -> bool:
+    """Whether the name asks for a DICOM Segmentation with a label map."""
+    return as_path(path).name.lower().endswith(DICOM_LABEL_MAP)
+
+
 def check_segmentation_path(path: PathText, fractional: bool = False) -> None:
     """Refuse a file name with an unsupported format, before any work.
 
@@ -123,8 +128,7 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
     if extension in DICOM_FORMATS:
         with whole_files(path) as (temporary,):
-            is_label_map = extension == DICOM_LABEL_MAP
-            write_dicom_seg.write_dicom_seg(result, temporary, fractional=fractional, label_map=is_label_map)
+            write_dicom_seg.write_dicom_seg(result, temporary, fractional=fractional, label_map=is_label_map(path))
         return [path]
     if extension == ".seg.nrrd":
         with whole_files(path) as (temporary,):
@@ -165,7 +169,7 @@ def dicom_seg_notes(volume: Volume, path: PathText, masks: Sequence[NDArray[np.b
     """Notes on a DICOM SEG of these masks, and on how 3D Slicer 5, which reads it with dcmqi, shows a valid object."""
     path = as_path(path)
     name, notes = path.name, []
-    if name.lower().endswith(DICOM_LABEL_MAP) and overlapping(masks):
+    if is_label_map(path) and overlapping(masks):
         notes.append(f"findings overlap, which a label map cannot hold, so {name} has one mask for each finding")
     if volume.is_planar:
         notes.append(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 from pathlib import Path
 
 from fasttextdiff.errors import FastTextDiffError
+from fasttextdiff.paths import user_folder
 
 SETTINGS_VARIABLE = "FASTTEXTDIFF_SETTINGS"
 _NAME, _BYTES = "examples.key", 32
@@ -15,15 +15,7 @@ _NAME, _BYTES = "examples.key", 32
 
 def settings_folder() -> Path:
     """This user's folder of what must outlive the cache; set FASTTEXTDIFF_SETTINGS for another one."""
-    if chosen := os.environ.get(SETTINGS_VARIABLE):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "fasttextdiff"
+    return user_folder(SETTINGS_VARIABLE, ("APPDATA", "Roaming"), "Application Support", ("XDG_CONFIG_HOME", ".config"))
 
 
 def user_secret() -> bytes:

@@ -30,11 +30,11 @@ from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.io.dicom_seg_segments import DicomSegment
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.io.write import (
-    DICOM_LABEL_MAP,
     check_not_source,
     check_segmentation_path,
     check_segmentation_source,
     dicom_seg_notes,
+    is_label_map,
 )
 from fasttextdiff.io.write_dicom_seg import write_segments
 from fasttextdiff.io.write_dicom_sr import check_new_report, write_report
@@ -83,12 +83,14 @@ def save_dicom_seg(request: SaveDicomSeg, progress: Callable[[int, int], bool]) 
     _require_same_grid(volume, segments, matrix_of(request.ijk_to_ras))
     report = None if request.report is None else as_path(request.report)
     if report is not None:
-        for file in (path, report):  # the user named only the report, and may not know of the segmentation beside it
+        for file in (
+            path,
+            report,
+        ):  # the user named only the report, and may not know of the other file
             check_new_report(file)
     with whole_files(*filter(None, (path, report))) as temporary:
         _go_on(progress, 1)
-        is_label_map = path.name.lower().endswith(DICOM_LABEL_MAP)
-        write_segments(volume, segments, temporary[0], label_map=is_label_map)
+        write_segments(volume, segments, temporary[0], label_map=is_label_map(path))
         if report is not None:
             masked = [MaskedSegment(segment.name, segment.frames, segment.codes) for segment in segments]
             write_report(volume, temporary[0], measure_segments(volume, masked), temporary[1])

@@ -5,13 +5,13 @@ Knows folders, and which pictures a denoiser may see: none that the study evalua
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
 
 from fasttextdiff.errors import UsageError
 from fasttextdiff.evaluation.datasets import excluded
+from fasttextdiff.io.csv_tables import read_csv_table
 from fasttextdiff.model.pipeline import quiet_libraries
 from fasttextdiff.training.pictures import left_in, picture_files
 from fasttextdiff.training.pretrain_denoiser import DenoiserPretraining, pretrain_denoiser
@@ -64,7 +64,8 @@ def pictures_of(spec: Denoiser) -> list[Path]:
     """The pictures that a denoiser is trained on.
 
     Raises:
-        UsageError: its table lacks a column, or its list cannot be read.
+        UsageError: its list cannot be read.
+        FastTextDiffError: its table cannot be read or lacks a column.
     """
     files = [] if spec.images is None else picture_files(spec.images)
     if spec.table is not None:
@@ -76,11 +77,8 @@ def pictures_of(spec: Denoiser) -> list[Path]:
 
 
 def _training_names(table: Path) -> set[str]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"Image", "Split"} <= rows[0].keys():
-        raise UsageError(f"{table} needs the columns 'Image' and 'Split'")
-    return {Path(row["Image"]).name for row in rows if row["Split"] == "train"}
+    rows = read_csv_table(table, ("Image", "Split"))
+    return {Path(cells["image"]).name for _, cells in rows if cells["split"] == "train"}
 
 
 def require_unseen(study: Study) -> None:

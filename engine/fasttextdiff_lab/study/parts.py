@@ -1,4 +1,4 @@
-"""Keeps the definition of an encoder or denoiser beside it, so that one trained in another way is never taken for it.
+"""Keeps the definition of an encoder or denoiser in its folder, so that one trained otherwise is never taken for it.
 
 Knows definitions and folders; trains nothing.
 """
@@ -23,7 +23,7 @@ FOLDERS = {"encoder": "encoders", "denoiser": "denoisers"}
 
 
 def require_as_defined(study: Study, folder: Path) -> None:
-    """Refuse to go on with parts in the study's folder that were trained in another way than the study says now.
+    """Refuse parts in the study's folder that were trained in another way than the study says now.
 
     Raises:
         UsageError: one was, or how it was trained is not known.

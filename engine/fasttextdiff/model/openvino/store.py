@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from fasttextdiff.errors import FastTextDiffError, ModelError
 from fasttextdiff.io.atomic import whole_folder
 from fasttextdiff.model.openvino.package import FORMAT, read_networks, read_record
 from fasttextdiff.model.places import networks_hash
+from fasttextdiff.paths import user_folder
 
 if TYPE_CHECKING:
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
@@ -37,15 +36,7 @@ class Converted:
 
 def cache_folder() -> Path:
     """This user's folder of converted and compiled networks; set FASTTEXTDIFF_CACHE for another one."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser() / SUBFOLDER
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "fasttextdiff" / SUBFOLDER
+    return user_folder(CACHE_VARIABLE, ("LOCALAPPDATA", "Local"), "Caches", ("XDG_CACHE_HOME", ".cache")) / SUBFOLDER
 
 
 def cache_bytes(folder: Path | None = None) -> int:
