@@ -58,7 +58,10 @@ def panel(host, module, scene):
     panel = Panel(host, widget)
     panel.waitFor(lambda: widget.logic.session.isOpen)
     widget.setupSection.acceptLicence()
+    sections = {name: part.collapsed for name, part in vars(panel.ui).items() if name.endswith("CollapsibleButton")}
     yield panel
+    for name, collapsed in sections.items():  # the next test gets the panel as it is when Slicer starts
+        getattr(panel.ui, name).collapsed = collapsed
     if panel.widget.run.isRunning:
         panel.widget.run.cancel()
         panel.finishRun()
