@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 EXTRAS = {"demo": "[openvino]", "test": "[training,test]"}
 HELP = "demo: segment bundled images; check: formatter, linter, type checker; test: check, then every test"
 
@@ -45,16 +46,28 @@ def prepare(command: str) -> None:
     if PYTHON.is_file() and stamp.is_file() and stamp.read_text() == wanted.hexdigest():
         return
     print(f"preparing {ENVIRONMENT} (a few minutes, once)", flush=True)
-    if not PYTHON.is_file():
-        try:
-            venv.create(ENVIRONMENT, with_pip=True)
-        except subprocess.CalledProcessError:
-            sys.exit("error: this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv")
+    if not has_pip():
+        make_environment()
     if "training" in EXTRAS[command]:
-        # torch first, so that pip finds it installed and does not choose a build with CUDA libraries
+        if sys.platform == "linux" and "PIP_EXTRA_INDEX_URL" not in os.environ:
+            print(f"for a PyTorch without CUDA, gigabytes less: PIP_EXTRA_INDEX_URL={CPU_TORCH}", flush=True)
+        # first, so that the next call finds it installed and looks for no other build
         install("-c", str(ROOT / "constraints.txt"), "torch")
     install("-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}{EXTRAS[command]}")
     stamp.write_text(wanted.hexdigest())
+
+
+def has_pip() -> bool:
+    """Whether the environment is whole: one that was interrupted, or whose Python was removed, is not."""
+    return PYTHON.is_file() and subprocess.call([str(PYTHON), "-m", "pip", "--version"], stdout=subprocess.DEVNULL) == 0
+
+
+def make_environment() -> None:
+    """Make the environment anew."""
+    try:
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)
+    except subprocess.CalledProcessError:
+        sys.exit("error: this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv")
 
 
 def install(*arguments: str) -> None:

@@ -199,7 +199,8 @@ def export(repository: Path, commit: str, target: Path) -> None:
     archive = _git(repository, "archive", "--format=tar", commit)
     target.mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(target, filter="data")
+        # the archive is git's own; early releases of Python 3.10 and 3.11 have no filters
+        tar.extractall(target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def check(tree: Path) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import random
 import re
-import resource
 import signal
 import struct
 import sys
@@ -178,6 +177,8 @@ def _read(path: Path) -> str:
 
 def _limit() -> None:
     """Limit memory and time to what a small file may take; the process ends if it takes more."""
+    import resource  # not on Windows
+
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -16,6 +16,7 @@ import subprocess
 import time
 from html import escape
 from pathlib import Path
+from posix import on_posix
 from unittest import mock
 
 import numpy as np
@@ -109,6 +110,7 @@ def inlined(page):
     return io.BytesIO(base64.b64decode(re.search(r'src="data:image/png;base64,([^"]+)"', page)[1]))
 
 
+@on_posix
 def test_a_batch_killed_repeatedly_ends_with_the_same_results(studies, undisturbed, tmp_path):
     rng = random.Random(4)
     for delay in (rng.uniform(2, 8) for _ in range(3)):
@@ -138,6 +140,7 @@ def test_a_batch_runs_where_torch_cannot_be_loaded(studies, tmp_path):
     assert process.returncode == 0, errors
 
 
+@on_posix
 def test_a_second_run_is_refused_while_one_runs_and_so_is_another_request(studies, undisturbed, tmp_path):
     first = batch(studies, tmp_path / "out", *FINDINGS)
     while not (tmp_path / "out" / "batch.json").is_file():
@@ -208,6 +211,7 @@ def test_another_program_gets_every_event_on_standard_output(studies, tmp_path):
     assert error["message"] in errors
 
 
+@on_posix
 def test_a_batch_ends_with_the_program_that_started_it_and_resumes_with_the_same_results(
     studies, undisturbed, tmp_path
 ):
@@ -252,6 +256,7 @@ def full_disk(pipe, folder, run, threads):
         pipe.send(Outcome(pipe.recv().name, "cannot write: no space left on device", fatal=True))
 
 
+@on_posix
 def test_a_case_that_kills_its_worker_is_identified_and_the_others_are_done(studies, tmp_path):
     plan = find_cases(studies, ["left lung"], CaseOptions())
     culprit = plan.cases[2].name
@@ -275,6 +280,7 @@ def test_shards_partition_the_cases():
     assert sorted(case for k in (1, 2, 3) for case in shard_of(cases, (k, 3))) == cases
 
 
+@on_posix
 def test_a_cluster_gives_the_same_results_and_survives_the_loss_of_a_worker(studies, undisturbed, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (

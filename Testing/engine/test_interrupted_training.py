@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from posix import on_posix
 
 import pytest
 import torch
@@ -21,6 +21,8 @@ from fasttextdiff.training.checkpoints import save_checkpoint
 from fasttextdiff.training.config import read_config
 from fasttextdiff.training.loop import train
 
+resource = pytest.importorskip("resource", reason="limits of a process are POSIX")
+pytestmark = on_posix
 STEPS = 8
 CONFIG = """\
 name: tiny

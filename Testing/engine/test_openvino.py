@@ -22,6 +22,7 @@ from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.model import runtimes
 from fasttextdiff.model.openvino import networks, store, writing
 from fasttextdiff.model.openvino.package import RECORD
+from fasttextdiff.model.places import hash_weights, networks_hash
 from fasttextdiff.model.runtimes import convert_folder, load_runtime
 from fasttextdiff.model.settings import read_settings
 from fasttextdiff.model.tokens import Tokens
@@ -331,6 +332,18 @@ def test_networks_of_other_weights_are_not_used(converted, tmp_path, cache):
     for path in (converted / store.SUBFOLDER).iterdir():
         (other / store.SUBFOLDER / path.name).write_bytes(path.read_bytes())
     require_same(*(Segmenter(other, "cpu", runtime=name).segment(ct(), FINDINGS) for name in ("openvino", "torch")))
+
+
+def test_networks_fit_a_checkout_with_other_ends_of_lines(model, cache, tmp_path):
+    copy = tmp_path / "windows"
+    shutil.copytree(model, copy)
+    for path in copy.rglob("*.json"):
+        path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    weights = hash_weights(model)
+    assert networks_hash(copy, weights) == networks_hash(model, weights)
+    path = next(copy.glob("*/config.json"))
+    path.write_text(path.read_text().replace(":", ': 1.5e-3,\n"more":', 1))
+    assert networks_hash(copy, weights) != networks_hash(model, weights)
 
 
 def test_a_kept_compiled_network_that_is_damaged_does_not_change_results(converted, cache):

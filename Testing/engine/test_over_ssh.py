@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from posix import on_posix
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from fasttextdiff.contract.teaching import ListLearned
 from fasttextdiff.errors import UsageError
 from fasttextdiff.worker.over_ssh import command_of, environment_before_slicer, told_of_file
 
+pytestmark = on_posix
 SSH = """#!/bin/sh
 echo "$@" >> "$FAKE_SSH_LOG"
 for last; do :; done

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from posix import on_posix
 
 import numpy as np
 import pytest
@@ -124,6 +125,7 @@ def check_difference(content, rows):
     assert found["I dice"]["value"] == pytest.approx(values[0] - values[1])
 
 
+@on_posix
 def test_a_killed_study_resumes_with_the_same_masks(study, in_this_process, tmp_path, monkeypatch):
     systems = {"tiny": {"kind": "study_systems:tiny"}, "slow": {"kind": "study_systems:tiny", "pause": 0.02}}
     path = study(systems=systems, budget={"steps": 60})
@@ -164,6 +166,7 @@ def python_path():
     return os.pathsep.join([str(HERE), str(HERE.parents[1] / "engine"), os.environ.get("PYTHONPATH", "")])
 
 
+@on_posix
 def test_a_failure_is_a_row_with_its_reason(study, tmp_path):
     pytest.importorskip("distributed")
     systems = {

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from posix import on_posix
 
 import numpy as np
 import pytest
@@ -144,7 +145,6 @@ def test_a_full_standard_output_after_a_run_is_one_line_and_keeps_the_results(pi
 
 
 C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-on_posix = pytest.mark.skipif(os.name != "posix", reason="only POSIX systems have the C locale and names in bytes")
 
 
 @on_posix

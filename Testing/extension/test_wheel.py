@@ -55,8 +55,11 @@ def test_the_wheel_requires_the_packages_that_slicer_is_asked_for_and_has_the_co
 
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        needed = message_from_bytes(archive.read(metadata)).get_all("Requires-Dist")
+        about = message_from_bytes(archive.read(metadata))
         commands = archive.read(metadata.replace("METADATA", "entry_points.txt")).decode()
+    assert about["License-Expression"] == "Apache-2.0 AND CC-BY-NC-SA-4.0"  # of the code, of the bundled weights
+    assert len(about.get_all("License-File")) == 2
+    needed = about.get_all("Requires-Dist")
     assert {line for line in needed if ";" not in line} == {str(requirement) for requirement in REQUIREMENTS}
     assert "fasttextdiff = fasttextdiff.cli:main" in commands
 

@@ -40,3 +40,13 @@ def test_every_python_that_the_package_supports_is_tested():
     oldest = re.search(r'requires-python = ">=(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"))[1]
     assert matrix["matrix"]["python"][0] == oldest
     assert {system.split("-")[0] for system in matrix["matrix"]["system"]} == {"ubuntu", "macos", "windows"}
+
+
+def test_slicer_gets_all_packages_that_the_self_test_needs():
+    from fasttextdiff import environment
+
+    step = (ROOT / ".github" / "workflows" / "slicer.yml").read_text("utf-8")
+    lists = re.search(r"from fasttextdiff.environment import ([\w, ]+);", step)[1].split(", ")
+    installed = {requirement for name in lists for requirement in getattr(environment, name)}
+    assert {*environment.REQUIREMENTS, *environment.OPENVINO} <= installed
+    assert all(name in re.search(r"print\((.+), sep", step)[1] for name in lists)

@@ -60,7 +60,7 @@ REQUIREMENTS = (
 
 # The extras `openvino` and `torch`: either runs a model.
 OPENVINO = (
-    Requirement("openvino", "2026.2", "openvino"),
+    Requirement("openvino", "2025.4", "openvino"),  # the last one with builds for Macs with Intel processors
     Requirement("tokenizers", "0.20", "tokenizers"),
 )
 TORCH = (

@@ -9,8 +9,10 @@ import hashlib
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from fasttextdiff.errors import UsageError
+from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.model.info import local_folder, read_index
 from fasttextdiff.paths import PathText, as_name
 
@@ -79,9 +81,14 @@ def networks_hash(folder: Path, weights_sha256: str) -> str:
     """
     digest = hashlib.sha256(weights_sha256.encode())
     for path in sorted((*folder.glob("*/config.json"), *folder.glob("scheduler/*.json"))):
-        digest.update(path.read_bytes())
-    digest.update(json.dumps(read_index(folder)["features"], sort_keys=True).encode())
+        # the content, since git on Windows may change the ends of lines
+        digest.update(_canonical(parse_json(path.read_text(encoding="utf-8"))))
+    digest.update(_canonical(read_index(folder)["features"]))
     return digest.hexdigest()[:16]
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
 
 
 def hash_weights(folder: Path) -> str:
