@@ -5,6 +5,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
+from scipy.ndimage import label
 from tiny_models import tiny_pipeline
 
 from fasttextdiff import Modality, Segmenter, Volume, read_volume
@@ -13,14 +14,17 @@ from fasttextdiff.batch.folder import Run
 from fasttextdiff.batch.stopping import Stop
 from fasttextdiff.batch.work import request_of, segment_case
 from fasttextdiff.contract import messages
+from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.contract.segments import SLICE_BY_SLICE
 from fasttextdiff.image.consistency import ConsistencyRule, SliceGrid, settle
+from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.segments.consistency_rules import (
     FOCAL,
     ORGAN,
     ORGANS,
     PATCHY,
     SLENDER,
+    SLENDER_PAIR,
     UNKNOWN,
     hold_together,
     rule_of,
@@ -157,12 +161,25 @@ def test_all_words_for_a_structure_mean_the_same_rule(name):
         ("mass in the heart", FOCAL),
         ("nodules of both lungs", FOCAL),
         ("lower left lung", UNKNOWN),
+        ("left and right ventricle", SLENDER_PAIR),
+        ("left ventricle", SLENDER),
         ("spoon", UNKNOWN),
         ("", UNKNOWN),
     ],
 )
 def test_only_an_organ_named_alone_is_an_organ(finding, rule):
     assert rule_of(finding) == rule
+
+
+@pytest.mark.parametrize(
+    ("asked", "parts"), [("show the left lung please", 1), ("upper left lung", 2), ("left lung and liver", 2)]
+)
+def test_asking_words_change_no_rule_but_parts_and_other_organs_do(asked, parts):
+    info = ModelInfo("model", taught={"ct": (TaughtFinding("left lung"), TaughtFinding("liver"))})
+    voxels, presence = boxes(BODY, ISLAND)[None], np.ones((1, 30), np.float32)
+    names = {asked: info.whole_finding(asked, Modality.CT)}
+    hold_together(names, voxels, presence, ISOTROPIC, threshold=0.5, presence_threshold=0.5)
+    assert label(voxels[0] > 0.5)[1] == parts
 
 
 def test_much_of_an_organ_is_not_left_out_in_silence(segmenter, volume):
@@ -174,12 +191,12 @@ def test_much_of_an_organ_is_not_left_out_in_silence(segmenter, volume):
 def test_a_speck_that_goes_is_not_hidden():
     speck, presence = boxes(np.s_[12:14, 20:22, 30:32])[None], np.ones((1, 30), np.float32)
     limits = {"threshold": 0.5, "presence_threshold": 0.5}
-    [(_, warning)] = hold_together(["nodule"], speck, presence, ISOTROPIC, **limits).values()
+    [(_, warning)] = hold_together({"nodule": ""}, speck, presence, ISOTROPIC, **limits).values()
     assert not (speck > 0.5).any()
     assert "nothing was kept of 0.01 ml" in warning
     body = np.where(boxes(BODY) > 0, 0.9, 0.0)[None].astype(np.float32)
-    assert hold_together(["nodule"], body, presence, ISOTROPIC, **limits)["nodule"][1] == ""
-    assert hold_together(["nodule"], 0 * body, presence, ISOTROPIC, **limits)["nodule"][1] == ""
+    assert hold_together({"nodule": ""}, body, presence, ISOTROPIC, **limits)["nodule"][1] == ""
+    assert hold_together({"nodule": ""}, 0 * body, presence, ISOTROPIC, **limits)["nodule"][1] == ""
 
 
 # --- everywhere alike ------------------------------------------------------------------------------------------------

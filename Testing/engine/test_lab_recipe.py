@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.info import ModelInfo
+from fasttextdiff.model.naming import named_in
+from fasttextdiff.model.untaught import explain_untaught, unlearned_part
 from fasttextdiff.training.config import read_config
 from fasttextdiff.training.negatives import with_negatives
 from fasttextdiff.training.prompts import NEVER_TAUGHT, TAUGHT
@@ -34,7 +37,7 @@ ON_MR = (
     "soft_tissue_sarcoma", "vertebra_l1", "vertebra_l2", "vertebra_l3", "vertebra_l4", "vertebra_l5",
 )  # fmt: skip
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
-CHAIN = ("compact_base", "compact_1")
+CHAIN = ("compact_base", "compact_1_wide", "compact_1")
 HEADER = "Image,Mask,Structure,Modality,Window,Plane,Source,Patient,Split,Annotation\n"
 
 
@@ -187,15 +190,17 @@ def test_more_prompts_are_added_to_the_first_two(atlas):
 
 
 def test_the_bundled_model_is_made_from_nothing_by_a_chain_of_configurations():
-    base, wider = (read_config(ENGINE / "fasttextdiff_lab" / "configs" / f"{name}.yaml") for name in CHAIN)
+    chain = [read_config(ENGINE / "fasttextdiff_lab" / "configs" / f"{name}.yaml") for name in CHAIN]
+    base = chain[0]
     assert base.start is None
     assert base.text is not None
-    assert wider.start == base.output / "model"
+    assert [run.start for run in chain[1:]] == [run.output / "model" for run in chain[:-1]]
     own = {"qata", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lung_bases"}
     groups = {*with_negatives(dict.fromkeys(own, ()), 0)}
     assert set(base.mixture) <= groups
-    assert set(wider.mixture) <= groups | {"nuclei_extra", "ct_mr_atlas", "xray_normal", "xray_lungs", "xray_jsrt"}
-    for run in (base, wider):
+    groups |= {"nuclei_extra", "ct_mr_atlas", "xray_normal", "xray_lungs", "xray_jsrt"}
+    for run in chain:
+        assert set(run.mixture) <= groups
         assert sum(run.mixture.values()) == pytest.approx(1)
         assert all(stage.size % 16 == 0 for stage in run.stages)
 
@@ -213,10 +218,69 @@ def test_no_word_is_both_taught_and_used_as_one_that_never_is():
     assert not words & {word.lower() for word in NEVER_TAUGHT}
 
 
-def test_wordings_of_taught_findings_pass_and_others_are_refused():
+@pytest.fixture(scope="module")
+def taught():
+    """What the recipe teaches, by modality."""
     taught = {kind: tuple(findings) for kind, findings in TAUGHT.items()}
     for modality, names in {"xray": XRAY_NAMES, "ct": ON_CT, "mr": ON_MR, "other": ("breast_tumour",)}.items():
         taught[modality] = (*taught.get(modality, ()), *map(finding_of, names))
+    return taught
+
+
+def test_wordings_of_taught_findings_pass_and_others_are_refused(taught):
     passed, refused = shares_right(taught)
     assert passed >= 0.97
     assert refused >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("modality", "text"),
+    [
+        ("ct", "liver tumour"), ("ct", "liver cancer"), ("ct", "cancerous liver"), ("ct", "liver haemorrhage"),
+        ("ct", "haemorrhagic kidney"), ("ct", "infected kidney"), ("ct", "liver lesion"), ("ct", "renal lesion"),
+        ("ct", "hepatic nodule"), ("ct", "adrenal nodule"), ("ct", "splenic infarct"), ("ct", "myocardial infarct"),
+        ("ct", "brain infection"), ("ct", "left lateral ventricle"), ("mr", "third ventricle"), ("mr", "T1 vertebra"),
+        ("mr", "kidney tumour"), ("mr", "bowel obstruction"), ("mr", "bladder wall thickening"),
+        ("xray", "lung cancer"), ("xray", "heart tumour"), ("xray", "stroke"), ("xray", "heart infection"),
+        ("histology", "unclear"),
+    ],
+)  # fmt: skip
+def test_an_organ_and_a_disease_that_were_not_taught_together_are_refused(taught, modality, text):
+    assert explain_untaught(text, taught[modality])
+
+
+@pytest.mark.parametrize(
+    ("modality", "text", "about", "part"),
+    [
+        ("ct", "tumour in the left lung", "lung tumour", ""),
+        ("ct", "emboli in the pulmonary arteries", "pulmonary embolism", ""),
+        ("ct", "bleed in the brain", "intracranial haemorrhage", ""),
+        ("ct", "nodule next to the aorta", "lung nodule", ""),
+        ("ct", "left renal calculi", "kidney stone", "left"),
+        ("ct", "livr", "liver", ""),
+        ("ct", "liver segment 4", "liver", "segment"),
+        ("mr", "mass in the urinary bladder", "bladder tumour", ""),
+        ("mr", "left hippocampus", "hippocampus", "left"),
+        ("mr", "peripheral zone of the prostate", "prostate", "peripheral"),
+        ("xray", "opacity behind the heart", "infection", ""),
+        ("xray", "infection in the upper left lung", "infection", ""),
+    ],
+)
+def test_a_wording_is_taken_for_what_it_is_about(taught, modality, text, about, part):
+    assert explain_untaught(text, taught[modality]) == ""
+    assert named_in(text, taught[modality]).name == about
+    assert unlearned_part(text, taught[modality]).startswith(f"'{part}' was not taught" if part else "")
+    assert bool(unlearned_part(text, taught[modality])) == bool(part)
+
+
+def test_a_pair_that_was_taught_by_side_is_refused_with_both_names(taught):
+    assert "ask for 'left clavicle' and 'right clavicle'" in explain_untaught("both clavicles", taught["xray"])
+
+
+def test_what_is_unknown_about_an_image_is_asked_for(taught):
+    info = ModelInfo("model", taught=taught)
+    assert info.untaught("hippocampus", Modality.OTHER).startswith("the modality is not known: give it")
+    assert "mr, for which 'hippocampus'" in info.untaught("hippocampus", Modality.OTHER)
+    assert info.untaught("breast tumour", Modality.XRAY).endswith("taught for mr and ultrasound images")
+    assert info.untaught("breast tumour", Modality.OTHER) == ""
+    assert "type only what to look for" in info.warning("no liver", Modality.CT)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_models import one_line, tiny_pipeline
 
+from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.errors import Cancelled, FastTextDiffError, ModelError, UsageError
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.model.torch_runtime import TorchRuntime
@@ -316,6 +317,17 @@ def test_a_learned_finding_needs_no_try_anyway_but_its_modality(segmenter, adapt
     other = segmenter.segment(volume_of(example(11), Modality.CT), ["bright disc"]).findings[0]
     assert not other.mask.any()
     assert other.warnings == ("'bright disc' was learned on mr, and this image is ct: left empty",)
+
+
+def test_a_finding_that_was_learned_on_mr_stays_the_models_own_on_ct(segmenter, adapter):
+    shown = volume_of(example(11), Modality.CT)
+    object.__setattr__(segmenter.info, "taught", {"ct": (TaughtFinding("bright disc"),)})
+    before = segmenter.segment(shown, ["bright disc"]).findings[0]
+    segmenter.use([adapter])
+    after = segmenter.segment(shown, ["bright disc"]).findings[0]
+    np.testing.assert_array_equal(after.probability, before.probability)
+    assert (after.adapter, after.untaught) == ("", "")
+    assert segmenter.segment(volume_of(example(11)), ["bright disc"]).findings[0].adapter
     near = segmenter.segment(volume_of(example(11)), ["bright discs nearby"]).findings[0]
     assert not near.mask.any()  # a word that only resembles a learned one is not taught
 

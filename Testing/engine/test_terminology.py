@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fasttextdiff.segments.terminology import HEART, LEFT, LESION, MORPHOLOGY, assign_colors, code_finding
+from fasttextdiff.segments import anatomy_codes
+from fasttextdiff.segments.anatomy_codes import HEART
+from fasttextdiff.segments.terminology import LEFT, LESION, MORPHOLOGY, assign_colors, code_finding
 
 pydicom_codes = pytest.importorskip("pydicom.sr.codedict").codes
 
@@ -25,6 +27,14 @@ CODED = {
     "tumour in the heart": ("Lesion", None, None, None),
     "pneumonia right of the heart": ("Pneumonia", None, "Lung", None),
     "caudate nucleus": ("Lesion", None, None, None),
+    "liver": ("Liver", None, None, None),
+    "the left kidney": ("Kidney", "Left", None, None),
+    "left and right kidney": ("Kidney", "Bilateral", None, None),
+    "right clavicle": ("Clavicle", "Right", None, None),
+    "left atrium": ("Left atrium", None, None, None),
+    "left hippocampus": ("Hippocampus", "Left", None, None),
+    "bowel": ("Anatomical Structure", None, None, None),
+    "liver tumour": ("Lesion", None, None, None),
     "": ("Lesion", None, None, None),
     "~^|\n肺炎": ("Lesion", None, None, None),
 }
@@ -68,6 +78,14 @@ def test_types_are_in_the_dicom_context_groups(text, group, name):
     expected = getattr(getattr(pydicom_codes, group), name)
     coded = code_finding(text).type
     assert (coded.value, coded.scheme) == (expected.value, expected.scheme_designator)
+
+
+def test_codes_of_anatomy_are_those_of_dicom():
+    known = {code.value for _, code in anatomy_codes._STRUCTURES} - {"123037004"}
+    for _, code in anatomy_codes._STRUCTURES:
+        if code.value in known:
+            name = "".join(word.capitalize() for word in code.meaning.split())
+            assert getattr(pydicom_codes.SCT, name).value == code.value
 
 
 def test_sides_and_categories_are_in_the_dicom_context_groups():

@@ -81,8 +81,9 @@ class Outcomes:
 
     def _held_together(self, asked: Sequence[str], stack: SliceStack) -> Mapping[str, tuple[str, str]]:
         image = self.image
+        names = {finding: self.info.whole_finding(finding, image.volume.modality) for finding in asked}
         return hold_together(
-            asked,
+            names,
             stack.probability,
             stack.presence,
             SliceGrid.of(image.volume, image.display.axes[0]),

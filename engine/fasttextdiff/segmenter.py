@@ -356,7 +356,7 @@ class Segmenter:
             views = [view for _, _, view in batch]
             maps = self.maps(image, views, seed)
             answers = self.runtime.answers(maps, image.fit, text)
-            answers = self._learned.answer(answers, findings, views, maps, image.fit)
+            answers = self._learned.answer(answers, findings, views, maps, image)
             for (blend, tile, _), logits, presence in zip(batch, *answers, strict=True):
                 blend.add(tile, logits, presence)
         return [blend.answer() for blend in blends]

@@ -14,7 +14,7 @@ from fasttextdiff.contract.findings import distinct, understood
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.model.info import require_words
-from fasttextdiff.model.untaught import ASKING
+from fasttextdiff.model.neutral_words import ASKING
 from fasttextdiff.result import FindingResult
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.segments.terminology import MORPHOLOGY, code_finding

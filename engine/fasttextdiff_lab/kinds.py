@@ -21,8 +21,9 @@ from fasttextdiff.image.slices import prepare
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.kinds import KINDS, NONE_OF_THESE, KindHead, statistics_of
+from fasttextdiff.model.naming import named_in
 from fasttextdiff.model.runtime import Runtime
-from fasttextdiff.model.taught import Taught, named_in
+from fasttextdiff.model.taught import Taught
 from fasttextdiff_lab.anatomy import SHOWN_BY_KIND
 from fasttextdiff_lab.atlas import LEFT_OUT, Row, read_table
 from fasttextdiff_lab.kind_pictures import Picture, drawn_pictures, variant

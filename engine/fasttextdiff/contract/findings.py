@@ -27,7 +27,7 @@ _LIST_MARK = re.compile(
 # First words of anatomy in the chest: "l", "r" or "RT" before one of them is a side.
 _PLACE = (
     r"(?:lungs?|upper|lower|mid|middle|hemi\w+|chest|thorax|side|base|basal|basilar|apex|apical|hil\w+|pulmonary|pleura\w*"
-    r"|zones?|lobes?|fields?|perihilar|cp|costophrenic|hemidiaphragm|retrocardiac)"
+    r"|zones?|lobes?|fields?|perihilar|kidneys?|clavicles?|atri\w+|ventric\w+|hippocamp\w+|amygdala\w*|breasts?|cp|costophrenic|hemidiaphragm|retrocardiac)"
 )
 _NO_SIDE_BEFORE = r"(?<![\w./'-])(?<!\d )(?<!dr )(?<!dr\. )"
 # a full stop after it, or a hyphen before "lung", is removed; "L-spine", "L 5" and "R/O" are not sides
@@ -156,6 +156,15 @@ def doubtful(text: str) -> str:
     if found is None or _SIDE_WORD.search(finding):
         return ""
     return f"'{found[0]}' in '{shortened(finding)}' is not read as a side: write 'left' or 'right' if you mean one"
+
+
+def denied(text: str) -> str:
+    """Warns that "no", "not" or "without" in a finding is not understood, in one line; empty if there is none."""
+    finding = understood(text)
+    found = re.search(r"\b(?:no|not|without|negative for|absence of)\b", finding, re.I)
+    if found is None:
+        return ""
+    return f"'{found[0]}' in '{shortened(finding)}' is not understood: type only what to look for"
 
 
 def shortened(text: str) -> str:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from fasttextdiff.contract.colors import Rgb
 from fasttextdiff.contract.segments import AUTOMATIC, MANUAL, plain_line, shorten
+from fasttextdiff.segments.anatomy_codes import Code
 from fasttextdiff.segments.tags import algorithm_name, escape_parameter
-from fasttextdiff.segments.terminology import Code, CodedFinding
+from fasttextdiff.segments.terminology import CodedFinding
 
 FULL = 255
 """Maximum Fractional Value (0062,000E): the stored value of probability 1."""

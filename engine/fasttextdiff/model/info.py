@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.contract.answers import TaughtFinding
-from fasttextdiff.contract.findings import doubtful, unreadable
+from fasttextdiff.contract.findings import denied, doubtful, shortened, unreadable
 from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
-from fasttextdiff.model.taught import Taught, named_in, taught_from
-from fasttextdiff.model.untaught import explain_untaught, strange_words
+from fasttextdiff.model.naming import named_in, whole_named
+from fasttextdiff.model.taught import Taught, taught_from
+from fasttextdiff.model.untaught import explain_untaught, strange_words, unlearned_part
 from fasttextdiff.paths import PathText, as_path
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "weights" / "compact"
 FORMAT_VERSION = 1
 INDEX = "model_index.json"
+_UNKNOWN_MODALITY = "the modality is not known: give it if the image is one of"
 COMPONENTS = {
     "text_encoder": "transformers.ModernBertModel",
     "tokenizer": "transformers.PreTrainedTokenizerFast",
@@ -65,14 +67,17 @@ class ModelInfo:
         if not self.taught:
             return ""
         if modality is not None and modality.value not in self.taught:
-            kinds = ", ".join(self.taught)
+            kinds = ", ".join(map(kind_name, self.taught))
             if modality is Modality.OTHER:
-                return f"the modality is not known: give it if the image is one of {kinds}"
+                return f"{_UNKNOWN_MODALITY} {kinds}"
             return f"the model was not trained on {modality.value} images, only on {kinds}"
-        where = "" if modality is None else f" for {modality.value}"
+        where = "" if modality is None or modality is Modality.OTHER else f" for {modality.value}"
         reason = explain_untaught(finding, self._taught_for(modality), where)
-        elsewhere = [kind for kind, taught in self.taught.items() if reason and not strange_words(finding, taught)]
-        return f"{reason}; it was taught for {' and '.join(elsewhere)} images" if elsewhere else reason
+        known = [kind for kind, taught in self.taught.items() if reason and not strange_words(finding, taught)]
+        elsewhere = " and ".join(map(kind_name, known))
+        if elsewhere and modality is Modality.OTHER:
+            return f"{_UNKNOWN_MODALITY} {elsewhere}, for which '{shortened(finding)}' was taught"
+        return f"{reason}; it was taught for {elsewhere} images" if elsewhere else reason
 
     def window(self, finding: str, modality: Modality) -> tuple[float, float] | None:
         """(level, width) of a finding in training; None for the modality's window."""
@@ -82,6 +87,11 @@ class ModelInfo:
     def taught_finding(self, finding: str, modality: Modality | None) -> TaughtFinding | None:
         """The taught finding that a text names, for a modality, or for any modality if None; None if there is none."""
         return named_in(finding, self._taught_for(modality))
+
+    def whole_finding(self, finding: str, modality: Modality) -> str:
+        """The name of the one taught finding that a text names as a whole; empty if there is none."""
+        found = whole_named(finding, self._taught_for(modality))
+        return "" if found is None else found.name
 
     def _taught_for(self, modality: Modality | None) -> list[TaughtFinding]:
         kinds = self.taught if modality is None else [modality.value]
@@ -94,7 +104,17 @@ class ModelInfo:
             finding: the text as typed.
             modality: modality of the image; None if not known yet.
         """
-        return self.untaught(finding, modality) or (doubtful(finding) if self.taught else "")
+        if not self.taught:
+            return ""
+        taught = self._taught_for(modality)
+        return (
+            self.untaught(finding, modality) or doubtful(finding) or denied(finding) or unlearned_part(finding, taught)
+        )
+
+
+def kind_name(kind: str) -> str:
+    """A modality for a message: what is taught for other images is taught for ultrasound."""
+    return "ultrasound" if kind == Modality.OTHER.value else kind
 
 
 def normalise(finding: str) -> str:

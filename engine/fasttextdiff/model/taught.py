@@ -1,17 +1,15 @@
-"""The taught findings of a model: reads them from `model_index.json`, finds the one named in a text, gives its quality.
+"""The taught findings of a model: reads them from `model_index.json`, gives their quality.
 
 Knows words and numbers; does not import torch.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.contract.fields import ContractError, from_fields, to_fields
-from fasttextdiff.contract.findings import understood
 
 Taught = Mapping[str, tuple[TaughtFinding, ...]]
 """Taught findings by modality."""
@@ -61,27 +59,6 @@ def _named_once(findings: Iterable[TaughtFinding]) -> tuple[TaughtFinding, ...]:
     known = {finding.name: finding for finding in findings}
     synonyms = {term for finding in known.values() for term in finding.synonyms}
     return tuple(finding for name, finding in known.items() if name not in synonyms or finding != TaughtFinding(name))
-
-
-def named_in(text: str, findings: Iterable[TaughtFinding]) -> TaughtFinding | None:
-    """The finding whose term occurs in a text as whole words; the longest one, the first among equals.
-
-    Args:
-        text: as typed.
-        findings: to choose from.
-    """
-    words = f" {_words(understood(text))} "
-    found, longest = None, 0
-    for finding in findings:
-        for term in map(_words, finding.terms):
-            if len(term) > longest and f" {term} " in words:
-                found, longest = finding, len(term)
-    return found
-
-
-def _words(text: str) -> str:
-    """Lower-case words, separated by single spaces."""
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 
 def quality_line(finding: TaughtFinding, kind: str) -> str:

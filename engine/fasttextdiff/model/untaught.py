@@ -1,8 +1,9 @@
 """Recognises untaught findings from their words, so that the model does not guess.
 
-A finding is taught if it names a taught term, in any order, spelling or number and with small typos, and if each of its
-other words only describes, locates or requests. "Tumour of the liver" names "liver tumour"; "pleural effusion in the
-left lung" names "left lung", but "pleural" and "effusion" are neither taught nor descriptive. Does not import torch.
+A finding is taught if it names a taught term, and if each of its other words only describes, locates or requests.
+"Tumour of the liver" names "liver tumour"; "pleural effusion in the left lung" names "left lung", but "effusion" is
+neither taught nor descriptive; "lesion of the liver" names "lesion", which was taught for another organ. Does not
+import torch.
 """
 
 from __future__ import annotations
@@ -10,85 +11,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache
 
+from fasttextdiff.contract.abnormalities import PATCHY
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.contract.findings import shortened, understood
-from fasttextdiff.model.words import is_like, stem_of
+from fasttextdiff.model.naming import Named, Word, content, is_like_any, is_neutral, named, terms_words, words_of
+from fasttextdiff.model.neutral_words import ELSEWHERE, PARTS, RELATIONS
+from fasttextdiff.model.words import stem_of
 
 NEAREST = 3
 """Maximum number of taught findings in an explanation."""
 ALIKE = 0.6
 """A finding is near a text if they share a word, or at least this share of letters."""
-ASKING = """
-a all an and any are around as at be been between both but by can check clearly contour could delineate depict
-detect do does draw each either else entire everything evidence every extent find following for found from get give
-give has have help here highlight i identify image images in inside into is it its label locate located location
-look me mark marked marks my need no not of on one only or out outline over part parts patient patient's patients
-please plus point present region regions scan search see seen segment segmentation segmented show showing shown sign
-signs slice some that the their them there these this those through throughout tile to trace two three four five six
-several us view visible want we what where which whole will with within without would you your area areas site sites
-spot spots zone zones x ray xray ct mr mri radiograph film picture structure structures tissue object finding
-findings thing suspected suspicion possible probable likely questionable rule compatible consistent typical related
-due change changes appearance appearing pls cxr pa ap films xr axr kub ctpa hrct ncct ncect cect usg ultrasound
-scans study exam sequence flair t1 t2 t1w t2w dwi adc axis views incl including excluding etc via per versus vs he
-stain slide same full complete just ones exact precise precisely automatically roi delineation annotate annotation
-drawn contouring segmenting outlining detection detected identified noted described measuring measures measure mm cm
-ml cc diameter across approximately about ca grade stage type class highlighted keeping volume volumes lumen space
-spaces cine spread
-"""
-PLACES = """
-left right bilateral unilateral side sided sides hand upper lower middle mid top base bases basal basilar bottom
-apex apical apices lobe lobes lobar lobular field fields half halves lung lungs pulmonary hemithorax hemithoraces
-thorax thoracic chest anterior posterior lateral medial front back dorsal ventral superior inferior cranial caudal
-proximal distal central centre center peripheral periphery perihilar hilar subpleural pleural-based retrocardiac
-paracardiac edge border segment segmental quadrant corner adjacent near next beside along above below behind
-ipsilateral contralateral zone zonal axial coronal sagittal pole poles head body tail neck wall walls surface margin
-margins rim core floor roof trunk branch branches main bibasal biapical bibasilar parahilar retrohilar
-intraparenchymal parenchymal hemisphere hemispheres hemispheric frontal temporal parietal occipital insular
-cerebellar cerebellum cerebral brainstem pontine thalamic ganglia periventricular juxtacortical infratentorial
-supratentorial callosal intraaxial extraaxial territory mca aca pca vascular thigh calf leg arm forearm shoulder
-buttock groin knee ankle foot flank loin abdomen abdominal pelvis pelvic retroperitoneal lumbar cervical sacral
-level levels exophytic endophytic intramural subcapsular midline paramedian parasagittal septal apicoposterior
-anterolateral posterolateral anteromedial posteromedial laterobasal posterobasal juxtapleural costophrenic
-cardiophrenic intra extra uoq loq uiq liq intra-axial extra-axial cell cells
-"""
-LOOKS = """
-acute chronic old new recent subacute active early late severe mild moderate marked slight subtle minimal extensive
-small large big tiny huge little bigger smaller larger largest smallest long short thick thin broad narrow wide
-faint dense hazy patchy diffuse focal multifocal multiple single solitary isolated scattered confluent linear
-nodular round rounded oval irregular ill well defined circumscribed spiculated bright dark white grey gray black
-hyperdense hypodense hyperintense hypointense isointense enhancing enhanced contrast cystic solid soft hard
-calcified homogeneous heterogeneous ground glass mixed occupies occupying occupied namely attenuation pure partial
-partially complete completely total full fully incomplete infected affected involved diseased abnormal normal
-healthy sick inflamed inflammatory infectious viral bacterial atypical typical known unknown visible invisible
-obvious clear clearly unclear definite enlarged swollen dilated thickened malignant benign primary secondary
-recurrent residual evenly sparsely irregularly unevenly densely uniformly distributed distribution density high
-higher low lower intensity count number size crowded crowding few many lots much more most less least stained stain
-hypoechoic hyperechoic isoechoic anechoic echogenic hypervascular hypovascular hyperattenuating hypoattenuating
-radiopaque radiolucent lucent necrotic haemorrhagic hemorrhagic lobulated microlobulated spiculate speculated
-obstructing nonobstructing staghorn saddle subsegmental occlusive aspiration organizing organising bronchogram
-bronchograms air filling ring peripheral cavitating cavitary ischaemic ischemic embolic aggressive suspicious
-indeterminate incidental biopsy proven confirmed treated untreated postoperative post pre preoperative grade growing
-grown stable unchanged progressive resolving worsening improving bulky
-"""
-SYNONYMS = (
-    "tumor cancer carcinoma neoplasm malignancy tumour",
-    "stone calculus calculi lith concretion",
-    "hemorrhage bleed bleeding blood hematoma",
-    "kidney renal",
-    "liver hepatic",
-    "lung pulmonary pulm",
-    "heart cardiac",
-    "brain cerebral intracranial",
-    "nucleus nuclei nuclear",
-    "stroke infarct infarction",
-)
-"""Synonyms in findings; the first word replaces the others."""
-_ADJECTIVE = re.compile(r"\w{3,}(?:al|ic|ar|ous|ive)")
-_COUNTS = "zero one two three four five six seven eight nine ten first second third"
-
-_NEUTRAL = frozenset(f"{ASKING} {PLACES} {LOOKS} {_COUNTS}".split())
+_DISTANCE = 3
+""""Behind the heart": at most this many words from a relation to the organ."""
+_PARTS = frozenset(map(stem_of, PARTS.split()))
+_RELATIONS = frozenset(map(stem_of, RELATIONS.split()))
+_LUNGS = {"left", "right", "lung"}
 
 
 def explain_untaught(text: str, findings: Sequence[TaughtFinding], where: str = "") -> str:
@@ -102,70 +41,101 @@ def explain_untaught(text: str, findings: Sequence[TaughtFinding], where: str = 
     strange = strange_words(text, findings)
     if not strange:
         return ""
-    unknown = "" if len(strange) == len(_words(text)) else f" because of '{strange[0]}'"
+    if sides := _taught_by_side(text, findings):
+        return f"'{shortened(understood(text))}' was taught{where} by side only: ask for {sides}"
+    unknown = "" if len(strange) == len(words_of(text)) else f" because of '{strange[0]}'"
     near = ", ".join(f"'{finding.name}'" for finding in nearest(text, findings))
     return f"'{shortened(understood(text))}' was not taught{where}{unknown}{f'; nearest: {near}' if near else ''}"
 
 
 def strange_words(text: str, findings: Iterable[TaughtFinding]) -> list[str]:
-    """Words of a text that no taught finding explains; all words if the text names none.
+    """Words of a text, as typed, that no taught finding explains; all words if the text names none.
+
+    Words of an organ explain nothing beside an abnormality that was taught elsewhere, unless they only tell where it
+    is ("opacity behind the heart").
 
     Args:
         text: a finding as typed.
         findings: taught findings.
     """
-    words = _words(text)
-    named = [finding for finding in findings if _names(words, finding)]
-    explained = {word for finding in named for term in finding.terms for word in _words(term)}
-    if not named:
-        return list(words)
-    return [word for word in words if not (_is_neutral(word) or _is_like_any(word, explained))]
+    words, found = words_of(text), named(text, findings)
+    if not found:
+        return [word.typed for word in words]
+    abnormal = [one for one in found if one.is_abnormality]
+    explained = _explained(abnormal, found)
+    located = {n for one in found for n in one.words if abnormal and _is_relative(words, n)}
+    return [
+        word.typed
+        for n, word in enumerate(words)
+        if _means_another(word, found) or not (n in located or _is_explained(word, explained, bool(abnormal)))
+    ]
+
+
+def unlearned_part(text: str, findings: Iterable[TaughtFinding]) -> str:
+    """A warning if a text asks for a part or a side that was not taught, in one line; empty if it does not.
+
+    Parts and sides of the lungs, and of what is in them, were taught.
+
+    Args:
+        text: a finding as typed, which was taught.
+        findings: taught findings for the image's modality.
+    """
+    found = named(text, findings)
+    known = {word for one in found for word in terms_words(one.finding)}
+    if any(_is_of_lungs(one.finding) for one in found):
+        return ""
+    part = next((word.typed for word in words_of(text) if word.plain in _PARTS and word.plain not in known), "")
+    if not part or not found:
+        return ""
+    return f"'{part}' was not taught for '{found[0].finding.name}': the mask may show all of it"
 
 
 def nearest(text: str, findings: Sequence[TaughtFinding], count: int = NEAREST) -> list[TaughtFinding]:
     """Taught findings that share a word with a text or have a similar spelling, nearest first; may be empty."""
-    words, spelled = _words(text), understood(text).lower()
+    words, spelled = [word.plain for word in words_of(text)], understood(text).lower()
 
     def likeness(finding: TaughtFinding) -> float:
-        shared = max(sum(_is_like_any(part, words) for part in _words(term)) for term in finding.terms)
+        shared = max(sum(is_like_any(word.plain, words) for word in words_of(term)) for term in finding.terms)
         return shared + max(SequenceMatcher(None, spelled, term.lower()).ratio() for term in finding.terms)
 
     near = [(likeness(finding), n) for n, finding in enumerate(findings)]
     return [findings[n] for value, n in sorted(near, key=lambda pair: (-pair[0], pair[1]))[:count] if value >= ALIKE]
 
 
-def _names(words: Sequence[str], finding: TaughtFinding) -> bool:
-    return any(all(_is_like_any(part, words) for part in _content(term)) for term in finding.terms)
+def _explained(abnormal: Sequence[Named], found: Sequence[Named]) -> set[str]:
+    """Words of the terms of findings; of an organ beside an abnormality, only if that was taught in it."""
+    words = {word for one in abnormal or found for word in terms_words(one.finding)}
+    homes = [one for one in found if any(is_like_any(word, words) for word in content(one.finding.name))]
+    return words.union(*(terms_words(one.finding) for one in homes))
 
 
-def _content(term: str) -> Sequence[str]:
-    """The words of a term without "of" and "the"."""
-    words = _words(term)
-    return [word for word in words if word not in _ASKING_STEMS] or words
+def _is_explained(word: Word, explained: set[str], beside_abnormality: bool) -> bool:
+    return is_like_any(word.plain, explained) or is_neutral(word, beside_abnormality=beside_abnormality)
 
 
-@lru_cache(maxsize=4096)  # every question asks for the words of all taught terms
-def _words(text: str) -> tuple[str, ...]:
-    words = re.findall(r"[^\W_]+(?:'s)?", understood(text).lower())
-    return tuple(_plain(word) for word in words if not word.isdigit())
+def _is_relative(words: Sequence[Word], place: int) -> bool:
+    before = words[max(0, place - _DISTANCE) : place]
+    return any(word.plain in _RELATIONS for word in before)
 
 
-@lru_cache(maxsize=4096)
-def _plain(word: str) -> str:
-    """The same word for all synonyms, such as "kidney" for "renal"."""
-    stem = stem_of(word)
-    same = next((known for known in _SAME if is_like(stem, known)), stem)
-    return _SAME.get(same, stem)
+def _means_another(word: Word, found: Iterable[Named]) -> bool:
+    """Whether a word turns the name of a finding into that of another structure."""
+    return any(
+        word.plain in ELSEWHERE[part].split()
+        for one in found
+        for part in ELSEWHERE
+        if not one.is_abnormality and part in one.finding.name and word.plain not in terms_words(one.finding)
+    )
 
 
-_SAME = {stem_of(word): words.split()[0] for words in SYNONYMS for word in words.split()}
-_NEUTRAL_STEMS = frozenset(map(_plain, _NEUTRAL))
-_ASKING_STEMS = frozenset(map(_plain, ASKING.split()))
+def _is_of_lungs(finding: TaughtFinding) -> bool:
+    words = {word.plain for word in words_of(finding.name)}
+    return bool(PATCHY.search(finding.name.lower())) or words <= _LUNGS
 
 
-def _is_neutral(word: str) -> bool:
-    return len(word) == 1 or bool(_ADJECTIVE.fullmatch(word)) or _is_like_any(word, _NEUTRAL_STEMS)
-
-
-def _is_like_any(word: str, known: Iterable[str]) -> bool:
-    return any(is_like(word, other) for other in known)
+def _taught_by_side(text: str, findings: Sequence[TaughtFinding]) -> str:
+    """For "clavicles": "'left clavicle' and 'right clavicle'", if these were taught; else empty."""
+    name = re.sub(r"\b(?:both|left and right|right and left|bilateral|the)\b", " ", understood(text).lower())
+    wanted = [f"{side} {stem_of(' '.join(name.split()))}" for side in ("left", "right")]
+    terms = {stem_of(term.lower()) for finding in findings for term in finding.terms}
+    return " and ".join(f"'{one}'" for one in wanted) if terms.issuperset(wanted) else ""

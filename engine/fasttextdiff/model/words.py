@@ -41,6 +41,11 @@ def is_like(word: str, other: str) -> bool:
     return _are_forms(word, other) or (len(shorter) > 3 and _typos(word, other) <= allowed)
 
 
+def is_misspelt(word: str, other: str) -> bool:
+    """Whether two words of at least five letters differ in one letter, but not in the first, or not at all."""
+    return word == other or (min(len(word), len(other)) > 4 and word[0] == other[0] and _typos(word, other) <= 1)
+
+
 def _is_part(shorter: str, longer: str) -> bool:
     """Whether the shorter word only lacks letters of the longer one."""
     letters = iter(longer)

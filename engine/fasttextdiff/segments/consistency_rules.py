@@ -6,11 +6,13 @@ A finding that matches no rule keeps all its parts. Knows words; `image.consiste
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.contract.abnormalities import FOCAL as FOCAL_WORDS
+from fasttextdiff.contract.abnormalities import PATCHY as PATCHY_WORDS
 from fasttextdiff.contract.findings import shortened, understood
 from fasttextdiff.image.consistency import ConsistencyRule, Settled, SliceGrid, settle
 
@@ -27,6 +29,7 @@ ORGANS = ConsistencyRule(_ORGAN_MM, parts=2, neck=_NECK_MM)
 """The largest part of each side."""
 SLENDER = ConsistencyRule(_OTHER_MM, parts=1)
 """One part, but too thin for the neck criterion."""
+SLENDER_PAIR = ConsistencyRule(_OTHER_MM, parts=2)
 FOCAL = ConsistencyRule(_OTHER_MM, smallest=_NODULE_MM3)
 PATCHY = ConsistencyRule(_OTHER_MM, smallest=_PATCH_MM3)
 UNKNOWN = ConsistencyRule(_OTHER_MM)
@@ -44,16 +47,6 @@ _SLENDER = re.compile(
     r"|(?:whole )?prostate(?: gland)?|pancreas|pancreatic (?:gland|parenchyma)|stomach|gastric lumen|gaster|ventriculus"
     r"|clavicle|clavicula|collar ?bone"
 )
-_PATCHY_WORDS = re.compile(
-    r"\b(?:infect\w+|pneumonias?|opacit(?:y|ies)|opacification|infiltrat\w+|airspace disease|consolidations?|ggos?"
-    r"|ground[ -]glass|inflam\w+|shadowing|(?:diseased|affected|abnormal) areas?|abnormality|patch\w*)\b"
-)
-_FOCAL_WORDS = re.compile(
-    r"\b(?:nodules?|nodular|nodes?|lesions?|tumou?rs?|cancer|carcinoma|mass(?:es)?|metastas[ei]s|gliomas?|glioblastomas?|gbm|lumps?|pca|sts|spn|neoplasms?"
-    r"|sarcomas?|nsclc|hcc|rcc|npc|embol\w+|pe|thromb\w+|filling defects?|stones?|nephrolith\w*|calcul[ui]s?"
-    r"|urolithiasis|plaques?|ha?emorrhages?|ha?ematomas?|bleeds?|blood(?! pool)|ich|ivh|sah|sdh|infarct\w*|strokes?"
-    r"|o?edemas?)\b"
-)
 _SIDES = re.compile(r"\b(left|right|both|bilateral)(?: ?-?sided?\b)?")
 _FILLERS = re.compile(r"\b(?:the|patient's|whole|entire|on|and)\b")
 
@@ -65,9 +58,9 @@ def rule_of(finding: str) -> ConsistencyRule:
         finding: a text in English; it has an organ's rule only if it names nothing else.
     """
     words = understood(finding).casefold()
-    if _FOCAL_WORDS.search(words):
+    if FOCAL_WORDS.search(words):
         return FOCAL
-    if _PATCHY_WORDS.search(words):
+    if PATCHY_WORDS.search(words):
         return PATCHY
     sides = set(_SIDES.findall(words))
     name = " ".join(_FILLERS.sub(" ", _SIDES.sub(" ", words)).split())
@@ -75,11 +68,17 @@ def rule_of(finding: str) -> ConsistencyRule:
         return ORGAN if sides in ({"left"}, {"right"}) else ORGANS
     if _COMPACT.fullmatch(name):
         return ORGAN
-    return SLENDER if _SLENDER.fullmatch(name) else UNKNOWN
+    if not _SLENDER.fullmatch(name):
+        return UNKNOWN
+    return SLENDER_PAIR if _is_pair(sides) else SLENDER
+
+
+def _is_pair(sides: set[str]) -> bool:
+    return bool(sides & {"both", "bilateral"}) or sides >= {"left", "right"}
 
 
 def hold_together(
-    findings: Iterable[str],
+    findings: Mapping[str, str],
     probability: NDArray[np.float32],
     presence: NDArray[np.float32],
     grid: SliceGrid,
@@ -91,7 +90,8 @@ def hold_together(
     """Apply the rules of findings to their voxels, in place; see :func:`fasttextdiff.image.consistency.settle`.
 
     Args:
-        findings: normalised findings.
+        findings: normalised findings, each with the name of the taught finding that it is as a whole, or an empty
+            text: "show the liver" has the rule of "liver".
         probability: (F, k, j, i) of neighbouring slices.
         presence: (F, slices).
         grid: grid of the voxels.
@@ -104,8 +104,10 @@ def hold_together(
     """
     outcomes = {}
     limits = {"threshold": threshold, "presence_threshold": presence_threshold}
-    for n, finding in enumerate(findings):
+    for n, (finding, name) in enumerate(findings.items()):
         rule = rule_of(finding)
+        if rule == UNKNOWN and name:
+            rule = rule_of(name)
         done = settle(probability[n], presence[n], grid, rule, padding=padding, **limits)
         voxel_ml = grid.voxel_mm3 / 1000
         outcomes[finding] = _outcome(rule, done, voxel_ml), _warning(finding, rule, done, voxel_ml)

@@ -18,8 +18,9 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.image.diameters import largest_diameters
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.result import SegmentationResult
+from fasttextdiff.segments.anatomy_codes import ANATOMY, LUNG
 from fasttextdiff.segments.tags import segment_names
-from fasttextdiff.segments.terminology import ANATOMY, LUNG, CodedFinding, code_finding
+from fasttextdiff.segments.terminology import CodedFinding, code_finding
 
 _PERCENTILES = (5, 25, 50, 75, 95)
 Mask = NDArray[np.bool_]

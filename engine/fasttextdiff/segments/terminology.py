@@ -13,35 +13,26 @@ from dataclasses import dataclass
 from fasttextdiff.contract.colors import BLUISH_GREEN, SKY_BLUE, VERMILION, YELLOW, Rgb, next_color
 from fasttextdiff.contract.findings import understood
 from fasttextdiff.contract.segments import CodeParts, entry_codes
+from fasttextdiff.segments.anatomy_codes import (
+    ANATOMY,
+    HEART,
+    LUNG,
+    MEDIASTINUM,
+    NUCLEUS,
+    PAIRED,
+    Code,
+    structure_of,
+)
 
 # Names of the term lists in Slicer's Terminologies module.
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
 REGION_CONTEXT = "Anatomic codes - DICOM master list"
 
 
-@dataclass(frozen=True)
-class Code:
-    """A coded concept (DICOM PS3.3 section 8.8: code value, coding scheme designator, code meaning)."""
-
-    value: str
-    scheme: str
-    meaning: str
-
-    def __str__(self) -> str:
-        """Slicer's form of one code: `scheme^code^meaning`."""
-        return f"{self.scheme}^{self.value}^{self.meaning}"
-
-
 # Values from DICOM PS3.16: category CID 7150, types CID 7151, 7159, 6104 and 8135, laterality CID 244. The meanings of
-# the categories, and 123037004 for anatomy (91723000 in newer editions), follow Slicer's term lists, so that Slicer's
-# terminology selector finds the entry.
-ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+# the categories follow Slicer's term lists, so that Slicer's terminology selector finds the entry.
 MORPHOLOGY = Code("49755003", "SCT", "Morphologically Altered Structure")
 LESION = Code("52988006", "SCT", "Lesion")
-LUNG = Code("39607008", "SCT", "Lung")
-HEART = Code("80891009", "SCT", "Heart")
-MEDIASTINUM = Code("72410000", "SCT", "Mediastinum")
-NUCLEUS = Code("84640000", "SCT", "Nucleus")
 # SNOMED CT disorders, used as types because no DICOM context group has them.
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
 CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
@@ -94,14 +85,6 @@ def _code(parts: CodeParts) -> Code:
     return Code(parts[1], parts[0], parts[2][:64])
 
 
-# A structure is coded as anatomy only if it is the whole text: "mass in the heart" is not a heart.
-_SIDE = r"(?:(?:the|patient's|left|right|both|bilateral|whole|entire)\s+)*"
-_ANATOMY = (
-    (re.compile(_SIDE + r"(?:lungs?|lung fields?)", re.I), LUNG),
-    (re.compile(r"(?:the\s+)?(?:heart|cardiac silhouette)", re.I), HEART),
-    (re.compile(r"(?:the\s+)?mediastinum", re.I), MEDIASTINUM),
-    (re.compile(r"(?:all|the)?\s*nuclei|(?:(?:all|the)\s+)?cell(?:ular)?\s+nucle(?:i|us)", re.I), NUCLEUS),
-)
 # The most specific wording comes first, since a ground-glass opacity is also an opacity.
 _MORPHOLOGY = (
     (re.compile(r"\bground[\s-]*glass\b|\bggos?\b", re.I), GROUND_GLASS),
@@ -126,9 +109,8 @@ def code_finding(text: str) -> CodedFinding:
         Always a valid entry; SCT 52988006 Lesion for wordings that are not in the table.
     """
     words = understood(text)
-    for pattern, structure in _ANATOMY:
-        if pattern.fullmatch(words):
-            return CodedFinding(ANATOMY, structure, modifier=_side(words) if structure is LUNG else None)
+    if structure := structure_of(words):
+        return CodedFinding(ANATOMY, structure, modifier=_side(words) if structure in PAIRED else None)
     kind = next((code for pattern, code in _MORPHOLOGY if pattern.search(words)), LESION)
     if kind in _LUNG_ONLY or _LUNG_WORDS.search(words):
         return CodedFinding(MORPHOLOGY, kind, region=LUNG, region_modifier=_side(words))

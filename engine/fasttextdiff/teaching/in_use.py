@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.environment import TORCH, problem_with
 from fasttextdiff.errors import MissingPackagesError, UsageError
-from fasttextdiff.image.preprocessing import Fit
-from fasttextdiff.image.slices import View
+from fasttextdiff.image.slices import PreparedImage, View
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.feature_cache import Maps
 from fasttextdiff.model.info import ModelInfo
@@ -65,7 +64,7 @@ class LearnedFindings:
             finding: the text as read.
             modality: modality of the image.
         """
-        adapter = self._adapters.of(finding) if self._adapters else None
+        adapter = self._adapter(finding, modality)
         if adapter is None:
             return None
         card = adapter.card
@@ -73,6 +72,13 @@ class LearnedFindings:
         other = modality.value != card.modality
         problem = f"'{finding}' was learned on {card.modality}, and this image is {modality.value}" if other else ""
         return Learned(f"{card.finding} from {slices}, {card.created[:10]}, {adapter.sha256()}", problem)
+
+    def _adapter(self, finding: str, modality: Modality) -> Adapter | None:
+        """What answers a finding; not what was learned on another modality, if the model was taught it on this one."""
+        adapter = self._adapters.of(finding) if self._adapters else None
+        if adapter is None or adapter.card.modality == modality.value or not self._info.knows(finding, modality):
+            return adapter
+        return None
 
     def among(self, findings: Iterable[str], modality: Modality) -> dict[str, Learned]:
         """The learned ones of some findings; see :meth:`about`."""
@@ -85,7 +91,7 @@ class LearnedFindings:
         findings: Sequence[str],
         views: Sequence[View],
         maps: Sequence[Maps],
-        fit: Fit,
+        image: PreparedImage,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The model's answers with those of learned findings replaced; all others keep their bits.
 
@@ -94,9 +100,10 @@ class LearnedFindings:
             findings: the F findings.
             views: the B views.
             maps: of each view.
-            fit: of all views.
+            image: that the views are of.
         """
-        adapters = {n: a for n, text in enumerate(findings) if self._adapters and (a := self._adapters.of(text))}
+        modality = image.volume.modality
+        adapters = {n: a for n, text in enumerate(findings) if (a := self._adapter(text, modality)) is not None}
         if not adapters or self._pipeline is None:
             return answers
         from fasttextdiff.teaching.answers import adapted
@@ -104,7 +111,7 @@ class LearnedFindings:
         odds, presence = (array.copy() for array in answers)
         for n, adapter in adapters.items():
             for v, (view, seen) in enumerate(zip(views, maps, strict=True)):
-                odds[v, n], presence[v, n] = adapted(adapter, self._pipeline, view.pixels(), seen, fit)
+                odds[v, n], presence[v, n] = adapted(adapter, self._pipeline, view.pixels(), seen, image.fit)
         return odds, presence
 
 
