@@ -33,7 +33,7 @@ def test_the_model_folder_is_small_and_describes_itself():
 
 def test_sides_on_an_x_ray_are_the_patients_and_absent_findings_are_not_found(segmenter, samples):
     volume = read_volume(samples / "cxr_hannover" / "18017511.png")
-    masks = segmenter.segment(volume, ["left lung", "right lung", "heart", "nuclei"]).mask
+    masks = segmenter.segment(volume, ["left lung", "right lung", "heart", "nuclei"], try_anyway=True).mask
     columns = {name: np.nonzero(mask[0])[1] / mask.shape[2] for name, mask in masks.items()}
     assert 0.1 < masks["left lung"].mean() < 0.3
     assert np.mean(columns["left lung"] > 0.5) > 0.97  # the patient's left is on the right of the picture
@@ -81,7 +81,7 @@ def test_lungs_on_a_chest_ct_contain_air(segmenter, samples):
 
 def test_nuclei_are_darker_than_their_surroundings(segmenter, samples):
     volume = read_volume(samples / "histology" / "4d14a3629b6af6de.png")
-    masks = segmenter.segment(volume, ["cell nuclei", "left lung"]).mask
+    masks = segmenter.segment(volume, ["cell nuclei", "left lung"], try_anyway=True).mask
     grey = volume.array.mean(axis=-1)
     assert grey[masks["cell nuclei"]].mean() < grey[~masks["cell nuclei"]].mean() - 30
     assert not masks["left lung"].any()

@@ -336,7 +336,7 @@ def test_every_segment_records_its_provenance(panel, chestCt):
 
 
 def test_a_finding_the_model_was_not_trained_on_is_marked_before_running(panel, chestCt):
-    panel.type("kidney stone")
+    panel.type("gallbladder")
     panel.waitFor(lambda: panel.ui.findingsTable.visible)
     assert panel.ui.findingsTable.item(0, 1).text() == "not trained on this"
     panel.ui.findingsTextEdit.setPlainText("left lung")
@@ -345,7 +345,7 @@ def test_a_finding_the_model_was_not_trained_on_is_marked_before_running(panel, 
 
 
 def test_a_finding_that_was_not_taught_is_left_empty_until_it_is_tried_anyway(panel, chestCt):
-    panel.type("kidney stone")
+    panel.type("gallbladder")
     panel.click("segmentSliceButton")
     panel.finishRun()
     assert panel.message.startswith("0 of 1 findings segmented")
@@ -918,7 +918,7 @@ def test_everything_needed_for_a_result_fits_on_a_small_screen(panel, chestCt):
     panel.type("left lung\nright lung")
     panel.click("segmentSliceButton")
     panel.finishRun()
-    panel.ui.findingsTextEdit.append("opacity\nkidney stone")
+    panel.ui.findingsTextEdit.append("opacity\ngallbladder")
     panel.waitFor(lambda: panel.ui.keepButton.visible and panel.ui.findingsTable.visible)
     whole = panel.ui.setupCollapsibleButton.parentWidget()
     assert whole.minimumSizeHint.width() < 390

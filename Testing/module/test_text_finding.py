@@ -156,7 +156,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(editor):
     drawn[SLICE, 10:20, 10:20] = True
     draw(editor, "mine", drawn)
     form.replaces.setChecked(True)
-    assert "nothing was changed" in apply(editor, "kidney")
+    assert "nothing was changed" in apply(editor, "gallbladder")
     assert np.array_equal(mask(editor), drawn)
 
     def refused(*chosen):
