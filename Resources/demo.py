@@ -22,18 +22,18 @@ SAMPLES = ROOT / "Resources" / "samples"
 
 @dataclass(frozen=True)
 class Case:
-    """One image, what to look for in it, and which slices (all if None)."""
+    """One image, and what to look for in it."""
 
     name: str
     path: str
     findings: tuple[str, ...]
-    slices: tuple[int, int] | None = None
 
 
 CASES = (
+    Case("clear_xray", "cxr_hannover/18017511.png", ("left lung", "right lung", "infection")),
     Case("xray", "cxr_hannover/1d40779e.png", ("left lung", "opacity in the right lung", "heart", "nuclei")),
-    Case("chest_ct", "chest_ct/chest_ct_cropped.nii.gz", ("left lung", "right lung", "kidney")),
-    Case("abdominal_ct_dicom", "abdominal_ct_dicom", ("left lung", "right lung", "nuclei")),
+    Case("chest_ct", "chest_ct/chest_ct_cropped.nii.gz", ("left lung", "right lung", "infection")),
+    Case("abdominal_ct_dicom", "abdominal_ct_dicom", ("liver", "right kidney")),
     Case("histology", "histology/4d14a3629b6af6de.png", ("cell nuclei", "left lung")),
 )
 
@@ -57,7 +57,7 @@ def run(segmenter: Segmenter, case: Case, output: Path) -> Image.Image:
     """Segment one case, write `.seg.nrrd`, `.nii.gz` and a PNG, and return the picture."""
     start = time.perf_counter()
     volume = read_volume(SAMPLES / case.path)
-    result = segmenter.segment(volume, case.findings, slices=case.slices)
+    result = segmenter.segment(volume, case.findings)
     seconds = time.perf_counter() - start
     print(f"\n{case.name}: {case.path}, {len(result.presence[case.findings[0]])} slice(s), {seconds:.1f} s")
     for found in result.findings:

@@ -16,7 +16,6 @@ import subprocess
 import time
 from html import escape
 from pathlib import Path
-from posix import on_posix
 from unittest import mock
 
 import numpy as np
@@ -24,6 +23,7 @@ import pytest
 import SimpleITK
 from batch_runs import FINDINGS, PATIENCE, batch, content, ends, events, table, wait_for
 from PIL import Image
+from posix_only import on_posix
 
 from fasttextdiff.batch.cases import CaseOptions, find_cases
 from fasttextdiff.batch.cluster import ClusterWorkers

@@ -32,6 +32,7 @@ def test_quality_is_the_mean_dice_of_present_findings_by_modality_and_taught_nam
         answer(1, dice=0.8),
         answer(1, there=False, dice=0.0),
         answer(1, finding="unheard of", dice=0.0),
+        answer(1, finding="infected left lung", dice=0.0),  # names a finding, but was not taught
     ]
     taught = with_quality(info, answers)
     assert [(f.name, f.dice, f.validation_slices) for f in taught["xray"]] == [
@@ -39,6 +40,8 @@ def test_quality_is_the_mean_dice_of_present_findings_by_modality_and_taught_nam
         ("heart", None, 0),
     ]
     assert taught["ct"] == (replace(left, dice=None, validation_slices=0),)
+    not_learned = [answer(1, dice=0.02), answer(1, dice=0.1)]
+    assert [finding.name for finding in with_quality(info, not_learned)["xray"]] == ["heart"]
 
 
 def test_only_the_named_entries_of_an_index_change(model, tmp_path):

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from posix import on_posix
 
 import pytest
 import torch
 from own_folders import picture_folder
+from posix_only import on_posix
 from tiny_models import one_line, tiny_pipeline
 
 from fasttextdiff.errors import FastTextDiffError

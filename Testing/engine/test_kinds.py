@@ -137,7 +137,7 @@ def test_a_stack_in_hounsfield_units_stays_a_ct_and_keeps_its_window(segmenter, 
     image = segmenter.prepare(volume)
     assert volume.is_guessed
     assert image.volume.modality is Modality.CT
-    assert image.volume.kinds[0] == "chest CT"
+    assert "chest CT" in image.volume.kinds  # among others: the volume is cropped closely
     assert image.window == LUNG
     assert segmenter.decode_slices(image.with_request(slices=(50, 51), samples=1, seed=0), ["left lung"]).findings[0]
 

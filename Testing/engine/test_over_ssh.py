@@ -6,11 +6,11 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from posix import on_posix
 
 import numpy as np
 import pytest
 from dicom_files import write_slice, write_stack
+from posix_only import on_posix
 from test_dicom_seg import GRIDS, PATIENT, PROJECTION
 
 from fasttextdiff.contract import messages

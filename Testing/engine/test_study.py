@@ -8,12 +8,12 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from posix import on_posix
 
 import numpy as np
 import pytest
 import yaml
 from own_folders import picture_folder
+from posix_only import on_posix
 from tiny_models import one_line, save_text_encoder
 
 from fasttextdiff.errors import FastTextDiffError, UsageError

@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from posix import on_posix
 
 import numpy as np
 import pytest
 from own_folders import picture_folder
 from PIL import Image
+from posix_only import on_posix
 
 from fasttextdiff import cli as commands
 from fasttextdiff.errors import UsageError

@@ -16,6 +16,8 @@ from fasttextdiff.word_effects import IGNORED, WordEffect, WordEffects, weigh_wo
 from fasttextdiff.worker.jobs import Jobs
 
 SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
+SLICE = 52
+"""A slice on which the bundled model marks an infection, though there is none."""
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +31,21 @@ def chest():
 
 
 def test_words_that_change_nothing_are_told_from_those_that_do(segmenter, chest):
-    image = segmenter.prepare(chest, slices=(50, 51))
+    image = segmenter.prepare(chest, slices=(SLICE, SLICE + 1))
     weighed = weigh_words(segmenter, image, "please show the left lung infection")
     changes = {each.word: each.change for each in weighed.words}
     assert changes["please"] is changes["show"] is changes["the"] is None
     assert changes["left"] > IGNORED
     assert changes["infection"] > IGNORED
-    without = segmenter.segment(chest, ["please show the lung infection"], slices=(50, 51), slice_by_slice=True)
-    whole = segmenter.segment(chest, [weighed.finding], slices=(50, 51), slice_by_slice=True)
-    one, other = (result.findings[0].probability[50].astype(float) for result in (whole, without))
+    shown = {"slices": (SLICE, SLICE + 1), "slice_by_slice": True}
+    without = segmenter.segment(chest, ["please show the lung infection"], **shown)
+    whole = segmenter.segment(chest, [weighed.finding], **shown)
+    one, other = (result.findings[0].probability[SLICE].astype(float) for result in (whole, without))
     moved = 1 - 2 * np.minimum(one, other).sum() / (one + other).sum()
     assert changes["left"] == pytest.approx(
-        max(moved, abs(float(whole.findings[0].presence[50] - without.findings[0].presence[50]))), abs=1e-4
+        max(moved, abs(float(whole.findings[0].presence[SLICE] - without.findings[0].presence[SLICE]))), abs=1e-4
     )
-    free = segmenter.decode(image, [""], slice_by_slice=True).findings[0].mask[50:51]
+    free = segmenter.decode(image, [""], slice_by_slice=True).findings[0].mask[SLICE : SLICE + 1]
     assert np.array_equal(weighed.text_free, free)
     assert "without words, the model marks something else" in weighed.note
 

@@ -138,6 +138,11 @@ class Panel:
     def click(self, name):
         button = getattr(self.ui, name)
         assert button.enabled, f"{name}: {button.toolTip}"
+        around = button.parentWidget()
+        while around is not None:  # a user opens the section first; a click on what is hidden may be lost
+            if getattr(around, "collapsed", False):
+                around.collapsed = False
+            around = around.parentWidget()
         self.qt.QTest.mouseClick(button, self.qt.Qt.LeftButton)
 
     def waitFor(self, condition, timeout=ENGINE_START):

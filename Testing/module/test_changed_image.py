@@ -24,7 +24,7 @@ def volume(panel, chestCt):
 def change(volume):
     """Another content, as a sequence shows when its browser moves, or a filter makes in place."""
     voxels = slicer.util.arrayFromVolume(volume)
-    voxels[:] = voxels[:, ::-1].copy()
+    voxels[:] = np.roll(voxels, 3, axis=2)
     slicer.util.arrayFromVolumeModified(volume)
 
 

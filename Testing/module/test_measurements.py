@@ -15,7 +15,7 @@ from module_panel import CHEST_CT, ROOT, chestSeries, inSliceOrder, loadedAsByTh
 def segmented(panel, chestCt):
     panel.ui.measurementsCollapsibleButton.collapsed = False
     panel.type("left lung\ninfection")
-    panel.segmentRange(40, 43)
+    panel.segmentRange(51, 54)
     return chestCt
 
 
@@ -43,7 +43,7 @@ def saved(panel, button, path):
 
 def edit(panel, name, volume):
     mask = panel.mask(name, volume)
-    mask[41, 100:120, 100:130] = True
+    mask[52, 100:120, 100:130] = True
     segments = panel.segmentation.GetSegmentation()
     change = panel.slicer.util.updateSegmentBinaryLabelmapFromArray
     change(mask.astype(np.uint8), panel.segmentation, segments.GetSegmentIdBySegmentName(name), volume)

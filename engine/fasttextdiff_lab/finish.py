@@ -25,6 +25,8 @@ from fasttextdiff_lab.measure import Answer
 KEPT = 0.98
 """Share of present findings that the presence threshold must keep, as the mean over modalities."""
 CANDIDATES = np.linspace(0, 0.95, 20)
+LEARNED = 0.1
+"""A taught finding with a lower validation Dice was not learned."""
 LABELLED = ("covid_cxr_structures", "MosMedDataPlus_bjorke", "monuseg_2")
 """Folders whose findings are in no atlas."""
 
@@ -66,11 +68,18 @@ def presence_threshold(answers: Sequence[Answer]) -> float:
 
 
 def with_quality(info: ModelInfo, answers: Sequence[Answer]) -> Taught:
-    """The taught findings with their validation Dice and its n; without them where nothing was measured."""
+    """The taught findings with their validation Dice and its n; without them where nothing was measured.
+
+    A finding that the model failed to learn is left out, so that it is refused and not answered wrongly.
+
+    Args:
+        info: description of the model.
+        answers: on validation images; those of untaught findings do not count.
+    """
     dice: dict[tuple[str, str], list[float]] = defaultdict(list)
     for answer in answers:
         found = info.taught_finding(answer.finding, Modality(answer.modality))
-        if answer.there and found is not None:
+        if answer.there and found is not None and info.knows(answer.finding, Modality(answer.modality)):
             dice[answer.modality, found.name].append(answer.dice)
     measured = {key: (round(float(np.mean(values)), 3), len(values)) for key, values in dice.items()}
     return {
@@ -78,6 +87,7 @@ def with_quality(info: ModelInfo, answers: Sequence[Answer]) -> Taught:
             replace(finding, dice=mean, validation_slices=n)
             for finding in findings
             for mean, n in [measured.get((kind, finding.name), (None, 0))]
+            if mean is None or mean >= LEARNED
         )
         for kind, findings in info.taught.items()
     }

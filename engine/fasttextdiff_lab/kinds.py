@@ -170,13 +170,13 @@ def is_for_validation(name: str) -> bool:
 def encoded(runtime: Runtime, picture: Picture, variants: int) -> Iterator[Shown]:
     """Statistics of a picture as it is, and of random variants of it."""
     pixels = picture.load()
-    if pixels.min() == pixels.max():  # a drawn one may be
-        return
-    yield _shown(runtime, picture, pixels, "")
+    pictures = [(pixels, "")]
     for number in range(variants):
         seed = int.from_bytes(hashlib.sha256(f"{picture.name}/{number}".encode()).digest()[:4], "big")
-        changed, how = variant(pixels, np.random.default_rng(seed), picture.kind)
-        yield _shown(runtime, picture, changed, how)
+        pictures.append(variant(pixels, np.random.default_rng(seed), picture.kind))
+    for changed, how in pictures:
+        if changed.min() < changed.max():  # drawn pictures and parts of pictures may show nothing
+            yield _shown(runtime, picture, changed, how)
 
 
 def _shown(runtime: Runtime, picture: Picture, pixels: NDArray[np.uint8], how: str) -> Shown:
