@@ -2,6 +2,7 @@
 
 import pytest
 
+from fasttextdiff.cli.tools import _listed
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.contract.fields import ContractError
 from fasttextdiff.contract.requests import CheckFindings, DescribeModel
@@ -89,3 +90,8 @@ def test_the_module_hears_how_well_each_finding_is_known(tmp_path):
     assert checked[0].quality == "liver on ct: Dice 0.80 (n 4), 9 training slices of 2 patients; weak"
     assert [found.weak for found in checked] == [True, False, False]
     assert [bool(found.warning) for found in checked] == [False, False, True]
+
+
+def test_info_lists_each_finding_with_its_quality_and_synonyms():
+    listed = _listed([LIVER, LUNG], "ct").splitlines()
+    assert listed == ["liver on ct: Dice 0.91 (n 8), 40 training slices of 12 patients (hepar)", "left lung"]

@@ -74,9 +74,9 @@ def _listed(findings: Sequence[TaughtFinding], kind: str) -> str:
 
     if not any(quality_line(finding, kind) for finding in findings):
         return ", ".join(term for finding in findings for term in finding.terms)
-    return "\n".join(
-        f"{quality_line(finding, kind) or finding.name} ({', '.join(finding.synonyms)})" for finding in findings
-    )
+    synonyms = [f" ({', '.join(finding.synonyms)})" if finding.synonyms else "" for finding in findings]
+    lines = [quality_line(finding, kind) or finding.name for finding in findings]
+    return "\n".join(line + words for line, words in zip(lines, synonyms, strict=True))
 
 
 @command(app, no_args_is_help=True)
