@@ -81,7 +81,7 @@ def whole_named(text: str, findings: Iterable[TaughtFinding]) -> TaughtFinding |
     found = named(text, findings)
     if len(found) != 1:
         return None
-    parts = {word.plain for word in words_of(text)} & _PARTS
+    parts = {word.plain for word in words_of(text)} & PART_STEMS
     return found[0].finding if parts <= terms_words(found[0].finding) else None
 
 
@@ -144,14 +144,15 @@ def _plain(word: str) -> str:
     return next((_SAME[known] for known in _SAME if is_misspelt(stem, known)), stem)
 
 
-def _stems(words: str) -> frozenset[str]:
+def stems(words: str) -> frozenset[str]:
+    """The stems of a list of words."""
     return frozenset(map(stem_of, words.split()))
 
 
 _SAME = {stem_of(word): words.split()[0] for words in SYNONYMS for word in words.split()}
-_KNOWN = _stems(f"{ASKING} {PLACES} {LOOKS} {COUNTS} {DISEASED} {ORGANS}")
-_DISEASED = _stems(DISEASED)
-_ORGANS = _stems(ORGANS)
-_NEUTRAL = frozenset(_SAME.get(stem, stem) for stem in _stems(f"{ASKING} {PLACES} {LOOKS} {COUNTS}"))
-_ASKING = _stems(ASKING)
-_PARTS = _stems(PARTS)
+_KNOWN = stems(f"{ASKING} {PLACES} {LOOKS} {COUNTS} {DISEASED} {ORGANS}")
+_DISEASED = stems(DISEASED)
+_ORGANS = stems(ORGANS)
+_NEUTRAL = frozenset(_SAME.get(stem, stem) for stem in stems(f"{ASKING} {PLACES} {LOOKS} {COUNTS}"))
+_ASKING = stems(ASKING)
+PART_STEMS = stems(PARTS)

@@ -15,8 +15,19 @@ from difflib import SequenceMatcher
 from fasttextdiff.contract.abnormalities import PATCHY
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.contract.findings import shortened, understood
-from fasttextdiff.model.naming import Named, Word, content, is_like_any, is_neutral, named, terms_words, words_of
-from fasttextdiff.model.neutral_words import ELSEWHERE, PARTS, RELATIONS
+from fasttextdiff.model.naming import (
+    PART_STEMS,
+    Named,
+    Word,
+    content,
+    is_like_any,
+    is_neutral,
+    named,
+    stems,
+    terms_words,
+    words_of,
+)
+from fasttextdiff.model.neutral_words import ELSEWHERE, RELATIONS
 from fasttextdiff.model.words import stem_of
 
 NEAREST = 3
@@ -25,8 +36,7 @@ ALIKE = 0.6
 """A finding is near a text if they share a word, or at least this share of letters."""
 _DISTANCE = 3
 """"Behind the heart": at most this many words from a relation to the organ."""
-_PARTS = frozenset(map(stem_of, PARTS.split()))
-_RELATIONS = frozenset(map(stem_of, RELATIONS.split()))
+_RELATIONS = stems(RELATIONS)
 _LUNGS = {"left", "right", "lung"}
 
 
@@ -84,7 +94,7 @@ def unlearned_part(text: str, findings: Iterable[TaughtFinding]) -> str:
     known = {word for one in found for word in terms_words(one.finding)}
     if any(_is_of_lungs(one.finding) for one in found):
         return ""
-    part = next((word.typed for word in words_of(text) if word.plain in _PARTS and word.plain not in known), "")
+    part = next((word.typed for word in words_of(text) if word.plain in PART_STEMS and word.plain not in known), "")
     if not part or not found:
         return ""
     return f"'{part}' was not taught for '{found[0].finding.name}': the mask may show all of it"
