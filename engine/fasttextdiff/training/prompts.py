@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.taught import Taught
+from fasttextdiff.training.retelling import retold
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, ZONED_LUNG, Region, Sample
 
 Mask = NDArray[np.bool_]
@@ -63,7 +64,9 @@ PLACES = (
 COMPOSED = 0.5
 """Share of composed prompts among those for a finding on a side."""
 RETOLD_LUNG = ("{zone} {side} lung", "{zone} part of the {side} lung", "{side} lung ({zone})", "{side} {zone} lung")
-RETOLD = 0.4
+RETOLD = 0.3
+"""Share of LViT's sentences that are told in other words."""
+REORDERED = 0.3
 """Share of LViT's sentences that are reordered or lose their count."""
 SICK_SIDE = (
     "affected part of the {side} lung", "diseased part of the {side} lung", "what is wrong in the {side} lung?",
@@ -248,16 +251,19 @@ def _described(sample: Sample, rng: Generator) -> str:
 
 
 def _varied(sentence: str, rng: Generator) -> str:
-    """A sentence of LViT's form, sometimes with clauses reordered or dropped, or locations reworded."""
-    if rng.random() >= RETOLD:
+    """A sentence of LViT's form, sometimes in other words, with clauses reordered or dropped, or locations reworded."""
+    form = rng.random()
+    if form < RETOLD:
+        return retold(sentence, rng)
+    if form >= RETOLD + REORDERED:
         return sentence
     clauses = sentence.rstrip(".").split(", ")
     if len(clauses) > 2 and rng.random() < 0.5:
         del clauses[1]  # the count does not affect the location
     if rng.random() < 0.5:
         clauses.reverse()
-    form = _pick(RETOLD_LUNG, rng)
-    varied = ZONED_LUNG.sub(lambda m: form.format(zone=m[1].strip(), side=m[2]) if m[1] else m[0], ", ".join(clauses))
+    lung = _pick(RETOLD_LUNG, rng)
+    varied = ZONED_LUNG.sub(lambda m: lung.format(zone=m[1].strip(), side=m[2]) if m[1] else m[0], ", ".join(clauses))
     return varied.lower() if rng.random() < 0.5 else varied
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from string import ascii_lowercase
 
 from numpy.random import Generator
 
@@ -14,7 +15,7 @@ LONG_WORD = re.compile(r"[A-Za-z]{4,}")
 def with_slips(text: str, rng: Generator) -> str:
     """The text with one typo per ten letters of its longer words, and at least one.
 
-    A typo drops a letter, doubles it or swaps it with the next. A text without longer words is unchanged.
+    A typo drops a letter, doubles it, swaps it with the next or replaces it. A text without longer words is unchanged.
     """
     places = [n for word in LONG_WORD.finditer(text) for n in range(word.start(), word.end() - 1)]
     if not places:
@@ -23,5 +24,7 @@ def with_slips(text: str, rng: Generator) -> str:
     letters = list(text)
     for place in sorted(rng.choice(places, size=count, replace=False), reverse=True):
         first, second = letters[place : place + 2]
-        letters[place : place + 2] = [[second], [first, first, second], [second, first]][int(rng.integers(3))]
+        other = ascii_lowercase[int(rng.integers(len(ascii_lowercase)))]
+        changed = ([second], [first, first, second], [second, first], [other, second])
+        letters[place : place + 2] = changed[int(rng.integers(len(changed)))]
     return "".join(letters)
