@@ -107,6 +107,13 @@ SPELLINGS = {
     "opacity in the lower left lung": ("opacity in the LLL", "opacity in the left lower lobe"),
     "infection in the middle right lung": ("infection in the RML", "infection in the right middle lobe"),
     "infection in the middle left lung": ("infection in the lingula",),
+    "opacity in the left lower zone": ("opacity in the left base", "opacity in the left lung base"),
+    "right lower zone consolidation": ("right basal consolidation", "right basilar consolidation"),
+    "infection, upper zone of the left lung": ("infection, apex of the left lung",),
+    "nodule at the right upper zone": ("nodule at the right apex",),
+    "left middle zone infiltrate": ("left mid zone infiltrate",),
+    "left basal ganglia": ("L basal ganglia",),
+    "skull base": ("skull base",),
     "without infection": ("w/o infection",),
     "COVID-19 pneumonia": ("COVID\u201319 pneumonia", "3. COVID-19 pneumonia."),
 }

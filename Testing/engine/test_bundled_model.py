@@ -60,6 +60,14 @@ def test_every_spelling_of_a_finding_gives_the_same_bits_and_records_what_was_ty
             assert (found.typed, found.warnings) == ("", plain[name].warnings)
 
 
+def test_a_misspelt_finding_is_answered_like_the_word_and_says_so(segmenter, samples):
+    image = segmenter.prepare(read_volume(samples / "cxr_hannover" / "18017511.png"))
+    typed, plain = segmenter.decode(image, ["rihgt lung", "right lung"]).findings
+    assert np.array_equal(typed.probability, plain.probability)
+    assert typed.finding == "rihgt lung"
+    assert typed.warnings == ("spelling corrected: right lung", *plain.warnings)
+
+
 def test_spellings_are_answered_once_and_unreadable_findings_are_refused(segmenter, samples):
     volume = read_volume(samples / "cxr_hannover" / "18017511.png")
     assert list(segmenter.segment(volume, ["right lung", "\u201cR lung\u201d", "RIGHT LUNG."]).mask) == ["right lung"]

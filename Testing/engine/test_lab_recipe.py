@@ -118,6 +118,7 @@ def xrays(tmp_path):
     rows += [
         "n.jpg,masks/right.png,right_lung,psnormal,train,normal",
         "p.jpg,masks/left.png,left_lung,shenzhen,train,tb",
+        "ap.jpg,EMPTY,lesion,nih,train,normal",
     ]
     rows += [
         "faint.jpg,masks/nodule.png,nodule,jsrt,train,nodule",
@@ -138,6 +139,8 @@ def test_normal_xrays_are_known_to_have_no_lesion_and_those_without_a_row_are_no
     assert not (normal.regions & np.uint8(Region.LESION)).any()
     assert not sick.annotated & PULMONARY
     assert not sick.annotated & LUNGS
+    assert [sample.name for sample in groups["portable"]] == ["nih/ap.jpg"]
+    assert groups["portable"][0].annotated == PULMONARY
 
 
 def test_barely_visible_nodules_are_not_taught(xrays):
@@ -198,7 +201,7 @@ def test_the_bundled_model_is_made_from_nothing_by_a_chain_of_configurations():
     own = {"qata", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lung_bases"}
     groups = {*with_negatives(dict.fromkeys(own, ()), 0)}
     assert set(base.mixture) <= groups
-    groups |= {"nuclei_extra", "ct_mr_atlas", "xray_normal", "xray_lungs", "xray_jsrt"}
+    groups |= {"nuclei_extra", "ct_mr_atlas", "xray_normal", "xray_portable", "xray_lungs", "xray_jsrt"}
     for run in chain:
         assert set(run.mixture) <= groups
         assert sum(run.mixture.values()) == pytest.approx(1)

@@ -102,6 +102,7 @@ class Outcomes:
         learned = self.learned.get(finding)
         warning = f"{untaught}: {A_GUESS}" if untaught else "" if learned else self._warning(finding)
         note = understood_note(text)
+        spelt = "" if learned else self._spelt(finding)
         mask = stack.probability[number] > self.threshold
         mask &= there.reshape(along_slices)
         return FindingResult(
@@ -110,13 +111,18 @@ class Outcomes:
             mask=mask,
             disagreement=None if stack.disagreement is None else stack.disagreement[number],
             presence=stack.presence[number],
-            warnings=tuple(filter(None, (note, warning, doubt, self._across()))),
+            warnings=tuple(filter(None, (note, spelt, warning, doubt, self._across()))),
             typed=text if note else "",
             window=window_of(self.info, self.image, finding, is_learned=learned is not None),
             consistency=consistency,
             untaught=untaught,
             adapter=learned.source if learned else "",
         )
+
+    def _spelt(self, finding: str) -> str:
+        """A note if misspelt words were corrected; empty if not."""
+        read = self.info.respelled(finding, self.image.volume.modality)
+        return "" if read == finding else f"spelling corrected: {read}"
 
     def _across(self) -> str:
         """A warning about slices that were not acquired as such; empty for those that were."""

@@ -330,7 +330,7 @@ class Segmenter:
         stack, shown = SliceStack.empty(len(findings), image), self.windows(image, findings)
         if not findings:
             return stack
-        text = self.runtime.text(findings)
+        text = self.runtime.text([self.info.respelled(finding, image.volume.modality) for finding in findings])
         for group in self._groups(image):
             for one, numbers in shown:
                 asked = text if len(shown) == 1 else text.of(numbers)

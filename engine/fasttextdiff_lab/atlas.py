@@ -33,6 +33,8 @@ EMPTY = "EMPTY"
 """Mask in a table for a structure that is annotated and absent. A structure without a row is unknown."""
 LEFT_OUT = {"v7"}
 """Sources not used in training: lungs drawn by another convention, and pictures that may not be modified."""
+PORTABLE = "nih"
+"""Source of normal X-rays that are mostly portable AP films, as abnormal ones often are; they are mistaken most."""
 CHAMBERS = {"acdc", "msd_heart", "chd68"}
 """Sources in which left and right are parts of the heart, so that images may not be mirrored."""
 CLEAREST = 3
@@ -140,7 +142,7 @@ def _evenly(patients: Mapping[str, Sequence[AtlasItem]], count: int) -> Iterator
 
 
 def xray_groups(folder: Path) -> dict[str, list[Sample]]:
-    """The X-ray atlas by purpose: "normal", "lungs" and "jsrt" (heart, clavicles, nodules).
+    """The X-ray atlas by purpose: "normal", "portable" (a part of it), "lungs" and "jsrt" (heart, clavicles, nodules).
 
     Args:
         folder: folder of the atlas.
@@ -156,6 +158,7 @@ def xray_groups(folder: Path) -> dict[str, list[Sample]]:
         groups["jsrt" if rows[0]["Source"] == "jsrt" else "lungs" if rows[0]["Kind"] != "normal" else "normal"].append(
             sample
         )
+    groups["portable"] = [s for s in groups["normal"] if source_of(s) == PORTABLE]
     groups["normal"] = _balanced_sources(groups["normal"]) + [s for s in groups["jsrt"] if Region.LESION & s.annotated]
     return groups
 

@@ -64,12 +64,22 @@ _SIDES = {"l": "left", "r": "right"}
 # The model was taught zones of a lung ("upper right lung"), never lobes.
 _LOBE = re.compile(r"\b(?:(left|right)\s+(upper|middle|lower)|(upper|middle|lower)\s+(left|right))[\s-]+lobe\b", re.I)
 _LOBE_LETTERS = re.compile(r"\b(?:(r)([uml])l|(l)([ul])l)\b", re.I)
+_NO_PART = r"\b(?!\s+(?:zone|part|segment|gangli))"
 _WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bb\s?/\s?l\b|\bbilat\b\.?|\bbi-lateral\b", re.I), "bilateral"),
     (re.compile(r"\bbilateral\s+lungs?$", re.I), "both lungs"),
     (re.compile(r"\bw/o\b", re.I), "without"),
     (re.compile(r"\bw/(?=\s|\w)", re.I), "with "),
     (re.compile(r"\bground\s*-\s*glass\b|\bgroundglass\b", re.I), "ground-glass"),
+    *(
+        rule
+        for nouns, adjectives, zone in (("base", "basal|basilar", "lower"), ("apex", "apical", "upper"))
+        for rule in (
+            (re.compile(rf"\b(left|right)\s+(?:lung\s+)?(?:{nouns}|{adjectives}){_NO_PART}", re.I), rf"\1 {zone} zone"),
+            (re.compile(rf"\b{nouns}\s+of\s+(the\s+)?(left|right)\s+lung\b", re.I), rf"{zone} zone of \1\2 lung"),
+        )
+    ),
+    (re.compile(r"\b(left|right)\s+mid(?=\s+(?:zone|lung))", re.I), r"\1 middle"),
     (re.compile(r"\blingular?(?:\s+(?:lobe|segment)s?)?\b", re.I), "middle left lung"),
 )
 _LAST_SIDE = re.compile(r"^(?P<what>.+?)(?:\s*[,:-]\s*|\s*\(\s*|\s+)(?P<side>left|right)\s*\)?$", re.I)

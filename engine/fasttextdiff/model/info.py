@@ -16,6 +16,7 @@ from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.model.naming import named_in, whole_named
+from fasttextdiff.model.spelling import respelled
 from fasttextdiff.model.taught import Taught, taught_from
 from fasttextdiff.model.untaught import explain_untaught, strange_words, unlearned_part
 from fasttextdiff.paths import PathText, as_path
@@ -92,6 +93,10 @@ class ModelInfo:
         """The name of the one taught finding that a text names as a whole; empty if there is none."""
         found = whole_named(finding, self._taught_for(modality))
         return "" if found is None else found.name
+
+    def respelled(self, finding: str, modality: Modality) -> str:
+        """A text as the text encoder reads it: misspelt words are those that were taught for a modality."""
+        return respelled(finding, self._taught_for(modality))
 
     def _taught_for(self, modality: Modality | None) -> list[TaughtFinding]:
         kinds = self.taught if modality is None else [modality.value]

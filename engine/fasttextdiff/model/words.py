@@ -34,16 +34,16 @@ def is_like(word: str, other: str) -> bool:
         return True
     shorter, longer = sorted((word, other), key=len)
     if word[0] != other[0]:
-        return len(shorter) >= LONG and _typos(word, other) == 1
+        return len(shorter) >= LONG and typos_between(word, other) == 1
     if len(longer) == 4:  # "lng", but not "leg"
         return len(shorter) == 3 and _is_part(shorter, longer)
     allowed = 0 if len(longer) < 5 else 1 if len(longer) < 9 else 2
-    return _are_forms(word, other) or (len(shorter) > 3 and _typos(word, other) <= allowed)
+    return _are_forms(word, other) or (len(shorter) > 3 and typos_between(word, other) <= allowed)
 
 
 def is_misspelt(word: str, other: str) -> bool:
     """Whether two words of at least five letters differ in one letter, but not in the first, or not at all."""
-    return word == other or (min(len(word), len(other)) > 4 and word[0] == other[0] and _typos(word, other) <= 1)
+    return word == other or (min(len(word), len(other)) > 4 and word[0] == other[0] and typos_between(word, other) <= 1)
 
 
 def _is_part(shorter: str, longer: str) -> bool:
@@ -58,7 +58,7 @@ def _are_forms(word: str, other: str) -> bool:
     return shared >= SHARED and word[shared:] in ENDINGS and other[shared:] in ENDINGS
 
 
-def _typos(word: str, other: str) -> int:
+def typos_between(word: str, other: str) -> int:
     """Number of dropped, added, changed or swapped letters (optimal string alignment distance)."""
     before: list[int] = []
     row = list(range(len(other) + 1))

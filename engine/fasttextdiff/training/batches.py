@@ -25,7 +25,7 @@ from fasttextdiff.training.samples import Item, Sample
 from fasttextdiff.training.slips import with_slips
 
 MISTYPED = 0.2
-"""Share of prompts with typos, so that the model tolerates them. At 0.08 and sixty findings, typos cost a Dice of 0.1."""
+"""Share of prompts with typos, to tolerate them. At 0.08 with sixty findings, typos cost 0.1 of Dice."""
 MOST_DRAWS = 50
 """Images tried for one place in a batch; if none can be read, training stops."""
 
