@@ -24,8 +24,8 @@ from fasttextdiff.training.prompts import Prompt, steered_prompt, whole_prompt
 from fasttextdiff.training.samples import Item, Sample
 from fasttextdiff.training.slips import with_slips
 
-MISTYPED = 0.2
-"""Share of prompts with typos, to tolerate them. At 0.08 with sixty findings, typos cost 0.1 of Dice."""
+MISTYPED = 0.08
+"""Share of prompts with typos, so that the model tolerates those that `model.spelling` does not correct."""
 MOST_DRAWS = 50
 """Images tried for one place in a batch; if none can be read, training stops."""
 
