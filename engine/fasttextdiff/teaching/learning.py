@@ -1,4 +1,4 @@
-"""Learns a finding from a few slices with masks, on the CPU, in seconds, without changing the model.
+"""Learns a finding from a few slices with masks, on the CPU, without changing the model.
 
 Each slice passes the denoiser once in each of a fixed set of variants; the small decoder is then trained on sampled
 pixels of what the head saw. Knows examples and networks; knows nothing about files, volumes or the library of adapters.
