@@ -105,6 +105,21 @@ def measure(
         report.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+@command(app, no_args_is_help=True)
+def precision(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder; the bundled model if not given.")] = None,
+    dtype: Annotated[str, typer.Option(help="Precision to compare with float32.")] = "bfloat16",
+    every: Annotated[int, typer.Option(min=1, help="Only every N-th validation image.")] = 5,
+) -> None:
+    """Compare OpenVINO's masks in another precision with those in float32, on validation images."""
+    from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff_lab.precision import agreements, questions
+
+    plain, other = (Segmenter(model, dtype=each, runtime="openvino") for each in ("float32", dtype))
+    say("\n".join(map(str, agreements(plain, other, questions(data, every)))))
+
+
 @command(app, name="finish", no_args_is_help=True)
 def finish_model(
     data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
