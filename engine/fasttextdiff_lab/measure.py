@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.evaluation.bootstrap import Bootstrap
+from fasttextdiff.evaluation.calibration import auroc
 from fasttextdiff.evaluation.datasets import load_image, load_levels, load_targets
 from fasttextdiff.evaluation.metrics import picture_volume, score
 from fasttextdiff.image.volume import Modality
@@ -188,8 +189,5 @@ def share_empty(answers: Sequence[Answer], *, there: bool = False) -> float:
 
 def presence_auroc(sick: Sequence[Answer], healthy: Sequence[Answer]) -> float:
     """Probability that the presence of an abnormal image is above that of a normal one."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata([a.presence for a in (*sick, *healthy)])
-    above = float(ranks[: len(sick)].sum()) - len(sick) * (len(sick) + 1) / 2
-    return above / (len(sick) * len(healthy))
+    cases = (*sick, *healthy)
+    return auroc(np.array([case.presence for case in cases]), np.arange(len(cases)) < len(sick))
