@@ -12,6 +12,7 @@ from scene_volumes import GRIDS, SHAPE, addSliceView, addTransform, addVolume, b
 from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
     SceneError,
     ShownSlice,
+    ijkToRas,
     ijkToWorld,
     jumpToSlice,
     pixelMm2,
@@ -106,7 +107,7 @@ def test_a_picture_is_shown_within_half_its_thickness(scene):
 
 def test_volume_and_area_follow_the_grid(scene):
     volume = addVolume(GRIDS["oblique"])
-    assert voxelMl(volume) == pytest.approx(0.7 * 0.9 * 2.5 / 1000)
+    assert voxelMl(ijkToRas(volume)) == pytest.approx(0.7 * 0.9 * 2.5 / 1000)
     assert pixelMm2(volume) == pytest.approx(0.7 * 0.9)
 
 

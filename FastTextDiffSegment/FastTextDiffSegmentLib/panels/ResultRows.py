@@ -15,9 +15,9 @@ from FastTextDiffSegmentLib.contract.segments import (
     slice_ranges,
     unescape_tag,
 )
-from FastTextDiffSegmentLib.scene.Geometry import pixelMm2, sliceShape, voxelMl
-from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentIds, segmentVoxels
-from FastTextDiffSegmentLib.scene.SegmentWriter import tagOf
+from FastTextDiffSegmentLib.scene.Geometry import SceneError, pixelMm2, sliceShape, voxelMl
+from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentGrid, segmentIds, segmentVoxels
+from FastTextDiffSegmentLib.scene.SegmentWriter import geometryMatches, tagOf
 
 from .ResultTable import ResultRow
 
@@ -48,32 +48,44 @@ def resultRows(segmentationNode: Any, volumeNode: Any, isPlanar: bool) -> list[R
     made = [
         segmentId for segmentId in segmentIds(segmentation) if tagOf(segmentation.GetSegment(segmentId), FINDING_TAG)
     ]
-    return [_row(segmentationNode, volumeNode, segmentId, isPlanar) for segmentId in made]
+    image = volumeNode if _isItsImage(segmentationNode, volumeNode) else None
+    return [_row(segmentationNode, image, segmentId, isPlanar) for segmentId in made]
+
+
+def _isItsImage(segmentationNode: Any, volumeNode: Any) -> bool:
+    try:
+        return geometryMatches(segmentationNode, volumeNode)
+    except SceneError:
+        return False
 
 
 def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool) -> ResultRow:
+    """A segment as a row; without a volume on its grid, neither its slices nor its area can be told."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     lines = [(name, tagOf(segment, PREFIX + name)) for name in _TIP_TAGS]
     return ResultRow(
         segmentId=segmentId,
         name=segment.GetName(),
         color=tuple(segment.GetColor()),
-        amount=_amountText(volumeNode, segmentVoxels(segmentationNode, segmentId), isPlanar)
-        + _slicesText(tagOf(segment, SLICES_TAG), sliceShape(volumeNode)[0]),
+        amount=_amountText(segmentationNode, segmentId, volumeNode, isPlanar)
+        + ("" if volumeNode is None else _slicesText(tagOf(segment, SLICES_TAG), sliceShape(volumeNode)[0])),
         presence=_percent(tagOf(segment, PRESENCE_TAG)),
         isEdited=tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC,
         tip="\n".join(f"{name}: {unescape_tag(value)}" for name, value in lines if value),
     )
 
 
-def _amountText(volumeNode: Any, voxels: int, isPlanar: bool) -> str:
-    """A number of voxels in millilitres; for a picture in square millimetres, or in pixels if their size is unknown."""
-    spacing = volumeNode.GetSpacing()
-    if isPlanar and tuple(spacing[:2]) == (1.0, 1.0):
+def _amountText(segmentationNode: Any, segmentId: str, volumeNode: Any, isPlanar: bool) -> str:
+    """The size in millilitres; in a picture in square millimetres, or in pixels if their size is unknown."""
+    voxels, grid = (
+        segmentVoxels(segmentationNode, segmentId),
+        segmentGrid(segmentationNode.GetSegmentation(), segmentId),
+    )
+    if volumeNode is None or not isPlanar:
+        return _("{volume:.1f} ml").format(volume=0.0 if grid is None else voxels * voxelMl(grid))
+    if tuple(volumeNode.GetSpacing()[:2]) == (1.0, 1.0):
         return _("{count:,} pixels").format(count=voxels)
-    if isPlanar:
-        return _("{area:,.0f} mm²").format(area=voxels * pixelMm2(volumeNode))
-    return _("{volume:.1f} ml").format(volume=voxels * voxelMl(volumeNode))
+    return _("{area:,.0f} mm²").format(area=voxels * pixelMm2(volumeNode))
 
 
 def _slicesText(ranges: str, total: int) -> str:

@@ -182,9 +182,9 @@ def startsLikeDicom(path: str) -> bool:
         return False
 
 
-def voxelMl(volumeNode) -> float:
-    """Volume of a voxel in millilitres, on the volume's own grid as in Slicer's Segment Statistics."""
-    return abs(float(np.linalg.det(ijkToRas(volumeNode)[:3, :3]))) / 1000.0
+def voxelMl(grid: np.ndarray) -> float:
+    """Volume of a voxel in millilitres, on a node's own grid (4, 4) as in Slicer's Segment Statistics."""
+    return abs(float(np.linalg.det(grid[:3, :3]))) / 1000.0
 
 
 def pixelMm2(volumeNode) -> float:
