@@ -25,10 +25,8 @@ def editedFindings(archive: OutputArchive, segmentationNode: Any, request: Segme
 
 def _isEdited(archive: OutputArchive, segmentationNode: Any, segmentId: str, request: SegmentationRequest) -> bool:
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    isTagged = tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC
-    # without the model's output to compare with (a plain .mrml lacks it), or on another grid, the tag decides
-    if not isTagged or not archive.isStored(segmentationNode, segmentId):
-        return isTagged
+    if not archive.isStored(segmentationNode, segmentId):  # a plain .mrml lacks the model's output
+        return tagOf(segment, ALGORITHM_TAG) == SEMIAUTOMATIC
     if not geometryMatches(segmentationNode, request.volumeNode):
-        return True
+        return archive.isEdited(segmentationNode, segmentId)
     return archive.isEdited(segmentationNode, segmentId, request.slices(), request.volumeNode, request.plane)

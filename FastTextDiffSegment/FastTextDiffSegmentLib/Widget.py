@@ -10,6 +10,7 @@ from typing import Any
 
 import qt
 import slicer
+import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
@@ -38,6 +39,7 @@ from .panels.SetupSection import SetupSection
 from .panels.Shortcuts import Shortcuts
 from .panels.TeachSection import TeachSection
 from .panels.ThresholdSlider import ThresholdSlider
+from .panels.Timers import singleShot
 from .panels.WordsSection import WordsSection
 from .Teaching import defaultLibrary
 
@@ -81,7 +83,10 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneReplaced)
         self.addObserver(scene, scene.EndImportEvent, self._onSceneReplaced)
+        self._arrived = singleShot(self.context.guarded(self._onArrived))
+        self.addObserver(scene, scene.NodeAddedEvent, self._onNodeAdded)
         self._link.connect()
+        self.logic.archive.attachAll()
 
     def _makeShared(self) -> None:
         """Make what the sections share: the logic with its timer, the Set-up section, the user's runs."""
@@ -167,6 +172,7 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.exit()
         self.logic.runner.cancelAll()
         self._timer.stop()
+        self._arrived.stop()
         self.place.close()
         self.batch.close()
         if self._closeGuard is not None:
@@ -209,9 +215,19 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _onSceneReplaced(self, caller=None, event=None) -> None:
         self._link.connect()
+        self.logic.archive.attachAll()
         if self.context.isEntered:
-            self.logic.archive.attachAll()
             self.results.updateTable()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAdded(self, caller, event, node) -> None:
+        if node.IsA("vtkMRMLSegmentationNode"):
+            self._arrived.start(0)  # it gets its segments after it was added
+
+    def _onArrived(self) -> None:
+        """A segmentation was loaded or copied: edits of it count from now on."""
+        if not slicer.mrmlScene.IsBatchProcessing():  # else the scene's own end of import does it
+            self.logic.archive.attachAll()
 
     def _onParameters(self) -> None:
         """Something in the parameter node has changed."""

@@ -413,6 +413,7 @@ def test_segments_loaded_from_a_file_are_observed_even_empty_ones(session, tmp_p
     segments = session.segmentation.GetSegmentation()
     empty = segments.AddEmptySegment("empty", "nodule")
     segments.GetSegment(empty).SetTag("DICOM.SegmentAlgorithmType", "AUTOMATIC")
+    segments.GetSegment(empty).SetTag("FastTextDiff.Finding", "nodule")
     storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
     storage.SetFileName(str(tmp_path / "file.seg.nrrd"))
     assert storage.WriteData(session.segmentation)

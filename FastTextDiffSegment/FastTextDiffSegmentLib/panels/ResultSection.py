@@ -148,6 +148,8 @@ class ResultSection:
         """Show the segments of the chosen segmentation, if the segmentation or the image has changed."""
         parameters = self._context.parameters
         if self._shown != (parameters.outputSegmentation, parameters.inputVolume):
+            if parameters.outputSegmentation is not None:
+                self._context.logic.archive.adopt(parameters.outputSegmentation)
             self.updateTable()
 
     def updateTable(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from FastTextDiffSegmentLib.contract.images import ACQUISITION
-from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, CORRECTED_TAG, SEMIAUTOMATIC
+from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, CORRECTED_TAG, FINDING_TAG, SEMIAUTOMATIC
 
 from .Geometry import sliceShape
 from .SegmentHistory import EditGuard, Observers
@@ -29,6 +29,7 @@ from .SegmentVoxels import (
     readVoxels,
     replaceVoxels,
     segmentGrid,
+    segmentIds,
 )
 from .SegmentWriter import SegmentedFinding, tagOf
 
@@ -59,8 +60,15 @@ class OutputArchive:
         return segmentationNode.GetNodeReference(ROLE)
 
     def prepare(self, segmentationNode):
-        """Make the output node if there is none, and observe the segmentation; to be called before a write."""
+        """Make the output node if there is none, and observe the segmentation; to be called before a write.
+
+        Segments that the model made and whose output is not stored, e.g. of a file or a copy, are stored as they are.
+        """
         archive = self.node(segmentationNode) or self._newNode(segmentationNode)
+        user, stored = segmentationNode.GetSegmentation(), archive.GetSegmentation()
+        for segmentId in _notStored(user, stored):
+            _addEmpty(stored, segmentId, user.GetSegment(segmentId).GetName())
+            copyLabelmap(user, stored, segmentId)
         self.attach(segmentationNode)
         return archive
 
@@ -74,16 +82,21 @@ class OutputArchive:
         return archive
 
     def attachAll(self) -> None:
-        """Observe every segmentation in the scene that has an output, e.g. after loading a scene or the module."""
-        for index in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
-            node = slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
-            if self.node(node) is not None:
-                self.attach(node)
+        """Adopt every segmentation in the scene, e.g. after loading a scene, a file or the module."""
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            if not node.GetHideFromEditors():  # else a preview, or what is stored here
+                self.adopt(node)
+
+    def adopt(self, segmentationNode) -> None:
+        """Observe a segmentation if it has segments that the model made, see :meth:`prepare`."""
+        archive = self.node(segmentationNode)
+        if archive is not None or _notStored(segmentationNode.GetSegmentation()):
+            self.prepare(segmentationNode)
 
     def attach(self, segmentationNode) -> None:
-        """Observe a segmentation for edits by the user or other modules."""
+        """Observe a segmentation for edits by the user or other modules, and notice those made before."""
         nodeId, scene = segmentationNode.GetID(), segmentationNode.GetScene()
-        self._release(nodeId)
+        self._unwatch(nodeId)
         observers = self._watched[nodeId] = Observers()
         changed = slicer.vtkSegmentation.SourceRepresentationModified
         observers.add(segmentationNode.GetSegmentation(), changed, lambda *_: self._onModified(segmentationNode))
@@ -94,6 +107,7 @@ class OutputArchive:
         removed = slicer.vtkMRMLScene.NodeRemovedEvent
         observers.add(scene, removed, lambda *_: self._onNodeRemoved(segmentationNode, nodeId, archive))
         observers.add(scene, slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self._release(nodeId))
+        self._onModified(segmentationNode)
 
     def close(self) -> None:
         """Disconnect from the scene; the stored output stays in it."""
@@ -101,14 +115,22 @@ class OutputArchive:
         for nodeId in list(self._watched):
             self._release(nodeId)
 
-    def _release(self, nodeId: str) -> None:
+    def _unwatch(self, nodeId: str) -> None:
         if nodeId in self._watched:
             self._watched.pop(nodeId).clear()
+
+    def _release(self, nodeId: str) -> None:
+        self._unwatch(nodeId)
         self._checked = {key: time for key, time in self._checked.items() if key[0] != nodeId}
 
     def record(self, segmentationNode, written: Sequence[SegmentedFinding]) -> None:
-        """Store the segments as a write has just left them, within the boxes that were written to."""
-        user, stored = segmentationNode.GetSegmentation(), self.prepare(segmentationNode).GetSegmentation()
+        """Store the segments as a write has just left them, within the boxes that were written to.
+
+        Args:
+            segmentationNode: the segmentation; :meth:`prepare` was called before the write.
+            written: what was written.
+        """
+        user, stored = segmentationNode.GetSegmentation(), self.node(segmentationNode).GetSegmentation()
         for each in written:
             if each.segmentId is None or each.patch is None:
                 continue
@@ -117,15 +139,6 @@ class OutputArchive:
             if not stored.GetSegment(each.segmentId):
                 _addEmpty(stored, each.segmentId, user.GetSegment(each.segmentId).GetName())
             _recordPatch(user, stored, each.segmentId, each.patch)
-
-    def adopt(self, segmentationNode) -> None:
-        """Store segments that the model made and that were loaded from a file, so that edits of them are noticed."""
-        user, stored = segmentationNode.GetSegmentation(), self.prepare(segmentationNode).GetSegmentation()
-        for index in range(user.GetNumberOfSegments()):
-            segment, segmentId = user.GetNthSegment(index), user.GetNthSegmentID(index)
-            if tagOf(segment, ALGORITHM_TAG) == AUTOMATIC and not stored.GetSegment(segmentId):
-                _addEmpty(stored, segmentId, segment.GetName())
-                copyLabelmap(user, stored, segmentId)
 
     def isStored(self, segmentationNode, segmentId: str) -> bool:
         """Whether both this segment and its stored output exist."""
@@ -200,6 +213,19 @@ class OutputArchive:
         self._release(nodeId)
         if archive is not None and archive.GetScene() is not None:
             slicer.mrmlScene.RemoveNode(archive)
+
+
+def _notStored(user, stored=None) -> list[str]:
+    """Ids of the segments that the model made and that are not among the stored ones."""
+    segments = [(segmentId, user.GetSegment(segmentId)) for segmentId in segmentIds(user)]
+    return [
+        segmentId
+        for segmentId, segment in segments
+        if tagOf(segment, ALGORITHM_TAG) == AUTOMATIC
+        and tagOf(segment, FINDING_TAG)
+        and labelmapOf(user, segmentId) is not None
+        and (stored is None or stored.GetSegment(segmentId) is None)
+    ]
 
 
 def _addEmpty(segmentation, segmentId: str, name: str) -> None:
