@@ -12,7 +12,7 @@ from scene_volumes import addVolume, outputOf, randomMask  # noqa: E402
 from FastTextDiffSegmentLib.EditedFindings import editedFindings  # noqa: E402
 from FastTextDiffSegmentLib.Requests import SegmentationRequest  # noqa: E402
 from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive  # noqa: E402
-from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter, tagOf  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, SegmentWriter, Target, tagOf  # noqa: E402
 
 pytestmark = pytest.mark.slicer
 ALGORITHM = "DICOM.SegmentAlgorithmType"
@@ -82,3 +82,69 @@ def test_an_edit_of_what_was_loaded_or_copied_counts_before_the_panel_is_entered
     assert algorithm(session.segmentation, segmentId) == "SEMIAUTOMATIC"
     archive = panel.widget.logic.archive
     assert asked(archive, session.segmentation, session.volume) == ["consolidation"]
+
+
+# --- segments that the model made in part ----------------------------------------------------------------------------
+
+
+def drawn(session):
+    """A segment drawn by hand on slices 0 and 3, to which a run then adds on slice 3 what it finds."""
+    segmentId = session.segmentation.GetSegmentation().AddEmptySegment("mine", "mine")
+    voxels = [session.paint(segmentId, k) for k in (0, 3)]
+    archive = session.archive.prepare(session.segmentation)
+    with session.history.step("add", session.segmentation, archive):
+        output, target = outputOf(randomMask(1)[3:4], first=3), Target(segmentId, adds=True)
+        written = SegmentWriter().write(session.segmentation, session.volume, [output], into=target)
+        session.archive.record(session.segmentation, written)
+    return segmentId, voxels
+
+
+def test_reverting_what_the_model_made_in_part_keeps_the_rest(session, tmp_path):
+    segmentId, voxels = drawn(session)
+    assert asked(session.archive, session.segmentation, session.volume, (3, 4)) == ["mine"]
+    before = session.array(segmentId)
+    session.history.undo()
+    assert session.array(segmentId).sum() == 2
+    session.history.redo()
+    assert (session.array(segmentId) == before).all()
+    reopened(session, tmp_path / "scene.mrb")
+    session.paint(segmentId, k=5)
+    expected = randomMask(1) > 0
+    expected[[0, 1, 2, 4, 5]] = session.array(segmentId)[[0, 1, 2, 4, 5]]
+    assert OutputArchive().restore(session.segmentation, segmentId)
+    assert (session.array(segmentId) == expected).all()
+    assert expected[voxels[0]]
+    assert algorithm(session.segmentation, segmentId) == "SEMIAUTOMATIC"
+
+
+def test_edits_in_an_edited_file_are_kept_by_a_run_on_another_slice_and_a_revert(session, tmp_path):
+    """The file has no stored output, and what is in it is not the model's alone."""
+    (segmentId,) = session.write(outputOf(randomMask(1)))
+    session.paint(segmentId, k=5)
+    session.archive.close()
+    session.segmentation.RemoveNodeReferenceIDs("FastTextDiffOutput")
+    expected = session.array(segmentId)
+    session.write(outputOf(randomMask(2)[1:2], first=1))
+    expected[1] = randomMask(2)[1]
+    assert asked(session.archive, session.segmentation, session.volume, (5, 6)) == ["consolidation"]
+    assert asked(session.archive, session.segmentation, session.volume, (1, 2)) == []
+    session.erase(segmentId, k=1)
+    session.archive.restore(session.segmentation, segmentId)
+    assert (session.array(segmentId) == expected).all()
+
+
+def test_a_whole_run_whose_masking_keeps_drawn_voxels_is_no_automatic_result(session):
+    (segmentId,) = session.write(outputOf(randomMask(1)))
+    *place, i = session.paint(segmentId, k=2)
+    voxels = slicer.util.arrayFromVolume(session.volume)
+    voxels[:] = 0
+    voxels[(*place, i)] = 1
+    editor = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.SetSourceVolumeIntensityMask(True)
+    editor.SetSourceVolumeIntensityMaskRange(-0.5, 0.5)
+    output = outputOf(randomMask(2) & (voxels == 0))
+    with session.archive.ownEdit():
+        written = SegmentWriter().write(session.segmentation, session.volume, [output], Masking(editor))
+        session.archive.record(session.segmentation, written)
+    assert session.array(segmentId)[(*place, i)]
+    assert algorithm(session.segmentation, segmentId) == "SEMIAUTOMATIC"

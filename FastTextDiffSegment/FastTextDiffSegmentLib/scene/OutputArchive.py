@@ -5,15 +5,17 @@ Knows nothing about the engine or undo.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, CORRECTED_TAG, FINDING_TAG, SEMIAUTOMATIC
 
-from .Geometry import sliceShape
+from .Geometry import SceneError, sliceShape
 from .SegmentHistory import EditGuard, Observers
 from .SegmentSurfaces import surfacesRebuilt
 from .SegmentTags import setTag
@@ -22,6 +24,7 @@ from .SegmentVoxels import (
     Index,
     Patch,
     copyLabelmap,
+    gridOf,
     indexShift,
     isWhole,
     labelmapOf,
@@ -35,6 +38,8 @@ from .SegmentWriter import SegmentedFinding, tagOf
 
 ROLE = "FastTextDiffOutput"
 """Node reference from the user's segmentation to the stored output."""
+_PART = ".part"
+"""Ends the id of a stored segment with the voxels that the model decided about, of a segment that had others before."""
 
 
 class OutputArchive:
@@ -134,11 +139,16 @@ class OutputArchive:
         for each in written:
             if each.segmentId is None or each.patch is None:
                 continue
-            if each.created and stored.GetSegment(each.segmentId):
-                stored.RemoveSegment(each.segmentId)  # from a removed segment that had the same id
+            segment, partId = user.GetSegment(each.segmentId), each.segmentId + _PART
+            isOther = each.created or _shiftOfPatch(stored, each.segmentId, each.patch) is None
+            for storedId in (each.segmentId, partId):
+                if isOther and stored.GetSegment(storedId):  # of a removed segment of this id, or on a former grid
+                    stored.RemoveSegment(storedId)
             if not stored.GetSegment(each.segmentId):
-                _addEmpty(stored, each.segmentId, user.GetSegment(each.segmentId).GetName())
-            _recordPatch(user, stored, each.segmentId, each.patch)
+                for storedId in (each.segmentId,) if each.created else (each.segmentId, partId):
+                    _addEmpty(stored, storedId, segment.GetName())
+            if _recordPatch(user, stored, each.segmentId, each.patch):
+                segment.SetTag(ALGORITHM_TAG, SEMIAUTOMATIC)
 
     def isStored(self, segmentationNode, segmentId: str) -> bool:
         """Whether both this segment and its stored output exist."""
@@ -164,7 +174,7 @@ class OutputArchive:
         if not self.isStored(segmentationNode, segmentId):
             return False
         user, stored = segmentationNode.GetSegmentation(), self.node(segmentationNode).GetSegmentation()
-        shift = _shiftToStored(user, stored, segmentId)
+        shift = _shift(labelmapOf(user, segmentId), stored, segmentId)
         if shift is None:
             return True
         if sliceRange is None:
@@ -175,14 +185,24 @@ class OutputArchive:
         return not np.array_equal(now, readVoxels(stored, segmentId, _moved(start, shift), shape))
 
     def restore(self, segmentationNode, segmentId: str) -> bool:
-        """Restore a segment from its stored output, as an edit by this module; False if none is stored."""
+        """Restore a segment from its stored output, as an edit by this module; False if none is stored.
+
+        Of a segment that the model made only in part, the rest stays.
+
+        Raises:
+            SceneError: the model made only a part, and the segment is on another grid now.
+        """
         if not self.isStored(segmentationNode, segmentId):
             return False
         user, stored = segmentationNode.GetSegmentation(), self.node(segmentationNode).GetSegmentation()
         with self.guard.ownEdit(), surfacesRebuilt(segmentationNode):
-            copyLabelmap(stored, user, segmentId)
-            user.GetSegment(segmentId).SetTag(ALGORITHM_TAG, AUTOMATIC)
-            setTag(user.GetSegment(segmentId), CORRECTED_TAG, "")
+            if stored.GetSegment(segmentId + _PART) is None:
+                copyLabelmap(stored, user, segmentId)
+            else:
+                _restorePart(user, stored, segmentId)
+            if not self.isEdited(segmentationNode, segmentId):
+                user.GetSegment(segmentId).SetTag(ALGORITHM_TAG, AUTOMATIC)
+                setTag(user.GetSegment(segmentId), CORRECTED_TAG, "")
         return True
 
     def _onModified(self, segmentationNode) -> None:
@@ -235,26 +255,58 @@ def _addEmpty(segmentation, segmentId: str, name: str) -> None:
     segmentation.AddSegment(segment, segmentId)
 
 
-def _recordPatch(user, stored, segmentId: str, patch: Patch) -> None:
-    shift = _shiftToStored(user, stored, segmentId)
-    if shift is None:  # the segment was resampled since it was stored
-        copyLabelmap(user, stored, segmentId)
-        return
-    now = readVoxels(user, segmentId, patch.start, patch.shape)
+def _recordPatch(user, stored, segmentId: str, patch: Patch) -> bool:
+    """Store what the model made within a patch; whether the segment has more there, drawn by hand."""
+    now, start = readVoxels(user, segmentId, patch.start, patch.shape), _placeOfPatch(stored, segmentId, patch)
+    made = now & (patch.mask | readVoxels(stored, segmentId, start, patch.shape))
+    _storePatch(stored, segmentId, replace(patch, mask=made))
+    if stored.GetSegment(segmentId + _PART):
+        _storePatch(stored, segmentId + _PART, replace(patch, mask=np.ones(patch.shape, bool)))
+    byHand = now & ~made
+    return bool(byHand.any() if patch.region is None else byHand[patch.region].any())
+
+
+def _storePatch(stored, segmentId: str, patch: Patch) -> None:
     grid = patch.grid if labelmapOf(stored, segmentId).IsEmpty() else segmentGrid(stored, segmentId)
-    replaceVoxels(stored, segmentId, Patch(grid, _moved(patch.start, shift), now, patch.region))
+    replaceVoxels(stored, segmentId, replace(patch, grid=grid, start=_placeOfPatch(stored, segmentId, patch)))
 
 
-def _shiftToStored(user, stored, segmentId: str) -> Index | None:
-    """What to add to an index in the user's labelmap to get the same place in the stored one, which may be cropped.
+def _shiftOfPatch(stored, segmentId: str, patch: Patch) -> Index | None:
+    """As :func:`_shift`, from the grid of a patch."""
+    image = labelmapOf(stored, segmentId)
+    if image is None or image.IsEmpty():
+        return 0, 0, 0
+    k, j, i = (first + size for first, size in zip(patch.start[::-1], patch.shape, strict=True))
+    return indexShift(gridOf(image), patch.grid, (k, j, i))
+
+
+def _placeOfPatch(stored, segmentId: str, patch: Patch) -> Index:
+    return _moved(patch.start, _shiftOfPatch(stored, segmentId, patch))
+
+
+def _restorePart(user, stored, segmentId: str) -> None:
+    """Restore the voxels that the model decided about."""
+    part = labelmapOf(stored, segmentId + _PART)
+    start, shape = part.GetExtent()[::2], part.GetDimensions()[::-1]
+    shift = _shift(part, user, segmentId)
+    if shift is None:
+        message = _("'{name}' was resampled since the model made a part of it. Segment the finding again.")
+        raise SceneError(message.format(name=user.GetSegment(segmentId).GetName()))
+    isEmpty = labelmapOf(user, segmentId).IsEmpty()
+    grid = gridOf(part) if isEmpty else segmentGrid(user, segmentId)
+    made = readVoxels(stored, segmentId, _moved(start, _shift(part, stored, segmentId)), shape)
+    region = readVoxels(stored, segmentId + _PART, start, shape)
+    replaceVoxels(user, segmentId, Patch(grid, _moved(start, shift), made, region))
+
+
+def _shift(image, segmentation, segmentId: str) -> Index | None:
+    """What to add to an index in an image to get the same place in a segment's labelmap; stored ones may be cropped.
 
     None if the grids do not coincide; an empty labelmap fits any grid.
     """
-    images = labelmapOf(user, segmentId), labelmapOf(stored, segmentId)
-    if any(image.IsEmpty() for image in images):
+    if image.IsEmpty() or labelmapOf(segmentation, segmentId).IsEmpty():
         return 0, 0, 0
-    shape = images[0].GetDimensions()[::-1]
-    return indexShift(segmentGrid(stored, segmentId), segmentGrid(user, segmentId), shape)
+    return indexShift(segmentGrid(segmentation, segmentId), gridOf(image), image.GetDimensions()[::-1])
 
 
 def _moved(start: Index, shift: Index) -> Index:
