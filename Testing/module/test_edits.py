@@ -13,6 +13,7 @@ from FastTextDiffSegmentLib.EditedFindings import editedFindings  # noqa: E402
 from FastTextDiffSegmentLib.Requests import SegmentationRequest  # noqa: E402
 from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, SegmentWriter, Target, tagOf  # noqa: E402
+from FastTextDiffSegmentLib.scene.SequenceItems import SequenceItems  # noqa: E402
 
 pytestmark = pytest.mark.slicer
 ALGORITHM = "DICOM.SegmentAlgorithmType"
@@ -148,3 +149,39 @@ def test_a_whole_run_whose_masking_keeps_drawn_voxels_is_no_automatic_result(ses
         session.archive.record(session.segmentation, written)
     assert session.array(segmentId)[(*place, i)]
     assert algorithm(session.segmentation, segmentId) == "SEMIAUTOMATIC"
+
+
+# --- sequences --------------------------------------------------------------------------------------------------------
+
+
+def test_edits_and_runs_on_an_item_of_a_sequence_stay_with_this_item(session):
+    logic, scans = slicer.modules.sequences.logic(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "scans")
+    segmentations = []
+    for value in ("0", "1"):
+        scans.SetDataNodeAtValue(session.volume, value)
+        segmentations.append(SegmentWriter().newSegmentation(session.volume))
+        SegmentWriter().write(segmentations[-1], session.volume, [outputOf(randomMask(int(value)))])
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAndObserveMasterSequenceNodeID(scans.GetID())
+    logic.UpdateAllProxyNodes()
+    session.volume = browser.GetProxyNode(scans)
+    session.segmentation = SequenceItems.of(session.volume).addSegmentations(segmentations, "findings")
+
+    def show(number):
+        browser.SetSelectedItemNumber(number)
+        logic.UpdateProxyNodesFromSequences(browser)
+
+    segmentId = session.segmentation.GetSegmentation().GetNthSegmentID(0)
+    session.paint(segmentId, k=2)
+    session.write(outputOf(randomMask(7)[4:5], first=4))
+    assert session.archive.node(session.segmentation) is None
+    edited = session.array(segmentId)
+    show(1)
+    assert (session.array(segmentId) == randomMask(1)).all()
+    session.history.undo()
+    session.archive.attachAll()
+    assert (session.array(segmentId) == randomMask(1)).all()
+    assert algorithm(session.segmentation, segmentId) == "AUTOMATIC"
+    show(0)
+    assert (session.array(segmentId) == edited).all()
+    assert not (edited == randomMask(0)).all()

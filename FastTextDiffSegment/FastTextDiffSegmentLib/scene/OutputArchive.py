@@ -35,6 +35,7 @@ from .SegmentVoxels import (
     segmentIds,
 )
 from .SegmentWriter import SegmentedFinding, tagOf
+from .SequenceItems import SequenceItems
 
 ROLE = "FastTextDiffOutput"
 """Node reference from the user's segmentation to the stored output."""
@@ -61,14 +62,20 @@ class OutputArchive:
         return self.guard.ownEdit()
 
     def node(self, segmentationNode):
-        """The output node of a segmentation; None if there is none."""
-        return segmentationNode.GetNodeReference(ROLE)
+        """The output node of a segmentation; None if there is none.
+
+        There is none for a segmentation that shows items of a sequence: it would be compared with other items.
+        """
+        return None if SequenceItems.isShownBy(segmentationNode) else segmentationNode.GetNodeReference(ROLE)
 
     def prepare(self, segmentationNode):
         """Make the output node if there is none, and observe the segmentation; to be called before a write.
 
         Segments that the model made and whose output is not stored, e.g. of a file or a copy, are stored as they are.
+        For a segmentation that has none, see :meth:`node`, this does nothing.
         """
+        if SequenceItems.isShownBy(segmentationNode):
+            return None
         archive = self.node(segmentationNode) or self._newNode(segmentationNode)
         user, stored = segmentationNode.GetSegmentation(), archive.GetSegmentation()
         for segmentId in _notStored(user, stored):
@@ -135,6 +142,8 @@ class OutputArchive:
             segmentationNode: the segmentation; :meth:`prepare` was called before the write.
             written: what was written.
         """
+        if self.node(segmentationNode) is None:
+            return
         user, stored = segmentationNode.GetSegmentation(), self.node(segmentationNode).GetSegmentation()
         for each in written:
             if each.segmentId is None or each.patch is None:

@@ -49,6 +49,11 @@ class SequenceItems:
                 return cls(browser, sequence, volumeNode, values)
         return None
 
+    @staticmethod
+    def isShownBy(node: Any) -> bool:
+        """Whether a browser shows its current item by this node, so that it becomes another item's any time."""
+        return slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(node) is not None
+
     def image(self, number: int) -> Any:
         """The image of an item, from 0; None if it is missing or has no voxels."""
         node = self.sequence.GetDataNodeAtValue(self.values[number], True)
@@ -114,6 +119,7 @@ class SequenceItems:
             if display is not None:
                 slicer.mrmlScene.RemoveNode(display)
         self.browser.AddSynchronizedSequenceNode(sequence)
+        self.browser.SetSaveChanges(sequence, True)  # or edits would be lost as soon as another item is shown
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self.browser)
         shown = self.browser.GetProxyNode(sequence)
         shown.CreateDefaultDisplayNodes()
