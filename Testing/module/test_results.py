@@ -7,7 +7,9 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("PySide6")
 pytest.importorskip("slicerhost").start()
 
+from module_panel import segmentNames  # noqa: E402
 from scene_volumes import SHAPE, addVolume, grid, outputOf  # noqa: E402
+from test_several import part  # noqa: E402
 
 from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter  # noqa: E402
 
@@ -31,3 +33,42 @@ def test_amounts_are_those_of_the_segment_whatever_image_is_chosen(scene):
     ):
         (row,) = resultRows(node, image, isPlanar)
         assert row.amount == amount
+
+
+@pytest.fixture
+def volume(panel, chestCt):
+    """One slice with lungs."""
+    panel.ui.livePreviewCheckBox.checked = False
+    return panel.open(part(chestCt, slice(60, 61), "one slice"))
+
+
+def segmentations(panel, volume):
+    nodes = [panel.widget.logic.newSegmentation(volume) for _each in range(2)]
+    panel.ui.outputSelector.setCurrentNode(nodes[0])
+    return nodes
+
+
+def test_a_result_goes_to_the_segmentation_that_was_chosen_at_the_start(panel, volume):
+    first, second = segmentations(panel, volume)
+    panel.type("left lung")
+    panel.click("segmentVolumeButton")
+    panel.ui.outputSelector.setCurrentNode(second)
+    panel.finishRun()
+    assert (segmentNames(first), segmentNames(second)) == (["left lung"], [])
+    assert panel.message.startswith(f"Written to {first.GetName()}: 1 of 1 findings segmented")
+    assert panel.segmentation is second
+    panel.ui.outputSelector.setCurrentNode(None)
+    panel.click("segmentVolumeButton")
+    panel.ui.outputSelector.setCurrentNode(second)
+    panel.finishRun()
+    assert (segmentNames(second), panel.segmentation is second) == ([], True)
+    (new,) = {*slicer.util.getNodesByClass("vtkMRMLSegmentationNode")} - {first, second} - stored()
+    assert segmentNames(new) == ["left lung"]
+    panel.click("segmentVolumeButton")
+    slicer.mrmlScene.RemoveNode(second)
+    panel.finishRun()
+    assert panel.message == "The segmentation was removed meanwhile; nothing was written."
+
+
+def stored():
+    return {node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node.GetHideFromEditors()}

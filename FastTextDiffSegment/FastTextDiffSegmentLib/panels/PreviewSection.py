@@ -93,7 +93,7 @@ class PreviewSection:
             return
         output = self.live.take()
         self.outline.drop()
-        self._results.write(output, request)
+        self._results.write(output, request, self._context.parameters.outputSegmentation)
 
     def drop(self) -> None:
         """Drop the preview, and cancel a running request."""

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic, SegmentationRequest, SegmentedFinding
 from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
+from FastTextDiffSegmentLib.scene.Geometry import SceneError
 from FastTextDiffSegmentLib.scene.SegmentOutputs import isOutdated
 from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, geometryMatches
 
@@ -67,9 +68,19 @@ class ResultControl:
         return not asked or self._ask(question.format(names=", ".join(asked)))
 
     def write(
-        self, output: SegmentationOutput, request: SegmentationRequest, parameters: FastTextDiffSegmentParameters
+        self,
+        output: SegmentationOutput,
+        request: SegmentationRequest,
+        chosen: Any,
+        parameters: FastTextDiffSegmentParameters,
     ) -> str:
-        """Write a result into the chosen segmentation.
+        """Write a result.
+
+        Args:
+            output: the result.
+            request: the request that it answers.
+            chosen: the segmentation that was chosen when the run was started; None for a new one.
+            parameters: the panel's state.
 
         Returns:
             The outcome, in one line.
@@ -80,7 +91,7 @@ class ResultControl:
         self.forget()
         run = LastRun(output, request)
         try:
-            segmentation = self._segmentationFor(request, parameters)
+            segmentation = self._segmentationFor(request, chosen, parameters)
             if segmentation is None or not self.mayStillReplaceAll([(segmentation, request)]):
                 run.release()
                 return _("Nothing was written.")
@@ -90,13 +101,20 @@ class ResultControl:
             raise
         self.lastRun = run
         self._onChanged()
-        return _summary(run.written, output.notes)
+        text = _summary(run.written, output.notes)
+        if segmentation is parameters.outputSegmentation:
+            return text
+        return _("Written to {name}: {outcome}").format(name=segmentation.GetName(), outcome=text)
 
-    def _segmentationFor(self, request: SegmentationRequest, parameters: FastTextDiffSegmentParameters) -> Any:
+    def _segmentationFor(
+        self, request: SegmentationRequest, chosen: Any, parameters: FastTextDiffSegmentParameters
+    ) -> Any:
         """The chosen segmentation, a new one, or None if the user does not want it on another image's grid."""
-        segmentation = parameters.outputSegmentation
-        if segmentation is None:
-            segmentation = parameters.outputSegmentation = self._logic.newSegmentation(request.volumeNode)
+        if chosen is not None and not slicer.mrmlScene.IsNodePresent(chosen):
+            raise SceneError(_("The segmentation was removed meanwhile; nothing was written."))
+        segmentation = chosen or self._logic.newSegmentation(request.volumeNode)
+        if chosen is None and parameters.outputSegmentation is None:
+            parameters.outputSegmentation = segmentation
         question = _(
             "{name} belongs to another image. Resample the new segments to its grid? "
             "If you choose No, nothing is written."

@@ -114,10 +114,10 @@ class ResultSection:
         """Ask again before results are written, if the user edited their segments during the run."""
         return self.control.mayStillReplaceAll(targets)
 
-    def write(self, output: SegmentationOutput, request: SegmentationRequest) -> None:
-        """Write a result into the scene, and show the outcome."""
+    def write(self, output: SegmentationOutput, request: SegmentationRequest, chosen: Any) -> None:
+        """Write a result, into the segmentation that was chosen for it or a new one, and show the outcome."""
         self._image.learn(request.volumeNode, output)
-        self._context.message.show(self.control.write(output, request, self._context.parameters))
+        self._context.message.show(self.control.write(output, request, chosen, self._context.parameters))
         self._onChanged()
 
     def undo(self) -> None:

@@ -79,10 +79,11 @@ class RunSection:
     def _start(self, request: SegmentationRequest) -> None:
         if not self._results.mayWrite(request):
             return
+        chosen = self._context.parameters.outputSegmentation
         self._prepare()
         self._run.start(
             lambda report: self._context.logic.segmentationSteps(request, report),
-            lambda output: self._results.write(output, request),
+            lambda output: self._results.write(output, request, chosen),
             self._context.showError,
         )
 

@@ -4,6 +4,7 @@ Owns the row of stroke buttons; knows nothing about examples, or how a slice is 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -14,7 +15,7 @@ from FastTextDiffSegmentLib.engine.EngineClient import EngineError
 from FastTextDiffSegmentLib.engine.Jobs import Job
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.engine.TeachingSession import Stroke
-from FastTextDiffSegmentLib.scene.Geometry import sliceShape
+from FastTextDiffSegmentLib.scene.Geometry import SceneError, sliceShape
 from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
 from FastTextDiffSegmentLib.scene.SegmentOutputs import segmentOutputs
 from FastTextDiffSegmentLib.scene.StrokeLayer import ABSENT, PRESENT, StrokeLayer
@@ -58,6 +59,7 @@ class StrokeSection:
         self._layer = StrokeLayer(lambda: self._timer.start(_PAUSE))
         self._paint, self._outline, self._buttons = StrokePaint(), PreviewSegmentation(), ButtonReasons()
         self._request: CorrectionRequest | None = None
+        self._chosen: Any = None
         self._asked: CorrectionRequest | None = None
         self._strokes: list[Stroke] = []
         self._answered: Sequence[Stroke] = ()
@@ -94,7 +96,7 @@ class StrokeSection:
         if not self._mayReplace(request):
             return False
         self._layer.start(request.volumeNode, request.sliceIndex)
-        self._request = request
+        self._request, self._chosen = request, self._context.parameters.outputSegmentation
         self._context.message.show("")
         self._onActive(True)
         self._ask()
@@ -177,9 +179,10 @@ class StrokeSection:
             self._context.message.show(reason)
             return
         parameters, logic, request = self._context.parameters, self._context.logic, self._asked
-        segmentation = parameters.outputSegmentation
-        if segmentation is None:
-            segmentation = parameters.outputSegmentation = logic.newSegmentation(request.volumeNode)
+        if self._chosen is not None and not slicer.mrmlScene.IsNodePresent(self._chosen):
+            raise SceneError(_("The segmentation was removed meanwhile: discard the strokes."))
+        segmentation = self._chosen or logic.newSegmentation(request.volumeNode)
+        parameters.outputSegmentation = segmentation
         logic.correcting.write(self._output, request, segmentation)
         self.discard()
         self._onWritten()
