@@ -72,3 +72,29 @@ def test_a_result_goes_to_the_segmentation_that_was_chosen_at_the_start(panel, v
 
 def stored():
     return {node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node.GetHideFromEditors()}
+
+
+def test_the_slider_and_the_uncertainty_act_on_the_chosen_segmentation_and_image_only(panel, volume, chestCt):
+    first, second = segmentations(panel, volume)
+    panel.ui.thresholdSlider.value = 0.5
+    panel.type("left lung")
+    panel.click("segmentVolumeButton")
+    panel.finishRun()
+    panel.ui.uncertaintyCheckBox.checked = True
+    layer = panel.widget.results.uncertainty
+    panel.waitFor(lambda: layer.node is not None)
+    before = panel.mask("left lung", volume)
+    for choose, back in ((second, first), (chestCt, volume)):
+        selector = panel.ui.outputSelector if choose is second else panel.ui.inputSelector
+        selector.setCurrentNode(choose)
+        assert layer.node is None
+        assert not panel.ui.leastCertainButton.enabled
+        panel.ui.thresholdSlider.value = 0.97
+        selector.setCurrentNode(back)
+        np.testing.assert_array_equal(panel.mask("left lung", volume), before)
+        panel.waitFor(lambda: layer.node is not None)
+        panel.ui.thresholdSlider.value = 0.5
+    panel.ui.thresholdSlider.value = 0.97
+    assert panel.mask("left lung", volume).sum() < before.sum()
+    panel.ui.uncertaintyCheckBox.checked = False
+    panel.ui.thresholdSlider.value = 0.5

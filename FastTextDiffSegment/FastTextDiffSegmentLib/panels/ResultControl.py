@@ -28,7 +28,7 @@ class ResultControl:
         onChanged: called when segments have changed.
 
     Attributes:
-        lastRun: the result that the threshold slider and Undo act on; None if there is none.
+        lastRun: the last result, whatever is chosen now; None if there is none.
     """
 
     def __init__(self, logic: FastTextDiffSegmentLogic, ask: Callable[[str], bool], onChanged: Callable[[], None]):
@@ -41,6 +41,14 @@ class ResultControl:
         if self.lastRun is not None:
             self.lastRun.release()
             self.lastRun = None
+
+    def chosenRun(self, parameters: FastTextDiffSegmentParameters) -> LastRun | None:
+        """The last result if its image and its segmentation are chosen, else None: what is not shown stays as it is."""
+        run = self.lastRun
+        isChosen = run is not None and (
+            run.request.volumeNode is parameters.inputVolume and run.segmentation is parameters.outputSegmentation
+        )
+        return run if isChosen else None
 
     def forgetOutdated(self) -> bool:
         """Forget the last result if its image is no longer what was segmented; whether it was."""
@@ -135,7 +143,7 @@ class ResultControl:
 
     def applyThreshold(self, parameters: FastTextDiffSegmentParameters) -> None:
         """Apply the slider's threshold to the last result; one undo reverts both."""
-        run = self.lastRun
+        run = self.chosenRun(parameters)
         if run is None or run.threshold == parameters.threshold:
             return
         if slicer.mrmlScene.IsNodePresent(run.segmentation) and self._mayMoveEdited(run):

@@ -95,8 +95,9 @@ class ResultSection:
 
     @property
     def lastRun(self) -> LastRun | None:
-        """The result that the threshold slider and Undo act on; None if there is none."""
-        return self.control.lastRun
+        """The result that the threshold slider and the uncertainty act on; None if there is none of what is chosen."""
+        parameters = self._context.parameters
+        return None if parameters is None else self.control.chosenRun(parameters)
 
     def mayWrite(self, request: SegmentationRequest) -> bool:
         """Ask the user where needed before a result is written, and add the findings to the history."""
