@@ -336,7 +336,8 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample, into)
             self.archive.record(segmentationNode, written)
             if not isContinued:
-                self.reviews.begin(segmentationNode, request.volumeNode, review, slices, request.plane)
+                asked = [each.finding for each in outputs if each.isAsked]
+                self.reviews.begin(segmentationNode, request.volumeNode, review, slices, asked, request.plane)
         return [replace(each, patch=None) for each in written]  # a patch may be as large as the image
 
     def writeUnrecorded(

@@ -15,7 +15,7 @@ class ReviewedSlice:
 
     Attributes:
         number: of the slice, from 0.
-        finding: the finding that is most in doubt there.
+        finding: the finding of the run that is most in doubt there.
         reason: why, in a word.
         pixels: how many pixels are probably wrong.
         state: one of `STATES`.
@@ -33,8 +33,8 @@ class ReviewList:
     """Slices worth a look, the most worthwhile first.
 
     Attributes:
-        image: what the image was, to notice another one: name, plane, shape and matrix.
-        slices: each number once.
+        image: what the image was, to notice another one: name, plane, shape, matrix and content.
+        slices: each number once for each finding.
     """
 
     image: dict[str, Any]
@@ -58,26 +58,33 @@ class ReviewList:
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"the review list is damaged: {error}") from error
         isWhole = all(isinstance(each.number, int) and each.state in STATES for each in slices)
-        if not isWhole or len({each.number for each in slices}) != len(slices):
+        if not isWhole or len({(each.number, each.finding) for each in slices}) != len(slices):
             raise ValueError("the review list is damaged: a slice has no number or no known state")
         return cls(image, slices)
 
     def at(self, number: int) -> ReviewedSlice | None:
-        """The entry of a slice; None if it is not in the list."""
+        """The first entry of a slice; None if it is not in the list."""
         return next((each for each in self.slices if each.number == number), None)
 
-    def updated(self, first: int, end: int, proposed: Iterable[ReviewedSlice]) -> "ReviewList":
-        """The list after slices [first, end) were segmented again: new proposals replace those there."""
-        new = {each.number: each for each in proposed}
-        stay = [each if not first <= each.number < end else replace(each, state=UNSEEN) for each in self.slices]
-        if end - first > 1:
-            stay = [each for each in stay if not first <= each.number < end]
-        both = [*(each for each in stay if each.number not in new), *new.values()]
-        return replace(self, slices=tuple(sorted(both, key=lambda each: -each.pixels)))
+    def about(self, findings: Collection[str]) -> "ReviewList":
+        """The part of the list that is about these findings."""
+        return replace(self, slices=tuple(each for each in self.slices if each.finding in findings))
 
-    def marked(self, number: int, state: str) -> "ReviewList":
-        """The list with another state of a slice."""
-        slices = tuple(replace(each, state=state) if each.number == number else each for each in self.slices)
+    def updated(
+        self, first: int, end: int, findings: Collection[str], proposed: Iterable[ReviewedSlice]
+    ) -> "ReviewList":
+        """The list after findings were segmented again on slices [first, end): new proposals replace theirs there."""
+        new = {(each.number, each.finding): each for each in proposed}
+        slices = [each for each in self.slices if (each.number, each.finding) not in new]
+        redone = [each for each in slices if first <= each.number < end and each.finding in findings]
+        stay = [each for each in slices if each not in redone]
+        if end - first == 1:  # a single slice gets no proposals
+            stay += [replace(each, state=UNSEEN) for each in redone]
+        return replace(self, slices=tuple(sorted([*stay, *new.values()], key=lambda each: -each.pixels)))
+
+    def marked(self, marked: ReviewedSlice, state: str) -> "ReviewList":
+        """The list with another state of one of its entries."""
+        slices = tuple(replace(each, state=state) if each == marked else each for each in self.slices)
         return replace(self, slices=slices)
 
     def beside(self, number: int | None, step: int = 1) -> ReviewedSlice | None:
@@ -91,24 +98,26 @@ class ReviewList:
             return next((each for each in self.slices if each.state == UNSEEN), next(iter(self.slices), None))
         place = numbers.index(number)
         rest = self.slices[place + 1 :] if step > 0 else self.slices[:place][::-1]
+        rest = tuple(each for each in rest if each.number != number)
         return next((each for each in rest if each.state == UNSEEN), rest[0] if rest else None)
 
     def numbers(self, state: str) -> list[int]:
-        """The slices in a state, from 0, in order."""
-        return sorted(each.number for each in self.slices if each.state == state)
+        """The slices in a state, for any finding, from 0, in order."""
+        return sorted({each.number for each in self.slices if each.state == state})
 
     def summary(self) -> str:
         """E.g. "3 of 5 slices looked at: accepted 12 40, corrected 57, unseen 4 90", numbered from 1."""
-        seen = len(self.slices) - len(self.numbers(UNSEEN))
+        total = len({each.number for each in self.slices})
+        seen = total - len(self.numbers(UNSEEN))
         parts = [
             f"{state} {' '.join(str(number + 1) for number in self.numbers(state))}"
             for state in (ACCEPTED, CORRECTED, UNSEEN)
             if self.numbers(state)
         ]
-        return f"{seen} of {len(self.slices)} slices looked at: {', '.join(parts)}"
+        return f"{seen} of {total} slices looked at: {', '.join(parts)}"
 
 
 def sameImage(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two descriptions are of one grid in one plane; names may differ."""
-    keys: Collection[str] = ("plane", "shape", "matrix")
-    return all(one.get(key) == other.get(key) for key in keys)
+    """Whether two descriptions are of one image in one plane; names may differ, and a former version had no content."""
+    keys: Collection[str] = ("plane", "shape", "matrix", "content")
+    return all(one.get(key) == other.get(key) for key in keys if key != "content" or key in one)

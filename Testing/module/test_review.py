@@ -36,14 +36,14 @@ def session(scene):
     session.archive.close()
 
 
-def run(session, proposed=PROPOSED, slices=(0, SHAPE[0]), seed=1):
+def run(session, proposed=PROPOSED, slices=(0, SHAPE[0]), seed=1, finding="consolidation"):
     """A run and its proposals, as the logic writes them."""
     archive = session.archive.prepare(session.segmentation)
     with session.history.step("run", session.segmentation, archive):
-        output = outputOf(randomMask(seed)[slice(*slices)], first=slices[0])
+        output = outputOf(randomMask(seed)[slice(*slices)], slices[0], finding)
         written = SegmentWriter().write(session.segmentation, session.volume, [output])
         session.archive.record(session.segmentation, written)
-        session.reviews.begin(session.segmentation, session.volume, proposed, slices)
+        session.reviews.begin(session.segmentation, session.volume, proposed, slices, [finding])
     return written[0].segmentId
 
 
@@ -90,9 +90,31 @@ def test_segmenting_again_opens_its_slices_and_undo_brings_the_list_back(session
     assert [state for _number, state in listed(session)] == ["accepted"] * 3
 
 
+def test_a_run_for_another_finding_leaves_what_was_looked_at_and_claims_nothing(session):
+    first = run(session)
+    session.reviews.accept(session.segmentation, session.volume, 4)
+    proposed = [ProposedSlice(number, "nodule", "unsure", 7.0) for number in (4, 0)]
+    second = run(session, proposed, seed=2, finding="nodule")
+    assert tag(session, first) == "1 of 3 slices looked at: accepted 5, unseen 2 3"
+    assert tag(session, second) == "0 of 2 slices looked at: unseen 1 5"
+    session.paint(second, k=4)
+    assert session.reviews.accept(session.segmentation, session.volume, 4) == "corrected"
+    assert tag(session, first) == "1 of 3 slices looked at: accepted 5, unseen 2 3"
+    assert tag(session, second) == "1 of 2 slices looked at: corrected 5, unseen 1"
+    known = session.reviews.of(session.segmentation, session.volume)
+    assert known.summary() == "1 of 4 slices looked at: accepted 5, corrected 5, unseen 1 2 3"
+    assert known.beside(4).number == 0
+    third = run(session, (), seed=3, finding="effusion")
+    assert tag(session, third) == ""
+    assert tag(session, second) == "1 of 2 slices looked at: corrected 5, unseen 1"
+
+
 def test_the_list_is_saved_with_the_scene_and_belongs_to_its_image(session, tmp_path):
     run(session)
     session.reviews.accept(session.segmentation, session.volume, 2)
+    same = addVolume(name="T2", array=np.arange(np.prod(SHAPE))[::-1].astype(np.int16))
+    with pytest.raises(SceneError, match="belongs to another image, 'CT'"):
+        session.reviews.of(session.segmentation, same)
     other = addVolume(GRIDS["oblique"], name="MR")
     with pytest.raises(SceneError, match="belongs to another image, 'CT'"):
         session.reviews.of(session.segmentation, other)
@@ -120,7 +142,7 @@ def test_a_damaged_list_is_none_and_a_new_run_makes_a_new_one(session, text):
 
 def test_the_next_slice_is_the_next_unseen_one():
     slices = tuple(ReviewedSlice(number, "a", "unsure", 9.0 - number) for number in range(4))
-    known = ReviewList({}, slices).marked(1, "accepted").marked(0, "corrected")
+    known = ReviewList({}, slices).marked(slices[1], "accepted").marked(slices[0], "corrected")
     assert known.beside(None).number == 2
     assert known.beside(0).number == 2
     assert known.beside(3, -1).number == 2

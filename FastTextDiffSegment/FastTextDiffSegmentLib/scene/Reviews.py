@@ -3,6 +3,7 @@
 Knows segmentations and volumes; does not know how slices are proposed.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import slicer
@@ -10,11 +11,12 @@ from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.answers import ProposedSlice
 from FastTextDiffSegmentLib.contract.images import ACQUISITION, PLANES
-from FastTextDiffSegmentLib.contract.segments import FINDING_TAG, REVIEW_TAG, escape_tag
+from FastTextDiffSegmentLib.contract.segments import FINDING_TAG, REVIEW_TAG, escape_tag, unescape_tag
 from FastTextDiffSegmentLib.ReviewList import ACCEPTED, CORRECTED, UNSEEN, ReviewedSlice, ReviewList, sameImage
 
 from .Geometry import SceneError, requireImage, sliceShape, slicesToRas
 from .OutputArchive import OutputArchive
+from .SceneVolume import voxelDigest
 from .SegmentHistory import REVIEW_ATTRIBUTE
 from .SegmentTags import setTag, tagOf
 from .SegmentVoxels import segmentIds
@@ -37,16 +39,17 @@ class Reviews:
         volumeNode: Any,
         proposed: tuple[ProposedSlice, ...],
         slices: tuple[int, int],
+        findings: Collection[str],
         plane: str = ACQUISITION,
     ) -> None:
-        """Take the proposals of a run over slices [first, end); states of other slices stay."""
+        """Take the proposals of a run for findings on slices [first, end); other slices and findings stay."""
         image, known = _imageOf(volumeNode, plane), self._known(segmentationNode)
         if known is None or not sameImage(known.image, image):
             if not proposed:
                 return
             known = ReviewList(image)
         new = (ReviewedSlice(each.slice, each.finding, each.reason, each.pixels) for each in proposed)
-        self._keep(segmentationNode, known.updated(*slices, new))
+        self._keep(segmentationNode, known.updated(*slices, findings, new))
 
     def of(self, segmentationNode: Any, volumeNode: Any) -> ReviewList | None:
         """The review list of a segmentation, with slices that were edited since as corrected; None if there is none.
@@ -55,7 +58,7 @@ class Reviews:
             SceneError: it belongs to another image.
         """
         known = self._known(segmentationNode)
-        if known is None or volumeNode is None or not _findingIds(segmentationNode):
+        if known is None or volumeNode is None or not _findings(segmentationNode):
             return None
         requireImage(volumeNode)
         if not sameImage(known.image, _imageOf(volumeNode, known.image["plane"])):
@@ -65,10 +68,10 @@ class Reviews:
         return known
 
     def accept(self, segmentationNode: Any, volumeNode: Any, number: int) -> str:
-        """Mark a slice as looked at: as corrected if it was edited since the model made it, else as accepted.
+        """Mark a slice as looked at: as corrected where it was edited since the model made it, else as accepted.
 
         Returns:
-            The state.
+            The state; corrected if the slice is in the list for several findings, and one of them is.
 
         Raises:
             SceneError: there is no review list for this image, or the slice is not in it.
@@ -76,16 +79,22 @@ class Reviews:
         known = self.of(segmentationNode, volumeNode)
         if known is None or known.at(number) is None:
             raise SceneError(_("Slice {number} is not in the review list.").format(number=number + 1))
-        isEdited = self._isEdited(segmentationNode, volumeNode, number, known.image["plane"])
-        state = CORRECTED if isEdited else ACCEPTED
-        self._keep(segmentationNode, known.marked(number, state))
-        return state
+        states = set()
+        for each in [each for each in known.slices if each.number == number]:
+            isEdited = self._isEdited(segmentationNode, volumeNode, each, known.image["plane"])
+            states.add(CORRECTED if isEdited else ACCEPTED)
+            known = known.marked(each, CORRECTED if isEdited else ACCEPTED)
+        self._keep(segmentationNode, known)
+        return CORRECTED if CORRECTED in states else ACCEPTED
 
     def reopen(self, segmentationNode: Any, volumeNode: Any, number: int) -> None:
         """Mark a slice as unseen again."""
         known = self.of(segmentationNode, volumeNode)
+        for each in known.slices if known is not None else ():
+            if each.number == number:
+                known = known.marked(each, UNSEEN)
         if known is not None:
-            self._keep(segmentationNode, known.marked(number, UNSEEN))
+            self._keep(segmentationNode, known)
 
     def refresh(self, segmentationNode: Any, volumeNode: Any) -> None:
         """Mark accepted slices that were edited since as corrected, and write the tags anew."""
@@ -93,9 +102,9 @@ class Reviews:
         if known is None:
             return
         updated = known
-        for number in known.numbers(ACCEPTED):
-            if self._isEdited(segmentationNode, volumeNode, number, known.image["plane"]):
-                updated = updated.marked(number, CORRECTED)
+        for each in known.slices:
+            if each.state == ACCEPTED and self._isEdited(segmentationNode, volumeNode, each, known.image["plane"]):
+                updated = updated.marked(each, CORRECTED)
         self._keep(segmentationNode, updated)
 
     def retag(self) -> None:
@@ -104,12 +113,13 @@ class Reviews:
             if self._archive.node(node) is not None:
                 _tag(node, self._known(node))
 
-    def _isEdited(self, segmentationNode: Any, volumeNode: Any, number: int, plane: str) -> bool:
+    def _isEdited(self, segmentationNode: Any, volumeNode: Any, entry: ReviewedSlice, plane: str) -> bool:
         if not geometryMatches(segmentationNode, volumeNode):  # the slices cannot be compared
             return False
         return any(
-            self._archive.isEdited(segmentationNode, segmentId, (number, number + 1), volumeNode, plane)
-            for segmentId in _findingIds(segmentationNode)
+            self._archive.isEdited(segmentationNode, segmentId, (entry.number, entry.number + 1), volumeNode, plane)
+            for segmentId, findings in _findings(segmentationNode).items()
+            if entry.finding in findings
         )
 
     @staticmethod
@@ -132,17 +142,26 @@ class Reviews:
 
 
 def _tag(segmentationNode: Any, reviewed: ReviewList | None) -> None:
-    tag = escape_tag(reviewed.summary()) if reviewed is not None and reviewed.slices else ""
-    for segmentId in _findingIds(segmentationNode):
+    """Tell in each segment which slices of its own findings were looked at."""
+    for segmentId, findings in _findings(segmentationNode).items():
+        mine = None if reviewed is None else reviewed.about(findings)
+        tag = escape_tag(mine.summary()) if mine is not None and mine.slices else ""
         setTag(segmentationNode.GetSegmentation().GetSegment(segmentId), REVIEW_TAG, tag)
 
 
-def _findingIds(segmentationNode: Any) -> list[str]:
+def _findings(segmentationNode: Any) -> dict[str, set[str]]:
+    """The findings in each segment that this module made, by its id."""
     segmentation = segmentationNode.GetSegmentation()
-    return [each for each in segmentIds(segmentation) if tagOf(segmentation.GetSegment(each), FINDING_TAG)]
+    texts = {each: unescape_tag(tagOf(segmentation.GetSegment(each), FINDING_TAG)) for each in segmentIds(segmentation)}
+    return {segmentId: {text, *text.split("; ")} for segmentId, text in texts.items() if text}
 
 
 def _imageOf(volumeNode: Any, plane: str) -> dict[str, Any]:
     matrix = [[round(float(number), 3) for number in row] for row in slicesToRas(volumeNode, plane)[:3]]
-    shape = list(sliceShape(volumeNode, plane))
-    return {"name": volumeNode.GetName() or "", "plane": plane, "shape": shape, "matrix": matrix}
+    return {
+        "name": volumeNode.GetName() or "",
+        "plane": plane,
+        "shape": list(sliceShape(volumeNode, plane)),
+        "matrix": matrix,
+        "content": voxelDigest(volumeNode),
+    }
