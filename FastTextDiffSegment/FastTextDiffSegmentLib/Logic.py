@@ -167,7 +167,12 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             output.release()
 
     def segmentImages(
-        self, volumeNodes: Sequence[Any], findings: Sequence[str], progress: Progress = None, **options: Any
+        self,
+        volumeNodes: Sequence[Any],
+        findings: Sequence[str],
+        progress: Progress = None,
+        masking: Masking | None = None,
+        **options: Any,
     ) -> list[ImageResult]:
         """Segment several images of the scene; nothing is written before all are done. Blocks until done.
 
@@ -175,16 +180,19 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             volumeNodes: each gets a segmentation of its own, or new segments in the one that was made for it before.
             findings: as in :meth:`segment`.
             progress: as in :meth:`segment`, with the slices of all images.
+            masking: as in :meth:`segment`.
             options: further arguments of :class:`SegmentationRequest`.
 
         Raises:
-            SceneError: one of the images cannot be segmented; nothing was written.
+            SceneError: one of the images cannot be segmented, and nothing was written; or masking allowed no change of
+                one, and only those before it were written.
             EngineError: the engine refused or failed; nothing was written.
             JobCancelled: `progress` returned False; nothing was changed.
         """
         lines = tuple(findingLines("\n".join(findings)))
         requests = [SegmentationRequest(node, lines, **options) for node in volumeNodes]
-        return writeImages(self, requests, self._waited(lambda report: severalSteps(self, requests, report), progress))
+        kept = self._waited(lambda report: severalSteps(self, requests, report), progress)
+        return writeImages(self, requests, kept, masking)
 
     def segmentSequence(
         self, volumeNode: Any, findings: Sequence[str], progress: Progress = None, **options: Any

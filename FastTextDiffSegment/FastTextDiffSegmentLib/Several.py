@@ -16,7 +16,7 @@ from .engine.Jobs import Steps
 from .Requests import SegmentationRequest
 from .scene.Geometry import SceneError
 from .scene.SegmentOutputs import requireUnchanged
-from .scene.SegmentWriter import SegmentedFinding, SegmentOutput, geometryMatches
+from .scene.SegmentWriter import Masking, SegmentedFinding, SegmentOutput, geometryMatches
 from .scene.SequenceItems import SequenceItems
 from .scene.VoxelChange import packed, unpacked
 
@@ -119,11 +119,14 @@ def _shifted(onProgress: ProgressCallback, before: int, total: int) -> Callable[
     return lambda done, _total: onProgress(before + done, total)
 
 
-def writeImages(logic: Any, requests: Sequence[SegmentationRequest], kept: Sequence[KeptImage]) -> list[ImageResult]:
+def writeImages(
+    logic: Any, requests: Sequence[SegmentationRequest], kept: Sequence[KeptImage], masking: Masking | None = None
+) -> list[ImageResult]:
     """Write what :func:`severalSteps` returned: each image has a segmentation of its own, and is one step to undo.
 
     Raises:
-        SceneError: an image is gone or was changed; nothing was written.
+        SceneError: an image is gone or was changed, and nothing was written; or masking allowed no change of one, which
+            the message names, and only those before it were written.
     """
     requireAll(requests)
     for request, image in zip(requests, kept, strict=True):
@@ -132,7 +135,10 @@ def writeImages(logic: Any, requests: Sequence[SegmentationRequest], kept: Seque
     for request, image in zip(requests, kept, strict=True):
         node = segmentationOf(logic, request.volumeNode) or logic.newSegmentation(request.volumeNode)
         outputs = [each.output() for each in image.outputs]
-        written = logic.writeOutputs(outputs, request, node, review=image.review)
+        try:
+            written = logic.writeOutputs(outputs, request, node, masking, review=image.review)
+        except SceneError as error:
+            raise SceneError(f"{request.volumeNode.GetName()}: {error}") from error
         results.append(ImageResult(request.volumeNode, node, written))
     return results
 

@@ -84,7 +84,7 @@ def test_cancelling_in_the_second_image_leaves_no_trace(logic, two):
     assert not list(logic.session.folder.path.glob("output-*"))
 
 
-def test_ticked_images_are_segmented_with_the_chosen_one(panel, two):
+def segmentBoth(panel, two):
     panel.choose(two[0])
     panel.type("left lung")
     panel.ui.scopeCollapsibleButton.collapsed = False
@@ -94,9 +94,27 @@ def test_ticked_images_are_segmented_with_the_chosen_one(panel, two):
     assert panel.ui.costLabel.text.startswith("3 slices")
     panel.click("segmentVolumeButton")
     panel.finishRun()
+
+
+def test_ticked_images_are_segmented_with_the_chosen_one(panel, two):
+    segmentBoth(panel, two)
     assert panel.message.startswith("2 images: 2 of 2 findings segmented")
     assert panel.segmentation.GetName() == "first findings"
     assert "left lung" in panel.ui.undoButton.text
+
+
+def test_the_editors_masking_is_applied_to_all_images(panel, two):
+    panel.ui.editorMaskingCheckBox.checked = True
+    node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    node.SourceVolumeIntensityMaskOn()
+    node.SetSourceVolumeIntensityMaskRange(-850, -700)
+    segmentBoth(panel, two)
+    node.SourceVolumeIntensityMaskOff()
+    for volume in two:
+        (result,) = slicer.util.getNodes(f"{volume.GetName()} findings").values()
+        voxels = slicer.util.arrayFromVolume(volume)[mask(result, "left lung", volume)]
+        assert voxels.size
+        assert -850 <= voxels.min() <= voxels.max() <= -700
 
 
 # --- sequences --------------------------------------------------------------------------------------------------------
@@ -133,6 +151,10 @@ def test_all_items_are_segmented_whatever_is_shown_and_missing_ones_are_named(pa
     panel.type("left lung")
     panel.ui.scopeCollapsibleButton.collapsed = False
     panel.ui.itemsCheckBox.checked = True
+    panel.ui.editorMaskingCheckBox.checked = True
+    assert not panel.ui.segmentVolumeButton.enabled
+    assert "masking cannot be applied to all items" in panel.ui.segmentVolumeButton.toolTip
+    panel.ui.editorMaskingCheckBox.checked = False
     voxels = [scans.GetDataNodeAtValue(value, True).GetImageData().GetMTime() for value in ("0", "2")]
     panel.click("segmentVolumeButton")
     panel.finishRun()

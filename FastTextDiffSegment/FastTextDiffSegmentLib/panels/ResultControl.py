@@ -136,7 +136,7 @@ class ResultControl:
             run.output,
             run.request,
             segmentation,
-            _masking(parameters),
+            chosenMasking(parameters),
             parameters.threshold,
             resample=not geometryMatches(segmentation, run.request.volumeNode),
         )
@@ -173,7 +173,7 @@ class ResultControl:
         return text
 
 
-def _masking(parameters: FastTextDiffSegmentParameters) -> Masking:
+def chosenMasking(parameters: FastTextDiffSegmentParameters) -> Masking:
     """The Segment Editor's settings, if the user wants them applied."""
     if not parameters.editorMasking:
         return Masking()

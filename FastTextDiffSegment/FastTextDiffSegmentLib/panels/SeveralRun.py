@@ -17,6 +17,7 @@ from FastTextDiffSegmentLib.Several import (
 )
 
 from .PanelContext import PanelContext
+from .ResultControl import chosenMasking
 from .ResultSection import ResultSection
 from .RunControl import RunControl
 
@@ -48,7 +49,8 @@ class SeveralRun:
 
     def _writeImages(self, requests: Sequence[SegmentationRequest], kept: Sequence[KeptImage]) -> None:
         if self._results.mayStillWriteAll(self._targets(requests)):
-            self._showImages(writeImages(self._context.logic, requests, kept))
+            masking = chosenMasking(self._context.parameters)
+            self._showImages(writeImages(self._context.logic, requests, kept, masking))
         else:
             self._context.message.show(_("Nothing was written."))
 
