@@ -137,8 +137,8 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
     def processViewNodeEvents(self, callerViewNode, eventId, viewWidget):
         """Called by Slicer when a view shows something else, e.g. another slice."""
         if self._isActive and callerViewNode.IsA("vtkMRMLSliceNode"):
+            self._control.follow(callerViewNode)
             self._update()
-            self._control.schedulePreview()
 
     def _onText(self):
         self.updateMRMLFromGUI()

@@ -187,6 +187,22 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(editor):
     assert segmentNames(segmentation) == ["other"]
 
 
+def test_the_slice_is_that_of_the_view_that_was_used_last(editor):
+    from FastTextDiffSegmentLib.scene.Geometry import jumpToSlice
+
+    panel, view = editor.panel, editor.panel.slicer.util.getNode("Green")
+    view.SetOrientation("Axial")
+    jumpToSlice(view, editor.volume, SLICE + 7)
+    assert apply(editor).startswith(f"left lung, slice {SLICE + 8}: ")
+    assert np.flatnonzero(mask(editor).any(axis=(1, 2))).tolist() == [SLICE + 7]
+    layout = panel.slicer.vtkMRMLLayoutNode
+    panel.slicer.app.layoutManager().setLayout(layout.SlicerLayoutOneUpRedSliceView)
+    assert apply(editor).startswith(f"left lung, slice {SLICE + 1}: ")
+    panel.slicer.app.layoutManager().setLayout(layout.SlicerLayoutFourUpView)
+    jumpToSlice(panel.view, editor.volume, SLICE + 2)
+    assert apply(editor).startswith(f"left lung, slice {SLICE + 3}: ")
+
+
 def test_the_documented_script_writes_into_a_segment(editor):
     page = (ROOT / "docs" / "segment_editor.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)

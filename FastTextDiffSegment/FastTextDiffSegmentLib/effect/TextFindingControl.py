@@ -11,12 +11,12 @@ from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.engine.EngineClient import ProgressCallback
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput, highestPresence
-from FastTextDiffSegmentLib.Findings import findingLines
+from FastTextDiffSegmentLib.Findings import findingLines, stepText
 from FastTextDiffSegmentLib.Logic import SegmentationRequest
 from FastTextDiffSegmentLib.panels.Consent import hasConsent
 from FastTextDiffSegmentLib.panels.LivePreview import LivePreview
 from FastTextDiffSegmentLib.panels.Timers import singleShot
-from FastTextDiffSegmentLib.scene.Geometry import SceneError, shownSlice
+from FastTextDiffSegmentLib.scene.Geometry import SceneError, shownSlice, sliceShape
 from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
 from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, Target, geometryMatches
 
@@ -43,6 +43,7 @@ class TextFindingControl:
         self._editorNode, self._saveState, self._wanted = editorNode, saveState, wanted
         self._onMessage, self._onChanged = onMessage, onChanged
         self._isRunning = False
+        self._lastView: Any = None
         self._outline = PreviewSegmentation()
         self._timer = singleShot(lambda: self._preview.ask())
         self._preview = LivePreview(
@@ -83,6 +84,11 @@ class TextFindingControl:
     def schedulePreview(self) -> None:
         """Update the preview after a pause."""
         self._preview.schedule()
+
+    def follow(self, sliceNode: Any) -> None:
+        """The user does something in a slice view: its slice is meant from now on."""
+        self._lastView = sliceNode
+        self.schedulePreview()
 
     def terms(self) -> list[str]:
         """Findings that the model was taught."""
@@ -126,9 +132,12 @@ class TextFindingControl:
         return segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
 
     def _shownRange(self) -> tuple[int, int] | None:
-        """The slice in the first view that shows one as it was acquired."""
-        volume = self._editorNode().GetSourceVolumeNode()
-        for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        """The slice in the first shown view that shows one as it was acquired; the view used last comes first."""
+        volume, chosen = self._editorNode().GetSourceVolumeNode(), self.panel.logic.getParameterNode().sliceView
+        views = [self._lastView, chosen, *slicer.util.getNodesByClass("vtkMRMLSliceNode")]
+        for view in views:
+            if view is None or not slicer.mrmlScene.IsNodePresent(view) or not view.IsMappedInLayout():
+                continue
             k = shownSlice(volume, view).index
             if k is not None:
                 return k, k + 1
@@ -181,8 +190,9 @@ class TextFindingControl:
             self._fail,
             self._cancelled,
         )
-        host = self.panel.setupSection.host
-        self._onMessage(_("Segmenting on {host}...").format(host=host) if host else _("Segmenting..."))
+        host, step = self.panel.setupSection.host, _stepOf(request)
+        text = _("Segmenting {step} on {host}...") if host else _("Segmenting {step}...")
+        self._onMessage(text.format(step=step, host=host))
         self._onChanged()
 
     def _whyNoConsent(self) -> str:
@@ -218,13 +228,13 @@ class TextFindingControl:
         (found,) = logic.segmentOutputs(output, request, threshold)
         if not found.mask.any():  # an empty result must not erase what the user has drawn
             presence = highestPresence(output.findings[0])
-            text = _("{finding}: not found (presence {presence:.0%}); nothing was changed")
-            return _because(text.format(finding=found.finding, presence=presence), found.warnings)
+            text = _("{step}: not found (presence {presence:.0%}); nothing was changed")
+            return _because(text.format(step=_stepOf(request), presence=presence), found.warnings)
         if not slicer.mrmlScene.IsNodePresent(segmentation) or not self._segment(segmentation, target.segmentId):
             raise SceneError(_("The segment was removed meanwhile; nothing was written."))
         self._saveState()
         (written,) = logic.write(output, request, segmentation, Masking(self._editorNode()), threshold, into=target)
-        text = _("{finding}: {count:,} voxels changed").format(finding=found.finding, count=written.changedVoxels)
+        text = _("{step}: {count:,} voxels changed").format(step=_stepOf(request), count=written.changedVoxels)
         return _because(text, written.warnings)
 
     # --- preview --------------------------------------------------------------------------------------------------
@@ -242,9 +252,7 @@ class TextFindingControl:
             return
         outputs = self.panel.logic.segmentOutputs(output, request, self.panel.logic.getParameterNode().threshold)
         self._outline.show(request.volumeNode, outputs)
-        text = (
-            "" if outputs[0].mask.any() else _("{finding}: not found on this slice").format(finding=outputs[0].finding)
-        )
+        text = "" if outputs[0].mask.any() else _("{step}: not found").format(step=_stepOf(request))
         self._onMessage(_because(text, outputs[0].warnings))
 
     def _fail(self, error: Exception) -> None:
@@ -266,6 +274,11 @@ class _Runner:
 
     def start(self, job: Any) -> Any:
         return self._runner().start(job)
+
+
+def _stepOf(request: SegmentationRequest) -> str:
+    """What is segmented, e.g. "left lung, slice 57"."""
+    return stepText(request.findings, request.slices(), sliceShape(request.volumeNode)[0])
 
 
 def _because(text: str, warnings: Any) -> str:

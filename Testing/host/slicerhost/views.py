@@ -45,6 +45,7 @@ class _View(qt.QFrame):
         self._interactor.SetRenderWindow(self._window)
 
     def _display(self, node, factory, *managers):
+        self.node = node
         factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         for manager in managers:
             if not factory.IsDisplayableManagerRegistered(manager):
@@ -123,6 +124,7 @@ class LayoutManager:
         """Shows the views of a layout of vtkMRMLLayoutNode; raises KeyError for one that the host does not have."""
         for name, view in self.views.items():
             view.setVisible(name in _LAYOUTS[layout])
+            view.node.SetMappedInLayout(name in _LAYOUTS[layout])
 
     def resetThreeDViews(self):
         """Points the 3D view's camera at the content."""
