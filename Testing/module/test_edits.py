@@ -185,3 +185,24 @@ def test_edits_and_runs_on_an_item_of_a_sequence_stay_with_this_item(session):
     show(0)
     assert (session.array(segmentId) == edited).all()
     assert not (edited == randomMask(0)).all()
+
+
+# --- the Segment Editor's own history ---------------------------------------------------------------------------------
+
+
+def test_the_editors_own_undo_takes_back_one_thing_at_a_time(session):
+    editor = slicer.modules.SegmentEditorWidget.editor
+    (segmentId,) = session.write(outputOf(randomMask(1)))
+    editor.setSegmentationNode(session.segmentation)
+    editor.saveStateForUndo()
+    session.paint(segmentId, k=2)
+    states = [session.array(segmentId)]
+    session.write(outputOf(randomMask(2)[4:5], first=4))
+    states.append(session.array(segmentId))
+    session.history.undo()
+    session.write(outputOf(randomMask(3)[5:6], first=5), key=states)
+    session.write(outputOf(randomMask(4)[5:6], first=5), key=states)  # the slider goes on
+    for expected in (states[0], states[1], states[0], randomMask(1) > 0):
+        editor.undo()
+        assert (session.array(segmentId) == expected).all()
+    editor.setSegmentationNode(None)

@@ -16,6 +16,7 @@ from FastTextDiffSegmentLib.Logic import SegmentationRequest
 from FastTextDiffSegmentLib.panels.Consent import hasConsent
 from FastTextDiffSegmentLib.panels.LivePreview import LivePreview
 from FastTextDiffSegmentLib.panels.Timers import singleShot
+from FastTextDiffSegmentLib.scene.EditorHistory import isModuleEditor
 from FastTextDiffSegmentLib.scene.Geometry import SceneError, shownSlice, sliceShape
 from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
 from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, Target, geometryMatches
@@ -232,7 +233,8 @@ class TextFindingControl:
             return _because(text.format(step=_stepOf(request), presence=presence), found.warnings)
         if not slicer.mrmlScene.IsNodePresent(segmentation) or not self._segment(segmentation, target.segmentId):
             raise SceneError(_("The segment was removed meanwhile; nothing was written."))
-        self._saveState()
+        if not isModuleEditor(self._editorNode()):  # else the write does it
+            self._saveState()
         (written,) = logic.write(output, request, segmentation, Masking(self._editorNode()), threshold, into=target)
         text = _("{step}: {count:,} voxels changed").format(step=_stepOf(request), count=written.changedVoxels)
         return _because(text, written.warnings)

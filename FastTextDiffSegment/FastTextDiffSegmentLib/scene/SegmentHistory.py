@@ -11,6 +11,7 @@ from typing import Any
 
 import slicer
 
+from .EditorHistory import saveEditorState
 from .SegmentChanges import Before, SegmentChange, make
 from .SegmentSurfaces import surfacesRebuilt
 from .SegmentVoxels import segmentIds
@@ -177,6 +178,8 @@ class SegmentHistory:
             stored: the segmentation of the stored output, which is undone with it.
             key: if the last step has the same key, this edit continues it: one undo takes both back.
         """
+        if not self.continues(key):
+            saveEditorState(segmentationNode)
         nodes = [(node, isStored) for node, isStored in ((segmentationNode, False), (stored, True)) if node is not None]
         before = [(Before(node.GetSegmentation()), isStored) for node, isStored in nodes]
         attribute = segmentationNode.GetAttribute(REVIEW_ATTRIBUTE)
@@ -218,6 +221,7 @@ class SegmentHistory:
         if not source:
             return None
         step = source.pop()
+        saveEditorState(step.node)
         changes = step.inverse(step.changes).changes if isBack else step.changes
         with self.guard.ownEdit(), surfacesRebuilt(step.node):
             made = self._make(step, changes)

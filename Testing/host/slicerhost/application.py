@@ -65,7 +65,7 @@ class ScriptedModulePanel(qMRMLWidget):
 
 
 class SegmentEditorPanel(qt.QWidget):
-    """The Segment Editor, as far as other modules set it up: its vtkMRMLSegmentEditorNode stores everything."""
+    """The Segment Editor, as far as other modules set it up, with its history; a node stores everything else."""
 
     def __init__(self):
         super().__init__()
@@ -73,8 +73,14 @@ class SegmentEditorPanel(qt.QWidget):
         node.SetSingletonTag("SegmentEditor")
         node = slicer.mrmlScene.AddNode(node)
         self.self = returning(self)
+        self._logic = slicer.vtkSlicerSegmentEditorLogic()
+        self._logic.SetMRMLScene(slicer.mrmlScene)
+        self._logic.SetSegmentEditorNode(node)
         self.editor = types.SimpleNamespace(
-            setSegmentationNode=node.SetAndObserveSegmentationNode,
+            mrmlSegmentEditorNode=returning(node),
+            setSegmentationNode=self._logic.SetSegmentationNode,
+            saveStateForUndo=self._logic.SaveStateForUndo,
+            undo=self._logic.Undo,
             segmentationNode=node.GetSegmentationNode,
             setSourceVolumeNode=node.SetAndObserveSourceVolumeNode,
             sourceVolumeNode=node.GetSourceVolumeNode,
@@ -192,4 +198,6 @@ def addModules():
         slicer.app.moduleManager().add(Module(name, logic=returning(logic)))
     _fillSubjectHierarchy(slicer.mrmlScene)
     slicer.qMRMLSegmentEditorWidget = qMRMLSegmentEditorWidget
-    slicer.app.moduleManager().add(Module("SegmentEditor", widgetRepresentation=returning(SegmentEditorPanel())))
+    slicer.modules.SegmentEditorWidget = SegmentEditorPanel()
+    widget = returning(slicer.modules.SegmentEditorWidget)
+    slicer.app.moduleManager().add(Module("SegmentEditor", widgetRepresentation=widget))
