@@ -137,7 +137,7 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
     def processViewNodeEvents(self, callerViewNode, eventId, viewWidget):
         """Called by Slicer when a view shows something else, e.g. another slice."""
         if self._isActive and callerViewNode.IsA("vtkMRMLSliceNode"):
-            self._control.follow(callerViewNode)
+            self._control.schedulePreview(callerViewNode)
             self._update()
 
     def _onText(self):

@@ -167,12 +167,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             output.release()
 
     def segmentImages(
-        self,
-        volumeNodes: Sequence[Any],
-        findings: Sequence[str],
-        progress: Progress = None,
-        masking: Masking | None = None,
-        **options: Any,
+        self, volumeNodes: Sequence[Any], findings: Sequence[str], progress: Progress = None, **options: Any
     ) -> list[ImageResult]:
         """Segment several images of the scene; nothing is written before all are done. Blocks until done.
 
@@ -180,19 +175,16 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             volumeNodes: each gets a segmentation of its own, or new segments in the one that was made for it before.
             findings: as in :meth:`segment`.
             progress: as in :meth:`segment`, with the slices of all images.
-            masking: as in :meth:`segment`.
             options: further arguments of :class:`SegmentationRequest`.
 
         Raises:
-            SceneError: one of the images cannot be segmented, and nothing was written; or masking allowed no change of
-                one, and only those before it were written.
+            SceneError: one of the images cannot be segmented; nothing was written.
             EngineError: the engine refused or failed; nothing was written.
             JobCancelled: `progress` returned False; nothing was changed.
         """
         lines = tuple(findingLines("\n".join(findings)))
         requests = [SegmentationRequest(node, lines, **options) for node in volumeNodes]
-        kept = self._waited(lambda report: severalSteps(self, requests, report), progress)
-        return writeImages(self, requests, kept, masking)
+        return writeImages(self, requests, self._waited(lambda report: severalSteps(self, requests, report), progress))
 
     def segmentSequence(
         self, volumeNode: Any, findings: Sequence[str], progress: Progress = None, **options: Any
@@ -337,14 +329,13 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
 
         `review` are the slices worth a look; `into` as in :meth:`write`.
         """
-        isContinued = self.history.continues(key)
+        isContinued, asked = self.history.continues(key), [each.finding for each in outputs if each.isAsked]
         total, slices = sliceShape(request.volumeNode, request.plane)[0], outputs[0].sliceRange
         text = stepText(request.findings, slices, total, request.plane)
         with self.history.step(text, segmentationNode, self.archive.prepare(segmentationNode), key):
             written = self._writer.write(segmentationNode, request.volumeNode, outputs, masking, resample, into)
             self.archive.record(segmentationNode, written)
             if not isContinued:
-                asked = [each.finding for each in outputs if each.isAsked]
                 self.reviews.begin(segmentationNode, request.volumeNode, review, slices, asked, request.plane)
         return [replace(each, patch=None) for each in written]  # a patch may be as large as the image
 

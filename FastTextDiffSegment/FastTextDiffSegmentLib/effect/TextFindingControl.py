@@ -82,14 +82,10 @@ class TextFindingControl:
         if self._isRunning:
             self.panel.run.cancel()
 
-    def schedulePreview(self) -> None:
-        """Update the preview after a pause."""
+    def schedulePreview(self, usedView: Any = None) -> None:
+        """Update the preview after a pause; the slice of a view that the user has just used is meant from now on."""
+        self._lastView = usedView or self._lastView
         self._preview.schedule()
-
-    def follow(self, sliceNode: Any) -> None:
-        """The user does something in a slice view: its slice is meant from now on."""
-        self._lastView = sliceNode
-        self.schedulePreview()
 
     def terms(self) -> list[str]:
         """Findings that the model was taught."""
