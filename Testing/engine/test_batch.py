@@ -128,6 +128,8 @@ def test_two_workers_and_two_shards_give_the_same_results_as_one(studies, undist
     for shard in ("1/2", "2/2"):
         process = batch(studies, tmp_path / "out", *FINDINGS, "--workers", "2", "--shard", shard)
         process.communicate(timeout=PATIENCE)
+        timings = (tmp_path / "out" / f"timings-{shard.replace('/', '-of-')}.csv").read_text().split()
+        assert len({line.rsplit(",", 1)[1] for line in timings}) == 2  # no worker was idle
     assert content(tmp_path / "out") == content(undisturbed)
 
 

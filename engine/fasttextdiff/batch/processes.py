@@ -14,11 +14,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from queue import Queue
+from queue import Queue, SimpleQueue
 from typing import Any, NoReturn
 
 from fasttextdiff.batch import work
@@ -40,11 +41,37 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of the output folder that would stop every other case too."""
 
 
-@dataclass
 class _Worker:
-    process: Any
-    pipe: Connection
-    cases: list[Case] = field(default_factory=list)
+    """A worker process and the cases that it holds.
+
+    Cases are sent by a thread: a worker that is loading its model or reading may not take a large one for a while, and
+    the parent must still hear the others and the stop signal.
+    """
+
+    def __init__(self, process: Any, pipe: Connection) -> None:
+        self.process, self.pipe = process, pipe
+        self.cases: list[Case] = []
+        self._outbox: SimpleQueue[Case | None] = SimpleQueue()
+        self._sender = threading.Thread(target=self._send_cases, daemon=True)
+        self._sender.start()
+
+    def take(self, case: Case) -> None:
+        """Hold a case, and send it when the worker receives it."""
+        self.cases.append(case)
+        self._outbox.put(case)
+
+    def end(self) -> None:
+        """End the process, in whatever state it is."""
+        self.process.kill()
+        self.process.join()
+        self._outbox.put(None)
+        self._sender.join()
+        self.pipe.close()
+
+    def _send_cases(self) -> None:
+        with suppress(OSError):  # the worker died: the parent will read the pipe's end and run its cases again
+            while (case := self._outbox.get()) is not None:
+                self.pipe.send(case)
 
 
 class LocalWorkers:
@@ -100,14 +127,14 @@ class LocalWorkers:
             self._stop()
 
     def _hand_out(self, waiting: deque[Case], suspects: set[str]) -> None:
-        """Send cases to idle workers; a suspect only to a worker without other cases."""
+        """Give each case to the worker that holds the fewest; a suspect only to a worker without other cases."""
         while waiting and len(self._workers) < min(self.count, len(waiting)):
             self._workers.append(self._started())
-        for worker in self._workers:
-            while waiting and self._may_take(worker, waiting[0], suspects):
-                case = waiting.popleft()
-                worker.cases.append(case)
-                worker.pipe.send(case)
+        while waiting:
+            able = [worker for worker in self._workers if self._may_take(worker, waiting[0], suspects)]
+            if not able:
+                return
+            min(able, key=lambda worker: len(worker.cases)).take(waiting.popleft())
 
     @staticmethod
     def _may_take(worker: _Worker, case: Case, suspects: set[str]) -> bool:
@@ -145,6 +172,7 @@ class LocalWorkers:
     def _remove_dead(self, worker: _Worker) -> tuple[Case, Outcome] | None:
         """Remove a dead worker. A single case that it held is at fault; with several, return None."""
         worker.process.join()
+        worker.end()
         self._workers.remove(worker)
         if len(worker.cases) != 1:
             return None
@@ -155,9 +183,7 @@ class LocalWorkers:
     def _stop(self) -> None:
         outputs = BatchFolder(self.folder)
         for worker in self._workers:
-            worker.pipe.close()
-            worker.process.kill()
-            worker.process.join()
+            worker.end()
             for case in worker.cases:
                 outputs.discard(case.name)
         self._workers.clear()
