@@ -55,6 +55,19 @@ def test_adapt_and_the_library(run, table, tmp_path):
     assert (code, err) == (2, "error: 'ring' was not learned here: the library has nothing\n")
 
 
+def test_a_folder_of_examples_is_learned_as_its_finding_only(run, table, tmp_path):
+    kept, made = tmp_path / "kept", tmp_path / "again.safetensors"
+    assert run("adapt", table, *WORDS, "-o", tmp_path / "disc.safetensors", "--keep", kept)[0] == 0
+    code, _, err = run("adapt", kept, "-f", "liver", "-o", made)
+    assert (code, made.exists()) == (2, False)
+    assert f"{kept} has examples of 'bright disc', not of 'liver'" in err
+
+    assert run("adapt", kept, "-f", "Bright  disc", "-o", made)[0] == 0
+    assert Adapter.load(made).card.synonyms == ("blob",)
+    assert run("adapt", kept, "-f", "bright disc", "--synonym", "spot", "-o", made)[0] == 0
+    assert Adapter.load(made).card.synonyms == ("spot",)
+
+
 @pytest.fixture(scope="module")
 def adapter(model, table):
     """The file of an adapter."""

@@ -13,6 +13,7 @@ from fasttextdiff.render.tables import show_table
 
 if TYPE_CHECKING:
     from fasttextdiff.teaching.adapter import Card
+    from fasttextdiff.teaching.examples import Example
 
 Library = Annotated[Path, typer.Argument(metavar="LIBRARY", help="Folder of learned findings.")]
 Word = Annotated[str, typer.Argument(metavar="FINDING", help="Name or synonym of a learned finding.")]
@@ -45,7 +46,7 @@ def adapt(
     from fasttextdiff.io.atomic import check_writable
     from fasttextdiff.io.overwriting import files_of, require_apart
     from fasttextdiff.model.info import require_words
-    from fasttextdiff.teaching.example_files import check_examples_folder, load_examples, save_examples
+    from fasttextdiff.teaching.example_files import check_examples_folder, examples_named, save_examples
     from fasttextdiff.training.teaching_table import table_examples
 
     words = [utf8_text(word) for word in (finding, *(synonym or ()))]
@@ -54,12 +55,13 @@ def adapt(
     _check_name(output)
     check_writable(output)
     require_apart([output], files_of(examples))
+    found: list[Example] | None = None
+    if examples.is_dir():
+        found, words = examples_named(examples, words)
     if keep is not None:
         check_examples_folder(keep, words[0])
     segmenter = load_segmenter(model, device, "float32", "torch")
-    if examples.is_dir():
-        found, *_ = load_examples(examples)
-    else:
+    if found is None:
         found = table_examples(examples, set(words), segmenter.prepare)
     with progress_bar("learning", "views") as progress:
         adapter = segmenter.adapt(found, finding=words[0], synonyms=words[1:], seed=seed, progress=progress)

@@ -106,6 +106,28 @@ def load_examples(folder: PathText) -> tuple[list[Example], str, tuple[str, ...]
     return examples, index["finding"], tuple(index["synonyms"])
 
 
+def examples_named(folder: PathText, words: Sequence[str]) -> tuple[list[Example], list[str]]:
+    """The examples of a folder, if they are of a finding with this name.
+
+    Args:
+        folder: the folder.
+        words: name of the finding, then other names; without those, it has the folder's.
+
+    Returns:
+        Examples, and the words to learn.
+
+    Raises:
+        UsageError: the folder has no examples, or those of another finding.
+        FastTextDiffError: a file is missing or damaged.
+    """
+    examples, own, synonyms = load_examples(folder)
+    if same_key(own) not in map(same_key, words):
+        raise UsageError(
+            f"{folder} has examples of '{shortened(own)}', not of '{shortened(words[0])}': give another folder"
+        )
+    return examples, list(words) if len(words) > 1 else [*words, *synonyms]
+
+
 def anonymous(folder: PathText, group: str) -> str:
     """A group as a folder of examples names it, so that slices of one patient are held out together across days.
 
