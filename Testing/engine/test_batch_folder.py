@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,37 @@ def test_of_shards_that_end_together_the_last_summary_has_the_cases_of_both(tmp_
     second.join()
     rows = json.loads((outputs.path / "summary.json").read_text())["cases"]
     assert [row["state"] for row in rows] == ["failed", "failed"]
+
+
+def test_a_case_whose_outputs_were_lost_is_run_again(run, tmp_path):
+    for n in range(3):
+        Image.effect_noise((40, 48), 20 + n).save(tmp_path / f"{n}.png")
+    job = ("batch", tmp_path, "-o", tmp_path.parent / f"{tmp_path.name}-out", "-f", "left lung", "--format", ".png")
+    assert run(*job, "--format", ".nii.gz")[0] == 0
+    whole = sorted(job[3].glob("*/image-*"))
+    contents = [path.read_bytes() for path in whole]
+    whole[0].write_bytes(b"")  # as after a power cut
+    whole[2].unlink()
+    code, _, err = run(*job, "--format", ".nii.gz")
+    assert code == 0, err
+    assert err.startswith("2 of 3 cases, 0 failed")  # the first line is about the case that ends first
+    assert [path.read_bytes() for path in whole] == contents
+
+
+def test_outputs_are_on_the_disk_before_their_case_is_done(tmp_path, monkeypatch):
+    outputs, flushed, real = BatchFolder(tmp_path), set(), os.fsync
+
+    def flush(descriptor):
+        real(descriptor)
+        if not (tmp_path / "ct-1" / "case.json").exists():
+            flushed.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    place = outputs.clean("ct-1")
+    (place / "ct-1.png").write_bytes(b"picture")
+    outputs.finish("ct-1", {"request": {}, "outputs": {"ct-1.png": ""}})
+    for path in (place, *place.iterdir()) if os.name == "posix" else place.iterdir():
+        assert path.stat().st_ino in flushed, path.name
 
 
 def write_all(plan, outputs):

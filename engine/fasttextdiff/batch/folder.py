@@ -1,7 +1,9 @@
 """The output folder of a batch: the request, the finished and the failed cases; correct however the run ended.
 
-A case is done when its record is in place. The record is written last and renamed, so every case of an interrupted run
-is either complete or started again. Knows files; knows nothing about images or models.
+A case is done when its record and all outputs that it lists are in place. The record is written last, once the outputs
+are on the disk, and renamed, so every case of an interrupted run is either complete or started again.
+
+Knows files; knows nothing about images or models.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
-from fasttextdiff.io.atomic import check_writable, whole_files
+from fasttextdiff.io.atomic import check_writable, to_disk, whole_files
 from fasttextdiff.io.json_files import parse_json
 
 RUN, RECORD, LOG = "batch.json", "case.json", "failed.log"
@@ -148,7 +150,15 @@ class BatchFolder:
                 f"{self.case_folder(name)} was done with other {differing[0]} ({stored.get(differing[0])}): choose "
                 "another output folder, or delete this one to run the case again"
             )
-        return content
+        return content if self._has_outputs(name, content) else None
+
+    def _has_outputs(self, name: str, record: Mapping[str, Any]) -> bool:
+        """Whether no output is missing or empty, as after a power cut or a copy that was interrupted."""
+        folder = self.case_folder(name)
+        try:
+            return all((folder / output).stat().st_size for output in record.get("outputs", ()))
+        except OSError:
+            return False
 
     def failure(self, name: str) -> str | None:
         """The first line of a failed case's log, or None."""
@@ -171,7 +181,12 @@ class BatchFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, name: str, record: Mapping[str, Any]) -> None:
-        """Mark a case as done; its outputs must be in place."""
+        """Mark a case as done; its outputs must be in place.
+
+        Raises:
+            OSError: they cannot be written to the disk.
+        """
+        to_disk(self.case_folder(name))
         _write_json(self.case_folder(name) / RECORD, record)
 
     def fail(self, name: str, message: str, details: str) -> None:

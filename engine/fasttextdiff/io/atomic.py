@@ -73,6 +73,25 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
         raise
 
 
+def to_disk(folder: Path) -> None:
+    """Wait until the files in a folder, and their names, are on the disk, so that they survive a power cut.
+
+    Raises:
+        OSError: the system cannot write one of them.
+    """
+    for path in folder.iterdir():
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network drives keep no folders that could be flushed
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def check_new_folder(folder: Path) -> None:
     """Refuse an output folder that already has content, so that old and new files are never mixed.
 
