@@ -1,13 +1,16 @@
 """Learning a finding and managing what was learned, on the command line."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fasttextdiff import read_volume
 from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.teaching import examples
 from fasttextdiff.teaching.adapter import Adapter
 from fasttextdiff.training.teaching_table import table_examples
 
@@ -74,8 +77,8 @@ def adapter(model, table):
     words, *synonyms = WORDS[1::2]
     segmenter = Segmenter(model, "cpu", runtime="torch")
     path = table.parent / "disc.safetensors"
-    examples = table_examples(table, {words}, segmenter.prepare)
-    segmenter.adapt(examples, finding=words, synonyms=synonyms).save(path)
+    shown = table_examples(table, {words}, segmenter.prepare)
+    segmenter.adapt(shown, finding=words, synonyms=synonyms).save(path)
     return path
 
 
@@ -145,3 +148,37 @@ def test_a_file_that_is_no_adapter_is_refused(run, table):
     code, _, err = run("adapters", "show", table, with_model=False)
     assert code == 1
     assert "cannot be read as an adapter" in err
+
+
+def test_a_region_of_a_slide_is_learned_from_its_tiles_and_counted_in_slices(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(examples, "MOST", 6)  # both slides have more tiles together
+    rng = np.random.default_rng(0)
+    region = np.zeros((600, 800), np.uint8)
+    for name, columns in (("marked", 600), ("without", 0), ("full", 800)):
+        pixels = rng.integers(120, 250, (*region.shape, 3)).astype(np.uint8)
+        mask = region.copy()
+        mask[:, :columns] = 255  # fills whole tiles
+        pixels[mask > 0, 2] //= 2
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+
+    def adapt(source, name, *more):
+        code, _, err = run("adapt", source, "-f", "stroma", "-o", tmp_path / f"{name}.safetensors", *more)
+        return code, err
+
+    def table_of(*names):
+        rows = [f"{name}.png,{name}_mask.png,stroma,histology" for name in names]
+        (tmp_path / "examples.csv").write_text("\n".join(["image,mask,text,modality", *rows]))
+        return tmp_path / "examples.csv"
+
+    assert adapt(table_of("marked", "without"), "first", "--keep", tmp_path / "kept") == (0, mock.ANY)
+    assert len(list((tmp_path / "kept").glob("*.mask.nrrd"))) > examples.MOST
+    assert adapt(tmp_path / "kept", "again") == (0, mock.ANY)
+    first, again = (Adapter.load(tmp_path / f"{name}.safetensors") for name in ("first", "again"))
+    assert (first.card.examples, first.card.negatives) == (again.card.examples, again.card.negatives) == (2, 1)
+    learned, relearned = (adapter.decoder.state_dict() for adapter in (first, again))
+    assert all(torch.equal(weight, relearned[name]) for name, weight in learned.items())
+
+    code, err = adapt(table_of("without", "full"), "full")
+    assert code == 2
+    assert "example 2: the mask covers the whole slice" in err

@@ -83,6 +83,7 @@ def save_examples(folder: PathText, examples: Sequence[Example], finding: str, s
             "spacing": example.spacing,
             "scale": example.scale,
             "window_of_model": example.window_of_model,
+            "slice": example.slice_key,
             "group": _keyed(_salted(example.group, index["salt"])),
         }
     index |= {"finding": finding, "synonyms": list(synonyms)}
@@ -158,7 +159,8 @@ def _read(folder: Path, key: str, about: dict[str, Any]) -> Example:
         window = None if about["window"] is None else (float(about["window"][0]), float(about["window"][1]))
         spacing = float(about["spacing"][0]), float(about["spacing"][1])
         more = float(about["scale"]), _keyed(str(about["group"])), bool(about["window_of_model"])
-        return Example(voxels, mask > 0, window, spacing, Modality(about["modality"]), *more)
+        slice_key = str(about.get("slice", ""))  # folders of earlier days do not have it
+        return Example(voxels, mask > 0, window, spacing, Modality(about["modality"]), *more, slice_key)
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise FastTextDiffError(f"{folder / key}.nrrd or its mask cannot be read: it is missing or damaged") from error
 

@@ -28,7 +28,7 @@ FULL = 0.98
 AGREE = 0.5
 """Dice below which two masks of one slice contradict each other."""
 MOST = 200
-"""Most examples of a finding."""
+"""Most slices of a finding, and most slices and tiles that it is learned from."""
 ZOOM, ROTATION, SHIFT, GAMMA = 0.2, 12.0, 0.1, 0.35
 """Ranges of variants: log of the zoom, degrees, share of the image, log of gamma."""
 
@@ -46,6 +46,7 @@ class Example:
         scale: for tiles, their magnification in the model; 0 for whole slices, which are fitted to the model's size.
         group: what slices of one patient have in common; no name or identifier. Held out together.
         window_of_model: whether the window is the model's own for the modality, so that another model uses its own.
+        slice_key: equal for the tiles of one slice, and for no others; empty for whole slices.
     """
 
     voxels: NDArray[np.generic]
@@ -56,6 +57,7 @@ class Example:
     scale: float = 0.0
     group: str = ""
     window_of_model: bool = False
+    slice_key: str = ""
 
     def key(self) -> str:
         """Equal for examples on the same voxels."""
@@ -68,7 +70,8 @@ class Example:
         size = round(max(shape) * self.scale) if self.scale else settings.size
         fit = Fit.of(shape, self.spacing, size, multiple)
         window = settings.window if self.window_of_model else self.window
-        return Lesson(apply_window(self.voxels, window), self.mask, fit, self.modality, self.group)
+        group = self.group or self.slice_key
+        return Lesson(apply_window(self.voxels, window), self.mask, fit, self.modality, group)
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,35 @@ def examples_of(image: PreparedImage, index: int, mask: NDArray[np.bool_], group
     scale = max(image.fit.resized) / max(image.fit.source) if len(image.tiles) > 1 else 0.0
     spacing = (1.0, 1.0) if scale else image.display.pixel_spacing
     more = (spacing, image.volume.modality, scale, group, image.by_finding)
-    return [
+    found = [
         Example(view.voxels, truth[tile.slices], view.window, *more)
         for tile, view in zip(image.tiles, image.views(index), strict=True)
     ]
+    return _tiles_of_one_slice(found, truth) if scale else found
+
+
+def _tiles_of_one_slice(tiles: Sequence[Example], truth: NDArray[np.bool_]) -> list[Example]:
+    parts = "".join(tile.key() for tile in tiles).encode()
+    slice_key = hashlib.blake2b(parts + truth.tobytes(), digest_size=16).hexdigest()
+    return [replace(tile, slice_key=slice_key) for tile in tiles]
+
+
+def by_slice(examples: Sequence[Example]) -> list[list[Example]]:
+    """The examples of each slice: the whole slice, or its tiles."""
+    slices: dict[object, list[Example]] = {}
+    for number, example in enumerate(examples):
+        slices.setdefault(example.slice_key or number, []).append(example)
+    return list(slices.values())
+
+
+def drawn(examples: Sequence[Example], seed: int) -> list[Example]:
+    """At most :data:`MOST` examples, in order; of more, up to half with the finding, drawn by the seed."""
+    order = np.random.default_rng(seed).permutation(len(examples)).tolist()
+    marked = [n for n in order if examples[n].mask.any()]
+    others = [n for n in order if not examples[n].mask.any()]
+    share = min(len(marked), max(MOST // 2, MOST - len(others)))
+    kept = {*marked[:share], *others[: MOST - share]}
+    return [example for n, example in enumerate(examples) if n in kept]
 
 
 def check_examples(examples: Sequence[Example]) -> None:
@@ -124,10 +152,11 @@ def check_examples(examples: Sequence[Example]) -> None:
         UsageError: there are none or too many, all masks are empty, one is full or has another shape than its slice,
             modalities differ, or two masks of one slice contradict each other.
     """
-    if not 1 <= len(examples) <= MOST:
-        raise UsageError(f"a finding is learned from 1 to {MOST} slices, got {len(examples)}")
-    for number, example in enumerate(examples, 1):
-        _check_one(number, example)
+    slices = by_slice(examples)
+    if not 1 <= len(slices) <= MOST:
+        raise UsageError(f"a finding is learned from 1 to {MOST} slices, got {len(slices)}")
+    for number, parts in enumerate(slices, 1):
+        _check_slice(number, parts)
     if not any(example.mask.any() for example in examples):
         raise UsageError("all masks of the examples are empty: mark the finding on at least one slice")
     modalities = sorted({example.modality.value for example in examples})
@@ -135,25 +164,31 @@ def check_examples(examples: Sequence[Example]) -> None:
         raise UsageError(
             f"the examples are of {' and '.join(modalities)}: teach the finding for one modality at a time"
         )
-    _check_agreement(examples)
+    _check_agreement(slices)
 
 
-def _check_one(number: int, example: Example) -> None:
-    shape, shown = example.mask.shape, example.voxels.shape[:2]
-    if shape != shown:
-        raise UsageError(
-            f"example {number}: the mask has {shape[0]} x {shape[1]} pixels, its slice {shown[0]} x {shown[1]}"
-        )
-    if example.mask.mean() > FULL:
+def _check_slice(number: int, parts: Sequence[Example]) -> None:
+    for part in parts:
+        shape, shown = part.mask.shape, part.voxels.shape[:2]
+        if shape != shown:
+            raise UsageError(
+                f"example {number}: the mask has {shape[0]} x {shape[1]} pixels, its slice {shown[0]} x {shown[1]}"
+            )
+    if sum(int(part.mask.sum()) for part in parts) > FULL * sum(part.mask.size for part in parts):
         raise UsageError(f"example {number}: the mask covers the whole slice: mark the finding only")
 
 
-def _check_agreement(examples: Sequence[Example]) -> None:
+def _check_agreement(slices: Sequence[Sequence[Example]]) -> None:
+    """Compare slices with equal voxels; tiles that occur twice in one slice are background."""
     first: dict[str, tuple[int, NDArray[np.bool_]]] = {}
-    for number, example in enumerate(examples, 1):
-        other, mask = first.setdefault(example.key(), (number, example.mask))
-        total = int(mask.sum() + example.mask.sum())
-        if total and 2 * int((mask & example.mask).sum()) / total < AGREE:
+    overlaps: dict[tuple[int, int], NDArray[np.int64]] = {}
+    for number, parts in enumerate(slices, 1):
+        for part in parts:
+            other, mask = first.setdefault(part.key(), (number, part.mask))
+            counts = np.array([2 * np.count_nonzero(mask & part.mask), mask.sum() + part.mask.sum()])
+            overlaps[other, number] = overlaps.get((other, number), 0) + counts
+    for (other, number), (both, total) in overlaps.items():
+        if other != number and both < AGREE * total:
             raise UsageError(f"examples {other} and {number} are the same slice with different masks: keep one of them")
 
 

@@ -22,7 +22,16 @@ from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.model.torch_runtime import TorchRuntime
 from fasttextdiff.teaching.adapter import Adapter, Card
 from fasttextdiff.teaching.decoder import FindingDecoder, Seen, points_of, see
-from fasttextdiff.teaching.examples import Example, Lesson, check_examples, may_mirror, require_finding, variants
+from fasttextdiff.teaching.examples import (
+    Example,
+    Lesson,
+    by_slice,
+    check_examples,
+    drawn,
+    may_mirror,
+    require_finding,
+    variants,
+)
 from fasttextdiff.teaching.grids import grey_input, to_input
 
 Progress = Callable[[int, int], bool]
@@ -78,7 +87,7 @@ def learn(
 
     Args:
         runtime: runs the model; its networks are only read.
-        examples: slices with masks; an empty mask says that the finding is absent.
+        examples: slices with masks, or their tiles; an empty mask says that the finding is absent.
         finding: its name.
         synonyms: other names of the same finding.
         seed: of variants, sampling and training; equal seeds give equal adapters on one machine.
@@ -96,18 +105,19 @@ def learn(
     check_examples(examples)
     started = datetime.now(timezone.utc)
     study = _Study(runtime, runtime.pipeline.text_encoder.encode([names[0] if words else ""]), seed, progress)
-    lessons = [e.lesson(runtime.pipeline.preprocessing, runtime.pipeline.denoiser.multiple) for e in examples]
+    preprocessing, multiple = runtime.pipeline.preprocessing, runtime.pipeline.denoiser.multiple
+    lessons = [example.lesson(preprocessing, multiple) for example in drawn(examples, seed)]
     pixels = study.pixels(lessons, mirror=may_mirror(names, examples[0].modality))
     steps, dice = study.best_steps(pixels, lessons)
     decoder = study.trained(pixels, steps)[-1]
-    info = runtime.pipeline.info
+    info, slices = runtime.pipeline.info, by_slice(examples)
     card = Card(
         finding=names[0],
         text=names[0] if words else "",
         synonyms=tuple(names[1:]),
         modality=examples[0].modality.value,
-        examples=len(examples),
-        negatives=sum(not e.mask.any() for e in examples),
+        examples=len(slices),
+        negatives=sum(not any(part.mask.any() for part in parts) for parts in slices),
         base=info.name,
         base_weights_sha256=info.weights_sha256,
         held_out_dice=dice,

@@ -174,7 +174,7 @@ class Teaching:
         Raises:
             UsageError: a slice does not exist, or the masks are on another grid.
         """
-        from fasttextdiff.teaching.examples import examples_of
+        from fasttextdiff.teaching.examples import by_slice, examples_of
 
         image = self._model.image(request.volume)
         if request.begin:
@@ -190,7 +190,7 @@ class Teaching:
             if 0 <= index < image.display.n_slices:
                 _slice(whole, axis, index)[...] = _slice(masks, axis, place) != 0
             self._examples += examples_of(image, index, whole, request.group)
-        return ExamplesAdded(len(self._examples))
+        return ExamplesAdded(len(by_slice(self._examples)))
 
     def learn(self, request: Learn, progress: Progress) -> LearnedFinding:
         """Learn from the collected examples and those kept before; write the adapter, and keep the examples.
