@@ -9,6 +9,7 @@ import sys
 import nibabel
 import numpy as np
 import pytest
+from dicom_files import write_slice
 from own_folders import picture_folder, save_volume, text_table, volume_table, write_table
 from PIL import Image
 from tiny_models import one_line
@@ -59,6 +60,34 @@ def test_pictures_have_their_mask_and_the_patients_sides_and_a_mirror_swaps_both
         mirrored += on_patients_left
         assert sample.image[mask > 0].mean() > 100 + sample.image[mask == 0].mean()
     assert 3 < mirrored < 17
+
+
+def film(folder, kind):
+    """An X-ray whose file says how large its pixels are."""
+    pixels = np.random.default_rng(0).integers(0, 250, (40, 48)).astype(np.uint8)
+    if kind == "jpg":
+        Image.fromarray(pixels).save(folder / "film.jpg", dpi=(300, 300))
+        return "film.jpg"
+    none = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID"))
+    write_slice(folder / "film.dcm", pixels, **none, Modality="DX", ImagerPixelSpacing=[0.14, 0.14])
+    return "film.dcm"
+
+
+@pytest.mark.parametrize("kind", ["jpg", "dcm"])
+def test_a_film_has_the_mask_of_a_picture_with_as_many_rows_and_columns(tmp_path, kind):
+    mask = np.zeros((40, 48), np.uint8)
+    mask[5:15, 30:40] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.fromarray(mask.T).save(tmp_path / "turned.png")
+    name = film(tmp_path, kind)
+    table = write_table(tmp_path / "table.csv", [(name, "mask.png", "nodule", "xray", "")])
+    assert not check_dataset("mine", table).problems
+    (sample,) = (item.load() for item in load_dataset(table, tmp_path / "prepared", nothing))
+    rows, columns = np.nonzero(sample.masks[0])
+    scale = sample.masks.shape[2] / 48
+    assert np.allclose([rows.mean(), columns.mean()], [9.5 * scale, 34.5 * scale], atol=1)
+    write_table(table, [(name, "turned.png", "nodule", "xray", "")])
+    assert list(found(table)) == [Kind.SIZE]
 
 
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 5.0), (5.0, 2.0, 2.0)], ids=["axial", "sagittal"])
