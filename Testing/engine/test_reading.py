@@ -288,6 +288,34 @@ def test_with_several_series_one_must_be_chosen(tmp_path):
         read_volume(tmp_path, series_uid="1.2.3")
 
 
+def spoilt(path, before, after):
+    content = path.read_bytes()
+    assert before in content
+    path.write_bytes(content.replace(before, after))
+
+
+def test_a_damaged_file_of_another_series_does_not_matter(tmp_path):
+    other = SERIES + ".7"
+    write_heights(tmp_path / "a", [0, 1, 2], PixelSpacing=[7.25, 7.25])
+    write_heights(tmp_path / "b", [0, 1], SeriesInstanceUID=other, PixelSpacing=[7.25, 7.25])
+    spoilt(tmp_path / "b" / "1.dcm", b"7.25\\7.25", b"7,25\\xxxx")
+    assert read_volume(tmp_path, series_uid=SERIES).shape[0] == 3
+    assert "--series UID" in error_of(tmp_path)
+    with pytest.raises(FastTextDiffError, match=r"1\.dcm: its Pixel Spacing '7,25' is not a valid number"):
+        read_volume(tmp_path, series_uid=other)
+    spoilt(tmp_path / "b" / "0.dcm", b"7.25\\7.25", b"7,25\\xxxx")
+    with pytest.raises(FastTextDiffError, match=r"0\.dcm: its Pixel Spacing '7,25' is not a valid number"):
+        read_volume(tmp_path, series_uid=other)
+
+
+def test_a_damaged_file_of_an_unknown_series_is_refused(tmp_path):
+    write_heights(tmp_path / "a", [0, 1, 2])
+    write_heights(tmp_path / "b", [0], SeriesInstanceUID=None, PixelSpacing=[7.25, 7.25])
+    spoilt(tmp_path / "b" / "0.dcm", b"7.25\\7.25", b"7,25\\xxxx")
+    with pytest.raises(FastTextDiffError, match=r"0\.dcm: its Pixel Spacing"):
+        read_volume(tmp_path, series_uid=SERIES)
+
+
 def test_a_missing_slice_is_refused_naming_its_place(tmp_path):
     message = error_of(write_heights(tmp_path, [0, 2, 4, 8, 10]))
     assert "4.00 mm from 2.dcm to 3.dcm, elsewhere 2.00 mm" in message

@@ -11,7 +11,7 @@ from fasttextdiff.batch.headers import FOREIGN, LABELLED, DicomFile, ImageFile, 
 from fasttextdiff.batch.plan import Skipped, merged
 from fasttextdiff.batch.tree import files_below, is_file, is_folder, reason_of
 from fasttextdiff.errors import Cancelled, UsageError
-from fasttextdiff.io.dicom_headers import lost_slices
+from fasttextdiff.io.dicom_folders import lost_slices
 from fasttextdiff.io.read import quiet
 
 Progress = Callable[[int, int], bool]

@@ -24,7 +24,8 @@ from fasttextdiff.contract.segments import PREFIX
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.dicom_codestreams import require_possible_deflated
-from fasttextdiff.io.dicom_headers import DICOM_ENDINGS, modality_of
+from fasttextdiff.io.dicom_folders import DICOM_ENDINGS
+from fasttextdiff.io.dicom_headers import modality_of
 from fasttextdiff.io.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.io.file_checks import no_stderr
 from fasttextdiff.io.read import ITK_ENDINGS, NIFTI_ENDINGS, PICTURE_ENDINGS

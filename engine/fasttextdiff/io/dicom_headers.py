@@ -5,14 +5,12 @@ Knows nothing about pixel values or stacks.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fasttextdiff.contract.images import starts_like_dicom
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.dicom_codestreams import require_possible_deflated
@@ -28,7 +26,6 @@ _MODALITIES = {
 }
 # Objects with pixels that are not images of a patient, by name of the SOP class, because anonymisers drop modalities.
 _NOT_IMAGES = ("Segmentation", "Dose")
-DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 # Attributes that differ between acquisitions that a scanner or archive put into one series.
 _ACQUISITIONS = (
     "AcquisitionNumber",
@@ -44,6 +41,7 @@ _ACQUISITIONS = (
 # In MR, every second slice may be acquired in another pass.
 _ACQUISITIONS_OF_CT = ("AcquisitionTime", "AcquisitionDateTime")
 _LISTED = 10
+_SERIES_UID = 0x0020000E
 
 
 @dataclass(frozen=True)
@@ -139,15 +137,22 @@ class Header:
         return all(plane.rescale is not None and plane.unit in ("", "HU") for plane in self.planes)
 
 
+@dataclass(frozen=True)
+class DamagedHeader:
+    """A file whose header cannot be read, or is not plausible.
+
+    Attributes:
+        series_uid: Series Instance UID (0020,000E); empty if it cannot be read either.
+        error: what is wrong.
+    """
+
+    series_uid: str
+    error: FastTextDiffError
+
+
 def shows_a_patient(kind: str) -> bool:
     """Whether objects of this SOP class, given by name, are images of a patient: not masks, not dose."""
     return not any(word in kind for word in _NOT_IMAGES)
-
-
-def looks_like_dicom(path: Path) -> bool:
-    """Whether the content of a file is DICOM: "DICM" after a preamble of 128 bytes (PS3.10 section 7.1)."""
-    with path.open("rb") as file:
-        return starts_like_dicom(file)
 
 
 def modality_of(tag: str) -> Modality | None:
@@ -159,60 +164,45 @@ def modality_of(tag: str) -> Modality | None:
 # --- headers ---------------------------------------------------------------------------------------------------------
 
 
-def series_files(path: Path) -> tuple[list[Path], list[str]]:
-    """All DICOM files at or below the path, and a note on files that may be damaged slices."""
-    if not path.is_dir():
-        return [path] if looks_like_dicom(path) else [], []
-    dicom: list[Path] = []
-    others: list[Path] = []
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            (dicom if looks_like_dicom(file) else others).append(file)
-        elif not file.exists() or (file.is_dir() and not os.access(file, os.R_OK | os.X_OK)):
-            # a broken link, or a folder that rglob skips because it cannot be opened
-            others.append(file)
-    lost = lost_slices(dicom, others)
-    if not lost:
-        return dicom, []
-    names = ", ".join(file.name for file in lost[:5]) + (", ..." if len(lost) > 5 else "")
-    return dicom, [f"{len(lost)} files in the folder cannot be read as DICOM ({names}): slices may be missing"]
-
-
-def lost_slices(dicom: Sequence[Path], others: Sequence[Path]) -> list[Path]:
-    """Files that are not DICOM but are named like the DICOM files of their folder: probably damaged slices."""
-    named = {(file.parent, _kind_of_name(file)) for file in dicom}
-    folders = {file.parent for file in dicom}
-    return [
-        file
-        for file in others
-        if file.parent in folders
-        and not file.name.startswith(".")
-        and file.name.upper() != "DICOMDIR"
-        and ((file.parent, _kind_of_name(file)) in named or file.suffix.lower() in DICOM_ENDINGS)
-    ]
-
-
-def _kind_of_name(file: Path) -> str:
-    """The common part of file names in a series: the extension, unless it is a number, as in UIDs and IM001."""
-    ending = file.suffix.lower()
-    return "" if ending[1:].isdigit() or " " in ending else ending
-
-
-def image_headers(path: Path, files: Sequence[Path]) -> tuple[list[Header], list[str]]:
-    """Headers of the files that hold images, and a note on those that do not.
+def image_headers(path: Path, files: Sequence[Path]) -> tuple[list[Header], list[DamagedHeader], list[str]]:
+    """Headers of the files that hold images, those that cannot be read, and a note on files that hold no images.
 
     Raises:
-        FastTextDiffError: there is no image, or a header is damaged or not plausible.
+        FastTextDiffError: there is no image that can be read.
     """
-    headers = [_read_header(file) for file in files]
+    read = [_header_or_damage(file) for file in files]
+    damaged = [one for one in read if isinstance(one, DamagedHeader)]
+    headers = [one for one in read if isinstance(one, Header)]
     images = [header for header in headers if header.is_image]
     others = Counter(header.kind for header in headers if not header.is_image)
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+    if not images and damaged:
+        raise damaged[0].error
     if not images and others:
         raise FastTextDiffError(f"{path}: holds no DICOM image, only {found}; give the images that it belongs to")
     if not images:
         raise FastTextDiffError(f"{path}: no DICOM image found here; for other formats, give a single file")
-    return images, [f"ignored DICOM files that are not images: {found}"] if others else []
+    return images, damaged, [f"ignored DICOM files that are not images: {found}"] if others else []
+
+
+def _header_or_damage(path: Path) -> Header | DamagedHeader:
+    try:
+        return _read_header(path)
+    except FastTextDiffError as error:
+        return DamagedHeader(_series_uid_of(path), error)
+
+
+def _series_uid_of(path: Path) -> str:
+    """The Series Instance UID of a damaged file, if the damage is behind it; else empty."""
+    import pydicom
+
+    try:
+        require_possible_deflated(path)
+        with path.open("rb") as file:
+            dataset = pydicom.filereader.read_partial(file, lambda tag, vr, length: tag > _SERIES_UID)
+        return str(dataset.get("SeriesInstanceUID") or "")
+    except Exception:  # pydicom's parsers may raise anything
+        return ""
 
 
 def _read_header(path: Path) -> Header:
@@ -340,11 +330,22 @@ def _rescale(place: Any) -> tuple[float, float] | None:
 # --- which series ----------------------------------------------------------------------------------------------------
 
 
-def choose_series(path: Path, headers: list[Header], series_uid: str | None) -> list[Header]:
-    """The headers of the requested series, or of the only one."""
+def choose_series(
+    path: Path, headers: list[Header], damaged: Sequence[DamagedHeader], series_uid: str | None
+) -> list[Header]:
+    """The headers of the requested series, or of the only one.
+
+    Raises:
+        UsageError: no series matches, or several do.
+        FastTextDiffError: a header that is or may be of this series is damaged.
+    """
     series: dict[str, list[Header]] = {}
     for header in headers:
         series.setdefault(header.series_uid, []).append(header)
+    if series_uid is not None or len(series) == 1:
+        for one in damaged:
+            if series_uid is None or one.series_uid in ("", series_uid):
+                raise one.error
     if series_uid is None and len(series) == 1:
         return headers
     if series_uid in series:

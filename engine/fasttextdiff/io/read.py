@@ -21,7 +21,8 @@ from fasttextdiff.contract.images import PLANE_ACROSS, nearest_ras_axes, slice_a
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.modality_choice import settle_modality
 from fasttextdiff.image.volume import Modality, Source, Volume
-from fasttextdiff.io.dicom_headers import looks_like_dicom, modality_of
+from fasttextdiff.io.dicom_folders import looks_like_dicom
+from fasttextdiff.io.dicom_headers import modality_of
 from fasttextdiff.io.read_dicom import Decoded, Described, as_read, describe_dicom, read_dicom
 from fasttextdiff.io.read_itk import decode_itk
 from fasttextdiff.io.read_nifti import decode_nifti

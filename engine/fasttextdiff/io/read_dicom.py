@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality, Source
-from fasttextdiff.io.dicom_headers import Header, Plane, choose_series, image_headers, series_files
+from fasttextdiff.io.dicom_folders import series_files
+from fasttextdiff.io.dicom_headers import Header, Plane, choose_series, image_headers
 from fasttextdiff.io.dicom_pixels import blackened, decode, itk_ijk_to_ras, padding_of
 from fasttextdiff.io.dicom_projection import directions_of, projection_notes
 from fasttextdiff.io.dicom_stack import read_stack
@@ -68,8 +69,8 @@ def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None 
     lost: list[str] = []
     if files is None:
         files, lost = series_files(path)
-    headers, notes = image_headers(path, files)
-    headers = choose_series(path, headers, series_uid)
+    headers, damaged, notes = image_headers(path, files)
+    headers = choose_series(path, headers, damaged, series_uid)
     if any(plane.is_placed for header in headers for plane in header.planes):
         found = _decoded_stack(path, headers)
     else:
@@ -160,7 +161,7 @@ def describe_dicom(path: Path) -> Described:
     Raises:
         FastTextDiffError: the header is damaged, or the file holds no image.
     """
-    headers, _ = image_headers(path, [path])
+    headers, *_ = image_headers(path, [path])
     return Described(headers[0].shows, headers[0].planes[0].is_placed, headers[0])
 
 
