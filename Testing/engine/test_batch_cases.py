@@ -269,6 +269,16 @@ def test_a_series_with_a_damaged_file_is_skipped_unless_there_is_an_intact_copy(
     assert [case.images for case in plan.cases] == [4]
 
 
+@pytest.mark.parametrize("name", ["README", "VERSION", "md5sums", "LICENSE 2"])
+def test_a_text_on_a_medium_is_no_damaged_slice(tmp_path, name):
+    write_series(tmp_path, uid="1.1")
+    (tmp_path / name).write_text("Images of the hospital\n")
+    assert [case.series_uid for case in plan_of(tmp_path).cases] == ["1.1"]
+    (tmp_path / "IM77").write_text("Images of the hospital\n")
+    with pytest.raises(UsageError, match="incomplete: 1 of its files"):
+        plan_of(tmp_path)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
 def test_links_are_followed_once_and_never_in_cycles(tmp_path):
     root = tmp_path / "in"

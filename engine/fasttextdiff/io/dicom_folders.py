@@ -6,6 +6,7 @@ Knows names and first bytes; reads no headers.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,10 @@ def lost_slices(dicom: Sequence[Path], others: Sequence[Path]) -> list[Path]:
 
 
 def _kind_of_name(file: Path) -> str:
-    """The common part of file names in a series: the extension, unless it is a number, as in UIDs and IM001."""
+    """The common part of file names in a series: the extension or, without one, the letters before the digits.
+
+    A number is no extension, as in UIDs and IM.001. A README beside IM001 is of another kind.
+    """
     ending = file.suffix.lower()
-    return "" if ending[1:].isdigit() or " " in ending else ending
+    has_none = not ending or ending[1:].isdigit() or " " in ending
+    return re.split(r"\d", file.name, maxsplit=1)[0].casefold() if has_none else ending
