@@ -16,6 +16,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
     XRayRadiationDoseSRStorage,
     generate_uid,
 )
@@ -26,6 +27,7 @@ from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.read import read_volume
 
+UNPLACED = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
 PIXELS = np.arange(12, dtype=np.int16).reshape(3, 4)
 
 
@@ -154,8 +156,7 @@ def test_objects_without_an_image_are_skipped(tmp_path):
 
 
 def test_secondary_captures_are_taken_only_as_the_requested_modality(tmp_path):
-    unplaced = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
-    capture = {"SOPClassUID": SecondaryCaptureImageStorage, **unplaced}
+    capture = {"SOPClassUID": SecondaryCaptureImageStorage, **UNPLACED}
     write_slice(tmp_path / "film", PIXELS, Modality="CR", SeriesInstanceUID="1.1", **capture)
     write_slice(tmp_path / "shown", np.zeros((3, 4, 3), np.uint8), Modality="CR", SeriesInstanceUID="1.2", **capture)
     write_slice(tmp_path / "screen", PIXELS, Modality="CT", SeriesInstanceUID="1.3", **capture)
@@ -173,6 +174,38 @@ def test_every_xray_of_a_series_is_a_case(tmp_path):
     assert sorted(case.path.name for case in plan.cases) == ["lateral", "pa"]
     assert len({case.name for case in plan.cases}) == 2
     assert all(case.read().is_planar for case in plan.cases)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "modality"),
+    [
+        ({"Modality": "US", "SOPClassUID": UltrasoundImageStorage}, None),
+        ({"Modality": "OT", "SOPClassUID": SecondaryCaptureImageStorage}, "xray"),
+        ({"Modality": "XC", "SOPClassUID": SecondaryCaptureImageStorage}, "other"),
+    ],
+)
+def test_every_picture_of_a_series_is_a_case(tmp_path, attributes, modality):
+    for n in range(3):
+        write_slice(tmp_path / f"IM{n}", PIXELS + n, **{**UNPLACED, **attributes}, InstanceNumber=n)
+    plan = plan_of(tmp_path, modality=modality)
+    assert [case.path.name for case in plan.cases] == ["IM0", "IM1", "IM2"]
+    assert len({case.name for case in plan.cases}) == 3
+    read = [case.read() for case in plan.cases]
+    assert [int(volume.array.max()) for volume in read] == [11, 12, 13]
+    assert {volume.modality for volume in read} == {Modality.named(modality) or Modality.OTHER}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "modality"),
+    [({"Modality": "MR"}, None), ({"Modality": None}, None), ({"Modality": "OT"}, "ct")],
+)
+def test_slices_without_positions_are_no_pictures(tmp_path, attributes, modality):
+    for n in range(3):
+        write_slice(tmp_path / f"IM{n}", PIXELS + n, **{**UNPLACED, **attributes}, InstanceNumber=n)
+    options = CaseOptions(modality=Modality.named(modality))
+    (case,) = find_cases(tmp_path, ("left lung",), options).cases
+    with pytest.raises(UsageError, match="3 images without a position in the patient"):
+        case.read()
 
 
 def test_enhanced_and_deflated_and_compressed_objects_are_cases(tmp_path):
@@ -208,6 +241,17 @@ def test_series_can_be_selected_by_description_uid_and_size(tmp_path):
     assert skipped == {"lung": "not the requested series (3 files)", "v.nii": "not DICOM, so not the requested series"}
     smaller = reasons(plan_of(tmp_path, largest_series=True), tmp_path)
     assert smaller == {"lung": "not the largest series of its study (3 images, not 5) (3 files)"}
+
+
+def test_series_without_a_study_are_not_compared_in_size(tmp_path):
+    """They may be of different patients, as after anonymisation."""
+    write_series(tmp_path / "a", 3, uid="1.1", StudyInstanceUID=None)
+    write_series(tmp_path / "b", 5, uid="1.2", StudyInstanceUID="")
+    write_series(tmp_path / "c", 4, uid="1.3", StudyInstanceUID="7")
+    write_series(tmp_path / "d", 2, uid="1.4", StudyInstanceUID="7")
+    plan = plan_of(tmp_path, largest_series=True)
+    assert sorted(case.path.name for case in plan.cases) == ["a", "b", "c"]
+    assert reasons(plan, tmp_path) == {"d": "not the largest series of its study (2 images, not 4) (2 files)"}
 
 
 def test_files_without_modality_count_as_the_requested_one(tmp_path):

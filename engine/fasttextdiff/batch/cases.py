@@ -23,6 +23,8 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.paths import PathText, as_path
 
+_SLICES = ("CT Image Storage", "MR Image Storage")
+
 __all__ = ["Case", "CaseOptions", "Plan", "Skipped", "find_cases"]
 
 
@@ -106,14 +108,27 @@ def _cases_of(request: Request, root: Path, progress: Progress | None) -> tuple[
 
 
 def _series_cases(blank: Case, series: Series, choice: Choice, root: Path) -> Iterator[Case]:
-    """One case for a volume; one per file for X-rays, which do not form a volume, and for a file given as the input."""
+    """One case for a volume; one per file for pictures, and for a file given as the input."""
     first = series.files[0]
-    is_projections = first.modality is Modality.XRAY and not any(file.is_placed for file in series.files)
-    if not is_projections and not choice.any_kind:
+    if not _is_pictures(series, blank.options.modality) and not choice.any_kind:
         yield _dicom_case(blank, first.series if first.series_uid else (), series.files, root)
         return
     for file in series.files:
         yield _dicom_case(blank, (*first.series, file.instance_uid) if file.instance_uid else (), (file,), root)
+
+
+def _is_pictures(series: Series, asked: Modality | None) -> bool:
+    """Whether every file is an image of its own: X-rays, or several pictures such as those of ultrasound.
+
+    A CT or MR without positions is a volume that cannot be read. Several frames may be placed, each for itself.
+    """
+    first = series.files[0]
+    if any(file.is_placed for file in series.files):
+        return False
+    if first.modality is Modality.XRAY:
+        return True
+    is_slices = (asked or first.modality) in (Modality.CT, Modality.MR) or first.kind in _SLICES
+    return not is_slices and len(series.files) > 1 and all(file.images == 1 for file in series.files)
 
 
 def _dicom_case(blank: Case, uids: tuple[str, ...], files: tuple[DicomFile, ...], root: Path) -> Case:
