@@ -55,6 +55,12 @@ class Series:
         first = self.files[0]
         return *first.series, str(first.path)
 
+    @property
+    def study(self) -> object:
+        """Equal for series of one study; a series without a study UID may be of any patient, and is its own."""
+        first = self.files[0]
+        return first.study_uid or first.series
+
     def skipped(self, reason: str) -> list[Skipped]:
         """Entries that skip the whole series."""
         return merged(Skipped(file.path, file.series_uid, reason) for file in self.files)
@@ -154,13 +160,12 @@ def _why_not_series(series: Series, choice: Choice, lacking: int) -> str:
 
 def _largest(series: Sequence[Series], skipped: list[Skipped]) -> list[Series]:
     """The largest series of each study, the first of equals; the others are added to `skipped`."""
-    best: dict[str, Series] = {}
+    best: dict[object, Series] = {}
     for one in series:
-        study = one.files[0].study_uid
-        if study not in best or one.images > best[study].images:
-            best[study] = one
+        if one.study not in best or one.images > best[one.study].images:
+            best[one.study] = one
     for one in series:
-        largest = best[one.files[0].study_uid]
+        largest = best[one.study]
         if one is not largest:
             skipped += one.skipped(f"not the largest series of its study ({one.images} images, not {largest.images})")
-    return [one for one in series if one is best[one.files[0].study_uid]]
+    return [one for one in series if one is best[one.study]]
