@@ -254,15 +254,16 @@ def test_a_validator_finds_no_error_in_a_report(tmp_path, saved, run):
     assert [line for line in lines if line.startswith(("Error", "Abort"))] == []
 
 
-def test_a_projection_has_no_sizes_and_no_report(tmp_path, run):
-    """Its Pixel Spacing is that of the detector or of a calibration, and Slicer ignores it."""
+@pytest.mark.parametrize("spacing", ["PixelSpacing", "ImagerPixelSpacing"])
+def test_a_projection_has_no_sizes_and_no_report(tmp_path, run, spacing):
+    """They are those of the detector or of a calibration."""
     pytest.importorskip("highdicom", reason="needs highdicom")
-    volume = projection(tmp_path, PixelSpacing=[0.2, 0.2])
+    volume = projection(tmp_path, **{spacing: [0.2, 0.2]})
     write_segmentation(result_of(volume), tmp_path / "result.dcm")
     table, files = tmp_path / "table.csv", (tmp_path / "source.dcm", tmp_path / "result.dcm")
     code, _, err = run("measure", *files, "-o", table, with_model=False)
     assert code == 0
-    assert "the size of its pixels is not known" in err
+    assert "the pixels of a projection X-ray do not show sizes in the patient: no lengths and areas" in err
     row = next(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
     assert int(row["voxels"]) > 0
     assert (row["volume (ml)"], row["area (mm2)"], row["longest diameter (mm)"], row["unit"]) == ("", "", "", "")

@@ -140,14 +140,20 @@ def _counted(mask: Mask) -> tuple[int, int]:
 
 
 def has_pixel_size(volume: Volume) -> bool:
-    """Whether lengths in mm are known: pictures without a pixel size are read with pixels of 1 mm."""
-    return not (volume.is_planar and volume.spacing[:2] == (1.0, 1.0))
+    """Whether lengths in mm in the patient are known.
+
+    Pictures without a pixel size are read with pixels of 1 mm. Imager Pixel Spacing (0018,1164) of a projection X-ray
+    is measured at the detector; the magnification of what lies before it is not known.
+    """
+    return not (volume.is_planar and (volume.modality is Modality.XRAY or volume.spacing[:2] == (1.0, 1.0)))
 
 
 def measuring_notes(volume: Volume) -> list[str]:
     """What to know about the measurements of a volume, one line each."""
     if not volume.is_planar:
         return []
+    if volume.modality is Modality.XRAY:
+        return ["the pixels of a projection X-ray do not show sizes in the patient: no lengths and areas"]
     if not has_pixel_size(volume):
         return ["the size of its pixels is not known: no lengths and areas"]
     across, down = volume.spacing[:2]
