@@ -17,6 +17,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io import file_checks
 from fasttextdiff.io.read import read_volume
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -608,6 +609,24 @@ def test_damaged_compressed_voxels_are_refused(tmp_path, name):
     whole = path.read_bytes()
     assert np.array_equal(read_volume(path).array, voxels)
     path.write_bytes(whole[: len(whole) // 2] + bytes(32) + whole[len(whole) // 2 + 32 :])
+    assert "damaged" in error_of(path)
+
+
+@pytest.mark.parametrize("block", [2, 1 << 18])  # a member may begin anywhere in a block
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.nrrd"])
+def test_gzip_of_several_members_is_read_and_each_is_checked(tmp_path, monkeypatch, name, block):
+    """As bgzip, pigz -i and `cat` of compressed parts write it (RFC 1952 section 2.2)."""
+    monkeypatch.setattr(file_checks, "_BLOCK", block)
+    voxels = np.random.default_rng(0).integers(0, 255, (16, 16, 16)).astype(np.uint8)
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), useCompression=True)
+    header, start, packed = path.read_bytes().partition(b"\x1f\x8b")
+    content = gzip.decompress(start + packed)
+    members = [gzip.compress(content[n : n + 1000]) for n in range(0, len(content), 1000)]
+    path.write_bytes(header + b"".join([*members, gzip.compress(b"")]))
+    assert np.array_equal(read_volume(path).array, voxels)
+    spoilt = members[-1][:-8] + bytes(8)  # its checksum and length
+    path.write_bytes(header + b"".join([*members[:-1], spoilt]))
     assert "damaged" in error_of(path)
 
 

@@ -20,6 +20,7 @@ _ALWAYS_UNPACKED = 1 << 30
 """Compressed voxels may always unpack to this many bytes: an empty label map of a large volume is tiny."""
 _UNPACKED_RATIO = 100
 _BLOCK = 1 << 18
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 @contextmanager
@@ -113,7 +114,7 @@ def require_numbers(path: Path, what: str, words: Sequence[str], *, are_nonzero:
 
 
 def require_intact(file: BinaryIO, kind: int, limit: int | None = None) -> int:
-    """Read a compressed stream to its end and verify its checksum; of several in a row, only the first.
+    """Read a compressed stream to its end and verify its checksum; of gzip, all members (RFC 1952 section 2.2).
 
     Args:
         file: at the beginning of the stream.
@@ -127,12 +128,26 @@ def require_intact(file: BinaryIO, kind: int, limit: int | None = None) -> int:
         Exception: zlib's errors for a damaged stream; the caller turns them into one line.
         EOFError: it is truncated, or holds more than `limit`.
     """
-    stream, held = zlib.decompressobj(kind), 0
+    held, packed = _unpacked(file, kind, b"", 0, limit)
+    while kind == GZIP and packed.startswith(_GZIP_MAGIC):
+        held, packed = _unpacked(file, kind, packed, held, limit)
+    return held
+
+
+def _unpacked(file: BinaryIO, kind: int, packed: bytes, held: int, limit: int | None) -> tuple[int, bytes]:
+    """Unpack one stream that begins with the bytes `packed`.
+
+    Returns:
+        `held` plus the number of its bytes, and the first bytes after it, if there are any.
+    """
+    stream = zlib.decompressobj(kind)
     while not stream.eof:
-        block = stream.unconsumed_tail or file.read(_BLOCK)
+        block = packed or file.read(_BLOCK)
         if not block:
             raise EOFError("the compressed voxels are truncated")
         held += len(stream.decompress(block, 1 << 24))
+        packed = stream.unconsumed_tail
         if limit is not None and held > limit:
             raise EOFError("the file holds more than its header says")
-    return held
+    behind = stream.unused_data
+    return held, behind if len(behind) >= len(_GZIP_MAGIC) else behind + file.read(_BLOCK)
