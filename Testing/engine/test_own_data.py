@@ -12,6 +12,7 @@ import pytest
 from dicom_files import write_slice
 from own_folders import picture_folder, save_volume, text_table, volume_table, write_table
 from PIL import Image
+from pydicom.uid import DigitalXRayImageStorageForPresentation
 from tiny_models import one_line
 
 from fasttextdiff import cli
@@ -69,7 +70,8 @@ def film(folder, kind):
         Image.fromarray(pixels).save(folder / "film.jpg", dpi=(300, 300))
         return "film.jpg"
     none = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID"))
-    write_slice(folder / "film.dcm", pixels, **none, Modality="DX", ImagerPixelSpacing=[0.14, 0.14])
+    kind = {"SOPClassUID": DigitalXRayImageStorageForPresentation, "Modality": "DX"}
+    write_slice(folder / "film.dcm", pixels, **none, **kind, ImagerPixelSpacing=[0.14, 0.14])
     return "film.dcm"
 
 
