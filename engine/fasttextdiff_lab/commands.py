@@ -30,6 +30,8 @@ from fasttextdiff.cli.train import check_encoder_folder, pretraining_bar
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.paths import as_name
 from fasttextdiff.render.tables import show_table
+from fasttextdiff_lab.averaging import average
+from fasttextdiff_lab.precision import precision
 from fasttextdiff_lab.study.command import study
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from fasttextdiff_lab.benchmarks.measuring import Figure
 
 app = new_app("fasttextdiff-lab", "Make, measure and compare the bundled model.")
-command(app, no_args_is_help=True)(study)
+for _each in (study, average, precision):
+    command(app, no_args_is_help=True)(_each)
 Config = Annotated[Path, typer.Argument(help="YAML file, see fasttextdiff_lab/configs.")]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run, instead of the configured one.")]
 
@@ -103,21 +106,6 @@ def measure(
         answers = [asdict(answer) for answer in (*xrays, *sick, *atlas)]
         content = {"figures": figures, "lines": [asdict(line) for line in lines], "answers": answers}
         report.write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-@command(app, no_args_is_help=True)
-def precision(
-    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
-    model: Annotated[Path | None, typer.Option(help="Model folder; the bundled model if not given.")] = None,
-    dtype: Annotated[str, typer.Option(help="Precision to compare with float32.")] = "bfloat16",
-    every: Annotated[int, typer.Option(min=1, help="Only every N-th validation image.")] = 5,
-) -> None:
-    """Compare OpenVINO's masks in another precision with those in float32, on validation images."""
-    from fasttextdiff.segmenter import Segmenter
-    from fasttextdiff_lab.precision import agreements, questions
-
-    plain, other = (Segmenter(model, dtype=each, runtime="openvino") for each in ("float32", dtype))
-    say("\n".join(map(str, agreements(plain, other, questions(data, every)))))
 
 
 @command(app, name="finish", no_args_is_help=True)

@@ -9,10 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
+from fasttextdiff.cli.common import say
 from fasttextdiff.contract.segments import is_there
 from fasttextdiff.evaluation.datasets import load_image, load_targets
 from fasttextdiff.evaluation.metrics import picture_volume, score
@@ -65,6 +68,17 @@ class Agreement:
             f"{self.group:24s} n {self.n:4d}  Dice {self.dice:.4f}, lowest {self.lowest:.4f}; "
             f"same presence {self.same_presence:.1%}"
         )
+
+
+def precision(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder; the bundled model if not given.")] = None,
+    dtype: Annotated[str, typer.Option(help="Precision to compare with float32.")] = "bfloat16",
+    every: Annotated[int, typer.Option(min=1, help="Only every N-th validation image.")] = 5,
+) -> None:
+    """Compare OpenVINO's masks in another precision with those in float32, on validation images."""
+    plain, other = (Segmenter(model, dtype=each, runtime="openvino") for each in ("float32", dtype))
+    say("\n".join(map(str, agreements(plain, other, questions(data, every)))))
 
 
 def questions(data: Path, every: int) -> Iterator[Question]:
