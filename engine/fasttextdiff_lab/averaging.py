@@ -42,5 +42,5 @@ def averaged(before: Path, after: Path, share: float) -> FastTextDiffPipeline:
     for name, parameter in result.named_parameters():
         if name not in theirs or theirs[name].shape != parameter.shape:
             raise UsageError(f"{after} was not trained further from {before}: it has another '{name}'")
-        parameter.lerp_(theirs[name], share)
+        parameter.copy_(parameter.lerp(theirs[name], share).bfloat16())  # as after training, so that files compress
     return result
