@@ -22,8 +22,9 @@ def shifted(tmp_path_factory):
 
 def test_weights_lie_between_those_of_both_models(shifted):
     plain, mean = FastTextDiffPipeline.from_pretrained(), averaged(BUNDLED_MODEL, shifted, 0.25)
-    assert torch.allclose(mean.fusion.conv3.weight, plain.fusion.conv3.weight + 0.25, atol=1e-5)
-    assert torch.equal(mean.fusion.conv1.weight, plain.fusion.conv1.weight)
+    eight_bits = 2**-8
+    assert torch.allclose(mean.fusion.conv3.weight, plain.fusion.conv3.weight + 0.25, rtol=eight_bits)
+    assert torch.allclose(mean.fusion.conv1.weight, plain.fusion.conv1.weight, rtol=eight_bits)
     assert mean.info.taught == plain.info.taught
 
 

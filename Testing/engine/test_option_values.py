@@ -27,7 +27,7 @@ from fasttextdiff.training.config import Stage, TrainingConfig
 from fasttextdiff_lab import commands as lab
 
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999")
-OUT_OF_RANGE = {"threshold": ("0", "1", "-0.5", "2")}
+OUT_OF_RANGE = {"threshold": ("0", "1", "-0.5", "2"), "share": ("-0.5", "2")}
 """Bad values by option; a new option must be added here."""
 NO_LARGEST = ("every", "labels")
 """Options for which a very large number is valid."""
