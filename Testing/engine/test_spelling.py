@@ -25,7 +25,7 @@ SENTENCES = [
         (
             "Nuclei desity in teh uupper right si high.",
             Modality.HISTOLOGY,
-            "The nuclei density in the upper right si high.",
+            "Nuclei density in the upper right si high.",
         ),
     ],
 )

@@ -74,12 +74,15 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
 
 
 def to_disk(folder: Path) -> None:
-    """Wait until the files in a folder, and their names, are on the disk, so that they survive a power cut.
+    """Wait until a folder's files, at any depth, and their names are on the disk, so that they survive a power cut.
 
     Raises:
         OSError: the system cannot write one of them.
     """
     for path in folder.iterdir():
+        if path.is_dir():
+            to_disk(path)
+            continue
         with path.open("r+b") as file:
             os.fsync(file.fileno())
     if os.name == "nt":  # folders cannot be opened there
