@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 
-from fasttextdiff.cli.common import say
 from fasttextdiff.errors import UsageError
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
-
-
-def average(
-    before: Annotated[Path, typer.Argument(help="Folder of a model.")],
-    after: Annotated[Path, typer.Argument(help="Folder of the model trained further from it.")],
-    folder: Annotated[Path, typer.Argument(help="Model folder to write.")],
-    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the second model.")] = 0.5,
-) -> None:
-    """Write the mean of two models' weights; everything else is the first one's."""
-    averaged(before, after, share).save_pretrained(folder, dtype=torch.float16)
-    say(f"wrote {folder}")
 
 
 @torch.no_grad()

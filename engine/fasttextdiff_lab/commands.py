@@ -30,9 +30,8 @@ from fasttextdiff.cli.train import check_encoder_folder, pretraining_bar
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.paths import as_name
 from fasttextdiff.render.tables import show_table
-from fasttextdiff_lab.averaging import average
-from fasttextdiff_lab.precision import precision
 from fasttextdiff_lab.study.command import study
+from fasttextdiff_lab.weights_commands import average, precision
 
 if TYPE_CHECKING:
     from fasttextdiff.training.config import TrainingConfig

@@ -18,6 +18,7 @@ from fasttextdiff.evaluation.calibration import auroc
 from fasttextdiff.evaluation.datasets import load_image, load_levels, load_targets
 from fasttextdiff.evaluation.metrics import picture_volume, score
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.result import SegmentationResult
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff_lab.atlas import EMPTY, LEFT_OUT, MODALITIES, Row, read_table, structure_name
 from fasttextdiff_lab.vocabulary import STRUCTURES
@@ -65,10 +66,7 @@ def ask(
         modality: modality of the picture.
         questions: (group, text, truth (h, w)); a truth of None means absent.
     """
-    image = load_image(path, grey=modality is not Modality.HISTOLOGY)
-    described = segmenter.prepare(picture_volume(image, modality, str(path)))
-    # a snapshot of a run does not list what it was taught
-    result = segmenter.decode(described, [text for _, text, _ in questions], try_anyway=True)
+    result = results_on(segmenter, path, modality, [text for _, text, _ in questions])
     answers = []
     for group, text, truth in questions:
         found = result.of(text)
@@ -78,6 +76,13 @@ def ask(
         area = float(mask.mean())
         answers.append(Answer(group, modality.value, text, path.name, bool(true.any()), dice, area, presence))
     return answers
+
+
+def results_on(segmenter: Segmenter, path: Path, modality: Modality, texts: Sequence[str]) -> SegmentationResult:
+    """Results for a picture, also for findings that a model does not list, as a snapshot of a run does not."""
+    image = load_image(path, grey=modality is not Modality.HISTOLOGY)
+    prepared = segmenter.prepare(picture_volume(image, modality, str(path)))
+    return segmenter.decode(prepared, texts, try_anyway=True)
 
 
 def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1, split: str = "val") -> Iterator[Answer]:

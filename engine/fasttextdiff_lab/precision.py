@@ -9,19 +9,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from fasttextdiff.cli.common import say
 from fasttextdiff.contract.segments import is_there
-from fasttextdiff.evaluation.datasets import load_image, load_targets
-from fasttextdiff.evaluation.metrics import picture_volume, score
+from fasttextdiff.evaluation.datasets import load_targets
+from fasttextdiff.evaluation.metrics import score
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff_lab.atlas import LEFT_OUT, MODALITIES, read_table, structure_name
+from fasttextdiff_lab.measure import results_on
 from fasttextdiff_lab.vocabulary import STRUCTURES
 
 FOLDERS = ("qata_cov19_v2_2", "MosMedDataPlus_bjorke", "covid_cxr_structures", "monuseg_2")
@@ -70,19 +68,8 @@ class Agreement:
         )
 
 
-def precision(
-    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
-    model: Annotated[Path | None, typer.Option(help="Model folder; the bundled model if not given.")] = None,
-    dtype: Annotated[str, typer.Option(help="Precision to compare with float32.")] = "bfloat16",
-    every: Annotated[int, typer.Option(min=1, help="Only every N-th validation image.")] = 5,
-) -> None:
-    """Compare OpenVINO's masks in another precision with those in float32, on validation images."""
-    plain, other = (Segmenter(model, dtype=each, runtime="openvino") for each in ("float32", dtype))
-    say("\n".join(map(str, agreements(plain, other, questions(data, every)))))
-
-
 def questions(data: Path, every: int) -> Iterator[Question]:
-    """Every N-th validation image of each data set; of QaTa, every 4 N-th."""
+    """Validation images: every N-th of the atlas, every 4 N-th of QaTa, and every N/5-th of the small sets."""
     for name in FOLDERS:
         targets = load_targets(data / name, "val")
         for target in targets[:: 4 * every if name == FOLDERS[0] else max(1, every // 5)]:
@@ -110,7 +97,5 @@ def _agreement(group: str, pairs: Sequence[tuple[float, bool]]) -> Agreement:
 
 def _answer(segmenter: Segmenter, question: Question) -> tuple[NDArray[np.bool_], bool]:
     """The mask, and whether the finding is present."""
-    image = load_image(question.path, grey=question.modality is not Modality.HISTOLOGY)
-    prepared = segmenter.prepare(picture_volume(image, question.modality, str(question.path)))
-    found = segmenter.decode(prepared, [question.text], try_anyway=True).findings[0]
+    found = results_on(segmenter, question.path, question.modality, [question.text]).findings[0]
     return found.mask[0], bool(is_there(found.presence, segmenter.info.presence_threshold)[0])

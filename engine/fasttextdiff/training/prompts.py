@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.taught import Taught
-from fasttextdiff.training.retelling import retold
+from fasttextdiff.training.retelling import pick, retold
 from fasttextdiff.training.samples import LESION_CLASSES, LUNGS, ZONED_LUNG, Region, Sample
 
 Mask = NDArray[np.bool_]
@@ -65,7 +65,7 @@ COMPOSED = 0.5
 """Share of composed prompts among those for a finding on a side."""
 RETOLD_LUNG = ("{zone} {side} lung", "{zone} part of the {side} lung", "{side} lung ({zone})", "{side} {zone} lung")
 RETOLD = 0.3
-"""Share of LViT's sentences that are told in other words."""
+"""Share of LViT's sentences that are reworded."""
 REORDERED = 0.3
 """Share of LViT's sentences that are reordered or lose their count."""
 SICK_SIDE = (
@@ -149,7 +149,7 @@ def whole_prompt(sample: Sample, rng: Generator) -> Prompt:
         if region & sample.annotated:
             makers.append((weight, _bind(_whole_region, sample, region, rng)))
     if LUNGS & sample.annotated:
-        makers.append((0.6, lambda: Prompt(_pick(LUNGS_WORDS, rng), has(sample, LUNGS))))
+        makers.append((0.6, lambda: Prompt(pick(LUNGS_WORDS, rng), has(sample, LUNGS))))
         makers.append((1.5, lambda: _side_lung(sample, rng)))
     return _draw(makers, rng)
 
@@ -197,19 +197,15 @@ def _bind(function: Callable[..., Prompt | None], *args: object) -> Maker:
     return lambda: function(*args)
 
 
-def _pick(words: tuple[str, ...] | list[str], rng: Generator) -> str:
-    return words[rng.integers(len(words))]
-
-
 def _everywhere(region: Region, rng: Generator) -> str:
-    word = _pick(FINDINGS[region], rng)
+    word = pick(FINDINGS[region], rng)
     if region is Region.NUCLEI or rng.random() < 0.6:
         return word
-    return _pick(EVERYWHERE, rng).format(finding=word)
+    return pick(EVERYWHERE, rng).format(finding=word)
 
 
 def _whole_region(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
-    word = _pick(FINDINGS[region], rng) if region is Region.HEART else _everywhere(region, rng)
+    word = pick(FINDINGS[region], rng) if region is Region.HEART else _everywhere(region, rng)
     return _rarely_empty(Prompt(word, has(sample, region)), region, rng)
 
 
@@ -224,29 +220,29 @@ def _rarely_empty(prompt: Prompt, region: Region, rng: Generator) -> Prompt | No
 
 
 def _side_lung(sample: Sample, rng: Generator) -> Prompt:
-    side = _pick(list(SIDES), rng)
-    return Prompt(_pick(SIDE_LUNG_WORDS, rng).format(side=side), has(sample, SIDES[side]))
+    side = pick(list(SIDES), rng)
+    return Prompt(pick(SIDE_LUNG_WORDS, rng).format(side=side), has(sample, SIDES[side]))
 
 
 def _on_side(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
-    side = _pick(list(SIDES), rng)
+    side = pick(list(SIDES), rng)
     mask = on_side(sample, region, side)
-    finding = _pick(FINDINGS[region], rng)
+    finding = pick(FINDINGS[region], rng)
     templates = (*ON_SIDE, *SICK_SIDE) if region is Region.LESION else ON_SIDE
-    template = _composed(rng) if rng.random() < COMPOSED else _pick(templates, rng)
+    template = _composed(rng) if rng.random() < COMPOSED else pick(templates, rng)
     return _rarely_empty(Prompt(template.format(finding=finding, side=side), mask), region, rng)
 
 
 def _composed(rng: Generator) -> str:
     """A template for a finding on a side, composed of random parts; the location may come first."""
-    what = " ".join(filter(None, (_pick(LEADS, rng), _pick(AMOUNTS, rng), "{finding}")))
-    place = _pick(PLACES, rng)
+    what = " ".join(filter(None, (pick(LEADS, rng), pick(AMOUNTS, rng), "{finding}")))
+    place = pick(PLACES, rng)
     return f"{place}: {what}" if rng.random() < 0.2 else f"{what} {place}"
 
 
 def _described(sample: Sample, rng: Generator) -> str:
     if sample.modality is Modality.HISTOLOGY:
-        return _pick(DENSITIES, rng).format(spread=_pick(SPREADS, rng), part=_pick(PARTS, rng))
+        return pick(DENSITIES, rng).format(spread=pick(SPREADS, rng), part=pick(PARTS, rng))
     return _varied(sample.sentence, rng)
 
 
@@ -262,23 +258,23 @@ def _varied(sentence: str, rng: Generator) -> str:
         del clauses[1]  # the count does not affect the location
     if rng.random() < 0.5:
         clauses.reverse()
-    lung = _pick(RETOLD_LUNG, rng)
+    lung = pick(RETOLD_LUNG, rng)
     varied = ZONED_LUNG.sub(lambda m: lung.format(zone=m[1].strip(), side=m[2]) if m[1] else m[0], ", ".join(clauses))
     return varied.lower() if rng.random() < 0.5 else varied
 
 
 def _in_zone(sample: Sample, region: Region, rng: Generator) -> Prompt | None:
     """A prompt for a zone, if the caption names one zone on that side, or there are lung masks to divide."""
-    side = _pick(list(SIDES), rng)
+    side = pick(list(SIDES), rng)
     mask = on_side(sample, region, side)
     if side in sample.zones and region is Region.LESION:
         zone = sample.zones[side]
     elif sample.modality is Modality.XRAY and LUNGS & sample.annotated and has(sample, SIDES[side]).any():
-        zone = _pick(CRANIOCAUDAL, rng)
+        zone = pick(CRANIOCAUDAL, rng)
         mask = mask & lung_third(has(sample, SIDES[side]), zone)
     else:
         return None
-    text = _pick(IN_ZONE, rng).format(finding=_pick(FINDINGS[region], rng), side=side, zone=zone)
+    text = pick(IN_ZONE, rng).format(finding=pick(FINDINGS[region], rng), side=side, zone=zone)
     return _rarely_empty(Prompt(text, mask), region, rng)
 
 
@@ -293,16 +289,16 @@ def lung_third(lung: Mask, zone: str) -> Mask:
 
 def _negated(sample: Sample, rng: Generator) -> Prompt:
     regions = [r for r in FINDINGS if r & sample.annotated] or [Region.LESION]
-    word = _pick(FINDINGS[regions[rng.integers(len(regions))]], rng)
-    return Prompt(_pick(NEGATED, rng).format(finding=word), np.zeros(sample.regions.shape, bool))
+    word = pick(FINDINGS[regions[rng.integers(len(regions))]], rng)
+    return Prompt(pick(NEGATED, rng).format(finding=word), np.zeros(sample.regions.shape, bool))
 
 
 def _foreign(sample: Sample, rng: Generator) -> Prompt:
     """A prompt for something that this modality never shows, or that is labelled in no image."""
     if rng.random() < 0.3:
-        word = _pick(NEVER_TAUGHT, rng)
+        word = pick(NEVER_TAUGHT, rng)
     elif sample.modality is Modality.HISTOLOGY:
-        word = _pick((*LESION_WORDS, *LUNGS_WORDS, *CONSOLIDATION_WORDS, *HEART_WORDS, "left lung", "right lung"), rng)
+        word = pick((*LESION_WORDS, *LUNGS_WORDS, *CONSOLIDATION_WORDS, *HEART_WORDS, "left lung", "right lung"), rng)
     else:
-        word = _pick(NUCLEI_WORDS, rng)
+        word = pick(NUCLEI_WORDS, rng)
     return Prompt(word, np.zeros(sample.regions.shape, bool))

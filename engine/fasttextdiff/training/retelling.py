@@ -52,11 +52,11 @@ def retold(sentence: str, rng: Generator) -> str:
     places = [_retold_place(*place, rng=rng) for place in ZONED_LUNG.findall(where.lower())]
     if rng.random() < 0.5:
         places.reverse()
-    noun = _pick(NOUNS, rng)
-    counted = _pick(COUNTED, rng).format(count=count.lower(), noun=noun)
-    text = _pick(FORMS, rng).format(
+    noun = pick(NOUNS, rng)
+    counted = pick(COUNTED, rng).format(count=count.lower(), noun=noun)
+    text = pick(FORMS, rng).format(
         what=counted if rng.random() < COUNT_KEPT else noun,
-        where=_pick(BETWEEN_PLACES, rng).join(places),
+        where=pick(BETWEEN_PLACES, rng).join(places),
         noun=noun,
         lateral=f"{lateral.lower()}lateral",
     )
@@ -66,11 +66,12 @@ def retold(sentence: str, rng: Generator) -> str:
 def _retold_place(zones: str, side: str, *, rng: Generator) -> str:
     names = zones.split()
     if not names:
-        return _pick(WHOLE, rng).format(side=side)
+        return pick(WHOLE, rng).format(side=side)
     if names == ["all"]:
-        return _pick(ALL, rng).format(side=side)
-    return _pick(ZONED, rng).format(zones=_pick(BETWEEN_ZONES, rng).join(names), side=side)
+        return pick(ALL, rng).format(side=side)
+    return pick(ZONED, rng).format(zones=pick(BETWEEN_ZONES, rng).join(names), side=side)
 
 
-def _pick(words: Sequence[str], rng: Generator) -> str:
+def pick(words: Sequence[str], rng: Generator) -> str:
+    """One of some words or templates, all equally likely."""
     return words[int(rng.integers(len(words)))]
