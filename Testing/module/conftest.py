@@ -36,6 +36,21 @@ def scene(host):
     assert not errors, "".join(errors)
 
 
+@pytest.fixture
+def session(scene):
+    """A segmentation of a volume, written and undone as the logic does it, without a panel."""
+    from editing_session import Session
+    from scene_volumes import addVolume
+
+    from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter
+
+    volume = addVolume()
+    session = Session(SegmentWriter().newSegmentation(volume), volume)
+    yield session
+    session.history.close()
+    session.archive.close()
+
+
 @pytest.fixture(scope="module")
 def module(host):
     """The module, loaded once for all tests, like a Slicer that stays open all day."""

@@ -6,8 +6,7 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("PySide6")
 pytest.importorskip("slicerhost").start()
 
-from editing_session import Session  # noqa: E402
-from scene_volumes import addVolume, outputOf, randomMask  # noqa: E402
+from scene_volumes import outputOf, randomMask  # noqa: E402
 
 from FastTextDiffSegmentLib.EditedFindings import editedFindings  # noqa: E402
 from FastTextDiffSegmentLib.Requests import SegmentationRequest  # noqa: E402
@@ -17,15 +16,6 @@ from FastTextDiffSegmentLib.scene.SequenceItems import SequenceItems  # noqa: E4
 
 pytestmark = pytest.mark.slicer
 ALGORITHM = "DICOM.SegmentAlgorithmType"
-
-
-@pytest.fixture
-def session(scene):
-    volume = addVolume()
-    session = Session(SegmentWriter().newSegmentation(volume), volume)
-    yield session
-    session.history.close()
-    session.archive.close()
 
 
 def algorithm(node, segmentId):

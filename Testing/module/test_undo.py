@@ -7,25 +7,15 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("PySide6")
 pytest.importorskip("slicerhost").start()
 
-from editing_session import Session  # noqa: E402
-from scene_volumes import SHAPE, addVolume, outputOf, randomMask  # noqa: E402
+from scene_volumes import SHAPE, outputOf, randomMask  # noqa: E402
 
 from FastTextDiffSegmentLib.Findings import stepText  # noqa: E402
 from FastTextDiffSegmentLib.scene import SegmentHistory as history_module  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentSurfaces import showIn3D  # noqa: E402
-from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter, tagOf  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentWriter import tagOf  # noqa: E402
 
 pytestmark = pytest.mark.slicer
 ALGORITHM = "DICOM.SegmentAlgorithmType"
-
-
-@pytest.fixture
-def session(scene):
-    volume = addVolume()
-    session = Session(SegmentWriter().newSegmentation(volume), volume)
-    yield session
-    session.history.close()
-    session.archive.close()
 
 
 def segments(session):
