@@ -34,6 +34,7 @@ CASES = (
     Case("xray", "cxr_hannover/1d40779e.png", ("left lung", "opacity in the right lung", "heart", "nuclei")),
     Case("chest_ct", "chest_ct/chest_ct_cropped.nii.gz", ("left lung", "right lung", "infection")),
     Case("abdominal_ct_dicom", "abdominal_ct_dicom", ("liver", "right kidney")),
+    Case("brain_mr", "brain_mr/brain1_image.nrrd", ("brain tumour",)),
     Case("histology", "histology/4d14a3629b6af6de.png", ("cell nuclei", "left lung")),
 )
 

@@ -151,11 +151,18 @@ def test_a_stack_that_looks_like_ct_but_has_no_hounsfield_units_is_not_read_as_o
     assert any("looks like CT of abdomen or pelvis, but is read as other" in note for note in volume.source.notes)
 
 
-def test_an_mr_volume_is_recognised_and_one_in_doubt_stays_unknown(segmenter, shared):
-    sure = segmenter.prepare(read_volume(shared / "samples" / "ct_totalsegmentator" / "example_mr_sm.nii.gz")).volume
-    assert (sure.modality, sure.kinds) == (Modality.MR, ("abdominal MR",))
-    doubtful = segmenter.prepare(read_volume(shared / "samples" / "mr_brain_tumour" / "brain2_image.nrrd")).volume
-    assert doubtful.modality in (Modality.MR, Modality.OTHER)
+def test_an_mr_of_the_head_is_not_taken_for_a_ct_whose_voxels_it_cannot_have(segmenter, samples):
+    volume = segmenter.prepare(read_volume(samples / "brain_mr" / "brain1_image.nrrd")).volume
+    assert (volume.modality, volume.kinds[0]) == (Modality.MR, "head MR")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ct_totalsegmentator/example_mr_sm.nii.gz", "abdominal MR"), ("mr_brain_tumour/brain2_image.nrrd", "head MR")],
+)
+def test_an_mr_volume_is_recognised(segmenter, shared, name, kind):
+    volume = segmenter.prepare(read_volume(shared / "samples" / name)).volume
+    assert (volume.modality, volume.kinds[0]) == (Modality.MR, kind)
 
 
 @pytest.mark.parametrize("is_dicom", [True, False], ids=["dicom", "nifti"])
@@ -265,7 +272,7 @@ def test_an_answer_that_is_not_sure_is_none_of_these():
     shares[0] = 0.5
     assert head.decide(shares) is KINDS[0]
     assert replace(head, surest=0.6).decide(shares) is NONE_OF_THESE
-    assert head.decide(shares, Modality.MR).modality in (Modality.MR, Modality.OTHER)
+    assert head.decide(shares, {Modality.MR}).modality in (Modality.MR, Modality.OTHER)
 
 
 def clusters(groups, seed):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,14 +105,18 @@ class KindHead:
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
-    def decide(self, probabilities: NDArray[np.float64], modality: Modality | None = None) -> Kind:
+    def share_of(self, probabilities: NDArray[np.float64], modality: Modality) -> float:
+        """Mean probability (N, K) that N slices are of a modality."""
+        return float(probabilities[:, [kind.modality is modality for kind in self.kinds]].sum(axis=1).mean())
+
+    def decide(self, probabilities: NDArray[np.float64], modalities: Collection[Modality] = tuple(Modality)) -> Kind:
         """The kind of an image.
 
         Args:
             probabilities: (K,).
-            modality: its modality, if it is known: only kinds of this one count.
+            modalities: those that it may have: only kinds of these count.
         """
-        possible = [modality in (None, kind.modality) or kind is NONE_OF_THESE for kind in self.kinds]
+        possible = [kind.modality in modalities or kind is NONE_OF_THESE for kind in self.kinds]
         shares = np.where(possible, probabilities, 0.0)
         best = int(np.argmax(shares))
         return self.kinds[best] if shares[best] >= self.surest * shares.sum() else NONE_OF_THESE
@@ -248,13 +252,15 @@ def _a(name: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def kinds_of(head: KindHead, statistics: NDArray[np.float32], modality: Modality | None) -> tuple[Kind, ...]:
+def kinds_of(
+    head: KindHead, probabilities: NDArray[np.float64], modalities: Collection[Modality]
+) -> tuple[Kind, ...]:
     """The kind of an image, followed by those of its slices that differ.
 
     Args:
         head: of the model.
-        statistics: (N, D) of N slices.
-        modality: of the image, if it is known.
+        probabilities: (N, K) of N slices.
+        modalities: those that the image may have.
     """
-    each = head.probabilities(statistics)
-    return tuple(dict.fromkeys(head.decide(one, modality) for one in (each.mean(axis=0), *each)))
+    rows = (probabilities.mean(axis=0), *probabilities)
+    return tuple(dict.fromkeys(head.decide(row, modalities) for row in rows))

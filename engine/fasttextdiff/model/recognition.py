@@ -24,6 +24,9 @@ LOOKED_AT = (0.5, 0.25, 0.75)
 SOFT_TISSUE: Window = (40.0, 400.0)
 """(level, width) in which a CT in Hounsfield units is looked at."""
 
+_SURELY = 0.9
+"""Probability."""
+
 MapsOf = Callable[[PreparedImage, Sequence[View]], list[Maps]]
 """Computes the maps of some views of an image."""
 
@@ -46,14 +49,17 @@ def recognised(volume: Volume, model: ModelSettings, maps_of: MapsOf) -> Volume:
     if head is None or volume.kinds or (is_stated and not _is_of_several_kinds(volume)):
         return volume
     settings = replace(model.preprocessing.of(Modality.OTHER), size=head.size, tiled=False, crop_to_body=False)
-    is_hounsfield = volume.modality is Modality.CT and not volume.is_color
-    image = prepare(volume, settings, model.multiple, window=SOFT_TISSUE if is_hounsfield else None)
+    image = prepare(volume, settings, model.multiple, window=SOFT_TISSUE if _is_hounsfield(volume) else None)
     views = [view for index in _slices(image.display.n_slices) for view in image.views(index)]
     statistics = [statistics_of(maps_of(image, [view])[0], view.pixels()) for view in views]
-    known = volume.modality if is_stated or is_hounsfield else None
-    kinds = kinds_of(head, np.stack(statistics), known)
+    probabilities = head.probabilities(np.stack(statistics))
+    kinds = kinds_of(head, probabilities, _possible(volume, head.share_of(probabilities, Modality.CT)))
     found = replace(volume, kinds=tuple(kind.name for kind in kinds))
     return found if is_stated else _read_as(found, kinds[0])
+
+
+def _is_hounsfield(volume: Volume) -> bool:
+    return volume.modality is Modality.CT and not volume.is_color
 
 
 def _is_of_several_kinds(volume: Volume) -> bool:
@@ -78,9 +84,22 @@ def _read_as(volume: Volume, kind: Kind) -> Volume:
     return replace(volume, modality=modality, source=source)
 
 
+def _possible(volume: Volume, looks_like_ct: float) -> frozenset[Modality]:
+    """The modalities that count when the kind of an image is decided.
+
+    A stack in other units than Hounsfield's is hardly a CT, however much a bright rim looks like a skull. Only if it
+    surely looks like one, as a CT in grey levels does, it is not taken for something else.
+    """
+    if not volume.is_guessed or _is_hounsfield(volume):
+        return frozenset({volume.modality})
+    if volume.is_planar or looks_like_ct > _SURELY:
+        return frozenset(Modality)
+    return frozenset(modality for modality in Modality if _may_become(volume, modality))
+
+
 def _may_become(volume: Volume, modality: Modality) -> bool:
-    """Whether what an image shows may change its modality; voxels in Hounsfield units and colour stacks say enough."""
-    if volume.is_planar:
+    """Whether what an image shows may give it a modality; voxels in Hounsfield units and colour stacks say enough."""
+    if volume.is_planar or modality is volume.modality:
         return True
     is_single = volume.shape[volume.slice_axis] == 1
     return volume.modality is Modality.OTHER and (modality is Modality.MR or (is_single and modality is Modality.XRAY))
