@@ -15,12 +15,14 @@ from fasttextdiff.errors import ModelError
 from fasttextdiff.image.orientation import display_plane
 from fasttextdiff.image.preprocessing import apply_window
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.films import DOUBTS, INVERTED, STATES, TURNED, UPRIGHT, FilmHead
 from fasttextdiff.model.info import BUNDLED_MODEL
 from fasttextdiff.model.kinds import KINDS, KINDS_FILE, NONE_OF_THESE, KindHead, read_kinds, write_kinds
 from fasttextdiff.model.places import weights_hash
 from fasttextdiff.segments.measuring import measure
 from fasttextdiff.segments.tags import segment_tags
 from fasttextdiff.worker.jobs import Jobs
+from fasttextdiff_lab.films import check_film, film_variants, fit_film
 from fasttextdiff_lab.kinds import Shown, check, expected_kinds, fit
 
 LUNG, SOFT = (-400.0, 1200.0), (40.0, 400.0)
@@ -203,6 +205,56 @@ def test_the_module_is_told_what_the_picture_shows(samples, save):
     assert "kind of image: chest CT, from the picture itself" in opened.notes
 
 
+# --- turned and inverted X-rays ---------------------------------------------------------------------------------------
+
+CHANGES = {
+    "": lambda film: film,
+    "mirrored": lambda film: film[:, ::-1],
+    "turned": np.rot90,
+    "upside down": lambda film: film[::-1, ::-1],
+    "inverted": lambda film: 255 - film,
+}
+
+
+@pytest.mark.parametrize("modality", [None, "xray"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_turned_or_inverted_x_ray_is_told(segmenter, samples, save, change, modality):
+    volume = read_volume(save(CHANGES[change](x_ray(samples))), modality=modality)
+    notes = segmenter.prepare(volume).volume.source.notes
+    wanted = {"turned": TURNED, "upside down": TURNED, "inverted": INVERTED}.get(change)
+    assert [note for note in notes if note in DOUBTS.values()] == ([DOUBTS[wanted]] if wanted else [])
+
+
+def test_other_pictures_are_never_turned_x_rays(segmenter, samples, save):
+    tissue = np.rot90(pictures(samples)["histology"][0])
+    notes = segmenter.prepare(read_volume(save(tissue))).volume.source.notes
+    assert not set(notes) & set(DOUBTS.values())
+
+
+def test_variants_of_a_film_show_what_they_are_called():
+    film = np.tile(np.arange(50, 150, dtype=np.uint8), (80, 1))
+    states = [(state, pixels) for pixels, state in film_variants(film, np.random.default_rng(0))]
+    assert [state for state, _ in states] == [UPRIGHT, UPRIGHT, TURNED, TURNED, TURNED, INVERTED, INVERTED]
+    assert np.array_equal(states[0][1], film)
+    assert np.array_equal(states[5][1], 255 - film)
+    assert all((np.ptp(pixels, axis=1) == 0).all() for _, pixels in (states[2], states[4]))  # columns became rows
+
+
+def test_the_state_of_films_of_new_patients_is_learned():
+    def shown(seed, patients):
+        random, centres = np.random.default_rng(seed), np.random.default_rng(0).normal(0, 3, (3, 24))
+        return [
+            Shown("chest X-ray", f"{seed} {patient}", "drawn", state, random.normal(centres[n], 1).astype(np.float32))
+            for patient in range(patients)
+            for n, state in enumerate(STATES)
+        ]
+
+    head = replace(head_of(24), mean=np.zeros(24, np.float32), scale=np.ones(24, np.float32))
+    film = fit_film(shown(1, 40), head)
+    assert check_film(head, film, shown(2, 10))[0] == "X-ray upright: 10 upright, 0 turned, 0 inverted of 10"
+    assert "10 inverted of 10" in check_film(head, film, shown(2, 10))[2]
+
+
 # --- where the finding does not fit ----------------------------------------------------------------------------------
 
 
@@ -236,8 +288,35 @@ def head_of(length=6, **other):
     return KindHead(KINDS, *arrays, weight, bias, size=128, surest=0.4, made_for="abc", **other)
 
 
+def film_of(length=6):
+    return FilmHead(np.eye(3, length, dtype=np.float32), np.zeros(3, np.float32), 0.5)
+
+
 def test_the_bundled_file_fits_the_bundled_weights():
-    assert read_kinds(BUNDLED_MODEL, weights_hash()) is not None
+    head = read_kinds(BUNDLED_MODEL, weights_hash())
+    assert head is not None
+    assert head.film is not None
+
+
+def test_what_tells_films_apart_is_kept_in_the_file(tmp_path):
+    write_kinds(head_of(film=film_of()), tmp_path)
+    film = read_kinds(tmp_path, "abc").film
+    assert np.array_equal(film.weight, film_of().weight)
+    assert (film.bias.tolist(), film.surest) == ([0, 0, 0], 0.5)
+
+
+def test_a_film_is_doubted_only_if_that_is_sure():
+    film = film_of()
+    assert [film.doubt(film.weight[n] * 9) for n in range(3)] == ["", DOUBTS[TURNED], DOUBTS[INVERTED]]
+    assert film.doubt(film.weight[1] * 0.1) == ""
+
+
+@pytest.mark.parametrize("film", [(np.zeros((2, 6)), np.zeros(2)), (np.zeros((3, 6)), np.zeros(2))])
+def test_films_cannot_be_told_apart_by_arrays_that_do_not_fit(film):
+    with pytest.raises(ValueError, match="do not tell X-rays apart"):
+        FilmHead(*film, 0.5)
+    with pytest.raises(ValueError, match="do not tell"):
+        head_of(film=film_of(length=5))
 
 
 def test_what_is_written_is_read(tmp_path):

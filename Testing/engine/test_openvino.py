@@ -17,10 +17,12 @@ import pytest
 from tiny_models import one_line, tiny_pipeline
 
 from fasttextdiff import Modality, Segmenter, Volume, read_volume
+from fasttextdiff.environment import openvino_core
 from fasttextdiff.errors import Cancelled, FastTextDiffError, MissingPackagesError, ModelError, UsageError
 from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.model import runtimes
-from fasttextdiff.model.openvino import networks, store, writing
+from fasttextdiff.model.openvino import networks, self_check, store, writing
+from fasttextdiff.model.openvino import runtime as runtime_module
 from fasttextdiff.model.openvino.package import RECORD
 from fasttextdiff.model.places import hash_weights, networks_hash
 from fasttextdiff.model.runtimes import convert_folder, load_runtime
@@ -60,7 +62,7 @@ def require_same(ours, theirs, difference=1e-3):
 
 @pytest.mark.parametrize("shape", [(3, 40, 30), (2, 30, 40), (1, 64, 64), (2, 20, 90)])
 def test_a_random_model_gives_the_results_of_torch_on_any_size(converted, shape):
-    ours, theirs = (Segmenter(converted, "cpu", runtime=name) for name in ("openvino", "torch"))
+    ours, theirs = (Segmenter(converted, "cpu", "float32", runtime=name) for name in ("openvino", "torch"))
     assert (ours.runtime.name, theirs.runtime.name) == ("openvino", "torch")
     volume = ct(shape)
     require_same(*(who.segment(volume, FINDINGS, samples=2, seed=5) for who in (ours, theirs)))
@@ -75,12 +77,44 @@ def test_a_random_model_gives_the_results_of_torch_on_any_size(converted, shape)
 )
 def test_the_bundled_model_gives_the_masks_of_torch(samples, image, findings):
     volume = read_volume(samples / image)
-    ours, theirs = (Segmenter(device="cpu", runtime=name).segment(volume, findings) for name in ("openvino", "torch"))
+    ours, theirs = (
+        Segmenter(device="cpu", dtype="float32", runtime=name).segment(volume, findings)
+        for name in ("openvino", "torch")
+    )
     require_same(ours, theirs)
     for a, b in zip(ours.findings, theirs.findings, strict=True):
         assert 2 * (a.mask & b.mask).sum() >= 0.999 * (a.mask.sum() + b.mask.sum())
     assert ours.provenance.runtime.startswith("openvino 20")
     assert theirs.provenance.runtime.startswith("torch ")
+
+
+def test_the_dtype_of_auto_gives_the_masks_of_float32(samples):
+    volume = read_volume(samples / "cxr_hannover" / "18017511.png")
+    findings = ["left lung", "heart", "infection"]
+    auto, plain = (Segmenter(device="cpu", dtype=dtype, runtime="openvino") for dtype in ("auto", "float32"))
+    assert auto.runtime.dtype == ("bfloat16" if has_bfloat16() else "float32")
+    for a, b in zip(*(who.segment(volume, findings).findings for who in (auto, plain)), strict=True):
+        assert 2 * (a.mask & b.mask).sum() >= 0.99 * (a.mask.sum() + b.mask.sum())
+
+
+def has_bfloat16():
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@pytest.mark.parametrize(("capabilities", "dtype"), [(["FP32", "BF16"], "bfloat16"), (["FP32", "INT8"], "float32")])
+def test_bfloat16_is_used_where_the_processor_has_it(capabilities, dtype):
+    core = SimpleNamespace(get_property=lambda *_: capabilities)
+    assert runtime_module.fast_dtype(core, "cpu") == dtype
+    assert runtime_module.fast_dtype(core, "gpu") == "float32"  # not compared there
+
+
+def test_a_dtype_that_answers_wrongly_here_is_replaced_by_float32(converted, monkeypatch):
+    monkeypatch.setattr(runtime_module, "fast_dtype", lambda *_: "float16")
+    monkeypatch.setattr(self_check, "problem", lambda runtime, _: "" if runtime.dtype == "float32" else "wrong")
+    runtime = load_runtime(converted, "cpu")
+    assert (runtime.name, runtime.dtype) == ("openvino", "float32")
+    with pytest.raises(ModelError, match="correctly"):
+        load_runtime(converted, "cpu", "float16", "openvino")
 
 
 def test_a_hit_of_the_cache_and_other_findings_change_no_bit(converted):

@@ -146,6 +146,7 @@ def fit_kinds(
 
     from fasttextdiff.model.kinds import write_kinds
     from fasttextdiff.model.runtimes import load_runtime
+    from fasttextdiff_lab import films
     from fasttextdiff_lab import kinds as k
 
     loaded = load_runtime(model, runtime=runtime)
@@ -154,10 +155,15 @@ def fit_kinds(
         found = k.pictures(data, split, others)
         return [one for picture in track(found, f"{split} pictures") for one in k.encoded(loaded, picture, changes)]
 
+    def films_shown(split: str) -> list[k.Shown]:
+        found = [picture for picture in k.pictures(data, split, None) if picture.kind == "chest X-ray"]
+        return [one for picture in track(found, f"{split} X-rays") for one in films.encoded_film(loaded, picture)]
+
     head = k.fit(shown("train", variants), loaded.settings.info, say)
-    say(f"wrote {write_kinds(head, model)}")
-    for line in k.check(head, shown("val", 0)).lines():
-        say(line)
+    film = films.fit_film(films_shown("train"), head)
+    say(f"wrote {write_kinds(replace(head, film=film), model)}")
+    checked = k.check(head, shown("val", 0)).lines()
+    say("\n".join([*checked, *films.check_film(head, film, films_shown("val"))]))
 
 
 @command(app, name="measure-volume", no_args_is_help=True)

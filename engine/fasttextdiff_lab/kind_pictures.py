@@ -18,8 +18,9 @@ from fasttextdiff.model.kinds import NONE_OF_THESE
 
 DRAWN = {"train": 160, "val": 40}
 """Drawn pictures of each split."""
-CLOSEST, CLOSEST_CT = 0.55, 0.4
-"""Smallest part of a side that a cropped variant keeps; volumes of CT are often cut close to an organ."""
+CLOSEST, CLOSEST_CT, CLOSEST_FILM = 0.55, 0.4, 0.8
+"""Smallest part of a side that a cropped variant keeps; volumes of CT are often cut close to an organ, and an X-ray
+that is cut closely does not show which way up it is."""
 _SIDE = 256
 _WORDS = (
     "file", "edit", "view", "patient", "report", "findings", "normal", "study", "date", "total",
@@ -168,7 +169,7 @@ def variant(pixels: NDArray[np.uint8], random: np.random.Generator, kind: str) -
         turns = int(random.integers(1, 4))
         image, done = np.rot90(image, turns), [*done, f"turned {turns * 90}"]
     if random.random() < 0.7:
-        image, done = _cropped(image, random, CLOSEST_CT if "CT" in kind else CLOSEST), [*done, "cropped"]
+        image, done = cropped(image, random, CLOSEST_CT if "CT" in kind else CLOSEST), [*done, "cropped"]
     values = image.astype(np.float32) / 255
     values, done = values ** np.float32(random.uniform(0.7, 1.5)), [*done, "contrast"]
     if is_none and image.ndim == 3 and random.random() < 0.6:
@@ -182,7 +183,8 @@ def variant(pixels: NDArray[np.uint8], random: np.random.Generator, kind: str) -
     return np.ascontiguousarray((values.clip(0, 1) * 255).astype(np.uint8)), " ".join(done)
 
 
-def _cropped(image: NDArray[np.uint8], random: np.random.Generator, least: float) -> NDArray[np.uint8]:
+def cropped(image: NDArray[np.uint8], random: np.random.Generator, least: float) -> NDArray[np.uint8]:
+    """A random part of a picture, at least the share `least` of each side."""
     rows, columns = (max(16, round(side * random.uniform(least, 1.0))) for side in image.shape[:2])
     top, left = (
         int(random.integers(0, max(1, side - kept + 1)))

@@ -176,10 +176,11 @@ def encoded(runtime: Runtime, picture: Picture, variants: int) -> Iterator[Shown
         pictures.append(variant(pixels, np.random.default_rng(seed), picture.kind))
     for changed, how in pictures:
         if changed.min() < changed.max():  # drawn pictures and parts of pictures may show nothing
-            yield _shown(runtime, picture, changed, how)
+            yield statistics_shown(runtime, picture, changed, how)
 
 
-def _shown(runtime: Runtime, picture: Picture, pixels: NDArray[np.uint8], how: str) -> Shown:
+def statistics_shown(runtime: Runtime, picture: Picture, pixels: NDArray[np.uint8], how: str) -> Shown:
+    """Statistics of pixels (h, w[, 3]) that a picture became by a change."""
     settings = replace(runtime.settings.preprocessing.of(Modality.OTHER), size=SIZE)
     image = prepare(picture_volume(pixels, Modality.OTHER), settings, runtime.settings.multiple)
     shown = image.views(0)[0].pixels()
@@ -214,12 +215,17 @@ def fit(shown: Sequence[Shown], info: ModelInfo, say: Callable[[str], None]) -> 
 
 def _held_out(shown: Sequence[Shown]) -> NDArray[np.float64]:
     """Probabilities (N, K) of every picture from a classifier that never saw its patient."""
-    folds = np.array([hashlib.sha256(one.group.encode()).digest()[1] % FOLDS for one in shown])
+    folds = folds_of(shown)
     statistics, result = np.stack([one.statistics for one in shown]), np.zeros((len(shown), len(KINDS)))
     for fold in set(folds.tolist()):
         head = _fitted([one for one, f in zip(shown, folds, strict=True) if f != fold])
         result[folds == fold] = head.probabilities(statistics[folds == fold])
     return result
+
+
+def folds_of(shown: Sequence[Shown]) -> NDArray[np.int_]:
+    """The fold (N,) of every picture; those of one patient are in the same one."""
+    return np.array([hashlib.sha256(one.group.encode()).digest()[1] % FOLDS for one in shown])
 
 
 def _truth(shown: Sequence[Shown]) -> NDArray[np.int_]:
@@ -234,17 +240,26 @@ def _fitted(shown: Sequence[Shown]) -> KindHead:
     mean, scale = statistics.mean(axis=0), statistics.std(axis=0) + np.float32(1e-4)
     nothing = np.zeros((len(KINDS), len(mean)), np.float32)
     head = KindHead(KINDS, mean, scale, nothing, nothing[:, 0], size=SIZE, surest=0.0, made_for="")
-    weight, bias = _regression(head.standard(statistics), truth, weights / weights.sum())
+    weight, bias = regression(head.standard(statistics), truth, weights / weights.sum())
     return replace(head, weight=weight, bias=bias)
 
 
-def _regression(
+def regression(
     x: NDArray[np.float32], truth: NDArray[np.int_], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weight (K, D) and bias (K,) that minimise weighted cross-entropy + PENALTY / 2 * sum of squared weights."""
+    """Softmax regression: minimises weighted cross-entropy + PENALTY / 2 * sum of squared weights.
+
+    Args:
+        x: (N, D) standardised statistics.
+        truth: (N,) numbers of classes.
+        weights: (N,) of the cases, with a sum of 1.
+
+    Returns:
+        Weight (K, D) and bias (K,).
+    """
     from scipy.optimize import minimize
 
-    count, length = len(KINDS), x.shape[1]
+    count, length = int(truth.max()) + 1, x.shape[1]
     one_hot = np.eye(count)[truth]
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

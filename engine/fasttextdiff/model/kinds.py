@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fasttextdiff.errors import ModelError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.feature_cache import Maps
+from fasttextdiff.model.films import FilmHead, softmax
 
 KINDS_FILE = "kinds.safetensors"
 """In the folder of the model. Not part of the hash of its weights: these are the same with and without it."""
@@ -74,6 +75,7 @@ class KindHead:
         surest: an answer with a lower probability is "none of these".
         made_for: hash of the model's weights.
         expected: kinds on which a taught finding may be seen, by its name; all kinds if it is not listed.
+        film: tells whether a chest X-ray was turned or inverted, from the same statistics; None if that is not known.
         sha256: hash of its file, first 8 hex digits; empty before it is saved.
     """
 
@@ -86,13 +88,15 @@ class KindHead:
     surest: float
     made_for: str
     expected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    film: FilmHead | None = None
     sha256: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together."""
         count, length = len(self.kinds), len(self.mean)
         shapes = [a.shape for a in (self.mean, self.scale, self.weight, self.bias)]
-        if shapes != [(length,), (length,), (count, length), (count,)] or NONE_OF_THESE not in self.kinds:
+        fits = self.film is None or self.film.weight.shape[1] == length
+        if not fits or shapes != [(length,), (length,), (count, length), (count,)] or NONE_OF_THESE not in self.kinds:
             raise ValueError(f"arrays of shapes {shapes} do not tell {count} kinds apart")
 
     def standard(self, statistics: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,9 +105,11 @@ class KindHead:
 
     def probabilities(self, statistics: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N, D) statistics of N images to (N, K)."""
-        logits = (self.standard(statistics) @ self.weight.T + self.bias).astype(np.float64)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        return softmax(self.standard(statistics) @ self.weight.T + self.bias)
+
+    def film_doubt(self, statistics: NDArray[np.float32]) -> str:
+        """Why the result for a chest X-ray with statistics (D,) cannot be relied on, in one line; empty if it can."""
+        return "" if self.film is None else self.film.doubt(self.standard(statistics))
 
     def share_of(self, probabilities: NDArray[np.float64], modality: Modality) -> float:
         """Mean probability (N, K) that N slices are of a modality."""
@@ -211,17 +217,18 @@ def read_kinds(folder: Path, weights_sha256: str) -> KindHead | None:
     try:
         with safe_open(path, framework="numpy") as file:
             stated = file.metadata() or {}
-            mean, scale, weight, bias = (file.get_tensor(name) for name in _ARRAYS)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         head = KindHead(
             tuple(KIND_NAMED[name] for name in json.loads(stated["kinds"])),
-            mean,
-            scale,
-            weight,
-            bias,
+            arrays["mean"],
+            arrays["scale"],
+            arrays["weight"],
+            arrays["bias"],
             size=int(stated["size"]),
             surest=float(stated["surest"]),
             made_for=stated["made_for"],
             expected={name: tuple(places) for name, places in json.loads(stated["expected"]).items()},
+            film=_film(arrays, stated),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest()[:8],
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -229,7 +236,14 @@ def read_kinds(folder: Path, weights_sha256: str) -> KindHead | None:
     return head if head.made_for == weights_sha256 else None
 
 
+def _film(arrays: Mapping[str, NDArray[np.float32]], stated: Mapping[str, str]) -> FilmHead | None:
+    if _FILM[0] not in arrays:
+        return None
+    return FilmHead(arrays["film_weight"], arrays["film_bias"], float(stated["film_surest"]))
+
+
 _ARRAYS = ("mean", "scale", "weight", "bias")
+_FILM = ("film_weight", "film_bias")
 
 
 def write_kinds(head: KindHead, folder: Path) -> Path:
@@ -243,8 +257,12 @@ def write_kinds(head: KindHead, folder: Path) -> Path:
         "made_for": head.made_for,
         "expected": json.dumps(head.expected, sort_keys=True),
     }
+    arrays = {name: getattr(head, name) for name in _ARRAYS}
+    if head.film is not None:
+        arrays |= dict(zip(_FILM, (head.film.weight, head.film.bias), strict=True))
+        stated["film_surest"] = str(head.film.surest)
     path = folder / KINDS_FILE
-    save_file({name: np.ascontiguousarray(getattr(head, name), np.float32) for name in _ARRAYS}, path, stated)
+    save_file({name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}, path, stated)
     return path
 
 
@@ -252,9 +270,7 @@ def _a(name: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def kinds_of(
-    head: KindHead, probabilities: NDArray[np.float64], modalities: Collection[Modality]
-) -> tuple[Kind, ...]:
+def kinds_of(head: KindHead, probabilities: NDArray[np.float64], modalities: Collection[Modality]) -> tuple[Kind, ...]:
     """The kind of an image, followed by those of its slices that differ.
 
     Args:

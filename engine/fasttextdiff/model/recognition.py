@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fasttextdiff.image.modality_choice import GUESSED
 from fasttextdiff.image.preprocessing import Window
@@ -35,7 +36,7 @@ def recognised(volume: Volume, model: ModelSettings, maps_of: MapsOf) -> Volume:
     """A volume with the kinds of its slices and, if its modality was guessed, the modality that they show.
 
     A stated modality is never changed. Slices in Hounsfield units remain a CT, and no other stack becomes one, because
-    the window would not fit.
+    the window would not fit. A chest X-ray that looks turned or inverted gets a note.
 
     Args:
         volume: as it was read.
@@ -45,26 +46,47 @@ def recognised(volume: Volume, model: ModelSettings, maps_of: MapsOf) -> Volume:
     Raises:
         FastTextDiffError: the image cannot be segmented.
     """
-    head, is_stated = model.kinds, not volume.is_guessed
-    if head is None or volume.kinds or (is_stated and not _is_of_several_kinds(volume)):
+    head = model.kinds
+    if head is None or volume.kinds or not (_is_unclear(volume) or (_is_film(volume) and head.film)):
         return volume
+    statistics = np.stack(_statistics(volume, model, head, maps_of))
+    found = _told_apart(volume, head, statistics) if _is_unclear(volume) else volume
+    doubt = head.film_doubt(statistics[0]) if _is_film(found) else ""
+    return _with_notes(found, [*found.source.notes, doubt]) if doubt else found
+
+
+def _is_unclear(volume: Volume) -> bool:
+    """Whether the kind of an image is to be found out: its modality was guessed, or leaves the kind open."""
+    is_stack = volume.modality in (Modality.CT, Modality.MR) and not volume.is_planar
+    return volume.is_guessed or is_stack
+
+
+def _is_film(volume: Volume) -> bool:
+    return volume.modality is Modality.XRAY and volume.is_planar
+
+
+def _with_notes(volume: Volume, notes: Sequence[str]) -> Volume:
+    return replace(volume, source=replace(volume.source, notes=tuple(dict.fromkeys(notes))))
+
+
+def _statistics(volume: Volume, model: ModelSettings, head: KindHead, maps_of: MapsOf) -> list[NDArray[np.float32]]:
+    """What the classifiers look at, for a few slices."""
     settings = replace(model.preprocessing.of(Modality.OTHER), size=head.size, tiled=False, crop_to_body=False)
     image = prepare(volume, settings, model.multiple, window=SOFT_TISSUE if _is_hounsfield(volume) else None)
     views = [view for index in _slices(image.display.n_slices) for view in image.views(index)]
-    statistics = [statistics_of(maps_of(image, [view])[0], view.pixels()) for view in views]
-    probabilities = head.probabilities(np.stack(statistics))
+    return [statistics_of(maps_of(image, [view])[0], view.pixels()) for view in views]
+
+
+def _told_apart(volume: Volume, head: KindHead, statistics: NDArray[np.float32]) -> Volume:
+    """The volume with the kinds of its slices and, if its modality was guessed, that of its kind."""
+    probabilities = head.probabilities(statistics)
     kinds = kinds_of(head, probabilities, _possible(volume, head.share_of(probabilities, Modality.CT)))
     found = replace(volume, kinds=tuple(kind.name for kind in kinds))
-    return found if is_stated else _read_as(found, kinds[0])
+    return _read_as(found, kinds[0]) if volume.is_guessed else found
 
 
 def _is_hounsfield(volume: Volume) -> bool:
     return volume.modality is Modality.CT and not volume.is_color
-
-
-def _is_of_several_kinds(volume: Volume) -> bool:
-    """Whether a stated modality leaves open what a stack of slices shows; pictures are as their user says."""
-    return volume.modality in (Modality.CT, Modality.MR) and not volume.is_planar
 
 
 def _slices(count: int) -> list[int]:
@@ -80,8 +102,8 @@ def _read_as(volume: Volume, kind: Kind) -> Volume:
     elif kind.modality is not modality:
         said = f"looks like {kind.name}, but is read as {modality.value}"
     notes = [note for note in volume.source.notes if not note.startswith(GUESSED)]
-    source = replace(volume.source, notes=(*notes, f"kind of image: {said}, {FROM_PICTURE}"))
-    return replace(volume, modality=modality, source=source)
+    noted = _with_notes(volume, [*notes, f"kind of image: {said}, {FROM_PICTURE}"])
+    return replace(noted, modality=modality)
 
 
 def _possible(volume: Volume, looks_like_ct: float) -> frozenset[Modality]:

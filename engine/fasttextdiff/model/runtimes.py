@@ -210,12 +210,14 @@ def _with_openvino(folder: Path, where: _Where) -> Runtime:
     converted = _converted(settings, folder)
     tokens = Tokens(folder / "tokenizer" / "tokenizer.json", settings.max_tokens)
     kept, made_from = store.compiled_folder(), converted.record["made_from"]
-    runtime = OpenVinoRuntime(
-        settings, tokens, converted.networks, where.device, where.dtype, kept, made_from, where.threads
-    )
-    if wrong := problem(runtime, converted.record["check"]):
-        raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
-    return runtime
+    for dtype in dict.fromkeys((where.dtype, "float32" if where.dtype == "auto" else where.dtype)):
+        runtime = OpenVinoRuntime(
+            settings, tokens, converted.networks, where.device, dtype, kept, made_from, where.threads
+        )
+        wrong = problem(runtime, converted.record["check"])
+        if not wrong:
+            return runtime
+    raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
 
 
 def _converted(settings: ModelSettings, folder: Path) -> Converted:

@@ -39,7 +39,7 @@ class OpenVinoRuntime:
         tokens: its tokenizer.
         networks: `openvino.Model` by name.
         device: "auto" (the CPU), "cpu", "gpu" (Intel), "npu".
-        dtype: "auto" (float32), or a name.
+        dtype: "auto" (bfloat16 on a CPU that has it, else float32), or a name.
         kept: folder of compiled networks, which make the next start faster; None for none.
         made_from: hash of the networks, needed with `kept`.
         threads: CPU threads; None for all cores.
@@ -68,7 +68,7 @@ class OpenVinoRuntime:
         self.version = f"openvino {openvino.__version__.partition('-')[0]}"
         self.settings, self._tokens = settings, tokens
         self.device = choose_device(device, core.available_devices)
-        self.dtype = "float32" if dtype == "auto" else dtype
+        self.dtype = fast_dtype(core, self.device) if dtype == "auto" else dtype
         self._config = _config(self.device, self.dtype, threads)
         self._networks = {
             name: self._request(core, network, kept, f"{made_from} {name} {openvino.__version__}")
@@ -163,6 +163,17 @@ def _config(device: str, dtype: str, threads: int | None) -> dict[str, str]:
     if threads is not None and device == "cpu":
         config["INFERENCE_NUM_THREADS"] = str(threads)
     return config
+
+
+def fast_dtype(core: Any, device: str) -> str:
+    """The fastest dtype whose masks were compared with those in float32 (docs/performance.md).
+
+    Args:
+        core: an `openvino.Core`.
+        device: "cpu", "gpu" or "npu".
+    """
+    is_compared = device == "cpu" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bfloat16" if is_compared else "float32"
 
 
 def choose_device(name: str, available: Sequence[str]) -> str:

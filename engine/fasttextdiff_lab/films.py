@@ -1,0 +1,95 @@
+"""Fits and validates the classifier for turned and inverted chest X-rays, on training X-rays and variants of them.
+
+Knows X-rays and statistics; the classifier itself is in `fasttextdiff.model.films`. Never fits on validation images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.model.films import INVERTED, STATES, TURNED, UPRIGHT, FilmHead
+from fasttextdiff.model.kinds import KindHead
+from fasttextdiff.model.runtime import Runtime
+from fasttextdiff_lab.kind_pictures import CLOSEST_FILM, Picture, cropped
+from fasttextdiff_lab.kinds import Shown, folds_of, regression, statistics_shown
+
+FALSE_ALARMS = 0.005
+"""Share of upright training X-rays, held out, above which a doubt must be surer."""
+
+
+def encoded_film(runtime: Runtime, picture: Picture) -> Iterator[Shown]:
+    """Statistics of an X-ray in every state; `how` is the state."""
+    seed = int.from_bytes(hashlib.sha256(f"{picture.name}/film".encode()).digest()[:4], "big")
+    for pixels, state in film_variants(picture.load(), np.random.default_rng(seed)):
+        if pixels.min() < pixels.max():
+            yield statistics_shown(runtime, picture, pixels, state)
+
+
+def film_variants(pixels: NDArray[np.uint8], random: np.random.Generator) -> Iterator[tuple[NDArray[np.uint8], str]]:
+    """An X-ray (h, w) as it is, mirrored and cropped, turned by 90, 180 and 270 degrees, and inverted, with its state.
+
+    An inverted X-ray may be turned as well.
+    """
+    yield pixels, UPRIGHT
+    yield _varied(pixels, random), UPRIGHT
+    for turns in (1, 2, 3):
+        yield np.rot90(_varied(pixels, random), turns), TURNED
+    yield 255 - pixels, INVERTED
+    yield 255 - np.rot90(_varied(pixels, random), int(random.integers(0, 4))), INVERTED
+
+
+def _varied(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    image = pixels[:, ::-1] if random.random() < 0.5 else pixels
+    image = cropped(image, random, CLOSEST_FILM)
+    values = (image / np.float32(255)) ** np.float32(random.uniform(0.7, 1.5))
+    return np.ascontiguousarray((values * 255).astype(np.uint8))
+
+
+def fit_film(shown: Sequence[Shown], head: KindHead) -> FilmHead:
+    """The classifier; a doubt must be so sure that few held-out upright X-rays are doubted.
+
+    Args:
+        shown: encoded training X-rays in all states.
+        head: standardises their statistics.
+    """
+    x, truth = head.standard(np.stack([one.statistics for one in shown])), _truth(shown)
+    folds, held_out = folds_of(shown), np.zeros((len(shown), len(STATES)))
+    for fold in set(folds.tolist()):
+        held_out[folds == fold] = _fitted(x[folds != fold], truth[folds != fold]).probabilities(x[folds == fold])
+    doubts = held_out[truth == STATES.index(UPRIGHT), 1:].max(axis=1)
+    surest = max(0.5, float(np.quantile(doubts, 1 - FALSE_ALARMS)))
+    found = _fitted(x, truth)
+    return FilmHead(found.weight, found.bias, round(surest, 3))
+
+
+def _truth(shown: Sequence[Shown]) -> NDArray[np.int_]:
+    return np.array([STATES.index(one.how) for one in shown])
+
+
+def _fitted(x: NDArray[np.float32], truth: NDArray[np.int_]) -> FilmHead:
+    """States count equally."""
+    weights = 1 / np.bincount(truth)[truth]
+    return FilmHead(*regression(x, truth, weights / weights.sum()), surest=0.0)
+
+
+def check_film(head: KindHead, film: FilmHead, shown: Sequence[Shown]) -> list[str]:
+    """One line for each state: how often it was recognised, and as what else.
+
+    Args:
+        head: standardises the statistics.
+        film: the classifier.
+        shown: encoded validation X-rays in all states.
+    """
+    found = film.probabilities(head.standard(np.stack([one.statistics for one in shown])))
+    answers = [(one.how, film.state(p)) for one, p in zip(shown, found, strict=True)]
+    counts = Counter(answers)
+    total = Counter(state for state, _ in answers)
+    return [
+        f"X-ray {state}: " + ", ".join(f"{counts[state, answer]} {answer}" for answer in STATES) + f" of {total[state]}"
+        for state in STATES
+    ]
