@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from tiny_models import tiny_pipeline
 
+from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.info import BUNDLED_MODEL, read_info
 from fasttextdiff.segmenter import Segmenter
+from fasttextdiff.teaching.in_use import LearnedFindings
 from fasttextdiff_lab import proposal_study, stroke_study, teaching_study
-from fasttextdiff_lab.teaching_tasks import Case, Pool, draw, pools
+from fasttextdiff_lab.atlas import ct_mr_items
+from fasttextdiff_lab.teaching_tasks import LEFT_OUT, Case, Pool, draw, pools
 
 TRUTH = np.zeros((40, 48), bool)
 TRUTH[5:15, 10:40] = True
@@ -66,28 +70,79 @@ def of_another_model(segmenter):
 
 def test_a_study_resumes_and_reports_every_cell(segmenter, tmp_path):
     pool = Pool("bar", "bright bar", [case(f"{n}", f"p{n}", n) for n in range(2)], [case("t", "q", 9)])
-    study = teaching_study.TeachingStudy(segmenter, tmp_path / "cells.json", 24)
+    study = teaching_study.TeachingStudy(segmenter, tmp_path / "cells.json")
     first = list(study.run(pool, ["adapter"], [1, 20, 100], 1))
     assert [(c.method, c.slices, c.used) for c in first] == [("model", 0, 0), ("adapter", 1, 1), ("adapter", 20, 2)]
     assert first[1].dice[0] > 0.8
+    assert [(c.images, c.patients) for c in first] == [(["t"], ["q"])] * 3
     with (tmp_path / "cells.json").open("a") as file:
         file.write('{"task": "cut off by a cr')
-    again = teaching_study.TeachingStudy(segmenter, tmp_path / "cells.json", 24)
+    again = teaching_study.TeachingStudy(segmenter, tmp_path / "cells.json")
     assert list(again.run(pool, ["adapter"], [1, 20, 100], 1)) == []
-    assert "| bar | adapter | 20 (2) | 1 | 1 |" in teaching_study.page(again.cells, "command", "tiny", [])
+    assert "| bar | adapter | 20 (2) | 1 | 1 | 1 |" in teaching_study.page(again.cells, "command", "tiny")
     assert len(json.loads((tmp_path / "cells.json").read_text().splitlines()[1])["dice"]) == 1
 
 
-def test_results_of_another_model_or_number_of_images_are_not_resumed(segmenter, tmp_path):
+def test_every_method_learns_from_the_same_slices(segmenter, tmp_path, monkeypatch):
+    pool = Pool("bar", "bright bar", [case(f"{n}", f"p{n}", n) for n in range(6)])
+    asked = []
+    for name in ("learn", "tune_head", "train_unet"):
+        real = getattr(teaching_study, name)
+
+        def seen(*arguments, real=real, **options):
+            (shown,) = (one for one in arguments if isinstance(one, list))
+            asked.append(sorted(one.mask.tobytes() + np.asarray(one.group).tobytes() for one in shown))
+            return (
+                (lambda lesson: np.zeros(lesson.mask.shape))
+                if real.__name__ != "learn"
+                else real(*arguments, **options)
+            )
+
+        seen.__name__ = name
+        monkeypatch.setattr(teaching_study, name, seen)
+    cells = list(teaching_study.TeachingStudy(segmenter, tmp_path / "c.json").run(pool, teaching_study.METHODS, [2], 1))
+    assert [cell.method for cell in cells] == ["model", *teaching_study.METHODS]
+    assert len(asked) == 4
+    assert asked[1:] == asked[:-1]
+    assert len({tuple(cell.images) for cell in cells}) == 1
+
+
+def test_the_report_counts_what_is_forgotten(segmenter, tmp_path, monkeypatch):
+    segmenter.info.taught["mr"] = (TaughtFinding("dark ring"), TaughtFinding("grey disc"))
+    pool = Pool("bar", "bright bar", [case("a")], [case("t", "q", 9)])
+    (_, cell) = teaching_study.TeachingStudy(segmenter, tmp_path / "c.json").run(pool, ["adapter"], [1], 1)
+    assert (cell.known, cell.forgotten) == (2, 0)
+    assert "2 answers" in teaching_study.page([cell], "command", "tiny")
+
+    def spoilt(self, answers, *_arguments):
+        return (answers[0] + (self._adapters is not None), answers[1])
+
+    monkeypatch.setattr(LearnedFindings, "answer", spoilt)
+    (_, cell) = teaching_study.TeachingStudy(segmenter, tmp_path / "d.json").run(pool, ["adapter"], [1], 1)
+    assert (cell.known, cell.forgotten) == (2, 2)
+
+
+def test_the_report_says_how_near_the_goals_are():
+    def cell(method, slices, *dice):
+        images = [f"{n}" for n in range(len(dice))]
+        return teaching_study.Cell("bar", method, slices, 0, slices, 1.0, 2, images, images, dice)
+
+    cells = [cell("adapter", 5, 0.4, 0.5), cell("adapter", 100, 0.5, 0.5), cell("U-Net from scratch", 5, 0.1, 0.2)]
+    assert "| bar | 90% | +0.300 |" in teaching_study.page(cells, "command", "tiny")
+    assert "| bar | - | - |" in teaching_study.page(cells[2:], "command", "tiny")
+    assert "with 2 threads of the CPU" in teaching_study.page(cells, "command", "tiny")
+
+
+def test_results_of_another_model_are_not_resumed(segmenter, tmp_path):
     pool, file = Pool("bar", "bright bar", [case("0")], [case("t", "q", 9)]), tmp_path / "cells.json"
     other = of_another_model(segmenter)
-    for one, tests in ((segmenter, 24), (other, 24), (segmenter, 12)):
-        study = teaching_study.TeachingStudy(one, file, tests)
+    for one in (segmenter, other):
+        study = teaching_study.TeachingStudy(one, file)
         assert len(list(study.run(pool, [], [], 1))) == 1
         assert len(study.cells) == 1
     assert (
-        teaching_study.TeachingStudy(segmenter, file, 24).cells[0].dice
-        != teaching_study.TeachingStudy(other, file, 24).cells[0].dice
+        teaching_study.TeachingStudy(segmenter, file).cells[0].dice
+        != teaching_study.TeachingStudy(other, file).cells[0].dice
     )
 
     strokes, cases = tmp_path / "strokes.json", [case("a"), case("b", seed=1)]
@@ -102,15 +157,39 @@ def test_results_of_another_model_or_number_of_images_are_not_resumed(segmenter,
 
 
 def test_examples_are_of_as_many_patients_as_possible():
-    pool = Pool("bar", "bright bar", [case(f"{n}", f"p{n // 3}") for n in range(9)], [])
+    cases = [case(f"{n}", f"p{n // 3}") for n in range(9)]
     for seed in range(3):
-        assert len({one.patient for one in draw(pool, 3, seed)}) == 3
-        assert len({one.image for one in draw(pool, 9, seed)}) == 9
+        assert len({one.patient for one in draw(cases, 3, seed)}) == 3
+        assert len({one.image for one in draw(cases, 9, seed)}) == 9
 
 
-def test_no_patient_is_taught_and_tested(shared):
-    for pool in pools(shared / "data"):
-        assert not {one.patient for one in pool.teach} & {one.patient for one in pool.test}
+def test_a_pool_without_tests_is_split_by_patient_anew_with_each_seed():
+    pool = Pool("bar", "bright bar", [case(f"{n}", f"p{n // 2}") for n in range(14)])
+    sides = [pool.split(seed) for seed in range(6)]
+    for teach, test in sides:
+        assert (len(teach), len(test)) == (8, 6)
+        assert not {one.patient for one in teach} & {one.patient for one in test}
+    assert len({tuple(one.image for one in test) for _, test in sides}) > 1
+    assert {one.image for _, test in sides for one in test} == {f"{n}" for n in range(14)}
+
+
+def test_no_patient_is_taught_and_tested_and_no_task_was_trained(shared):
+    asked = {row["Structure"] for item in ct_mr_items(shared / "data" / "ct_mr_atlas") for row in item.rows}
+    assert not asked & set(LEFT_OUT)
+    found = list(pools(shared / "data", shared / "samples"))
+    assert [(pool.task, len(pool.teach), len(pool.test)) for pool in found] == [
+        ("spleen", 50, 14),
+        ("spinal canal", 13, 0),
+        ("perihaematomal oedema", 15, 0),
+        ("brightfield nuclei", 16, 0),
+    ]
+    bundled = read_info(BUNDLED_MODEL)
+    for pool in found:
+        assert bundled.untaught(pool.finding, pool.modality)
+        for seed in range(5):
+            teach, test = pool.split(seed)
+            assert not {one.patient for one in teach} & {one.patient for one in test}
+            assert all(one.truth.any() for one in (*teach, *test))
 
 
 def test_the_slices_with_most_errors_are_the_best_to_correct():

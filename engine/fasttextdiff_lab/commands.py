@@ -212,13 +212,13 @@ def stroke_study(
 ) -> None:
     """Dice after simulated strokes on validation data, beside a baseline without a model."""
     from fasttextdiff_lab import stroke_study as study
-    from fasttextdiff_lab.teaching_tasks import STROKE_STRUCTURES, stroke_cases
+    from fasttextdiff_lab.teaching_tasks import LEFT_OUT, STROKE_STRUCTURES, stroke_cases
 
     segmenter = load_segmenter(model, "cpu", "float32", "torch")
     report.mkdir(parents=True, exist_ok=True)
     found = study.resumed(report / "strokes.json", segmenter, stroke_cases(data, images))
     table, info = study.rows(found), segmenter.info
-    names = {name.replace("_", " "): modality for name, modality in STROKE_STRUCTURES.items()}
+    names = {name.replace("_", " "): modality for name, modality in {**STROKE_STRUCTURES, **LEFT_OUT}.items()}
     untaught = [name for name, modality in names.items() if info.untaught(name, modality)]
     command_line = f"fasttextdiff-lab stroke-study DATA --report REPORT --images {images}"
     _write_page(report / "strokes.md", study.page(table, command_line, info.name, untaught))
@@ -227,31 +227,33 @@ def stroke_study(
 @command(app, name="teach-study", no_args_is_help=True)
 def teach_study(
     data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    samples: Annotated[Path, typer.Argument(help="Folder of the sample volumes.")],
     report: Annotated[Path, typer.Option("--report", help="Folder for learning.json and learning.md; resumes there.")],
     task: Annotated[list[str] | None, typer.Option(help="Only these tasks.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
     slices: Annotated[str, typer.Option(help="Numbers of examples.")] = "1,3,5,10,20,100",
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of the examples.")] = 5,
-    tests: Annotated[int, typer.Option(min=1, max=100_000, help="Test images of each task.")] = 24,
     model: ModelOption = None,
 ) -> None:
-    """Dice after learning findings from a few slices, beside other ways to learn from them."""
+    """Dice after learning findings that the model was not taught from a few slices, beside other ways to learn them."""
     from fasttextdiff_lab import teaching_study as study
     from fasttextdiff_lab.teaching_tasks import pools
 
     segmenter = load_segmenter(model, "cpu", "float32", "torch")
     report.mkdir(parents=True, exist_ok=True)
-    cells = study.TeachingStudy(segmenter, report / "learning.json", tests)
-    methods, info = study.methods_here(method or study.METHODS, say), segmenter.pipeline.info
-    counts, taught = [int(count) for count in slices.split(",")], []
-    for pool in pools(data, tests):
-        if not info.untaught(pool.finding, pool.test[0].modality):
-            taught.append(pool.task)
+    cells, info, untaught = study.TeachingStudy(segmenter, report / "learning.json"), segmenter.info, []
+    methods, counts = study.methods_here(method or study.METHODS, say), [int(count) for count in slices.split(",")]
+    for pool in pools(data, samples):
+        if not info.untaught(pool.finding, pool.modality):
+            say(f"{pool.task} is left out: the model was taught it")
+            continue
+        untaught.append(pool.task)
         if not task or pool.task in task:
             for cell in cells.run(pool, methods, counts, seeds):
                 say(f"{cell.task}, {cell.method}, {cell.slices} slices, seed {cell.seed}: {np.mean(cell.dice):.3f}")
-    command_line = "fasttextdiff-lab teach-study DATA --report REPORT"
-    _write_page(report / "learning.md", study.page(cells.cells, command_line, info.name, taught))
+    measured = [cell for cell in cells.cells if cell.task in untaught]
+    command_line = "fasttextdiff-lab teach-study DATA SAMPLES --report REPORT"
+    _write_page(report / "learning.md", study.page(measured, command_line, info.name))
 
 
 @command(app, name="proposal-study", no_args_is_help=True)

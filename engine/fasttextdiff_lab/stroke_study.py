@@ -224,7 +224,7 @@ def _row(task: str, method: str, group: Sequence[Course]) -> Row:
 def page(table: Sequence[Row], command: str, model: str, untaught: Sequence[str]) -> str:
     """The report in Markdown; `untaught` are the tasks that the model was not taught."""
     head = " | ".join(["task", "method", "n", *(f"after {count}" for count in COUNTS)])
-    known = f"It was not taught {' and '.join(untaught)}." if untaught else "It was taught all of these."
+    known = f"It was not taught: {', '.join(untaught)}." if untaught else "It was taught all of these."
     lines = [
         "# Correcting one slice with strokes",
         "",

@@ -20,6 +20,7 @@ from fasttextdiff.model.torch_runtime import TorchRuntime
 from fasttextdiff.teaching.decoder import batch_of
 from fasttextdiff.teaching.examples import Lesson, variants
 from fasttextdiff.teaching.grids import from_input, grey_input, to_input
+from fasttextdiff.teaching.learning import MOST_VIEWS, VIEWS
 from fasttextdiff.training.losses import segmentation_loss
 
 Answer = Callable[[Lesson], NDArray[np.float32]]
@@ -34,7 +35,7 @@ def has_monai() -> bool:
     return importlib.util.find_spec("monai") is not None
 
 
-def tune_head(runtime: TorchRuntime, lessons: Sequence[Lesson], finding: str, seed: int) -> Answer:
+def tune_head(runtime: TorchRuntime, lessons: Sequence[Lesson], finding: str, seed: int, *, mirror: bool) -> Answer:
     """Train a copy of the whole fusion head on cached maps."""
     pipeline = runtime.pipeline
     head = copy.deepcopy(pipeline.fusion)
@@ -47,7 +48,7 @@ def tune_head(runtime: TorchRuntime, lessons: Sequence[Lesson], finding: str, se
     def maps(lesson: Lesson) -> list[Tensor]:
         return batch_of(runtime.maps([lesson.pixels], lesson.fit, 0)[0])
 
-    views = _views(lessons, seed)
+    views = _views(lessons, seed, mirror)
     seen = [(maps(view), to_input(view.mask, view.fit)[:, 0], grid(view)) for view in views]
     head.train()
     optimiser = torch.optim.AdamW(head.parameters(), lr=HEAD_RATE, weight_decay=0.01)
@@ -67,13 +68,13 @@ def tune_head(runtime: TorchRuntime, lessons: Sequence[Lesson], finding: str, se
     return answer
 
 
-def train_unet(lessons: Sequence[Lesson], seed: int) -> Answer:
+def train_unet(lessons: Sequence[Lesson], seed: int, *, mirror: bool) -> Answer:
     """Train MONAI's 2D U-Net (16 to 128 channels) from scratch on the same variants."""
     nets = importlib.import_module("monai.networks.nets")
 
     torch.manual_seed(seed)
     network = nets.UNet(2, 1, 1, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=2)
-    views = _views(lessons, seed)
+    views = _views(lessons, seed, mirror)
     seen = [(_grey(view), (to_input(view.mask, view.fit)[:, 0] > 0.5).float()) for view in views]
     optimiser = torch.optim.AdamW(network.parameters(), lr=UNET_RATE, weight_decay=0.01)
     for drawn in _order(len(seen), UNET_STEPS, seed):
@@ -95,10 +96,11 @@ def _grey(lesson: Lesson) -> Tensor:
     return (image - image.mean()) / (image.std() + 1e-3)
 
 
-def _views(lessons: Sequence[Lesson], seed: int) -> list[Lesson]:
+def _views(lessons: Sequence[Lesson], seed: int, mirror: bool) -> list[Lesson]:
+    """As many variants, of the same kinds, as an adapter learns from."""
     rng = np.random.default_rng(seed)
-    count = max(1, min(4, 120 // len(lessons)))
-    return [view for lesson in lessons for view in variants(lesson, count, rng, mirror=False)]
+    count = max(1, min(VIEWS, MOST_VIEWS // len(lessons)))
+    return [view for lesson in lessons for view in variants(lesson, count, rng, mirror=mirror)]
 
 
 def _order(count: int, steps: int, seed: int) -> list[list[int]]:

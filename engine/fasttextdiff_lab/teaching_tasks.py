@@ -14,12 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.evaluation.datasets import load_image, load_levels, load_targets
+from fasttextdiff.image.orientation import display_plane
+from fasttextdiff.image.preprocessing import apply_window
 from fasttextdiff.image.volume import Modality
+from fasttextdiff.io.read import read_volume
 from fasttextdiff_lab.atlas import EMPTY, MODALITIES, read_table
+from fasttextdiff_lab.volumes import read_truth
 
 Item = TypeVar("Item")
-STROKE_STRUCTURES = {"heart": Modality.XRAY, "liver": Modality.CT, "brain_tumour": Modality.MR}
-"""Structures of the stroke study, with their modality."""
+STROKE_STRUCTURES = {"heart": Modality.XRAY, "liver": Modality.CT}
+"""Structures of the stroke study that the bundled model was taught, with their modality."""
+LEFT_OUT = {"spleen": Modality.CT, "spinal_canal": Modality.MR, "perihaematomal_oedema": Modality.CT}
+"""Structures of the atlas that are never asked for in training, because they have too few masks."""
+SAMPLES = (("example_ct_sm.nii.gz", "example_seg_fast.nii.gz"), ("example_ct_dicom", "example_seg_dicom.nii.gz"))
+"""The sample CTs of the abdomen, and their segmentations."""
+SPLEEN = 1
+"""Label of the spleen in TotalSegmentator's sample segmentations."""
+SOFT_TISSUE = (60.0, 400.0)
+"""(level, width) of the atlas's pictures of the abdomen."""
+TASKS = "left out of training"
+"""Version of the tasks of the teaching study; results of other ones are not used."""
 TILE = 256
 """Side in pixels of the middle of a brightfield picture that is used, one tile of the model."""
 
@@ -50,7 +64,8 @@ class Case:
 def stroke_cases(data: Path, count: int, split: str = "val") -> Iterator[Case]:
     """At most `count` images of each task of the stroke study; the same ones in every run.
 
-    QaTa and CT lesions with LViT's sentences, and :data:`STROKE_STRUCTURES` by name.
+    QaTa and CT lesions with LViT's sentences; by name :data:`STROKE_STRUCTURES`, and structures that were left out of
+    training, of these from all splits.
     """
     for task, folder in (("qata", "qata_cov19_v2_2"), ("ct lesions", "MosMedDataPlus_bjorke")):
         for target in _drawn(load_targets(data / folder, split), count):
@@ -59,6 +74,8 @@ def stroke_cases(data: Path, count: int, split: str = "val") -> Iterator[Case]:
     for structure, modality in STROKE_STRUCTURES.items():
         atlas = data / ("xray_atlas" if modality is Modality.XRAY else "ct_mr_atlas")
         yield from _drawn(list(_structure(atlas, structure, split)), count)
+    for structure in LEFT_OUT:
+        yield from _drawn(_of_all_splits(data, structure), count)
 
 
 @dataclass(frozen=True)
@@ -69,40 +86,76 @@ class Pool:
         task: name in the report.
         finding: text of the finding.
         teach: images to draw examples from.
-        test: validation images that show the finding.
+        test: images that show the finding; empty if the patients of `teach` are split in half, anew with each seed.
     """
 
     task: str
     finding: str
     teach: Sequence[Case]
-    test: Sequence[Case]
+    test: Sequence[Case] = ()
+
+    @property
+    def modality(self) -> Modality:
+        """Modality of all images."""
+        return self.teach[0].modality
+
+    def split(self, seed: int) -> tuple[Sequence[Case], Sequence[Case]]:
+        """Images to draw examples from, and to test on."""
+        if self.test:
+            return self.teach, self.test
+        patients = sorted({case.patient for case in self.teach})
+        order = np.random.default_rng(seed).permutation(len(patients))
+        taught = {patients[n] for n in order[: (len(patients) + 1) // 2]}
+        return [c for c in self.teach if c.patient in taught], [c for c in self.teach if c.patient not in taught]
 
 
-def pools(data: Path, tests: int = 24) -> Iterator[Pool]:
-    """The tasks of the teaching study.
+def pools(data: Path, samples: Path) -> Iterator[Pool]:
+    """The tasks of the teaching study: findings that are left out of the bundled model's training.
 
-    Brain tumour (LGG), left ventricle (ACDC) and liver (MSD) come from the training part of the atlas, and are tested
-    on its validation part, which has other patients. The 16 brightfield pictures, whose patients are not known, are
-    split in half.
+    The spleen is taught from the two abdominal CTs of the samples, whose masks are TotalSegmentator's, and tested on
+    the atlas's, which are manual. Spinal canal and perihaematomal oedema are those of the atlas, nuclei in brightfield
+    those of the Data Science Bowl.
+
+    Args:
+        data: folder of the research data.
+        samples: folder of the sample volumes.
     """
-    for structure, source in (("brain_tumour", "lgg_tcga"), ("left_ventricle", "acdc"), ("liver", "msd_liver")):
-        teach, test = (list(_structure(data / "ct_mr_atlas", structure, split, source)) for split in ("train", "val"))
-        yield Pool(structure.replace("_", " "), structure.replace("_", " "), teach, _drawn(test, tests))
-    cells = list(_brightfield(data / "dsb2018" / "brightfield"))
-    yield Pool("brightfield nuclei", "cell nuclei in brightfield", cells[::2], cells[1::2])
+    yield Pool("spleen", "spleen", list(_sample_spleens(samples)), _of_all_splits(data, "spleen"))
+    for structure in ("spinal_canal", "perihaematomal_oedema"):
+        name = structure.replace("_", " ")
+        yield Pool(name, name, _of_all_splits(data, structure))
+    yield Pool("brightfield nuclei", "cell nuclei in brightfield", list(_brightfield(data / "dsb2018" / "brightfield")))
 
 
-def draw(pool: Pool, count: int, seed: int) -> list[Case]:
-    """Examples of as many patients as possible; fewer than `count` if the pool is smaller."""
-    order = np.random.default_rng(seed).permutation(len(pool.teach))
+def draw(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
+    """Examples of as many patients as possible; fewer than `count` if there are not as many."""
+    order = np.random.default_rng(seed).permutation(len(cases))
     turns: dict[str, int] = {}
     ranked = []
     for n in order:
-        patient = pool.teach[n].patient
+        patient = cases[n].patient
         turns[patient] = turns.get(patient, 0) + 1
         ranked.append((turns[patient], n))
     ranked.sort(key=lambda one: one[0])
-    return [pool.teach[n] for _, n in ranked[:count]]
+    return [cases[n] for _, n in ranked[:count]]
+
+
+def _sample_spleens(samples: Path) -> Iterator[Case]:
+    """Slices of two patients."""
+    folder = samples / "ct_totalsegmentator"
+    for image, mask in SAMPLES:
+        volume = read_volume(folder / image, modality=Modality.CT)
+        _, truth = read_truth(f"spleen={folder / mask}:{SPLEEN}", volume)
+        display = display_plane(volume, "acquisition")
+        pixels = np.round(255 * apply_window(display.to_display(volume.array), SOFT_TISSUE)).astype(np.uint8)
+        for k, marked in enumerate(display.to_display(truth)):
+            if marked.any():
+                yield Case("spleen", f"{image}/{k}", image, "spleen", pixels[k], marked, Modality.CT)
+
+
+def _of_all_splits(data: Path, structure: str) -> list[Case]:
+    """Images of a structure that was left out of training."""
+    return [case for split in ("train", "val") for case in _structure(data / "ct_mr_atlas", structure, split)]
 
 
 def _brightfield(folder: Path) -> Iterator[Case]:
@@ -114,11 +167,11 @@ def _brightfield(folder: Path) -> Iterator[Case]:
         yield Case("brightfield nuclei", path.name, path.name, finding, pixels, truth[tile], Modality.HISTOLOGY)
 
 
-def _structure(folder: Path, structure: str, split: str, source: str = "") -> Iterator[Case]:
-    """Images of an atlas, or of one of its sources, on which a structure is marked."""
+def _structure(folder: Path, structure: str, split: str) -> Iterator[Case]:
+    """Images of an atlas on which a structure is marked."""
     pictures = folder / "img" if folder.name == "xray_atlas" else folder
     for row in read_table(folder, split):
-        if row["Structure"] == structure and row["Mask"] != EMPTY and source in ("", row["Source"]):
+        if row["Structure"] == structure and row["Mask"] != EMPTY:
             pixels = load_image(pictures / row["Image"], grey=True)
             truth = load_levels(folder / row["Mask"]) > 0
             modality = MODALITIES[row["Modality"]] if "Modality" in row else Modality.XRAY
