@@ -61,6 +61,27 @@ def test_more_true_strokes_do_not_spoil_the_mask(corrector):
         best = max(best, found)
 
 
+def test_forty_strokes_side_by_side_hold_exactly(corrector):
+    rows = np.random.default_rng(0).permutation(40) + 10
+    for number, row in enumerate(rows, start=1):
+        corrector.add(stroke(row, 20, 70), bool(row % 2))
+        drawn = rows[:number]
+        assert (corrector.mask()[drawn, 20:70] == (drawn % 2 == 1)[:, None]).all()
+
+
+def test_a_stroke_that_fails_leaves_the_strokes_as_they_were(corrector, monkeypatch):
+    corrector.add(stroke(30, 35, 46), True)
+    before = corrector.probability()
+    with monkeypatch.context() as patched:
+        patched.setattr("scipy.optimize.nnls", lambda *_arguments, **_options: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            corrector.add(stroke(5, 20, 70), False)
+    assert len(corrector) == 1
+    np.testing.assert_array_equal(corrector.probability(), before)
+    corrector.undo()
+    assert len(corrector) == 0
+
+
 def test_undo_takes_one_stroke_back(corrector):
     answers = [corrector.probability()]
     for row, present in ((30, True), (5, False)):

@@ -78,6 +78,14 @@ class SliceCorrection:
             UsageError: a stroke is empty, on another grid, or contradicts another; the last result stays valid.
         """
         self._check(strokes)
+        try:
+            self._draw(strokes)
+        except BaseException:  # e.g. out of memory: nothing half done may stay
+            self._strokes, self._tiles = [], {}
+            raise
+        return self._result() if self._strokes else self._own
+
+    def _draw(self, strokes: Sequence[Stroke]) -> None:
         same = 0
         while same < min(len(strokes), len(self._strokes)) and _equal(strokes[same], self._strokes[same]):
             same += 1
@@ -85,7 +93,6 @@ class SliceCorrection:
             self._undo()
         for stroke in strokes[len(self._strokes) :]:
             self._add(stroke)
-        return self._result() if self._strokes else self._own
 
     def _check(self, strokes: Sequence[Stroke]) -> None:
         for number, stroke in enumerate(strokes):

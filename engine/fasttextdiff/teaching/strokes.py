@@ -44,6 +44,8 @@ MOST = 60.0
 """Bound of log-odds, beyond which a probability is 0 or 1 in any case."""
 POINTS = 8
 """Pixels of a stroke that are compared with the others."""
+MOST_ITERATIONS = 10_000
+"""Bound of the solver, which otherwise gives up after three times as many steps as there are pixels of strokes."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,17 @@ class StrokeCorrector:
 
         Raises:
             UsageError: the stroke is empty, on another grid, or marks pixels of an earlier stroke of the other sign.
+                After any error, the strokes are as before.
         """
         mark = np.asarray(mark)
         check_stroke(mark, present, self.fit.source, [(other, sign) for other, sign, _ in self._strokes])
         mark = mark.astype(bool)
         self._strokes.append((mark, bool(present), self._influence(mark, present)))
-        self._answers.append(self._answer())
+        try:
+            self._answers.append(self._answer())
+        except BaseException:  # e.g. out of memory
+            self._strokes.pop()
+            raise
 
     def undo(self) -> None:
         """Take the last stroke back.
@@ -248,7 +255,9 @@ def _positive_weights(influence: NDArray[np.floating[Any]], missing: NDArray[np.
     from scipy.optimize import nnls
 
     damped = np.vstack([influence, NOISE**0.5 * np.eye(len(missing))])
-    weights: NDArray[np.float64] = nnls(damped, np.concatenate([missing, np.zeros(len(missing))]))[0]
+    weights: NDArray[np.float64] = nnls(
+        damped, np.concatenate([missing, np.zeros(len(missing))]), maxiter=MOST_ITERATIONS
+    )[0]
     return weights
 
 
