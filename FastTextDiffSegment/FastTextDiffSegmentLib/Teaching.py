@@ -130,9 +130,10 @@ class Teaching:
         """Write a learned finding to a file of its own, .safetensors."""
         return self._wait(self.change(ExportLearned, finding=finding, output=Path(file).absolute()))
 
-    def rename(self, finding: str, name: str, synonyms: Sequence[str] = ()) -> tuple[LearnedFinding, ...]:
-        """Give a learned finding other words."""
-        return self._wait(self.change(RenameLearned, finding=finding, name=name, synonyms=tuple(synonyms)))
+    def rename(self, finding: str, name: str, synonyms: Sequence[str] | None = None) -> tuple[LearnedFinding, ...]:
+        """Give a learned finding another name, and other synonyms if some are given."""
+        more = None if synonyms is None else tuple(synonyms)
+        return self._wait(self.change(RenameLearned, finding=finding, name=name, synonyms=more))
 
     def enable(self, finding: str, enabled: bool = True) -> tuple[LearnedFinding, ...]:
         """Switch a learned finding on or off."""

@@ -42,3 +42,12 @@ def one_line(error: BaseException) -> str:
     """
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300] or type(error).__name__
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether this computer's memory was too small; PyTorch says so in the text of a RuntimeError."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _ALLOCATION_FAILED)
+
+
+# the texts of Linux and macOS, and of Windows
+_ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")

@@ -57,13 +57,14 @@ def define_run(
 
 
 def _adapter_hashes(files: Sequence[str], weights: str, model: str) -> tuple[str, ...]:
-    """Hashes of adapters that fit the model."""
+    """Hashes of adapters that fit the model, and of the words that they answer."""
     if not files:
         return ()
     from fasttextdiff.teaching.answers import Adapters
     from fasttextdiff.teaching.in_use import load_adapters
 
-    return tuple(adapter.sha256() for adapter in Adapters.for_model(load_adapters(files), weights, model).all)
+    fitting = Adapters.for_model(load_adapters(files), weights, model).all
+    return tuple(adapter.sha256_with_words() for adapter in fitting)
 
 
 class Workers(Protocol):

@@ -13,7 +13,7 @@ import typer
 
 from fasttextdiff.cli.app import app, state
 from fasttextdiff.environment import needs_torch
-from fasttextdiff.errors import Cancelled, FastTextDiffError
+from fasttextdiff.errors import Cancelled, FastTextDiffError, is_lack_of_memory
 from fasttextdiff.model.allocator import keep_freed_memory
 from fasttextdiff.utf8_mode import require_utf8
 
@@ -47,12 +47,12 @@ def run(app: typer.Typer) -> NoReturn:
     except ModuleNotFoundError as error:
         internal = f"internal error, {type(error).__name__}: {error}; run with -v and report it"
         _fail(error, needs_torch(error) or internal, 1)
-    except MemoryError as error:
-        _fail(error, "there is not enough memory: try fewer slices (--slices) or close other programs", 1)
     except OSError as error:  # an error of the system, e.g. a full disk behind standard output, and not a bug
         reason = (error.strerror or str(error)).lower()
         _fail(error, f"cannot use {error.filename or 'the standard output'}: {reason}", 1)
     except Exception as error:
+        if is_lack_of_memory(error):
+            _fail(error, "there is not enough memory: try fewer slices or close other programs", 1)
         _fail(error, f"internal error, {type(error).__name__}: {error}; run with -v and report it", 1)
 
 

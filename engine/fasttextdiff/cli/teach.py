@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasttextdiff.cli.app import DeviceOption, ModelOption, Verbose, app, checked, command, new_app
-from fasttextdiff.cli.common import load_segmenter, progress_bar, say, utf8_text
+from fasttextdiff.cli.common import load_segmenter, note, progress_bar, say, utf8_text
 from fasttextdiff.render.tables import show_table
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def adapt(
     from fasttextdiff.io.atomic import check_writable
     from fasttextdiff.io.overwriting import files_of, require_apart
     from fasttextdiff.model.info import require_words
-    from fasttextdiff.teaching.example_files import check_examples_folder, examples_named, save_examples
+    from fasttextdiff.teaching.example_files import check_examples_folder, examples_named, save_examples, words_kept
     from fasttextdiff.training.teaching_table import table_examples
 
     words = [utf8_text(word) for word in (finding, *(synonym or ()))]
@@ -60,6 +60,7 @@ def adapt(
         found, words = examples_named(examples, words)
     if keep is not None:
         check_examples_folder(keep, words[0])
+        words = words_kept(keep, words)
     segmenter = load_segmenter(model, device, "float32", "torch")
     if found is None:
         found = table_examples(examples, set(words), segmenter.prepare)
@@ -75,14 +76,20 @@ def adapt(
 @command(adapters, name="list", no_args_is_help=True)
 def list_adapters(library: Library, verbose: Verbose = False) -> None:
     """List the learned findings of a library."""
+    from fasttextdiff.errors import UsageError
     from fasttextdiff.teaching.library import AdapterLibrary
 
+    if not library.is_dir():
+        raise UsageError(f"there is no library {library}: 'adapters import' makes one")
+    entries, damaged = AdapterLibrary(library).scan()
     rows = [
         (entry.card.finding, ", ".join(entry.card.synonyms), entry.card.modality, str(entry.card.examples),
          str(entry.versions), "on" if entry.enabled else "off", entry.card.base)
-        for entry in AdapterLibrary(library).entries()
+        for entry in entries
     ]  # fmt: skip
     show_table(str(library), ("finding", "synonyms", "modality", "slices", "versions", "", "model"), rows)
+    for one in damaged:
+        note(f"{one.problem}: roll '{one.folder.name}' back or remove it")
 
 
 @command(adapters, no_args_is_help=True)
@@ -126,10 +133,10 @@ def rename(
     synonym: Annotated[list[str] | None, typer.Option("--synonym", help="Another name; repeat for several.")] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Give a learned finding another name, and other synonyms."""
+    """Give a learned finding another name, and other synonyms if some are given."""
     from fasttextdiff.teaching.library import AdapterLibrary
 
-    words = [utf8_text(word) for word in synonym or ()]
+    words = [utf8_text(word) for word in synonym] if synonym else None
     entry = AdapterLibrary(library).rename(utf8_text(finding), utf8_text(name), words)
     say(f"'{entry.card.finding}' is in {entry.folder}")
 

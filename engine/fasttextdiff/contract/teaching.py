@@ -202,7 +202,7 @@ class RenameLearned:
         library: its folder.
         finding: name or synonym.
         name: new name.
-        synonyms: all its synonyms from now on.
+        synonyms: all its synonyms from now on; null for those that it has.
     """
 
     op: ClassVar[str] = "rename_learned"
@@ -210,7 +210,7 @@ class RenameLearned:
     library: Path
     finding: str
     name: str
-    synonyms: tuple[str, ...]
+    synonyms: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fasttextdiff.contract.findings import same_key
+from fasttextdiff.contract.findings import same_key, unreadable
 from fasttextdiff.errors import ModelError
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.atomic import whole_files
+from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.model.fusion import FusionHead
 from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.paths import PathText, as_path
@@ -107,6 +109,11 @@ class Adapter:
             digest.update(name.encode() + weight.numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    def sha256_with_words(self) -> str:
+        """Equal for adapters that answer the same texts in the same way; another one after a rename."""
+        said = [self.sha256(), self.card.text, self.card.modality, *self.card.words]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
     def renamed(self, finding: str, synonyms: Sequence[str]) -> Adapter:
         """The same decoder for other words."""
         return replace(self, card=replace(self.card, finding=finding, synonyms=tuple(synonyms)))
@@ -143,23 +150,45 @@ class Adapter:
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path} cannot be read as an adapter: it is missing or damaged") from error
         try:
-            decoder = FindingDecoder(card.pop("channels"), len(weights["mix.bias"]))
-            decoder.load_state_dict(weights)
-            known = {field.name for field in fields(Card)}
-            made = Card(**{name: value for name, value in card.items() if name in known})
-            made = replace(made, synonyms=tuple(made.synonyms))
-        except (KeyError, TypeError, RuntimeError) as error:
+            decoder = _decoder(card.pop("channels"), weights)
+            made = _checked_card(card)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise ModelError(f"{path} is damaged: its weights or its card are incomplete") from error
         if not all(torch.isfinite(weight).all() for weight in weights.values()):
             raise ModelError(f"{path} is damaged: its weights are not finite")
         return cls(made, decoder.eval())
 
 
+def _decoder(channels: Sequence[int], weights: Mapping[str, Tensor]) -> FindingDecoder:
+    if sum(channels) != weights["mix.weight"].shape[1]:  # else the memory for a wrong number would be asked for
+        raise ValueError("the channels are not those of the weights")
+    decoder = FindingDecoder(channels, len(weights["mix.bias"]))
+    decoder.load_state_dict(dict(weights))
+    return decoder
+
+
+def _checked_card(card: Mapping[str, Any]) -> Card:
+    """The card of a file, whose values have the types of :class:`Card`; what later versions add is left out."""
+    texts = ("finding", "text", "modality", "base", "base_weights_sha256", "created")
+    made = Card(**{field.name: card[field.name] for field in fields(Card)})
+    for value, kind in (
+        *((getattr(made, name), str) for name in texts),
+        *((word, str) for word in made.synonyms),
+        *((getattr(made, name), int) for name in ("examples", "negatives", "steps", "seed")),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r} is no {kind.__name__}")
+    Modality(made.modality)
+    if isinstance(made.synonyms, str) or any(map(unreadable, made.words)):
+        raise ValueError("the words cannot be read")
+    return replace(made, synonyms=tuple(made.synonyms))
+
+
 def _card(metadata: dict[str, str], path: str) -> dict[str, Any]:
     if metadata.get("format") != FORMAT:
         raise ModelError(f"{path} is not an adapter of this program: it has no card")
     try:
-        card = json.loads(metadata["card"])
+        card = parse_json(metadata["card"])
     except (KeyError, ValueError) as error:
         raise ModelError(f"{path} is damaged: its card cannot be read") from error
     if not isinstance(card, dict):

@@ -20,6 +20,7 @@ from fasttextdiff.contract.findings import same_key, shortened
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.atomic import check_writable, whole_files
+from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.paths import PathText, as_path
 from fasttextdiff.teaching.examples import Example
 from fasttextdiff.teaching.user_secret import user_secret
@@ -42,7 +43,7 @@ def check_examples_folder(folder: PathText, finding: str) -> None:
     check_writable(there / INDEX)
     user_secret()
     if (folder / INDEX).exists():
-        own = str(_read_index(folder).get("finding", finding))
+        own = _read_index(folder)["finding"]
         if same_key(own) != same_key(finding):
             raise UsageError(
                 f"{folder} has examples of '{shortened(own)}': choose another folder for '{shortened(finding)}'"
@@ -126,7 +127,22 @@ def examples_named(folder: PathText, words: Sequence[str]) -> tuple[list[Example
         raise UsageError(
             f"{folder} has examples of '{shortened(own)}', not of '{shortened(words[0])}': give another folder"
         )
-    return examples, list(words) if len(words) > 1 else [*words, *synonyms]
+    return examples, _with_synonyms(words, synonyms)
+
+
+def words_kept(folder: PathText, words: Sequence[str]) -> list[str]:
+    """The words to learn and to keep in a folder: name of the finding, then other names; without those, the folder's.
+
+    Raises:
+        FastTextDiffError: the folder is damaged.
+    """
+    folder = as_path(folder)
+    return _with_synonyms(words, _read_index(folder)["synonyms"] if (folder / INDEX).exists() else ())
+
+
+def _with_synonyms(words: Sequence[str], synonyms: Sequence[str]) -> list[str]:
+    own = {same_key(word) for word in words}
+    return list(words) if len(words) > 1 else [*words, *(word for word in synonyms if same_key(word) not in own)]
 
 
 def anonymous(folder: PathText, group: str) -> str:
@@ -140,10 +156,13 @@ def anonymous(folder: PathText, group: str) -> str:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        if not isinstance(index["salt"], str) or not isinstance(index["slices"], dict):
+        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
+        texts = [index["salt"], index["finding"], *index["synonyms"]]
+        if not all(isinstance(text, str) for text in texts) or not isinstance(index["synonyms"], list):
             raise TypeError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(about["group"], str) for about in index["slices"].values()):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FastTextDiffError(f"{folder / INDEX} cannot be read: it is damaged") from error
     return dict(index)
 
@@ -158,10 +177,12 @@ def _read(folder: Path, key: str, about: dict[str, Any]) -> Example:
         )
         window = None if about["window"] is None else (float(about["window"][0]), float(about["window"][1]))
         spacing = float(about["spacing"][0]), float(about["spacing"][1])
+        if min(spacing) <= 0 or not np.isfinite(spacing).all():
+            raise ValueError
         more = float(about["scale"]), _keyed(str(about["group"])), bool(about["window_of_model"])
         slice_key = str(about.get("slice", ""))  # folders of earlier days do not have it
         return Example(voxels, mask > 0, window, spacing, Modality(about["modality"]), *more, slice_key)
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise FastTextDiffError(f"{folder / key}.nrrd or its mask cannot be read: it is missing or damaged") from error
 
 
@@ -170,7 +191,10 @@ def _write(pixels: NDArray[Any], path: Path, spacing: tuple[float, float]) -> No
 
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(pixels), isVector=pixels.ndim == 3)
     image.SetSpacing((spacing[1], spacing[0]))
-    SimpleITK.WriteImage(image, str(path), useCompression=True)
+    try:
+        SimpleITK.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:  # it does not say why
+        raise FastTextDiffError(f"cannot write to {path.parent}: is the disk full?") from error
 
 
 def _salted(group: str, salt: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -143,7 +144,7 @@ class AdapterLibrary:
         return found[0]
 
     def add(self, adapter: Adapter) -> Entry:
-        """Add an adapter, as a new version if its finding is there already.
+        """Add an adapter, as a new version if its finding is there already, and switch it on.
 
         Raises:
             UsageError: one of its words belongs to another finding that is switched on, or its folder is damaged.
@@ -155,20 +156,28 @@ class AdapterLibrary:
         versions = _versions(folder)
         number = int(versions[-1].stem[1:]) + 1 if versions else 1
         adapter.save(folder / f"v{number:04d}{SUFFIX}")
+        (folder / OFF).unlink(missing_ok=True)
         return _entry(folder)
 
-    def rename(self, word: str, finding: str, synonyms: Sequence[str] = ()) -> Entry:
-        """Give a learned finding another name, and other synonyms; what was learned stays.
+    def rename(self, word: str, finding: str, synonyms: Sequence[str] | None = None) -> Entry:
+        """Give a learned finding another name; what was learned stays.
+
+        Args:
+            word: name or synonym.
+            finding: its new name.
+            synonyms: all its synonyms from now on; None for those that it has.
 
         Raises:
             UsageError: it was not learned, a word cannot be read, or belongs to another finding.
             FastTextDiffError: it cannot be written.
         """
-        for one in (finding, *synonyms):
+        for one in (finding, *(synonyms or ())):
             require_words(one)
+        entry = self.entry(word)
+        if synonyms is None:
+            synonyms = [one for one in entry.card.synonyms if same_key(one) != same_key(finding)]
         words = [understood(one) for one in (finding, *synonyms)]
         require_finding(words)
-        entry = self.entry(word)
         target = entry.folder if entry.card.covers(words[0]) else self._place(words[0])
         if target != entry.folder and target.exists():
             raise UsageError(f"'{shortened(finding)}' is in the library already: choose another name or remove it")
@@ -219,8 +228,13 @@ class AdapterLibrary:
 
         Raises:
             UsageError: it was not learned.
+            FastTextDiffError: it cannot be removed, and stays as it was.
         """
-        shutil.rmtree(self._folder_of(word))
+        folder = self._folder_of(word)
+        gone = folder.with_name(f".removed-{secrets.token_hex(4)}")  # hidden at once, or an earlier version would show
+        with _moved(folder, gone):
+            pass
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _folder_of(self, word: str) -> Path:
         damaged = [one.folder for one in self.scan()[1] if one.folder.name == word]

@@ -29,6 +29,7 @@ from fasttextdiff.errors import (
     MissingPackagesError,
     ModelError,
     UsageError,
+    is_lack_of_memory,
     one_line,
 )
 from fasttextdiff.io.json_files import parse_json
@@ -246,7 +247,7 @@ def kind_and_message(error: Exception) -> tuple[str, str]:
             return kind, str(error)
     if isinstance(error, ImportError):
         return messages.MISSING, f"a Python package is damaged or too old ({one_line(error)}): install it again"
-    if isinstance(error, MemoryError) or any(words in str(error) for words in _ALLOCATION_FAILED):
+    if is_lack_of_memory(error):
         return messages.MEMORY, "there is not enough memory: try fewer slices, or close other programs"
     if isinstance(error, OSError) and error.filename:
         return messages.INTERNAL, f"{error.filename} cannot be read or written: {error.strerror}"
@@ -265,8 +266,6 @@ _KINDS: dict[type[Exception], str] = {
     DeviceMemoryError: messages.MEMORY,
     FastTextDiffError: messages.IMAGE,
 }
-# torch raises a plain RuntimeError if main memory is too small; the texts are those of Linux and macOS, and of Windows
-_ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")
 
 
 def main() -> NoReturn:
