@@ -17,6 +17,7 @@ from fasttextdiff.contract import messages
 from fasttextdiff.contract.answers import ArrayFile
 from fasttextdiff.contract.requests import (
     CheckEnvironment,
+    CheckFindings,
     CloseVolume,
     DescribeModel,
     ListSeries,
@@ -24,7 +25,7 @@ from fasttextdiff.contract.requests import (
     OpenVolume,
     Segment,
 )
-from fasttextdiff.contract.teaching import ListLearned
+from fasttextdiff.contract.teaching import LearnedFinding, ListLearned
 from fasttextdiff.errors import UsageError
 from fasttextdiff.worker.over_ssh import command_of, environment_before_slicer, told_of_file
 
@@ -116,6 +117,9 @@ def test_the_answers_are_those_of_a_worker_here(connect, model, tmp_path):
     for number, request in enumerate((ListLearned(tmp_path), candidate), start=6):
         assert ask(process, number, request).message.startswith("findings are learned and kept only on this")
     assert ask(process, 5, DescribeModel(None)).name.startswith("compact")
+    learned = LearnedFinding("gallbladder", ("gb",), "ct", 5, 0, None, "m", 1, True, tmp_path / "gb.safetensors", "0")
+    (checked,) = ask(process, 8, CheckFindings(None, ("gb",), "ct", (learned,))).findings
+    assert checked.learned == ""
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,15 @@ import json
 from unittest import mock
 
 import numpy as np
+import pydicom
 import pytest
 import torch
+from dicom_files import write_stack
 from PIL import Image
+from pydicom.uid import MRImageStorage
 
 from fasttextdiff import read_volume
+from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.teaching import examples
 from fasttextdiff.teaching.adapter import Adapter
@@ -51,7 +55,8 @@ def test_adapt_and_the_library(run, table, tmp_path):
     assert "bright disc" in call("list", library)[1]
     assert call("roll-back", library, "blob")[1] == "'bright disc' is at version 1\n"
     assert call("switch", library, "blob", "--off")[1] == "'bright disc' is off\n"
-    assert call("rename", library, "blob", "ring")[0] == 0
+    assert call("rename", library, "bright disc", "ring")[0] == 0
+    assert "blob" in call("list", library)[1]
     assert call("export", library, "ring", "-o", tmp_path / "ring.safetensors")[0] == 0
     assert call("remove", library, "ring")[1] == "removed 'ring'\n"
     code, _, err = call("remove", library, "ring")
@@ -69,6 +74,37 @@ def test_a_folder_of_examples_is_learned_as_its_finding_only(run, table, tmp_pat
     assert Adapter.load(made).card.synonyms == ("blob",)
     assert run("adapt", kept, "-f", "bright disc", "--synonym", "spot", "-o", made)[0] == 0
     assert Adapter.load(made).card.synonyms == ("spot",)
+
+
+def test_further_examples_keep_the_synonyms_of_their_folder(run, table, tmp_path):
+    kept, made = tmp_path / "kept", tmp_path / "disc.safetensors"
+    assert run("adapt", table, *WORDS, "-o", made, "--keep", kept)[0] == 0
+    assert run("adapt", table, "-f", "bright disc", "-o", made, "--keep", kept)[0] == 0
+    assert Adapter.load(made).card.synonyms == ("blob",)
+    assert json.loads((kept / "examples.json").read_text())["synonyms"] == ["blob"]
+    assert run("adapt", table, "-f", "bright disc", "--synonym", "spot", "-o", made, "--keep", kept)[0] == 0
+    assert json.loads((kept / "examples.json").read_text())["synonyms"] == ["spot"]
+
+
+def test_a_library_with_a_damaged_finding_is_listed_and_repaired(run, adapter, tmp_path):
+    library, missing = tmp_path / "learned", tmp_path / "nowhere"
+
+    def call(*arguments):
+        return run("adapters", *arguments, with_model=False)
+
+    code, _, err = call("list", missing)
+    assert (code, err) == (2, f"error: there is no library {missing}: 'adapters import' makes one\n")
+    assert call("import", library, adapter)[0] == 0
+    Adapter.load(adapter).renamed("ring", []).save(tmp_path / "ring.safetensors")
+    assert call("import", library, tmp_path / "ring.safetensors")[0] == 0
+    (library / "ring" / "v0001.safetensors").write_bytes(b"cut")
+    code, out, err = call("list", library)
+    assert code == 0
+    assert "bright disc" in out
+    assert "damaged" in err
+    assert "roll 'ring' back or remove it" in err
+    assert call("remove", library, "ring")[:2] == (0, "removed 'ring'\n")
+    assert call("list", library)[2] == ""
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +133,26 @@ def test_segment_and_batch_use_an_adapter_and_say_so(run, table, adapter, tmp_pa
     assert record["findings"][0]["adapter"].startswith("bright disc from 4 slices")
     assert record["findings"][0]["untaught"] == ""
     assert run(*jobs)[0] == 0  # resumes
-    code, _, err = run(*jobs[:-2])
-    assert code == 2
-    assert "adapters" in err
+    Adapter.load(adapter).renamed("bright disc", ["ring"]).save(tmp_path / "renamed.safetensors")
+    for other in (jobs[:-2], (*jobs[:-1], tmp_path / "renamed.safetensors")):
+        code, _, err = run(*other)
+        assert code == 2
+        assert "adapters" in err
+
+
+def test_a_dicom_segmentation_names_the_adapter_of_its_segment_only(run, adapter, tmp_path):
+    pytest.importorskip("highdicom", reason="needs highdicom")
+    series, made = tmp_path / "mr", tmp_path / "out.dcm"
+    voxels = np.random.default_rng(0).integers(0, 255, (3, 40, 48)).astype(np.int16)
+    axial = np.diag([-1.0, -1.0, 4.0, 1.0])
+    write_stack(series, voxels, axial, Modality="MR", SOPClassUID=MRImageStorage)
+    asked = ("-f", "ring", "-f", "blob", "--try-anyway")
+    assert run("segment", series, *asked, "-o", made, "--adapter", adapter)[0] == 0
+    for segment in pydicom.dcmread(made).SegmentSequence:
+        (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+        named = f"adapter={Adapter.load(adapter).card.finding}" in algorithm.AlgorithmParameters
+        assert named == (segment.SegmentLabel == "blob")
+    assert {segment.SegmentLabel for segment in pydicom.dcmread(made).SegmentSequence} == {"ring", "blob"}
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
@@ -113,6 +166,26 @@ def test_findings_beside_a_learned_one_keep_their_bits_in_every_runtime(model, t
     assert found.of("blob").adapter.startswith("bright disc from 4 slices")
     assert found.of("blob").probability.tobytes() != without.of("blob").probability.tobytes()
     assert found.provenance.runtime.startswith(runtime)
+
+
+def test_a_misspelt_learned_finding_is_found_and_a_misspelt_taught_one_is_not(model, table, adapter):
+    """The prompts that the adapter does not answer keep their bits, misspelt or not."""
+    plain, taught = (Segmenter(model, "cpu", runtime="torch") for _ in range(2))
+    plain.info.taught["mr"] = taught.info.taught["mr"] = (TaughtFinding("bright disk"), TaughtFinding("left lung"))
+    taught.use([Adapter.load(adapter).renamed("bright spindle", ["left lungx"])])
+    volume = read_volume(table.parent / "1.png", modality="mr")
+    others = ("bright disk", "bright diks", "left lung", "left lungs", "letf lung", "right spindle", "spindle")
+    without = plain.segment(volume, others, try_anyway=True)
+    found = taught.segment(volume, [*others, "bright spindel", "Bright spindles"], try_anyway=True)
+    for text in others:
+        assert found.of(text).probability.tobytes() == without.of(text).probability.tobytes(), text
+        assert (found.of(text).adapter, found.of(text).warnings) == ("", without.of(text).warnings)
+    for text in ("bright spindel", "Bright spindles"):
+        assert found.of(text).adapter.startswith("bright spindle from 4 slices")
+        assert "spelling corrected: bright spindle" in found.of(text).warnings
+    exact = taught.segment(volume, ["bright spindle"]).findings[0]
+    assert exact.probability.tobytes() == found.of("bright spindel").probability.tobytes()
+    assert exact.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import pytest
 
 from fasttextdiff.contract import messages, teaching
 from fasttextdiff.contract.answers import ArrayFile
-from fasttextdiff.contract.requests import Open, OpenVolume, Segment
+from fasttextdiff.contract.requests import CloseVolume, Open, OpenVolume, Segment
+from fasttextdiff.contract.words import WeighWords
 from fasttextdiff.errors import Cancelled, FastTextDiffError
+from fasttextdiff.teaching.strokes import StrokeCorrector
 from fasttextdiff.worker.jobs import Jobs
 
 SHAPE = (4, 40, 56)
@@ -33,7 +35,8 @@ class User:
         voxels = np.clip(rng.normal(60, 8, SHAPE) + 90 * self.discs, 0, 255).astype(np.uint8)
         self.do(Open(str(model), "cpu", "torch"))
         matrix = np.diag([-1.0, -1.0, 4.0, 1.0]).ravel().tolist()
-        self.do(OpenVolume("v", self.file(voxels), tuple(matrix), modality="mr"))
+        self.voxels = self.file(voxels)
+        self.do(OpenVolume("v", self.voxels, tuple(matrix), modality="mr"))
 
     def do(self, request, progress=yes):
         """Carry out a request that went through JSON, like its answer."""
@@ -127,6 +130,57 @@ def test_a_stroke_on_another_grid_is_refused(user):
     mark = teaching.StrokeMark(user.file(np.ones((1, 56, 40), np.uint8)), True)
     with pytest.raises(FastTextDiffError, match="grid of 1 x 56 x 40 pixels, the slice has 1 x 40 x 56"):
         user.correct(mark)
+
+
+def test_strokes_of_another_image_with_the_same_name_are_forgotten(user):
+    stroke, own = user.stroke(20, 10, 20), user.correct()
+    user.correct(stroke)
+    matrix = tuple(np.diag([-1.0, -1.0, 4.0, 1.0]).ravel().tolist())
+    other = user.file(np.random.default_rng(7).integers(0, 255, SHAPE).astype(np.uint8))
+    user.do(OpenVolume("v", other, matrix, modality="mr"))
+    changed = user.correct(stroke)
+    user.do(CloseVolume("v"))
+    user.do(OpenVolume("v", other, matrix, modality="mr"))
+    np.testing.assert_array_equal(mapped(user.correct(stroke).probability), mapped(changed.probability))
+    user.do(OpenVolume("v", user.voxels, matrix, modality="mr"))
+    np.testing.assert_array_equal(mapped(user.correct().probability), mapped(own.probability))
+
+
+def test_a_stroke_that_runs_out_of_memory_leaves_no_trace(user, monkeypatch):
+    strokes = [user.stroke(20, 10, 20), user.stroke(5, 5, 50, False)]
+    both = user.correct(*strokes)
+    user.correct(strokes[0])
+
+    def full(*_arguments):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StrokeCorrector, "_answer", full)
+        with pytest.raises(MemoryError):
+            user.correct(*strokes)
+    np.testing.assert_array_equal(mapped(user.correct(*strokes).probability), mapped(both.probability))
+
+
+def test_without_torch_learned_findings_rest_and_the_user_is_told(user, library, monkeypatch):
+    missing = "torch: not installed"
+    monkeypatch.setattr("fasttextdiff.worker.teaching.problem_with", lambda _wanted: missing)
+    monkeypatch.setattr("fasttextdiff.worker.teaching._library", None)  # would import torch
+    answer = user.do(Segment("v", ("left lung", "blob"), user.new_folder(), try_anyway=True, library=library))
+    assert f"learned findings are not used, because they need PyTorch ({missing})" in answer.notes
+    assert [one.tags["FastTextDiff.Adapter"] for one in answer.findings] == ["", ""]
+    for request in (teaching.ListLearned(library), teaching.RemoveLearned(library, "blob")):
+        with pytest.raises(FastTextDiffError, match="learned findings need PyTorch"):
+            user.do(request)
+    assert user.do(teaching.ListLearned(library / "none")).findings == ()
+
+
+def test_the_words_of_a_learned_finding_are_weighed_whatever_was_asked_before(user, library):
+    def free(name):
+        user.segment(name, library=library)
+        request = WeighWords("v", "blob", 1, user.new_folder(), library=library)
+        return user.do(request).agreement
+
+    assert free("left lung") == free("blob")
 
 
 def test_a_learned_finding_answers_its_words_only_and_says_so(user, library):
@@ -252,6 +306,14 @@ def test_cancelling_leaves_no_trace(user, tmp_path):
         user.learn("cancelled", keep=tmp_path / "kept", progress=lambda done, total: done < total // 2)
     assert not (user.folder / "cancelled.safetensors").exists()
     assert not (tmp_path / "kept").exists()
+
+
+def test_further_examples_keep_the_synonyms_of_their_folder(user, tmp_path):
+    user.collect(0, 1)
+    user.learn(keep=tmp_path / "kept")
+    user.collect(2)
+    assert user.learn(words=("bright disc", ()), keep=tmp_path / "kept").synonyms == ("blob",)
+    assert user.learn(words=("bright disc", ()), keep=tmp_path / "kept", collected=False).synonyms == ("blob",)
 
 
 def test_kept_examples_are_learned_from_again(user, tmp_path):

@@ -264,6 +264,8 @@ def test_a_finding_is_taught_in_the_panel(panel, logic, blood, chestCt, tmp_path
     panel.click("keepButton")
     assert panel.tag("lumen", "FastTextDiff.Adapter").startswith("blood pool from 2 slices")
     assert batchOptions(panel.widget)["adapters"] == [str(tmp_path / "library" / "blood-pool" / "v0001.safetensors")]
+    panel.type("\nBlod pool")
+    panel.waitFor(lambda: ui.findingsTable.rowCount == 2 and "learned here" in ui.findingsTable.item(1, 1).text())
     ui.libraryTable.setCurrentCell(0, 0)
     panel.answers.text = "blood; lumen"
     panel.click("renameLearnedButton")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fasttextdiff.contract.findings import understood_note
+from fasttextdiff.contract.findings import same_key, understood_note
 from fasttextdiff.contract.segments import SLICE_BY_SLICE, is_there
 from fasttextdiff.image.assembly import SliceStack
 from fasttextdiff.image.consistency import SliceGrid
@@ -102,7 +102,7 @@ class Outcomes:
         learned = self.learned.get(finding)
         warning = f"{untaught}: {A_GUESS}" if untaught else "" if learned else self._warning(finding)
         note = understood_note(text)
-        spelt = "" if learned else self._spelt(finding)
+        spelt = self._spelt(finding)
         mask = stack.probability[number] > self.threshold
         mask &= there.reshape(along_slices)
         return FindingResult(
@@ -121,8 +121,10 @@ class Outcomes:
 
     def _spelt(self, finding: str) -> str:
         """A note if misspelt words were corrected; empty if not."""
-        read = self.info.respelled(finding, self.image.volume.modality)
-        return "" if read == finding else f"spelling corrected: {read}"
+        learned = self.learned.get(finding)
+        read = learned.word if learned else self.info.respelled(finding, self.image.volume.modality)
+        is_same = same_key(read) == same_key(finding) if learned else read == finding
+        return "" if is_same else f"spelling corrected: {read}"
 
     def _across(self) -> str:
         """A warning about slices that were not acquired as such; empty for those that were."""

@@ -74,10 +74,12 @@ class Learned:
     Attributes:
         source: the adapter, in one line: name, number of slices, date and hash.
         problem: why it does not fit the image, in one line; empty if it does.
+        word: its name or synonym that the text is.
     """
 
     source: str
     problem: str = ""
+    word: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from FastTextDiffSegmentLib.contract.answers import ArrayFile, VolumeOpened
-from FastTextDiffSegmentLib.contract.findings import same_key
 from FastTextDiffSegmentLib.contract.teaching import (
     AddExamples,
     Correct,
@@ -93,10 +92,6 @@ class TeachingSession:
         if self._session.place.other is not None:
             return []
         return [one for one in self.findings if one.enabled and not one.problem]
-
-    def about(self, text: str) -> LearnedFinding | None:
-        """The learned finding in use that a text names; None if there is none."""
-        return next((one for one in self.inUse if same_key(text) in map(same_key, one.words)), None)
 
     def corrected(
         self,

@@ -35,7 +35,8 @@ def weighSteps(session: EngineSession, volume: VolumeOpened, finding: str, k: in
     """
     folder = session.folder.newFolder("words")
     try:
-        answer = yield from session.client.ask(WeighWords(volume.volume, finding, k, folder, seed))
+        request = WeighWords(volume.volume, finding, k, folder, seed, session.library)
+        answer = yield from session.client.ask(request)
         shape = answer.text_free.shape
         mask = np.fromfile(answer.text_free.file, answer.text_free.dtype).reshape(shape) != 0
         return Weighed(answer, mask, k)

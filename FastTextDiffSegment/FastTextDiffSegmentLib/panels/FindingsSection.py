@@ -4,6 +4,7 @@ Owns the text box, the list below it and the history; of the image it knows only
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import slicer
 from slicer.i18n import tr as _
@@ -65,20 +66,11 @@ class FindingsSection:
             self._context.runner.start(Job(steps, self.box.setChecked, self._context.showError))
 
     def _checkSteps(self, lines: list[str], modality: str | None) -> Steps:
-        session = self._context.logic.session
-        answer = yield from session.client.ask(CheckFindings(session.settings.model, tuple(lines), modality))
-        return {found.finding: self._learned(found, modality) for found in answer.findings}
-
-    def _learned(self, found: CheckedFinding, modality: str | None) -> CheckedFinding:
-        """The check of a finding; what was learned here is known, whatever the model was taught."""
-        one = self._context.logic.teaching.session.about(found.finding)
-        if one is None:
-            return found
-        if modality is not None and modality != one.modality:
-            text = _("'{finding}' was learned on {learned}, and this image is {modality}")
-            warning = text.format(finding=one.finding, learned=one.modality, modality=modality)
-            return CheckedFinding(found.finding, warning, learnedText(one.examples))
-        return CheckedFinding(found.finding, "", learnedText(one.examples))
+        session, learned = self._context.logic.session, self._context.logic.teaching.session.inUse
+        request = CheckFindings(session.settings.model, tuple(lines), modality, tuple(learned))
+        answer = yield from session.client.ask(request)
+        slices = {one.finding: one.examples for one in learned}
+        return {found.finding: _withSlices(found, slices) for found in answer.findings}
 
     def close(self) -> None:
         """Disconnect from the widgets."""
@@ -97,3 +89,8 @@ class FindingsSection:
         finding = str(self._context.ui.historyComboBox.itemText(index))
         if index > 0 and finding not in self.box.lines:  # the first entry is the box's label
             self.box.add(finding)
+
+
+def _withSlices(found: CheckedFinding, slices: dict[str, int]) -> CheckedFinding:
+    """A check that says from how many slices a finding was learned, if it was."""
+    return replace(found, quality=learnedText(slices[found.learned])) if found.learned else found

@@ -146,12 +146,14 @@ class CheckedFinding:
         warning: why the result cannot be relied on, in one line; empty if there is no reason.
         quality: recorded quality of the model for it, in one line; empty if unknown.
         weak: whether it had few training images or a low validation Dice.
+        learned: name of the learned finding that answers; empty if the model does.
     """
 
     finding: str
     warning: str
     quality: str = ""
     weak: bool = False
+    learned: str = ""
 
 
 @dataclass(frozen=True)

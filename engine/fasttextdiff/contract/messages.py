@@ -16,7 +16,7 @@ from typing import Any
 from .fields import ContractError, from_fields, to_fields
 from .requests import REQUESTS, Request
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Incremented whenever a message changes; a worker and a module with different protocols do not work together."""
 
 USAGE, IMAGE, MODEL, MISSING, MEMORY, INTERNAL = "usage", "image", "model", "missing", "memory", "internal"

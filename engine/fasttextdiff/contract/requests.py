@@ -68,6 +68,7 @@ class CheckFindings:
         model: its folder; null for the bundled one.
         findings: at least one.
         modality: modality of the image; null if not known yet.
+        learned: learned findings in use, which may answer instead.
     """
 
     op: ClassVar[str] = "check_findings"
@@ -75,6 +76,7 @@ class CheckFindings:
     model: str | None
     findings: tuple[str, ...]
     modality: str | None
+    learned: tuple[teaching.LearnedFinding, ...] = ()
 
 
 @dataclass(frozen=True)

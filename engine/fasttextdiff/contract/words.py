@@ -51,6 +51,7 @@ class WeighWords:
         slice: number of the slice along the volume's first axis.
         output: an existing folder for the array of the answer.
         seed: of the noise.
+        library: folder of learned findings; null for none.
     """
 
     op: ClassVar[str] = "weigh_words"
@@ -60,3 +61,4 @@ class WeighWords:
     slice: int
     output: Path
     seed: int = 0
+    library: Path | None = None

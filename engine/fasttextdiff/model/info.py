@@ -16,7 +16,7 @@ from fasttextdiff.errors import ModelError, UsageError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.io.json_files import parse_json
 from fasttextdiff.model.naming import named_in, whole_named
-from fasttextdiff.model.spelling import respelled
+from fasttextdiff.model.spelling import is_word, respelled
 from fasttextdiff.model.taught import Taught, taught_from
 from fasttextdiff.model.untaught import explain_untaught, strange_words, unlearned_part
 from fasttextdiff.paths import PathText, as_path
@@ -97,6 +97,10 @@ class ModelInfo:
     def respelled(self, finding: str, modality: Modality) -> str:
         """A text as the text encoder reads it: misspelt words are those that were taught for a modality."""
         return respelled(finding, self._taught_for(modality))
+
+    def is_word(self, word: str, modality: Modality | None) -> bool:
+        """Whether a word in lower case has a meaning of its own, so that it is no misspelt other one."""
+        return is_word(word, self._taught_for(modality))
 
     def _taught_for(self, modality: Modality | None) -> list[TaughtFinding]:
         kinds = self.taught if modality is None else [modality.value]

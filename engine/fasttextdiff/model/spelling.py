@@ -45,6 +45,11 @@ def respelled(text: str, findings: Sequence[TaughtFinding]) -> str:
     return text if len(strange_words(corrected, findings)) > most else corrected
 
 
+def is_word(word: str, findings: Sequence[TaughtFinding]) -> bool:
+    """Whether a word in lower case is one of taught findings, or describes, locates or names an organ."""
+    return word in _vocabulary(tuple(term for finding in findings for term in finding.terms))[1]
+
+
 @lru_cache(maxsize=32)
 def _vocabulary(terms: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
     """The common words, and all known words."""

@@ -17,9 +17,12 @@ from torch.nn import functional
 from fasttextdiff.contract.findings import shortened
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.preprocessing import Fit
+from fasttextdiff.image.volume import Modality
+from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.teaching.adapter import Adapter
 from fasttextdiff.teaching.grids import from_input, grey_input
+from fasttextdiff.teaching.wording import answering
 
 PRESENT_OVER = 5
 """Side in pixels of the head's grid over which log-odds are averaged for the presence: a speck is no finding."""
@@ -64,9 +67,16 @@ class Adapters:
             adapter.require_base(weights_sha256, name)
         return cls(chosen)
 
-    def of(self, finding: str) -> Adapter | None:
-        """The adapter for a finding, or None."""
-        return next((adapter for adapter in self.all if adapter.card.covers(finding)), None)
+
+def adapter_of(
+    finding: str, adapters: Sequence[Adapter], info: ModelInfo, modality: Modality
+) -> tuple[Adapter | None, str]:
+    """The adapter that answers a finding, and which of its words it is; see :func:`answering`."""
+    found = answering(finding, [adapter.card for adapter in adapters], info, modality)
+    if found is None:
+        return None, ""
+    card, word = found
+    return next(adapter for adapter in adapters if adapter.card is card), word
 
 
 def adapted(

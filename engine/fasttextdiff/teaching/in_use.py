@@ -20,6 +20,7 @@ from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.runtime import Runtime
 from fasttextdiff.paths import PathText
 from fasttextdiff.result import Learned
+from fasttextdiff.teaching.wording import learned_elsewhere
 
 if TYPE_CHECKING:
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
@@ -40,6 +41,7 @@ class LearnedFindings:
         self._info, self._load = info, pipeline
         self._pipeline: FastTextDiffPipeline | None = None
         self._adapters: Adapters | None = None
+        self._answers: dict[tuple[str, Modality], tuple[Adapter | None, str]] = {}
 
     def use(self, adapters: Sequence[Adapter]) -> None:
         """Use these adapters, and no others.
@@ -49,6 +51,7 @@ class LearnedFindings:
             ModelError: one was learned on another model.
             MissingPackagesError: PyTorch is missing.
         """
+        self._answers = {}
         if not adapters:
             self._adapters = None
             return
@@ -64,21 +67,24 @@ class LearnedFindings:
             finding: the text as read.
             modality: modality of the image.
         """
-        adapter = self._adapter(finding, modality)
+        adapter, word = self._answering(finding, modality)
         if adapter is None:
             return None
         card = adapter.card
         slices = "1 slice" if card.examples == 1 else f"{card.examples} slices"
-        other = modality.value != card.modality
-        problem = f"'{finding}' was learned on {card.modality}, and this image is {modality.value}" if other else ""
-        return Learned(f"{card.finding} from {slices}, {card.created[:10]}, {adapter.sha256()}", problem)
+        source = f"{card.finding} from {slices}, {card.created[:10]}, {adapter.sha256()}"
+        return Learned(source, learned_elsewhere(finding, card, modality), word)
 
-    def _adapter(self, finding: str, modality: Modality) -> Adapter | None:
-        """What answers a finding; not what was learned on another modality, if the model was taught it on this one."""
-        adapter = self._adapters.of(finding) if self._adapters else None
-        if adapter is None or adapter.card.modality == modality.value or not self._info.knows(finding, modality):
-            return adapter
-        return None
+    def _answering(self, finding: str, modality: Modality) -> tuple[Adapter | None, str]:
+        """What answers a finding, and which of its words it is."""
+        key = finding, modality
+        if self._adapters is None:
+            return None, ""
+        if key not in self._answers:
+            from fasttextdiff.teaching.answers import adapter_of
+
+            self._answers[key] = adapter_of(finding, self._adapters.all, self._info, modality)
+        return self._answers[key]
 
     def among(self, findings: Iterable[str], modality: Modality) -> dict[str, Learned]:
         """The learned ones of some findings; see :meth:`about`."""
@@ -103,7 +109,7 @@ class LearnedFindings:
             image: that the views are of.
         """
         modality = image.volume.modality
-        adapters = {n: a for n, text in enumerate(findings) if (a := self._adapter(text, modality)) is not None}
+        adapters = {n: a for n, text in enumerate(findings) if (a := self._answering(text, modality)[0]) is not None}
         if not adapters or self._pipeline is None:
             return answers
         from fasttextdiff.teaching.answers import adapted

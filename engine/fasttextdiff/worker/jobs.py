@@ -29,9 +29,8 @@ from fasttextdiff.contract.requests import (
 )
 from fasttextdiff.contract.segments import ALGORITHM_TAG, CORRECTED_TAG, SEMIAUTOMATIC
 from fasttextdiff.contract.teaching import Correct
-from fasttextdiff.contract.words import WeighWords
-from fasttextdiff.environment import TORCH, problem_with
-from fasttextdiff.errors import Cancelled, DeviceMemoryError, MissingPackagesError, UsageError, one_line
+from fasttextdiff.contract.words import WeighWords, WordsWeighed
+from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import decoded_from_memory, volume_from
@@ -44,7 +43,7 @@ from fasttextdiff.segmenter import Progress, Segmenter
 from fasttextdiff.worker.dicom import list_series, save_dicom_seg
 from fasttextdiff.worker.measuring import measured
 from fasttextdiff.worker.segmented import pair, write_answer
-from fasttextdiff.worker.teaching import Teaching
+from fasttextdiff.worker.teaching import Teaching, require_torch
 from fasttextdiff.worker.values import mapped_array, matrix_of, model_folder_of
 from fasttextdiff.worker.words import words_weighed
 
@@ -91,7 +90,7 @@ class Jobs:
             SaveDicomSeg: lambda asked: save_dicom_seg(asked, progress),
             Correct: self.correct,
             Measure: lambda asked: measured(asked, self.image(asked.volume).volume),
-            WeighWords: lambda asked: words_weighed(asked, self.segmenter(), self.image(asked.volume)),
+            WeighWords: self.weigh_words,
         }
         if type(request) in self._teaching.jobs:
             return self._teaching.jobs[type(request)](request, progress)
@@ -141,12 +140,7 @@ class Jobs:
         """
         if self._torch is None:
             main = self.segmenter()
-            if missing := problem_with(TORCH):
-                raise MissingPackagesError(
-                    f"strokes and learned findings need PyTorch ({missing}): in Slicer, install torch with the "
-                    "extension PyTorch, type slicer.util.pip_install('diffusers transformers') in the Python console, "
-                    "and restart; else pip install 'fasttextdiff[torch]'"
-                )
+            require_torch()
             self._torch = main if main.runtime.name == "torch" else Segmenter(self._folder, "cpu", runtime="torch")
         return self._torch
 
@@ -170,6 +164,7 @@ class Jobs:
         self._volumes[request.volume] = known
         self._volumes.move_to_end(request.volume)
         self._ahead.forget()
+        self._teaching.forget()  # strokes on another image of this name
         while len(self._volumes) > VOLUMES_KEPT:
             self._volumes.popitem(last=False)
         volume, window = image.volume, pair(image.window)
@@ -226,6 +221,16 @@ class Jobs:
         folder, notes = _folder(request.output), self._teaching.notes(request.library)
         return write_answer(results, folder, self.segmenter().info, notes, tags)
 
+    def weigh_words(self, request: WeighWords) -> WordsWeighed:
+        """Try a finding without each of its words.
+
+        Raises:
+            UsageError: the request is not valid.
+        """
+        segmenter, image = self.segmenter(), self.image(request.volume)
+        self._teaching.use(segmenter, [request.finding], request, image.volume.modality)
+        return words_weighed(request, segmenter, image)
+
     def _asked(self, request: Segment) -> tuple[PreparedImage, list[str], Path]:
         """The prepared image, the findings and the output folder."""
         segmenter, described = self.segmenter(), self.image(request.volume, request.plane)
@@ -241,7 +246,7 @@ class Jobs:
     ) -> tuple[SliceResults, list[str]]:
         """The results, and notes. If the GPU's memory is too small, switch to the CPU for good."""
         segmenter = self.segmenter()
-        self._teaching.use(segmenter, findings, request)
+        self._teaching.use(segmenter, findings, request, image.volume.modality)
         asked = _options(request)
         try:
             return segmenter.decode_slices(image, findings, progress=progress, **asked), []
@@ -251,7 +256,7 @@ class Jobs:
         # outside the handler, because the error keeps the GPU's tensors alive
         self._segmenter, self._torch = Segmenter(self._folder, "cpu"), None
         segmenter.runtime.release()
-        self._teaching.use(self._segmenter, findings, request)
+        self._teaching.use(self._segmenter, findings, request, image.volume.modality)
         results = self._segmenter.decode_slices(image, findings, progress=progress, **asked)
         return results, [TOO_SMALL_GPU]
 

@@ -31,8 +31,11 @@ from fasttextdiff.contract.teaching import (
     StrokeMark,
     SwitchLearned,
 )
-from fasttextdiff.errors import ModelError, UsageError
+from fasttextdiff.contract.words import WeighWords
+from fasttextdiff.environment import TORCH, problem_with
+from fasttextdiff.errors import MissingPackagesError, ModelError, UsageError
 from fasttextdiff.image.slices import PreparedImage
+from fasttextdiff.image.volume import Modality
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
 from fasttextdiff.result import SliceResults
@@ -84,41 +87,56 @@ class Teaching:
 
     # --- learned findings in use -------------------------------------------------------------------------------------
 
-    def use(self, segmenter: Segmenter, findings: Sequence[str], request: Segment | Correct) -> bool:
+    def use(
+        self, segmenter: Segmenter, findings: Sequence[str], request: Segment | Correct | WeighWords, modality: Modality
+    ) -> list[Adapter]:
         """Let a segmenter use the learned findings of a request, if one of its findings is among them.
 
         Args:
             segmenter: of the model.
             findings: of the request.
             request: names the library, and perhaps a candidate.
+            modality: of the image.
 
         Returns:
-            Whether one is.
+            Those that answer one.
 
         Raises:
             ModelError: what was learned for one of the findings cannot be used with this model.
         """
         usable, unusable = self._in_library(request.library)
+        info = self._model.segmenter().info
         candidate = self._loaded(request.candidate) if isinstance(request, Segment) and request.candidate else None
         if candidate is not None:
-            candidate.require_base(self._model.segmenter().info.weights_sha256, self._model.segmenter().info.name)
+            candidate.require_base(info.weights_sha256, info.name)
             words = candidate.card.words
             usable = [candidate, *(a for a in usable if not any(a.card.covers(word) for word in words))]
             unusable = [a for a in unusable if not any(a.card.covers(word) for word in words)]
-        for adapter in unusable:
-            if any(adapter.card.covers(finding) for finding in findings):
-                adapter.require_base(self._model.segmenter().info.weights_sha256, self._model.segmenter().info.name)
-        answered = any(adapter.card.covers(finding) for adapter in usable for finding in findings)
+        answered = self._answering(findings, [*usable, *unusable], modality)
+        for adapter in answered:
+            adapter.require_base(info.weights_sha256, info.name)
         segmenter.use(usable if answered else ())
         return answered
 
+    def _answering(self, findings: Sequence[str], adapters: Sequence[Adapter], modality: Modality) -> list[Adapter]:
+        if not adapters:
+            return []
+        from fasttextdiff.teaching.answers import adapter_of
+
+        found = [adapter_of(each, adapters, self._model.segmenter().info, modality)[0] for each in findings]
+        return [one for one in found if one is not None]
+
     def notes(self, library: Path | None) -> list[str]:
         """What the user should know about a library, one line each."""
-        return [_damage(one) for one in _library(library).scan()[1]] if _exists(library) else []
+        if not _exists(library):
+            return []
+        if missing := problem_with(TORCH):
+            return [f"learned findings are not used, because they need PyTorch ({missing})"]
+        return [_damage(one) for one in _library(library).scan()[1]]
 
     def _in_library(self, library: Path | None) -> tuple[list[Adapter], list[Adapter]]:
-        """Adapters that are switched on: those of this model, and those of others."""
-        if not _exists(library):
+        """Adapters that are switched on: those of this model, and those of others; none without PyTorch."""
+        if not _exists(library) or problem_with(TORCH):
             return [], []
         base = self._model.segmenter().info.weights_sha256
         enabled = [self._loaded(entry.file) for entry in _library(library).scan()[0] if entry.enabled]
@@ -150,9 +168,8 @@ class Teaching:
         segmenter = self._model.with_torch()
         finding = understood(request.finding)
         segmenter.check_findings([request.finding])
-        answered = self.use(segmenter, [finding], request)
-        adapter = next((a for a in self._in_library(request.library)[0] if a.card.covers(finding)), None)
-        made = adapter.sha256() if adapter is not None and answered else ""
+        adapter = next(iter(self.use(segmenter, [finding], request, image.volume.modality)), None)
+        made = adapter.sha256() if adapter is not None else ""
         key = (request.volume, request.slice, finding, request.seed, request.threshold, made)
         return self._corrected(key, segmenter, one, adapter).result([_stroke(mark) for mark in request.strokes])
 
@@ -200,20 +217,22 @@ class Teaching:
             Cancelled: `progress` returned False; nothing is written.
         """
         from fasttextdiff.teaching.adapter import SUFFIX
-        from fasttextdiff.teaching.example_files import anonymous, check_examples_folder, save_examples
+        from fasttextdiff.teaching.example_files import anonymous, check_examples_folder, save_examples, words_kept
 
         collected, self._examples = self._examples if request.collected else [], []
         output = as_path(request.output)
         if output.suffix != SUFFIX:
             raise UsageError(f"an adapter must be a {SUFFIX} file, not {output.name}")
+        words = [request.finding, *request.synonyms]
         if request.keep is not None:  # refused now, not after the training
             check_examples_folder(request.keep, request.finding)
+            words = words_kept(request.keep, words)
         kept = _kept(request)
         new = [replace(e, group=anonymous(request.keep, e.group)) if kept and request.keep else e for e in collected]
         fresh = {example.key() for example in new}
         examples = [*(e for e in kept if e.key() not in fresh), *new]
         adapter = self._model.with_torch().adapt(
-            examples, finding=request.finding, synonyms=request.synonyms, seed=request.seed, progress=progress
+            examples, finding=words[0], synonyms=words[1:], seed=request.seed, progress=progress
         )
         adapter.save(output)
         if request.keep is not None and collected:
@@ -228,7 +247,9 @@ class Teaching:
         Raises:
             UsageError: the finding was not learned, or the change is not possible.
             ModelError: a file is damaged.
+            MissingPackagesError: PyTorch is missing.
         """
+        require_torch()
         if isinstance(request, ImportLearned):
             info = self._model.segmenter().info
             self._loaded(request.file).require_base(info.weights_sha256, info.name)
@@ -238,6 +259,7 @@ class Teaching:
     def _listed(self, library: Path) -> LearnedFindings:
         if not _exists(library):
             return LearnedFindings(())
+        require_torch()
         entries, damaged = _library(library).scan()
         found = [self._entry(entry) for entry in entries]
         return LearnedFindings((*found, *map(_damaged, damaged)))
@@ -250,6 +272,20 @@ class Teaching:
         except ModelError as error:
             problem = str(error)
         return replace(_learned(adapter, entry.file), versions=entry.versions, enabled=entry.enabled, problem=problem)
+
+
+def require_torch() -> None:
+    """Refuse what only PyTorch can do.
+
+    Raises:
+        MissingPackagesError: PyTorch is missing.
+    """
+    if missing := problem_with(TORCH):
+        raise MissingPackagesError(
+            f"strokes and learned findings need PyTorch ({missing}): in Slicer, install torch with the "
+            "extension PyTorch, type slicer.util.pip_install('diffusers transformers') in the Python console, "
+            "and restart; else pip install 'fasttextdiff[torch]'"
+        )
 
 
 def _exists(library: Path | None) -> bool:
