@@ -170,7 +170,9 @@ def _decoder(channels: Sequence[int], weights: Mapping[str, Tensor]) -> FindingD
 def _checked_card(card: Mapping[str, Any]) -> Card:
     """The card of a file, whose values have the types of :class:`Card`; what later versions add is left out."""
     texts = ("finding", "text", "modality", "base", "base_weights_sha256", "created")
-    made = Card(**{field.name: card[field.name] for field in fields(Card)})
+    if not isinstance(card["synonyms"], list):
+        raise TypeError("the synonyms are no list")
+    made = Card(**{field.name: card[field.name] for field in fields(Card)} | {"synonyms": tuple(card["synonyms"])})
     for value, kind in (
         *((getattr(made, name), str) for name in texts),
         *((word, str) for word in made.synonyms),
@@ -179,9 +181,9 @@ def _checked_card(card: Mapping[str, Any]) -> Card:
         if not isinstance(value, kind):
             raise TypeError(f"{value!r} is no {kind.__name__}")
     Modality(made.modality)
-    if isinstance(made.synonyms, str) or any(map(unreadable, made.words)):
+    if any(map(unreadable, made.words)):
         raise ValueError("the words cannot be read")
-    return replace(made, synonyms=tuple(made.synonyms))
+    return made
 
 
 def _card(metadata: dict[str, str], path: str) -> dict[str, Any]:
