@@ -180,8 +180,11 @@ def make_public(repository: Path, commit: str, target: Path, message: str) -> in
     try:
         export(repository, commit, target)
         _refuse(check(target))
-        for arguments in (("init", "-q", "-b", "main"), ("add", "-A", "-f"), ("commit", "-q", "-m", message)):
-            _git(target, *arguments)
+        _git(target, "init", "-q", "-b", "main")
+        _git(target, "add", "-A", "-f")
+        if programs := _executable_files(repository, commit):  # Windows keeps no executable bits in the files
+            _git(target, "update-index", "--chmod=+x", "--", *programs)
+        _git(target, "commit", "-q", "-m", message)
         if _git(target, "rev-parse", "HEAD^{tree}") != _git(repository, "rev-parse", f"{commit}^{{tree}}"):
             raise PublishingError(f"{target}: the files differ from {commit}; check git filters and attributes")
         with tempfile.TemporaryDirectory() as folder:
@@ -192,6 +195,11 @@ def make_public(repository: Path, commit: str, target: Path, message: str) -> in
         shutil.rmtree(target, ignore_errors=True)
         raise
     return clone
+
+
+def _executable_files(repository: Path, commit: str) -> list[str]:
+    entries = _git(repository, "ls-tree", "-r", "-z", commit).decode().split("\0")
+    return [entry.partition("\t")[2] for entry in entries if entry.startswith("100755 ")]
 
 
 def export(repository: Path, commit: str, target: Path) -> None:

@@ -110,6 +110,17 @@ def test_the_public_repository_is_one_commit_with_the_same_files(source, tmp_pat
     assert files < size < 2 * files + 100_000
 
 
+def test_programs_stay_executable_where_files_have_no_executable_bit(source, tmp_path, monkeypatch):
+    (source / "run me.sh").write_text("#!/bin/sh\n")
+    git(source, "add", "-A")
+    git(source, "update-index", "--chmod=+x", "run me.sh")
+    git(source, "commit", "-q", "-m", "three")
+    for name, value in (("COUNT", "1"), ("KEY_0", "core.fileMode"), ("VALUE_0", "false")):  # as on Windows
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    make_public.make_public(source, "HEAD", tmp_path / "public", "x")
+    assert git(tmp_path / "public", "ls-files", "-s", "run me.sh").startswith("100755 ")
+
+
 @pytest.mark.parametrize("budget", ["TREE_BUDGET", "CLONE_BUDGET"])
 def test_a_repository_that_is_too_large_is_removed(source, tmp_path, monkeypatch, budget):
     monkeypatch.setattr(make_public, budget, 1000)
