@@ -115,6 +115,8 @@ SPELLINGS = {
     "left basal ganglia": ("L basal ganglia",),
     "skull base": ("skull base",),
     "without infection": ("w/o infection",),
+    "left free fluid": ("free fluid, left", "free fluid (L)"),
+    "free of infection, left": ("- free of infection, left",),
     "COVID-19 pneumonia": ("COVID\u201319 pneumonia", "3. COVID-19 pneumonia."),
 }
 PAIRS = [(text, plain) for plain, texts in SPELLINGS.items() for text in texts]

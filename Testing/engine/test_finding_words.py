@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from spellings import PAIRS
 
-from fasttextdiff.contract.findings import distinct, doubtful, same_key, understood, understood_note, unreadable
+from fasttextdiff.contract.findings import denied, distinct, doubtful, same_key, understood, understood_note, unreadable
 from fasttextdiff.errors import UsageError
 from fasttextdiff.model.info import require_words
 
@@ -90,6 +90,18 @@ def test_unreadable_findings_are_refused_in_one_line(text, reason):
 def test_an_ambiguous_abbreviation_of_a_side_is_not_silently_expanded():
     assert "'RT'" in doubtful("infection RT pneumonitis")
     assert doubtful("right RT pneumonitis") == doubtful("r/o mass") == ""
+
+
+@pytest.mark.parametrize("words", ["no infection", "w/o infection", "free of infection", "negative for infection"])
+def test_a_denial_is_named_and_keeps_its_side_at_the_end(words):
+    assert understood(f"{words}, left").endswith("infection, left")
+    assert denied(words).endswith("is not understood: type only what to look for")
+
+
+@pytest.mark.parametrize("words", ["free fluid", "free air", "nodule"])
+def test_a_finding_that_only_sounds_like_a_denial_is_none(words):
+    assert understood(f"{words}, left") == f"left {words}"
+    assert denied(words) == ""
 
 
 def test_findings_are_compared_as_understood_ignoring_case():

@@ -87,7 +87,7 @@ _BOUND = re.compile(
     r"\b(?:the|a|on|to|and|or|of|in|from|than|vs|patient's|no|not|is|are|at|with|without)$|[<>&/+]$", re.I
 )
 _SIDE_WORD = re.compile(r"\b(?:left|right|both|bilateral)\b", re.I)
-_DENIAL = re.compile(r"\b(?:no|not|without|free|negative|absent)\b", re.I)
+_DENIAL = re.compile(r"\b(?:no|not|without|free of|negative(?: for)?|absence of|absent)\b", re.I)
 _MOST_PASSES = 8
 
 
@@ -169,9 +169,9 @@ def doubtful(text: str) -> str:
 
 
 def denied(text: str) -> str:
-    """Warns that "no", "not" or "without" in a finding is not understood, in one line; empty if there is none."""
+    """Warns that a denial in a finding ("no", "free of") is not understood, in one line; empty if there is none."""
     finding = understood(text)
-    found = re.search(r"\b(?:no|not|without|negative for|absence of)\b", finding, re.I)
+    found = _DENIAL.search(finding)
     if found is None:
         return ""
     return f"'{found[0]}' in '{shortened(finding)}' is not understood: type only what to look for"
