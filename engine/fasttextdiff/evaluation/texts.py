@@ -92,8 +92,8 @@ def _neighbour_key(letter: str, rng: Generator) -> str:
     return key.upper() if letter.isupper() else key
 
 
-LESION_SENTENCE = re.compile(r"(?:bi|uni)lateral pulmonary infection, (\w+) infected areas?, (.+?)\.?", re.IGNORECASE)
-"""LViT's sentence for chest X-rays and CT, with the number and location of areas."""
+LESION_SENTENCE = re.compile(r"(bi|uni)lateral pulmonary infection, (\w+) infected areas?, (.+?)\.*", re.IGNORECASE)
+"""LViT's sentence for chest X-rays and CT: one side or both, number of areas, location."""
 PLACE = re.compile(r"((?:\w+ )*)(left|right) lung", re.IGNORECASE)
 LESION_REWORDINGS = (
     "{Number} {site} of infection in {lungs}: {brief}.",
@@ -125,8 +125,8 @@ def paraphrased(text: str, variant: int = 0) -> str:
         variant: which wording, if there are several.
     """
     sentence = LESION_SENTENCE.fullmatch(text)
-    if sentence is not None and all(PLACE.fullmatch(place) for place in sentence.group(2).split(" and ")):
-        return _reworded_lesions(sentence.group(1), sentence.group(2), variant)
+    if sentence is not None and all(PLACE.fullmatch(place) for place in sentence.group(3).split(" and ")):
+        return _reworded_lesions(sentence.group(2), sentence.group(3), variant)
     for pattern, wording in REWORDINGS:
         match = re.fullmatch(pattern, text, re.IGNORECASE)
         if match is not None:

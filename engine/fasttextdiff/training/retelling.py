@@ -6,14 +6,13 @@ paraphrases of `evaluation.texts` are kept out of here, because they measure thi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from numpy.random import Generator
 
+from fasttextdiff.evaluation.texts import LESION_SENTENCE
 from fasttextdiff.training.samples import ZONED_LUNG
 
-SENTENCE = re.compile(r"(bi|uni)lateral pulmonary infection, (\w+) infected areas?, (.+?)\.*", re.IGNORECASE)
 NOUNS = (
     "infection", "pneumonia", "opacity", "opacities", "infiltrates", "airspace disease", "pulmonary infection",
     "COVID-19 pneumonia", "airspace opacities", "lung lesions", "inflammation", "airspace opacification",
@@ -45,7 +44,7 @@ COUNT_KEPT = 0.5
 
 def retold(sentence: str, rng: Generator) -> str:
     """A sentence of LViT's form in other words and another order; any other text is unchanged."""
-    found = SENTENCE.fullmatch(sentence.strip())
+    found = LESION_SENTENCE.fullmatch(sentence.strip())
     if found is None:
         return sentence
     lateral, count, where = found.groups()
