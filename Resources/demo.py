@@ -74,8 +74,9 @@ def run(segmenter: Segmenter, case: Case, output: Path) -> Image.Image:
     return picture
 
 
-def collage(pictures: list[Image.Image], width: int = 1400) -> Image.Image:
+def collage(pictures: list[Image.Image]) -> Image.Image:
     """Two columns of pictures of equal width, each added to the shorter column."""
+    width = 1400
     columns: list[list[Image.Image]] = [[], []]
     for picture in pictures:
         fitted = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)

@@ -78,10 +78,10 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         computer: chooses the computer that segments.
     """
 
-    def __init__(self, session: EngineSession | None = None, timer: Any = None):
+    def __init__(self):
         super().__init__()
-        self.session = session or newSession()
-        self.runner = JobRunner(self.session.client.poll, timer)
+        self.session = newSession()
+        self.runner = JobRunner(self.session.client.poll)
         guard = EditGuard()
         self.archive = OutputArchive(guard)
         self.history = SegmentHistory(guard)
@@ -385,13 +385,9 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         return editedFindings(self.archive, segmentationNode, request)
 
 
-def newSession(folder: str | None = None) -> EngineSession:
-    """An engine run by Slicer's own Python; its process starts with the first request.
-
-    Args:
-        folder: where arrays are exchanged; Slicer's temporary folder if None.
-    """
-    work, place = WorkFolder(folder or slicer.app.temporaryPath), Place()
+def newSession() -> EngineSession:
+    """An engine run by Slicer's own Python; its process starts with the first request."""
+    work, place = WorkFolder(slicer.app.temporaryPath), Place()
 
     def start() -> EngineProcess:
         return EngineProcess(engineCommand(*place.arguments), engineEnvironment(), Path(work.path))

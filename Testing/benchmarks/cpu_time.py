@@ -33,7 +33,7 @@ def main() -> None:
     quiet_libraries()
     pipeline = FastTextDiffPipeline.from_pretrained()
     fast, plain = Segmenter(pipeline, "cpu"), plain_segmenter(pipeline, "cpu")
-    described = fast.describe(read_volume(options.volume))
+    described = fast.prepare(read_volume(options.volume))
     middle = described.display.n_slices // 2
     one = described.with_request(slices=(middle, middle + 1), samples=1, seed=0)
     numbers = itertools.count()

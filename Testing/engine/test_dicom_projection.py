@@ -38,7 +38,6 @@ def test_a_radiograph_is_shown_upright_in_every_stored_orientation(tmp_path, row
     volume = read_volume(path)
     display = display_plane(volume, "acquisition")
     assert np.array_equal(display.to_display(volume.array)[0], FILM)
-    assert np.array_equal(display.from_display(display.to_display(volume.array)), volume.array)
     across, down = (0.25, 0.5) if volume.shape[1:] == FILM.shape else (0.5, 0.25)
     assert display.pixel_spacing == (down, across)
 

@@ -14,8 +14,8 @@ from FastTextDiffSegmentLib.Logic import newSession  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    session = newSession(str(tmp_path_factory.mktemp("exchange")))
+def session():
+    session = newSession()
     yield session
     session.close()
 

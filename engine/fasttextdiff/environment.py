@@ -279,9 +279,10 @@ def _memory() -> tuple[int | None, int | None]:
     return _posix_memory()
 
 
-def _posix_memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, int | None]:
+def _posix_memory() -> tuple[int | None, int | None]:
     with suppress(OSError, ValueError, KeyError):
-        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in meminfo.read_text().splitlines()}
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
         return kilobytes["MemTotal"] * 1024, kilobytes["MemAvailable"] * 1024
     with suppress(OSError, ValueError):  # macOS gives only the total here
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None

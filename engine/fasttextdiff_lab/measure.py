@@ -121,9 +121,9 @@ def ask_infections(segmenter: Segmenter, folder: Path, every: int = 10, split: s
         yield from ask(segmenter, target.image, target.modality, [("qata/infection", LESIONS[0], target.load_mask())])
 
 
-def ask_targets(segmenter: Segmenter, folder: Path, split: str = "val") -> Iterator[Answer]:
-    """A split of a labelled folder, each image with the text of its table."""
-    for target in load_targets(folder, split):
+def ask_targets(segmenter: Segmenter, folder: Path) -> Iterator[Answer]:
+    """The validation split of a labelled folder, each image with the text of its table."""
+    for target in load_targets(folder, "val"):
         yield from ask(segmenter, target.image, target.modality, [(folder.name, target.text, target.load_mask())])
 
 
@@ -177,13 +177,13 @@ def _line(what: str, cases: Sequence[Answer], values: Sequence[float]) -> Line:
     return Line(what, len(cases), found.value, found.low, found.high)
 
 
-def structure_mean(answers: Sequence[Answer], fewest: int = 3) -> tuple[float, int]:
-    """Mean over structures of their mean Dice, for structures with enough validation masks, and their number."""
+def structure_mean(answers: Sequence[Answer]) -> tuple[float, int]:
+    """Mean over structures of their mean Dice, for those with at least three validation masks; and their number."""
     dice: dict[str, list[float]] = defaultdict(list)
     for answer in answers:
         if answer.there:
             dice[answer.group.partition("/")[2]].append(answer.dice)
-    means = [float(np.mean(values)) for values in dice.values() if len(values) >= fewest]
+    means = [float(np.mean(values)) for values in dice.values() if len(values) >= 3]
     return float(np.mean(means)), len(means)
 
 

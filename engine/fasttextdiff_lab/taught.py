@@ -33,7 +33,6 @@ WINDOWS: Mapping[str, Window | None] = {
 
 Most pictures are already windowed with unknown numbers, so these are estimates, checked by eye.
 """
-XRAY_NAMES = ("left lung", "right lung", "heart", "left clavicle", "right clavicle", "nodule")
 REGIONS = {
     Region.LESION: "infection",
     Region.GROUND_GLASS: "ground-glass opacity",

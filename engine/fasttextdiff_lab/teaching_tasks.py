@@ -61,19 +61,19 @@ class Case:
     modality: Modality
 
 
-def stroke_cases(data: Path, count: int, split: str = "val") -> Iterator[Case]:
-    """At most `count` images of each task of the stroke study; the same ones in every run.
+def stroke_cases(data: Path, count: int) -> Iterator[Case]:
+    """At most `count` validation images of each task of the stroke study; the same ones in every run.
 
     QaTa and CT lesions with LViT's sentences; by name :data:`STROKE_STRUCTURES`, and structures that were left out of
     training, of these from all splits.
     """
     for task, folder in (("qata", "qata_cov19_v2_2"), ("ct lesions", "MosMedDataPlus_bjorke")):
-        for target in _drawn(load_targets(data / folder, split), count):
+        for target in _drawn(load_targets(data / folder, "val"), count):
             pixels, name = target.load_image(), target.image.name
             yield Case(task, name, name, target.text, pixels, target.load_mask(), target.modality)
     for structure, modality in STROKE_STRUCTURES.items():
         atlas = data / ("xray_atlas" if modality is Modality.XRAY else "ct_mr_atlas")
-        yield from _drawn(list(_structure(atlas, structure, split)), count)
+        yield from _drawn(list(_structure(atlas, structure, "val")), count)
     for structure in LEFT_OUT:
         yield from _drawn(_of_all_splits(data, structure), count)
 

@@ -79,11 +79,14 @@ class JobRunner:
 
     Args:
         poll: called before each round of steps, e.g. to fetch the engine's answers.
+
+    Attributes:
         timer: has `start()` and `stop()` and calls :meth:`tick` while started; None where only :meth:`wait` is used.
     """
 
-    def __init__(self, poll: Callable[[], None], timer: Any = None):
-        self._poll, self.timer = poll, timer
+    def __init__(self, poll: Callable[[], None]):
+        self._poll = poll
+        self.timer: Any = None
         self._jobs: list[Job] = []
         self._isTicking = False
 
@@ -109,7 +112,7 @@ class JobRunner:
             if not self._jobs and self.timer is not None:
                 self.timer.stop()
 
-    def wait(self, job: Job, idle: Callable[[], None] = lambda: None) -> Any:
+    def wait(self, job: Job) -> Any:
         """Tick until a job has finished, and return its result.
 
         Raises:
@@ -117,7 +120,6 @@ class JobRunner:
         """
         while not job.isFinished:
             self.tick()
-            idle()
             if not job.isFinished:
                 time.sleep(0.005)
         if job.error is not None:

@@ -11,7 +11,7 @@ from FastTextDiffSegmentLib.batch.BatchCases import FAILED, RUNNING, SKIPPED, Ba
 _ROWS = 500
 """Nobody reads more rows, and filling them would take seconds."""
 _NOTABLE = (FAILED, RUNNING, SKIPPED)
-_CASE, _IMAGE, _STATE = range(3)
+_CASE, _STATE = 0, 2
 
 
 class BatchTable:

@@ -14,8 +14,6 @@ from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic
 from .MessageLine import MessageLine
 
 TITLE = "FastTextDiff Segment"
-Guard = Callable[[Callable[..., None]], Callable[..., None]]
-"""Wraps a slot so that its errors are shown."""
 
 
 class PanelContext:

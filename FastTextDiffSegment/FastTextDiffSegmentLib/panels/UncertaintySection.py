@@ -51,12 +51,12 @@ class UncertaintySection:
         self._view.choose(str(self._box.itemData(index) or ""))
 
 
-def _legendStyle(steps: int = 8) -> str:
+def _legendStyle() -> str:
     """The colours of the layer, from sure to undecided, as the background of a style sheet."""
     colors = slicer.mrmlScene.GetNodeByID(COLORS)
     if colors is None:
         return ""
-    stops, rgba = [], [0.0] * 4
+    stops, rgba, steps = [], [0.0] * 4, 8
     for step in range(steps + 1):
         colors.GetColor(round(step / steps * (colors.GetNumberOfColors() - 1)), rgba)
         red, green, blue = (round(255 * part) for part in rgba[:3])

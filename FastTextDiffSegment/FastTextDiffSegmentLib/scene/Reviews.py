@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.contract.answers import ProposedSlice
 from FastTextDiffSegmentLib.contract.images import ACQUISITION, PLANES
 from FastTextDiffSegmentLib.contract.segments import FINDING_TAG, REVIEW_TAG, escape_tag, unescape_tag
-from FastTextDiffSegmentLib.ReviewList import ACCEPTED, CORRECTED, UNSEEN, ReviewedSlice, ReviewList, sameImage
+from FastTextDiffSegmentLib.ReviewList import ACCEPTED, CORRECTED, ReviewedSlice, ReviewList, sameImage
 
 from .Geometry import SceneError, requireImage, sliceShape, slicesToRas
 from .OutputArchive import OutputArchive
@@ -86,15 +86,6 @@ class Reviews:
             known = known.marked(each, CORRECTED if isEdited else ACCEPTED)
         self._keep(segmentationNode, known)
         return CORRECTED if CORRECTED in states else ACCEPTED
-
-    def reopen(self, segmentationNode: Any, volumeNode: Any, number: int) -> None:
-        """Mark a slice as unseen again."""
-        known = self.of(segmentationNode, volumeNode)
-        for each in known.slices if known is not None else ():
-            if each.number == number:
-                known = known.marked(each, UNSEEN)
-        if known is not None:
-            self._keep(segmentationNode, known)
 
     def refresh(self, segmentationNode: Any, volumeNode: Any) -> None:
         """Mark accepted slices that were edited since as corrected, and write the tags anew."""

@@ -58,8 +58,8 @@ def auroc(scores: Floats, positive: Flags) -> float:
     return float(above / (n_positive * n_negative))
 
 
-def near_border(mask: Flags, distance: float = BORDER_PX) -> Flags:
-    """Pixels (h, w) within `distance` pixels of a mask's border, on both sides; none if the mask has no border.
+def near_border(mask: Flags) -> Flags:
+    """Pixels (h, w) within :data:`BORDER_PX` of a mask's border, on both sides; none if the mask has no border.
 
     A pixel next to the border is half a pixel away from it; the edge of the image is not a border.
     """
@@ -68,7 +68,7 @@ def near_border(mask: Flags, distance: float = BORDER_PX) -> Flags:
     if mask.all() or not mask.any():
         return np.zeros_like(mask)
     to_other = np.where(mask, distance_transform_edt(mask), distance_transform_edt(~mask))
-    near: Flags = to_other - 0.5 <= distance
+    near: Flags = to_other - 0.5 <= BORDER_PX
     return near
 
 

@@ -63,36 +63,20 @@ class DisplayPlane:
     def to_display(self, array: NDArray[Voxel]) -> NDArray[Voxel]:
         """View voxels (k, j, i[, c]) as displayed slices (slice, row, column[, c]), without a copy.
 
+        To bring displayed slices back to the volume's grid, write them into the view of an array of that grid.
+
         Raises:
             ValueError: the array is not on the volume's grid.
         """
-        self._require(array, self.shape)
-        return array.transpose(*self.axes, *range(3, array.ndim))[self._flips]
-
-    def from_display(self, array: NDArray[Voxel]) -> NDArray[Voxel]:
-        """View displayed slices (slice, row, column[, c]) as voxels (k, j, i[, c]): the exact inverse, without a copy.
-
-        Raises:
-            ValueError: the array is not on the display's grid.
-        """
-        self._require(array, self.display_shape)
-        k, j, i = (self.axes.index(axis) for axis in range(3))
-        return array[self._flips].transpose(k, j, i, *range(3, array.ndim))
+        if array.ndim not in (3, 4) or array.shape[:3] != self.shape:
+            raise ValueError(f"expected an array of shape {self.shape}, with or without channels, got {array.shape}")
+        row, column = (slice(None, None, -1) if flip else slice(None) for flip in self.flipped)
+        return array.transpose(*self.axes, *range(3, array.ndim))[:, row, column]
 
     def of_slices(self, count: int) -> DisplayPlane:
         """The display plane of a part of the volume: `count` neighbouring slices, all rows and columns."""
         shape = tuple(count if axis == self.axes[0] else length for axis, length in enumerate(self.shape))
         return replace(self, shape=(shape[0], shape[1], shape[2]))
-
-    @property
-    def _flips(self) -> tuple[slice, slice, slice]:
-        row, column = (slice(None, None, -1) if flip else slice(None) for flip in self.flipped)
-        return slice(None), row, column
-
-    @staticmethod
-    def _require(array: NDArray[Voxel], shape: tuple[int, int, int]) -> None:
-        if array.ndim not in (3, 4) or array.shape[:3] != shape:
-            raise ValueError(f"expected an array of shape {shape}, with or without channels, got {array.shape}")
 
 
 def display_plane(volume: Volume, plane: str) -> DisplayPlane:

@@ -277,16 +277,16 @@ def body_extent(parts: NDArray[np.int32]) -> tuple[slice, slice]:
     return vertical, horizontal
 
 
-def tiles(shape: tuple[int, int], side: int, overlap: float = 0.25) -> list[Tile]:
-    """Evenly spaced tiles that cover `shape`; neighbours overlap by at least `overlap` of a side. One if it fits."""
-    rows, columns = (_starts(extent, side, overlap) for extent in shape)
+def tiles(shape: tuple[int, int], side: int) -> list[Tile]:
+    """Evenly spaced tiles that cover `shape`; neighbours overlap by at least a quarter of a side. One if it fits."""
+    rows, columns = (_starts(extent, side) for extent in shape)
     return [Tile(r, c, min(side, shape[0]), min(side, shape[1])) for r in rows for c in columns]
 
 
-def _starts(extent: int, side: int, overlap: float) -> list[int]:
+def _starts(extent: int, side: int) -> list[int]:
     if extent <= side:
         return [0]
-    count = -(-(extent - side) // int(side * (1 - overlap))) + 1
+    count = -(-(extent - side) // int(side * 0.75)) + 1
     return [round(k * (extent - side) / (count - 1)) for k in range(count)]
 
 

@@ -34,10 +34,8 @@ window is not documented, so voxels in Hounsfield units get the usual one.
 """
 
 
-def convert(
-    denoiser: PathText, head: PathText, text_encoder: PathText, output: PathText, *, name: str | None = None
-) -> Path:
-    """Make a model folder in the `paper` configuration.
+def convert(denoiser: PathText, head: PathText, text_encoder: PathText, output: PathText) -> Path:
+    """Make a model folder in the `paper` configuration, named "paper-monuseg" or "paper-qata".
 
     Args:
         denoiser: `256x256_diffusion_uncond.pt` of guided-diffusion (552.8 million parameters, 2.2 GB).
@@ -45,7 +43,6 @@ def convert(
             shapes tell whether it is for MoNuSeg or QaTa-COV19.
         text_encoder: folder or hub id of a ModernBERT with 768 channels.
         output: model folder to write; must be missing or empty. It is written completely or not at all.
-        name: name of the model; "paper-monuseg" or "paper-qata" if None.
 
     Returns:
         `output`.
@@ -69,7 +66,7 @@ def convert(
     features = FeatureDenoiser(unet, published.linear_schedule(), plan)
     fusion = published.build_head(features.feature_channels())
     published.fill(fusion, published.head_layout(fusion), head_state, str(head))
-    info = ModelInfo(name=name or f"paper-{plan_name}")
+    info = ModelInfo(name=f"paper-{plan_name}")
     try:
         pipeline = FastTextDiffPipeline(text, features, fusion, published_preprocessing(), info)
     except ValueError as error:

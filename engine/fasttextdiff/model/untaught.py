@@ -100,8 +100,8 @@ def unlearned_part(text: str, findings: Iterable[TaughtFinding]) -> str:
     return f"'{part}' was not taught for '{found[0].finding.name}': the mask may show all of it"
 
 
-def nearest(text: str, findings: Sequence[TaughtFinding], count: int = NEAREST) -> list[TaughtFinding]:
-    """Taught findings that share a word with a text or have a similar spelling, nearest first; may be empty."""
+def nearest(text: str, findings: Sequence[TaughtFinding]) -> list[TaughtFinding]:
+    """At most :data:`NEAREST` taught findings that share a word with a text or are spelled alike, nearest first."""
     words, spelled = [word.plain for word in words_of(text)], understood(text).lower()
 
     def likeness(finding: TaughtFinding) -> float:
@@ -109,7 +109,7 @@ def nearest(text: str, findings: Sequence[TaughtFinding], count: int = NEAREST) 
         return shared + max(SequenceMatcher(None, spelled, term.lower()).ratio() for term in finding.terms)
 
     near = [(likeness(finding), n) for n, finding in enumerate(findings)]
-    return [findings[n] for value, n in sorted(near, key=lambda pair: (-pair[0], pair[1]))[:count] if value >= ALIKE]
+    return [findings[n] for value, n in sorted(near, key=lambda pair: (-pair[0], pair[1]))[:NEAREST] if value >= ALIKE]
 
 
 def _explained(abnormal: Sequence[Named], found: Sequence[Named]) -> set[str]:

@@ -10,6 +10,8 @@ from fasttextdiff.model.fusion import foreground_logit
 
 HALF_INVENTED = 0.01
 """Share of the image; a false mask of this area costs half as much as a missed finding."""
+CONTRASTIVE_TEMPERATURE = 0.1
+"""Divides the cosine similarities of :func:`contrastive_loss`."""
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -61,18 +63,17 @@ def foreground_dice(logits: Tensor, truth: Tensor) -> Tensor:
         return dice[there].mean()
 
 
-def contrastive_loss(states: Tensor, meaning: Tensor, temperature: float = 0.1) -> Tensor:
+def contrastive_loss(states: Tensor, meaning: Tensor) -> Tensor:
     """Supervised contrastive loss (Khosla et al. 2020, equation 2): pulls equal meanings together, pushes others apart.
 
     Args:
         states: (N, D).
         meaning: (N,) integers; a row with a unique meaning serves only as a negative, -1 is ignored.
-        temperature: temperature of the cosine similarities.
     """
     part = meaning >= 0
     unit, meaning = functional.normalize(states[part].float(), dim=1), meaning[part]
     own = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    cosines = (unit @ unit.T / temperature).masked_fill(own, -torch.inf)
+    cosines = (unit @ unit.T / CONTRASTIVE_TEMPERATURE).masked_fill(own, -torch.inf)
     same = (meaning[:, None] == meaning[None]) & ~own
     likelihood = cosines.log_softmax(dim=1).masked_fill(~same, 0).sum(1) / same.sum(1).clamp_min(1)
     return -likelihood.sum() / same.any(1).sum().clamp_min(1)

@@ -11,9 +11,9 @@ AIR, LUNG, FAT, TISSUE, LESION = -1000, -850, -80, 45, -250
 """Hounsfield units."""
 
 
-def chest_phantom(slices: int, side: int = 512, seed: int = 0) -> Volume:
+def chest_phantom(slices: int, side: int = 512) -> Volume:
     """A noisy CT phantom of a body, two lungs and a lesion in the left lung, with 0.7 mm pixels; for timing only."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     y, x = (np.mgrid[:side, :side] + 0.5) * 2 / side - 1
     plane = np.full((side, side), AIR, np.int16)
     for level, ellipse in (

@@ -42,7 +42,6 @@ def run_study(
     *,
     workers: int = 1,
     scheduler: str | None = None,
-    stop: Stop | None = None,
     retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Run a study, or resume it, and write `report.json`, `report.md` and `report.html`.
@@ -53,7 +52,6 @@ def run_study(
         say: called with one line for each event.
         workers: processes on this machine.
         scheduler: address of a Dask scheduler, instead of processes on this machine.
-        stop: ends the run early.
         retry_failed: whether to try cells again that failed in an earlier run.
 
     Returns:
@@ -67,14 +65,13 @@ def run_study(
     denoisers.require_unseen(study)
     grid, folder = study.cells(reads_text), folder.resolve()
     outputs = _begin(study, folder)
-    stop = stop or Stop()
     with sole_run(folder):
         require_as_defined(study, folder)
         todo = [cell for cell in grid if _is_open(outputs, study, cell, retry_failed)]
         say(f"{len(grid)} cells, {len(grid) - len(todo)} of them done or failed before")
         if todo:
             with _scheduler(scheduler, workers) as place:
-                _run(study, folder, todo, _Runs(place, workers, stop, say))
+                _run(study, folder, todo, _Runs(place, workers, say))
         content = write_report(study, grid, reads_text, outputs, folder)
     say(f"wrote {folder / 'report.html'}")
     return content
@@ -112,19 +109,18 @@ class _Runs:
     Args:
         place: scheduler's address or a local cluster.
         workers: number of processes that share this machine's cores.
-        stop: ends the run early.
         say: see :func:`run_study`.
     """
 
-    def __init__(self, place: Any, workers: int, stop: Stop, say: Say) -> None:
-        self.place, self.stop, self.say = place, stop, say
+    def __init__(self, place: Any, workers: int, say: Say) -> None:
+        self.place, self.say = place, say
         self.threads = max(1, (os.cpu_count() or 1) // workers)
 
     def results(self, work: Callable[..., Any], tasks: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, Any]]:
         """Name and value or exception of every task."""
         if not tasks:
             return
-        for event in ClusterTasks(self.place, self.stop).results(work, tasks, gpu=False):
+        for event in ClusterTasks(self.place, Stop()).results(work, tasks, gpu=False):
             if isinstance(event, Started):
                 self.say(f"{event.name}: started")
             else:
@@ -145,8 +141,6 @@ def _run(study: Study, folder: Path, todo: Sequence[Cell], runs: _Runs) -> None:
             able[cell.name] = (study, cell, str(folder), runs.threads)
         else:
             _fail(outputs, cell.name, replace(broken[part], reason=f"{part}: {broken[part].reason}"), runs.say)
-    if runs.stop.is_set():
-        return
     for name, end in runs.results(cell_task, able):
         why = _why(end)
         if why is None:
