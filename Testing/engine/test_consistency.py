@@ -163,6 +163,8 @@ def test_all_words_for_a_structure_mean_the_same_rule(name):
         ("lower left lung", UNKNOWN),
         ("left and right ventricle", SLENDER_PAIR),
         ("left ventricle", SLENDER),
+        ("clavicles", SLENDER_PAIR),
+        ("right-sided clavicle", SLENDER),
         ("spoon", UNKNOWN),
         ("", UNKNOWN),
     ],

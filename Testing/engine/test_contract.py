@@ -21,7 +21,7 @@ from fasttextdiff.contract import batch, colors, images, messages, requests, seg
 from fasttextdiff.contract.fields import ContractError, from_fields, to_fields
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.result import Provenance
-from fasttextdiff.segments.anatomy_codes import Code
+from fasttextdiff.segments.anatomy import Code
 from fasttextdiff.segments.terminology import CodedFinding, assign_colors, coded_entry
 from protocol_page import PAGE, protocol_page
 

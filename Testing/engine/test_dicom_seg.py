@@ -32,7 +32,7 @@ from fasttextdiff.io.write import (
     write_segmentation,
 )
 from fasttextdiff.result import FindingResult, Provenance, SegmentationResult
-from fasttextdiff.segments.anatomy_codes import Code
+from fasttextdiff.segments.anatomy import Code
 from fasttextdiff.segments.tags import segment_names, segment_tags
 from fasttextdiff.segments.terminology import CodedFinding, assign_colors
 from fasttextdiff.worker.dicom import list_series, save_dicom_seg

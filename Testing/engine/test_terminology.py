@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fasttextdiff.segments import anatomy_codes
-from fasttextdiff.segments.anatomy_codes import HEART
+from fasttextdiff.segments import anatomy
+from fasttextdiff.segments.anatomy import ANATOMY, CLAVICLE, HEART
 from fasttextdiff.segments.terminology import LEFT, LESION, MORPHOLOGY, assign_colors, code_finding
+from fasttextdiff_lab.vocabulary import STRUCTURES
 
 pydicom_codes = pytest.importorskip("pydicom.sr.codedict").codes
 
@@ -55,6 +56,33 @@ def test_slicers_entry_always_has_seven_parts_and_three_in_each_code(text):
     assert "Tissue" not in code_finding(text).slicer_entry
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("cardiac outline", "Heart"),
+        ("aortic lumen", "Aorta"),
+        ("left ventricle of the heart", "Left ventricle"),
+        ("myocardium of the left ventricle", "Left Ventricle Myocardium"),
+        ("trachea and main bronchi", "Anatomical Structure"),
+        ("left heart", "Anatomical Structure"),
+        ("left and right ventricle", "Anatomical Structure"),
+    ],
+)
+def test_a_structure_is_coded_in_any_wording(text, code):
+    coded = code_finding(text)
+    assert (coded.category, coded.type.meaning) == (ANATOMY, code)
+
+
+@pytest.mark.parametrize("words", [structure.words for structure in STRUCTURES.values()], ids=list(STRUCTURES))
+def test_all_words_for_a_taught_structure_are_anatomy_or_none_is(words):
+    assert len({code_finding(word).category for word in words}) == 1
+
+
+def test_a_side_after_a_structure_is_its_modifier():
+    coded = code_finding("clavicle on the left")
+    assert (coded.type, coded.modifier) == (CLAVICLE, LEFT)
+
+
 def test_the_fallback_is_a_lesion_among_altered_structures():
     coded = code_finding("something nobody has a code for")
     assert (coded.category, coded.type) == (MORPHOLOGY, LESION)
@@ -81,8 +109,8 @@ def test_types_are_in_the_dicom_context_groups(text, group, name):
 
 
 def test_codes_of_anatomy_are_those_of_dicom():
-    known = {code.value for _, code in anatomy_codes._STRUCTURES} - {"123037004"}
-    for _, code in anatomy_codes._STRUCTURES:
+    known = {code.value for _, code, _ in anatomy.STRUCTURES} - {"123037004"}
+    for _, code, _ in anatomy.STRUCTURES:
         if code.value in known:
             name = "".join(word.capitalize() for word in code.meaning.split())
             assert getattr(pydicom_codes.SCT, name).value == code.value

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.contract.colors import Rgb
 from fasttextdiff.contract.segments import AUTOMATIC, MANUAL, plain_line, shorten
-from fasttextdiff.segments.anatomy_codes import Code
+from fasttextdiff.segments.anatomy import Code
 from fasttextdiff.segments.tags import algorithm_name, escape_parameter
 from fasttextdiff.segments.terminology import CodedFinding
 

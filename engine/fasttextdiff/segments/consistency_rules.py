@@ -5,7 +5,6 @@ A finding that matches no rule keeps all its parts. Knows words; `image.consiste
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +14,7 @@ from fasttextdiff.contract.abnormalities import FOCAL as FOCAL_WORDS
 from fasttextdiff.contract.abnormalities import PATCHY as PATCHY_WORDS
 from fasttextdiff.contract.findings import shortened, understood
 from fasttextdiff.image.consistency import ConsistencyRule, Settled, SliceGrid, settle
+from fasttextdiff.segments.anatomy import Build, build_of, sides_in
 
 _ORGAN_MM, _OTHER_MM = 3.0, 1.5
 """Smoothing along the slices. 3 mm suits organs; a nodule of 4 mm would lose half its probability."""
@@ -33,22 +33,17 @@ SLENDER_PAIR = ConsistencyRule(_OTHER_MM, parts=2)
 FOCAL = ConsistencyRule(_OTHER_MM, smallest=_NODULE_MM3)
 PATCHY = ConsistencyRule(_OTHER_MM, smallest=_PATCH_MM3)
 UNKNOWN = ConsistencyRule(_OTHER_MM)
-
-_PAIRED = re.compile(r"(?:lungs?|kidneys?)(?: fields?)?|(?:pulmonary|renal|lung) (?:parenchyma|fields?)")
-_COMPACT = re.compile(
-    r"heart|cor|(?:cardiac|heart) (?:silhouette|shadow|outline|contour)"
-    r"|liver|hepar|(?:liver|hepatic|splenic) parenchyma|spleen|lien"
-    r"|(?:urinary )?bladder|vesica urinaria"
-)
-_SLENDER = re.compile(
-    r"(?:thoracic |ascending descending )?aorta|aortic lumen|trachea(?: main bronchi)?|windpipe|airway|central airways"
-    r"|(?:atrium|ventricle)(?: of heart)?|(?:atrial|ventricular) cavity|atrium (?:sinistrum|dextrum)"
-    r"|[lr][av](?: (?:cavity|blood pool|myocardium|wall))?|(?:ventricular )?myocardium(?: of ventricle)?|heart muscle"
-    r"|(?:whole )?prostate(?: gland)?|pancreas|pancreatic (?:gland|parenchyma)|stomach|gastric lumen|gaster|ventriculus"
-    r"|clavicle|clavicula|collar ?bone"
-)
-_SIDES = re.compile(r"\b(left|right|both|bilateral)(?: ?-?sided?\b)?")
-_FILLERS = re.compile(r"\b(?:the|patient's|whole|entire|on|and)\b")
+_RULES = {
+    (Build.COMPACT, False): ORGAN,
+    (Build.COMPACT, True): ORGAN,
+    (Build.COMPACT_PAIR, False): ORGAN,
+    (Build.COMPACT_PAIR, True): ORGANS,
+    (Build.SLENDER, False): SLENDER,
+    (Build.SLENDER, True): SLENDER_PAIR,
+    (Build.SLENDER_PAIR, False): SLENDER,
+    (Build.SLENDER_PAIR, True): SLENDER_PAIR,
+}
+"""By build, and whether both sides are asked for."""
 
 
 def rule_of(finding: str) -> ConsistencyRule:
@@ -62,19 +57,12 @@ def rule_of(finding: str) -> ConsistencyRule:
         return FOCAL
     if PATCHY_WORDS.search(words):
         return PATCHY
-    sides = set(_SIDES.findall(words))
-    name = " ".join(_FILLERS.sub(" ", _SIDES.sub(" ", words)).split())
-    if _PAIRED.fullmatch(name):
-        return ORGAN if sides in ({"left"}, {"right"}) else ORGANS
-    if _COMPACT.fullmatch(name):
-        return ORGAN
-    if not _SLENDER.fullmatch(name):
-        return UNKNOWN
-    return SLENDER_PAIR if _is_pair(sides) else SLENDER
-
-
-def _is_pair(sides: set[str]) -> bool:
-    return bool(sides & {"both", "bilateral"}) or sides >= {"left", "right"}
+    sides, build = sides_in(words), build_of(words)
+    if build in (Build.COMPACT_PAIR, Build.SLENDER_PAIR):
+        is_pair = sides not in ({"left"}, {"right"})
+    else:
+        is_pair = bool(sides & {"both", "bilateral"}) or sides >= {"left", "right"}
+    return _RULES.get((build, is_pair), UNKNOWN)
 
 
 def hold_together(

@@ -18,7 +18,7 @@ from fasttextdiff.errors import UsageError
 from fasttextdiff.image.diameters import largest_diameters
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.result import SegmentationResult
-from fasttextdiff.segments.anatomy_codes import ANATOMY, LUNG
+from fasttextdiff.segments.anatomy import ANATOMY, LUNG
 from fasttextdiff.segments.tags import segment_names
 from fasttextdiff.segments.terminology import CodedFinding, code_finding
 
@@ -143,7 +143,7 @@ def has_pixel_size(volume: Volume) -> bool:
     """Whether lengths in mm in the patient are known.
 
     Pictures without a pixel size are read with pixels of 1 mm. Imager Pixel Spacing (0018,1164) of a projection X-ray
-    is measured at the detector; the magnification of what lies before it is not known.
+    is measured at the detector; the magnification of what is in front of it is not known.
     """
     return not (volume.is_planar and (volume.modality is Modality.XRAY or volume.spacing[:2] == (1.0, 1.0)))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fasttextdiff.contract.colors import BLUISH_GREEN, SKY_BLUE, VERMILION, YELLOW, Rgb, next_color
 from fasttextdiff.contract.findings import understood
 from fasttextdiff.contract.segments import CodeParts, entry_codes
-from fasttextdiff.segments.anatomy_codes import (
+from fasttextdiff.segments.anatomy import (
     ANATOMY,
     HEART,
     LUNG,
