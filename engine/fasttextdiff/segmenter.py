@@ -7,7 +7,7 @@ Knows volumes, findings and the cache; `model.runtime` runs the networks.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -21,12 +21,13 @@ from fasttextdiff.image.slices import PreparedImage, View, prepare
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.model.feature_cache import FeatureCache, Maps
 from fasttextdiff.model.info import ModelInfo, require_findings, require_words
-from fasttextdiff.model.recognition import recognised, told
+from fasttextdiff.model.recognition import recognised, recognised_as
 from fasttextdiff.model.runtime import EncodedFindings, Runtime, batched
 from fasttextdiff.model.runtimes import load_runtime, pipeline_of
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.outcomes import Outcomes, window_of
 from fasttextdiff.paths import PathText
+from fasttextdiff.progress import Progress
 from fasttextdiff.result import Provenance, SegmentationResult, SliceResults, on_whole_grid
 from fasttextdiff.teaching.in_use import LearnedFindings, torch_runtime
 from fasttextdiff.version import __version__
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
     from fasttextdiff.teaching.adapter import Adapter
     from fasttextdiff.teaching.examples import Example
-
-Progress = Callable[[int, int], bool]
-"""`progress(done, total)` in slices; False cancels."""
 
 DEFAULT_CACHE_BYTES = 384 << 20
 
@@ -390,7 +388,7 @@ class Segmenter:
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             slice_by_slice=outcomes.slice_by_slice,
             runtime=self.runtime.version,
-            kind=told(image.volume, self.runtime.settings.kinds),
+            kind=recognised_as(image.volume, self.runtime.settings.kinds),
         )
 
 

@@ -13,15 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from fasttextdiff.batch.contents import Progress, contents_of, report
+from fasttextdiff.batch.contents import contents_of, report
 from fasttextdiff.batch.headers import DicomFile, ImageFile
 from fasttextdiff.batch.plan import Case, CaseOptions, Plan, Skipped, common_folder
 from fasttextdiff.batch.selection import Choice, Series, choose_series
-from fasttextdiff.batch.table import TABLE_ENDINGS, Request, checked_findings, pattern_of, read_table
+from fasttextdiff.batch.table import TABLE_ENDINGS, BatchInput, checked_findings, pattern_of, read_table
 from fasttextdiff.batch.tree import is_file, is_folder
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.paths import PathText, as_path
+from fasttextdiff.progress import Progress
 
 _SLICES = ("CT Image Storage", "MR Image Storage")
 
@@ -68,36 +69,36 @@ def find_cases(
     if source.suffix.lower() in TABLE_ENDINGS and is_file(source):
         plan = _plan_of_table(read_table(source, findings, defaults, choice), root, progress)
     else:
-        request = Request("", source, checked_findings(findings), defaults, choice)
-        plan = Plan(*_cases_of(request, root, progress))
+        entry = BatchInput("", source, checked_findings(findings), defaults, choice)
+        plan = Plan(*_cases_of(entry, root, progress))
     plan = replace(plan, cases=tuple(_with_unique_names(plan.cases, root)))
     if not plan.cases:
         raise UsageError(f"{source}: no image to segment here{_reasons(plan.skipped)}")
     return plan
 
 
-def _plan_of_table(requests: Sequence[Request], root: Path, progress: Progress | None) -> Plan:
+def _plan_of_table(inputs: Sequence[BatchInput], root: Path, progress: Progress | None) -> Plan:
     cases: dict[tuple[object, ...], Case] = {}
     skipped: list[Skipped] = []
-    for n, request in enumerate(requests, start=1):
-        found, left_out = _cases_of(request, root, None)
-        skipped += [replace(one, reason=f"{request.where}: {one.reason}") for one in left_out]
+    for n, entry in enumerate(inputs, start=1):
+        found, left_out = _cases_of(entry, root, None)
+        skipped += [replace(one, reason=f"{entry.where}: {one.reason}") for one in left_out]
         for case in found:
             asked = (case.path, case.files, case.findings, case.options)
             if asked in cases:
-                skipped.append(Skipped(case.path, case.series_uid, f"{request.where}: same as an earlier row"))
+                skipped.append(Skipped(case.path, case.series_uid, f"{entry.where}: same as an earlier row"))
             cases.setdefault(asked, case)
-        report(progress, n, len(requests))
+        report(progress, n, len(inputs))
     return Plan(tuple(cases.values()), tuple(skipped))
 
 
-def _cases_of(request: Request, root: Path, progress: Progress | None) -> tuple[tuple[Case, ...], tuple[Skipped, ...]]:
-    """The cases of one request; names of files other than DICOM are made from their paths relative to `root`."""
-    contents = contents_of(request.path, progress)
-    choice = replace(request.choice, any_kind=[file.path for file in contents.dicom] == [request.path])
+def _cases_of(entry: BatchInput, root: Path, progress: Progress | None) -> tuple[tuple[Case, ...], tuple[Skipped, ...]]:
+    """The cases of one entry; names of files other than DICOM are made from their paths relative to `root`."""
+    contents = contents_of(entry.path, progress)
+    choice = replace(entry.choice, any_kind=[file.path for file in contents.dicom] == [entry.path])
     series, left_out = choose_series(contents.dicom, choice)
-    asked = request.options.modality or choice.modality
-    blank = Case("", root, "", request.findings, replace(request.options, modality=asked))
+    asked = entry.options.modality or choice.modality
+    blank = Case("", root, "", entry.findings, replace(entry.options, modality=asked))
     cases = [case for one in series for case in _series_cases(blank, one, choice, root)]
     skipped = [*contents.skipped, *left_out]
     if choice.series is None:

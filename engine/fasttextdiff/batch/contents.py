@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ from fasttextdiff.batch.tree import files_below, is_file, is_folder, reason_of
 from fasttextdiff.errors import Cancelled, UsageError
 from fasttextdiff.io.dicom_folders import lost_slices
 from fasttextdiff.io.read import quiet
-
-Progress = Callable[[int, int], bool]
-"""`progress(done, total)` in files or rows; False cancels."""
+from fasttextdiff.progress import Progress
 
 DICOMDIR = "DICOMDIR"
 _MISSING = "listed in the DICOMDIR, but missing"

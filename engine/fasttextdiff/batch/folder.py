@@ -85,7 +85,7 @@ class BatchFolder:
         """
         place = self.path / RUN
         with self.alone():
-            check_writable(place)  # creates a file: a network drive then looks anew at what others have written
+            check_writable(place)  # creates a file: a network drive then shows what others have written
             if not place.is_file():
                 if any(not child.name.startswith(".") for child in self.path.iterdir()):
                     raise UsageError(

@@ -24,7 +24,7 @@ TABLE_ENDINGS = (".csv", ".json")
 
 
 @dataclass(frozen=True)
-class Request:
+class BatchInput:
     """One row or, without a table, the whole input.
 
     Attributes:
@@ -85,7 +85,7 @@ def pattern_of(text: str | None) -> re.Pattern[str] | None:
         raise UsageError(f"the series '{text}' is not a regular expression: {problem}") from None
 
 
-def read_table(path: Path, findings: Sequence[str], options: CaseOptions, choice: Choice) -> list[Request]:
+def read_table(path: Path, findings: Sequence[str], options: CaseOptions, choice: Choice) -> list[BatchInput]:
     """Read the rows of a CSV file with a header, or of a JSON list of objects.
 
     Args:
@@ -119,14 +119,14 @@ def _require_known(row: Mapping[str, Any]) -> None:
 
 def _request(
     where: str, row: Mapping[str, Any], folder: Path, findings: Sequence[str], options: CaseOptions, choice: Choice
-) -> Request:
+) -> BatchInput:
     try:
         cells = from_fields(_Row, {name: value for name, value in row.items() if value is not None})
     except ContractError as problem:
         raise UsageError(str(problem)) from None
     modality, series = Modality.named(cells.modality), pattern_of(cells.series)
     given = {name: getattr(cells, name) for name in _OPTIONS if getattr(cells, name) is not None}
-    return Request(
+    return BatchInput(
         where=where,
         path=folder / as_path(cells.path),
         findings=checked_findings(findings if cells.findings is None else cells.findings),

@@ -21,7 +21,7 @@ from fasttextdiff.evaluation.bootstrap import DRAWS
 from fasttextdiff.evaluation.caption_baseline import CaptionBaseline, fit_baseline, score_baseline
 from fasttextdiff.evaluation.datasets import Target, load_targets
 from fasttextdiff.evaluation.metrics import Score, shown
-from fasttextdiff.evaluation.report_measure import Case, measure, report_texts
+from fasttextdiff.evaluation.report_measure import TargetResult, measure, report_texts
 from fasttextdiff.evaluation.report_numbers import report_numbers
 from fasttextdiff.evaluation.report_page import PIXEL_CURVES, PRESENCE_CURVE, page_blocks
 from fasttextdiff.evaluation.report_pictures import case_picture, reliability_svg
@@ -35,7 +35,7 @@ SEED = 0
 EXTREMES = 6
 """Number of worst cases shown, and of best cases."""
 
-Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], object]]]
+Track = Callable[[str, str], AbstractContextManager[Callable[[int, int], object]]]
 """`progress(what, unit)` returns a function that is called with (done, total)."""
 
 
@@ -62,7 +62,7 @@ class ReportRequest:
     pictures: bool
 
 
-def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: PathText, progress: Progress) -> None:
+def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: PathText, progress: Track) -> None:
     """Measure, and write report.json, report.md, report.html and the pictures.
 
     Args:
@@ -98,7 +98,7 @@ def make_report(load: Callable[[], Segmenter], request: ReportRequest, folder: P
 
 
 def _caption_baseline(
-    request: ReportRequest, targets: Sequence[Target], progress: Progress
+    request: ReportRequest, targets: Sequence[Target], progress: Track
 ) -> tuple[CaptionBaseline, list[Score]] | None:
     """The baseline from the Train split; None if that split is missing or is the one reported."""
     if request.split.lower() == "train":
@@ -141,7 +141,7 @@ def _run(segmenter: Segmenter, request: ReportRequest) -> dict[str, Any]:
 
 
 def _draw_cases(
-    segmenter: Segmenter, cases: Sequence[Case], threshold: float | None, folder: Path
+    segmenter: Segmenter, cases: Sequence[TargetResult], threshold: float | None, folder: Path
 ) -> dict[str, list[dict[str, Any]]]:
     """Pictures of the worst and best cases, which are segmented again, so that not all masks must be kept."""
     order = sorted(cases, key=lambda case: case.by_text["true"].dice)
@@ -156,7 +156,7 @@ def _draw_cases(
     }
 
 
-def _draw_case(segmenter: Segmenter, case: Case, threshold: float | None, path: Path) -> dict[str, Any]:
+def _draw_case(segmenter: Segmenter, case: TargetResult, threshold: float | None, path: Path) -> dict[str, Any]:
     volume, truth = shown(case.target)
     image, text = segmenter.prepare(volume), case.target.text
     mask = segmenter.decode(image, [text], threshold=threshold, try_anyway=True).findings[0].mask[0]

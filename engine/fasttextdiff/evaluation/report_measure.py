@@ -43,7 +43,7 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Case:
+class TargetResult:
     """The results of one target.
 
     Attributes:
@@ -84,7 +84,7 @@ class Measurement:
         answers: results for lesions of either side; empty if the sides of lesions are unknown.
     """
 
-    cases: list[Case] = field(default_factory=list)
+    cases: list[TargetResult] = field(default_factory=list)
     pixels: PixelCounts = field(default_factory=PixelCounts)
     answers: list[Answer] = field(default_factory=list)
 
@@ -133,7 +133,7 @@ def measure(
             done.answers += answers_for(segmenter, image, truth, turn, target.image.name, threshold)
         sampled = _sampled(_ask_again(segmenter, image, target.text, samples, threshold), target, truth, done.pixels)
         (published,) = evaluate(segmenter, [target], texts=[target.text], protocol="published", threshold=threshold)
-        done.cases.append(Case(target, scores, published, sampled))
+        done.cases.append(TargetResult(target, scores, published, sampled))
         progress(len(done.cases), len(targets))
     return done
 

@@ -16,7 +16,7 @@ from fasttextdiff.evaluation.bootstrap import Bootstrap, Indices, Interval, Stat
 from fasttextdiff.evaluation.calibration import Reliability, auroc, spearman
 from fasttextdiff.evaluation.caption_baseline import CaptionBaseline
 from fasttextdiff.evaluation.metrics import Score, groups_by_text, protocol_i, protocol_p
-from fasttextdiff.evaluation.report_measure import UNCERTAINTIES, Case, Measurement
+from fasttextdiff.evaluation.report_measure import UNCERTAINTIES, Measurement, TargetResult
 from fasttextdiff.evaluation.side_control import Answer, summary
 
 
@@ -63,7 +63,7 @@ def _chosen(scores: Sequence[Score], cases: Indices) -> list[Score]:
     return [scores[n] for n in cases]
 
 
-def _findings(cases: Sequence[Case], true: Sequence[Score], seed: int) -> dict[str, dict[str, Any]]:
+def _findings(cases: Sequence[TargetResult], true: Sequence[Score], seed: int) -> dict[str, dict[str, Any]]:
     """Protocol I of each finding; empty if texts are sentences about whole images."""
     if not all(case.target.of_finding for case in cases):
         return {}
@@ -76,7 +76,7 @@ def _of_group(group: Sequence[Score], seed: int) -> dict[str, Interval]:
     return bootstrap.intervals(lambda cases: protocol_i(_chosen(group, cases)))
 
 
-def _text_mode(bootstrap: Bootstrap, cases: Sequence[Case], mode: str) -> dict[str, Any]:
+def _text_mode(bootstrap: Bootstrap, cases: Sequence[TargetResult], mode: str) -> dict[str, Any]:
     scores, true = [case.by_text[mode] for case in cases], [case.by_text["true"] for case in cases]
     changed = sum(score.text != own.text for score, own in zip(scores, true, strict=True))
     return {"n_changed": changed, **bootstrap.intervals(_against_true(scores, true))}
@@ -161,7 +161,7 @@ def _sides(answers: Sequence[Answer], seed: int) -> dict[str, Any]:
     }
 
 
-def _case_numbers(case: Case) -> dict[str, Any]:
+def _case_numbers(case: TargetResult) -> dict[str, Any]:
     true = case.by_text["true"]
     return {
         "image": true.image,

@@ -57,7 +57,7 @@ def lost_slices(dicom: Sequence[Path], others: Sequence[Path]) -> list[Path]:
 def _kind_of_name(file: Path) -> str:
     """The common part of file names in a series: the extension or, without one, the letters before the digits.
 
-    A number is no extension, as in UIDs and IM.001. A README beside IM001 is of another kind.
+    A number is not an extension, as in UIDs and IM.001. A README next to IM001 is of another kind.
     """
     ending = file.suffix.lower()
     has_none = not ending or ending[1:].isdigit() or " " in ending

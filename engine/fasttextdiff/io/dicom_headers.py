@@ -45,13 +45,13 @@ _SERIES_UID = 0x0020000E
 
 
 @dataclass(frozen=True)
-class Plane:
-    """The position of one slice: Image Plane module (PS3.3 section C.7.6.2) or functional groups (C.7.6.16.2).
+class Frame:
+    """One slice as described by the Image Plane module (PS3.3 section C.7.6.2) or functional groups (C.7.6.16.2).
 
     Attributes:
         name: name of the slice in messages: file name, with the frame number in multi-frame objects.
         file: path of the file.
-        frame: number of the frame in the file, from 1.
+        number: of the frame in the file, from 1.
         instance_uid: SOP Instance UID (0008,0018) of the file.
         size: Rows and Columns.
         position: Image Position (0020,0032), LPS millimetres; None for projections and films.
@@ -65,7 +65,7 @@ class Plane:
 
     name: str
     file: str
-    frame: int
+    number: int
     instance_uid: str
     size: tuple[int, int]
     position: tuple[float, ...] | None
@@ -99,7 +99,7 @@ class Header:
         view: View Position (0018,5101).
         in_acquisition: Images in Acquisition (0020,1002); 0 if not given.
         encoding: None without pixels.
-        planes: one per frame; none without pixels.
+        frames: one per frame; none without pixels.
     """
 
     path: Path
@@ -114,12 +114,12 @@ class Header:
     view: str
     in_acquisition: int
     encoding: Encoding | None
-    planes: tuple[Plane, ...]
+    frames: tuple[Frame, ...]
 
     @property
     def is_image(self) -> bool:
         """Whether the file holds an image of a patient (no segmentation, dose, structure set, report or directory)."""
-        return bool(self.planes) and shows_a_patient(self.kind)
+        return bool(self.frames) and shows_a_patient(self.kind)
 
     @property
     def is_ct(self) -> bool:
@@ -134,7 +134,7 @@ class Header:
     @property
     def states_hounsfield(self) -> bool:
         """Whether the header gives the conversion to Hounsfield units for all frames."""
-        return all(plane.rescale is not None and plane.unit in ("", "HU") for plane in self.planes)
+        return all(frame.rescale is not None and frame.unit in ("", "HU") for frame in self.frames)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _read_header(path: Path) -> Header:
         raise FastTextDiffError(f"{path}: {problem}") from problem
     except Exception as problem:  # pydicom's parsers may raise anything
         raise FastTextDiffError(f"{path}: the DICOM header is damaged; copy or export the file again") from problem
-    if not header.kind and not header.planes:
+    if not header.kind and not header.frames:
         raise FastTextDiffError(f"{path}: the DICOM file is truncated; copy or export it again")
     return header
 
@@ -244,11 +244,11 @@ def _parse_header(path: Path, dataset: Any, behind: int) -> Header:
         view=str(dataset.get("ViewPosition") or "").strip().upper(),
         in_acquisition=counted(dataset.get("ImagesInAcquisition")),
         encoding=parse_encoding(dataset) if has_pixels and shows_a_patient(kind) else None,
-        planes=_parse_planes(path, dataset) if has_pixels else (),
+        frames=_parse_frames(path, dataset) if has_pixels else (),
     )
 
 
-def _parse_planes(path: Path, dataset: Any) -> tuple[Plane, ...]:
+def _parse_frames(path: Path, dataset: Any) -> tuple[Frame, ...]:
     frames = int(dataset.get("NumberOfFrames") or 1)
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if groups:
@@ -260,7 +260,7 @@ def _parse_planes(path: Path, dataset: Any) -> tuple[Plane, ...]:
     else:
         flat = [dataset]
     names = [path.name] if len(flat) == 1 else [f"{path.name} frame {n + 1}" for n in range(len(flat))]
-    return tuple(_parse_plane(path, n + 1, names[n], dataset, place) for n, place in enumerate(flat))
+    return tuple(_parse_frame(path, n + 1, names[n], dataset, place) for n, place in enumerate(flat))
 
 
 def _flatten(frame: Any, shared: Any) -> dict[str, Any]:
@@ -279,11 +279,11 @@ def _flatten(frame: Any, shared: Any) -> dict[str, Any]:
     return flat
 
 
-def _parse_plane(path: Path, frame: int, name: str, dataset: Any, place: Any) -> Plane:
-    return Plane(
+def _parse_frame(path: Path, number: int, name: str, dataset: Any, place: Any) -> Frame:
+    return Frame(
         name=name,
         file=str(path),
-        frame=frame,
+        number=number,
         instance_uid=str(dataset.get("SOPInstanceUID") or ""),
         size=(int(dataset.Rows), int(dataset.Columns)),
         position=decimals("Image Position", place.get("ImagePositionPatient"), 3),
@@ -359,5 +359,5 @@ def choose_series(
 
 def _describe_series(uid: str, headers: list[Header]) -> str:
     first = headers[0]
-    images = sum(len(header.planes) for header in headers)
+    images = sum(len(header.frames) for header in headers)
     return f"no. {first.series_number or '?'} '{first.description}' {first.modality}, {images} images, UID {uid or '?'}"

@@ -46,7 +46,7 @@ def decode(header: Header) -> Any:
     Raises:
         FastTextDiffError: frames have different rescale values, or pixels cannot be decoded.
     """
-    if len({plane.rescale for plane in header.planes}) > 1:
+    if len({frame.rescale for frame in header.frames}) > 1:
         # GDCM applies the first frame's slope and intercept to all frames.
         raise FastTextDiffError(f"{header.path}: frames differ in rescale slope; export one file per slice")
     if header.encoding is not None and header.encoding.is_compressed:
@@ -92,9 +92,9 @@ def voxels_of(header: Header) -> NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813
 
     voxels: NDArray[Any] = sitk.GetArrayFromImage(decode(header))
-    if voxels.shape[0] != len(header.planes):
+    if voxels.shape[0] != len(header.frames):
         raise FastTextDiffError(
-            f"{header.path}: {len(header.planes)} frames in the header, {voxels.shape[0]} in the file; export it again"
+            f"{header.path}: {len(header.frames)} frames in the header, {voxels.shape[0]} in the file; export it again"
         )
     return voxels
 
@@ -113,7 +113,7 @@ def padding_of(header: Header, voxels: NDArray[Any]) -> NDArray[np.bool_] | None
     if encoding.is_inverted and not header.is_ct:
         # as GDCM inverts values
         ends = (-1.0 if encoding.is_signed else (1 << encoding.bits_stored) - 1.0) - ends
-    slope, intercept = header.planes[0].rescale or (1.0, 0.0)
+    slope, intercept = header.frames[0].rescale or (1.0, 0.0)
     low, high = sorted(ends * slope + intercept)
     margin = abs(slope) / 4
     padding: NDArray[np.bool_] = (voxels >= low - margin) & (voxels <= high + margin)

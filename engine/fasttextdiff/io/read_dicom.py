@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.image.volume import Modality, Source
 from fasttextdiff.io.dicom_folders import series_files
-from fasttextdiff.io.dicom_headers import Header, Plane, choose_series, image_headers
+from fasttextdiff.io.dicom_headers import Frame, Header, choose_series, image_headers
 from fasttextdiff.io.dicom_pixels import blackened, decode, itk_ijk_to_ras, padding_of
 from fasttextdiff.io.dicom_projection import directions_of, projection_notes
 from fasttextdiff.io.dicom_stack import read_stack
@@ -71,7 +71,7 @@ def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None 
         files, lost = series_files(path)
     headers, damaged, notes = image_headers(path, files)
     headers = choose_series(path, headers, damaged, series_uid)
-    if any(plane.is_placed for header in headers for plane in header.planes):
+    if any(frame.is_placed for header in headers for frame in header.frames):
         found = _decoded_stack(path, headers)
     else:
         found = _decoded_projection(path, headers)
@@ -85,7 +85,7 @@ def _decoded_stack(path: Path, headers: list[Header]) -> Decoded:
         stack.ijk_to_ras,
         headers[0].shows,
         is_planar=False,
-        source=_source(path, headers[0], stack.planes, [*stack.notes, *_unit_notes(headers, stack.voxels)]),
+        source=_source(path, headers[0], stack.frames, [*stack.notes, *_unit_notes(headers, stack.voxels)]),
         is_hounsfield=all(header.states_hounsfield for header in headers),
         padding=stack.padding,
     )
@@ -97,15 +97,15 @@ def _unit_notes(headers: Sequence[Header], voxels: NDArray[Any]) -> list[str]:
     return ["no Rescale Slope and Intercept: the voxels were identified as Hounsfield units by their histogram"]
 
 
-def _source(path: Path, first: Header, planes: Sequence[Plane], notes: Sequence[str]) -> Source:
-    uids = tuple(plane.instance_uid for plane in planes)
+def _source(path: Path, first: Header, frames: Sequence[Frame], notes: Sequence[str]) -> Source:
+    uids = tuple(frame.instance_uid for frame in frames)
     return Source(
         path=str(path),
         study_uid=first.study_uid,
         series_uid=first.series_uid,
         frame_of_reference_uid=first.frame_of_reference_uid,
         instance_uids=uids if all(uids) else (),
-        frames=tuple((plane.file, plane.frame) for plane in planes),
+        frames=tuple((frame.file, frame.number) for frame in frames),
         notes=tuple(notes),
     )
 
@@ -115,9 +115,9 @@ def _decoded_projection(path: Path, headers: list[Header]) -> Decoded:
     import SimpleITK as sitk  # noqa: N813
 
     header = headers[0]
-    if len(headers) > 1 or len(header.planes) > 1:
+    if len(headers) > 1 or len(header.frames) > 1:
         raise UsageError(
-            f"{path}: {sum(len(one.planes) for one in headers)} images without a position in the patient (projections, "
+            f"{path}: {sum(len(one.frames) for one in headers)} images without a position in the patient (projections, "
             f"cine, nuclear medicine or tiles of a slide); give a single image"
         )
     image = decode(header)
@@ -128,7 +128,7 @@ def _decoded_projection(path: Path, headers: list[Header]) -> Decoded:
         itk_ijk_to_ras(image),
         header.shows,
         is_planar=True,
-        source=_source(path, header, header.planes, projection_notes(header) if _is_film(header) else ()),
+        source=_source(path, header, header.frames, projection_notes(header) if _is_film(header) else ()),
         is_hounsfield=header.states_hounsfield,
         padding=padding,
         patient_orientation=directions_of(header.patient_orientation),
@@ -162,7 +162,7 @@ def describe_dicom(path: Path) -> Described:
         FastTextDiffError: the header is damaged, or the file holds no image.
     """
     headers, *_ = image_headers(path, [path])
-    return Described(headers[0].shows, headers[0].planes[0].is_placed, headers[0])
+    return Described(headers[0].shows, headers[0].frames[0].is_placed, headers[0])
 
 
 def as_read(decoded: Decoded, described: Described) -> Decoded:

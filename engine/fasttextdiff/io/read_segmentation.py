@@ -107,7 +107,7 @@ def _codes(tags: str, name: str) -> CodedFinding:
 
 
 def _read_nifti(path: Path, volume: Volume) -> list[MaskedSegment]:
-    """A label map, or one 0/1 volume per segment; the `.json` beside it names them."""
+    """A label map, or one 0/1 volume per segment; its `.json` names them."""
     import nibabel
 
     header = nifti_header(path)

@@ -40,7 +40,7 @@ def recognised(volume: Volume, model: ModelSettings, maps_of: MapsOf) -> Volume:
 
     Args:
         volume: as it was read.
-        model: settings of the model; one that cannot tell kinds apart leaves the volume as it is.
+        model: settings of the model; one that cannot distinguish kinds leaves the volume as it is.
         maps_of: computes maps.
 
     Raises:
@@ -127,6 +127,6 @@ def _may_become(volume: Volume, modality: Modality) -> bool:
     return volume.modality is Modality.OTHER and (modality is Modality.MR or (is_single and modality is Modality.XRAY))
 
 
-def told(volume: Volume, head: KindHead | None) -> str | None:
-    """The kind of a recognised image with what told it, for its provenance; None if the modality was stated."""
+def recognised_as(volume: Volume, head: KindHead | None) -> str | None:
+    """The kind of a recognised image and what recognised it, for its provenance; None if the modality was stated."""
     return f"{volume.kinds[0]}, by kinds {head.sha256}" if head and volume.is_guessed and volume.kinds else None

@@ -25,7 +25,7 @@ from fasttextdiff.teaching.grids import from_input, grey_input
 from fasttextdiff.teaching.wording import answering
 
 PRESENT_OVER = 5
-"""Side in pixels of the head's grid over which log-odds are averaged for the presence: a speck is no finding."""
+"""Side in pixels of the head's grid over which log-odds are averaged for the presence: a speck is not a finding."""
 
 
 @dataclass(frozen=True)

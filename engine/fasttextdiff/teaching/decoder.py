@@ -1,4 +1,4 @@
-"""The part of an adapter that computes: a small decoder of one finding beside the model's head.
+"""The part of an adapter that computes: a small decoder of one finding next to the model's head.
 
 Knows the head's maps and hidden layers; knows nothing about examples, words or files.
 """

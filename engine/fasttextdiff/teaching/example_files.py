@@ -203,7 +203,7 @@ def _salted(group: str, salt: str) -> str:
 
 
 def _keyed(group: str) -> str:
-    """Equal for equal groups of one user; without the user's secret, the group cannot be told from it.
+    """Equal for equal groups of one user; without the user's secret, the group cannot be found from it.
 
     Folders of earlier days have salted groups, which are short. They are keyed when read, and in the folder with the
     next examples, so that one patient has one name on all days. In a folder that two users fill, a patient has two

@@ -94,7 +94,7 @@ class Lesson:
 
 
 def examples_of(image: PreparedImage, index: int, mask: NDArray[np.bool_], group: str = "") -> list[Example]:
-    """The examples in one slice of a volume: one, or one a tile.
+    """The examples in one slice of a volume: one, or one per tile.
 
     Args:
         image: the prepared volume.

@@ -6,7 +6,7 @@ pixels of what the head saw. Knows examples and networks; knows nothing about fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -20,6 +20,7 @@ from fasttextdiff.errors import Cancelled
 from fasttextdiff.model.info import require_words
 from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.model.torch_runtime import TorchRuntime
+from fasttextdiff.progress import Progress
 from fasttextdiff.teaching.adapter import Adapter, Card
 from fasttextdiff.teaching.decoder import FindingDecoder, Seen, points_of, see
 from fasttextdiff.teaching.examples import (
@@ -33,9 +34,6 @@ from fasttextdiff.teaching.examples import (
     variants,
 )
 from fasttextdiff.teaching.grids import grey_input, to_input
-
-Progress = Callable[[int, int], bool]
-"""`progress(done, total)`; False cancels."""
 
 VIEWS = 4
 """Variants of each slice, with the slice itself; fewer for many slices, see :data:`MOST_VIEWS`."""
@@ -195,7 +193,7 @@ class _Study:
         return along
 
     def _report(self, done: int, total: int) -> None:
-        """Say what is done; while the decoder is trained, only ask whether to go on."""
+        """Report progress; while the decoder is trained, only check whether to continue."""
         if total:
             self._told = (done, total)
         if self.progress is not None and not self.progress(*self._told):

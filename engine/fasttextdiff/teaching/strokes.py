@@ -199,7 +199,7 @@ class StrokeCorrector:
     def _reach(self, source: NDArray[np.bool_], present: bool) -> float:
         """How far a stroke acts, in pixels of the input: its length, and as far as it is from the present border.
 
-        A stroke beside the border moves the border; one far inside or outside makes or removes a region.
+        A stroke near the border moves the border; one far inside or outside makes or removes a region.
         """
         rows, columns = np.nonzero(source)
         answer = functional.interpolate(self._corrected()[None, None], self._cost.shape, mode="bilinear")[0, 0] > 0

@@ -21,13 +21,12 @@ from fasttextdiff.evaluation.datasets import EXCLUDED, Row, load_image, load_lev
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.io.read import read_volume
 from fasttextdiff.model.info import require_words
+from fasttextdiff.progress import Progress
 from fasttextdiff.training.own_data import SPLIT, OffGridError, VolumeRow, by_image, read_table
 
 NAMED = 3
 """Number of names that a one-line message lists for a problem."""
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-
-Progress = Callable[[int, int], bool]
 
 
 class Kind(Enum):

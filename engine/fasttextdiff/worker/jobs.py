@@ -38,8 +38,9 @@ from fasttextdiff.model.info import BUNDLED_MODEL, read_info, require_findings
 from fasttextdiff.model.runtimes import check_choice
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
+from fasttextdiff.progress import Progress
 from fasttextdiff.result import SliceResults
-from fasttextdiff.segmenter import Progress, Segmenter
+from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.worker.dicom import list_series, save_dicom_seg
 from fasttextdiff.worker.measuring import measured
 from fasttextdiff.worker.segmented import pair, write_answer

@@ -144,7 +144,7 @@ class NearEnd:
         self._to_send.put(message)
 
     def _do_here(self, number: int, message: dict[str, Any]) -> None:
-        """Jobs about DICOM files: in this thread, because nothing else is done meanwhile."""
+        """Jobs about DICOM files: in this thread, because nothing else is done in the meantime."""
         from fasttextdiff.worker.dicom import list_series, save_dicom_seg
 
         request: Any = messages.request_of(message)

@@ -63,7 +63,7 @@ def _opened(path: Path) -> IO[bytes]:
 def receive_parcel(stream: IO[bytes], folder: Path) -> dict[str, Any] | None:
     """Read the next message; its files are written into a folder, and its descriptions name them there.
 
-    Lines that are no parcels, such as greetings of a login, are skipped.
+    Lines that are not parcels, such as a login's greeting, are skipped.
 
     Returns:
         None at the end of the stream, also in the middle of a parcel.

@@ -38,8 +38,9 @@ from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.paths import as_path
+from fasttextdiff.progress import Progress
 from fasttextdiff.result import SliceResults
-from fasttextdiff.segmenter import Progress, Segmenter
+from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.worker.values import mapped_array
 
 if TYPE_CHECKING:
