@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "engine" / "fasttextdiff"
 # From the bottom up: a room may import only from rooms of lower layers.
 LAYERS = (
     {"version", "errors", "contract", "former_names"},
-    {"paths", "utf8_mode", "option_rules"},
+    {"paths", "progress", "utf8_mode", "option_rules"},
     {"image", "environment"},
     {"result"},
     {"segments"},
@@ -65,6 +65,33 @@ def test_nothing_imports_upwards():
                 assert below == name or RANK[below] < RANK[name], f"{path}:{line}: {name} imports {below}"
 
 
+def test_modules_do_not_import_each_other():
+    """No cycles, not even within a package."""
+    below = {}
+    for path in sorted(PACKAGE.parent.glob("fasttextdiff*/**/*.py")):
+        package = path.parent.relative_to(PACKAGE.parent).parts
+        name = ".".join(package if path.stem == "__init__" else (*package, path.stem))
+        below[name] = set(full_imports(path, package))
+    below = {name: imported & set(below) - {name} for name, imported in below.items()}
+    assert below["fasttextdiff.io.read"] & {"fasttextdiff.io.read_dicom"}
+    while leaves := [name for name, imported in below.items() if not imported & set(below)]:
+        for name in leaves:
+            del below[name]
+    assert not below
+
+
+def full_imports(path, package):
+    """Full names of everything that a file imports, modules or their members."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*start, *filter(None, [node.module])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
 def test_the_engine_knows_neither_qt_nor_slicer_nor_vtk():
     for _, path in modules():
         tops = {imported.split(".")[0] for imported, _ in imports_of(path)}
@@ -102,7 +129,7 @@ def test_a_former_module_name_works_with_a_warning(former):
 
 def test_no_file_imports_a_private_name_of_another():
     found = []
-    for path in sorted(PACKAGE.parent.rglob("*.py")):
+    for path in sorted([*PACKAGE.parent.rglob("*.py"), *PACKAGE.parents[1].glob("Testing/**/*.py")]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("fasttextdiff")):
                 found += [f"{path.name}: {alias.name}" for alias in node.names if re.match("_[a-z]", alias.name)]

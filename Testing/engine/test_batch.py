@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -112,10 +111,9 @@ def inlined(page):
 
 @on_posix
 def test_a_batch_killed_repeatedly_ends_with_the_same_results(studies, undisturbed, tmp_path):
-    rng = random.Random(4)
-    for delay in (rng.uniform(2, 8) for _ in range(3)):
-        process = batch(studies, tmp_path / "out", *FINDINGS)
-        time.sleep(delay)  # loading takes a few seconds: some kills happen then, some during the work
+    for moment in ({"event": "plan"}, {"event": "case", "state": "started"}, {"event": "case", "state": "done"}):
+        process = batch(studies, tmp_path / "out", *FINDINGS, "--json")
+        wait_for(process, moment)  # killed while the model is loaded, during the first case, and between two
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     process = batch(studies, tmp_path / "out", *FINDINGS)

@@ -98,8 +98,8 @@ def test_the_command_writes_what_it_shows(run, tmp_path):
 
 
 def test_a_failed_measurement_process_is_reported_in_one_line():
-    from fasttextdiff_lab.benchmarks.suites import _run
+    from fasttextdiff_lab.benchmarks.suites import output_of
 
     with pytest.raises(FastTextDiffError) as caught:
-        _run("-c", "raise SystemExit('no memory')")
+        output_of("-c", "raise SystemExit('no memory')")
     one_line(caught, "no memory")

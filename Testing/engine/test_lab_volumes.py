@@ -9,7 +9,7 @@ import pytest
 from fasttextdiff import Modality, Volume
 from fasttextdiff.errors import UsageError
 from fasttextdiff_lab import commands
-from fasttextdiff_lab.volumes import _depth, _held, read_truth
+from fasttextdiff_lab.volumes import depth_mm, measure_mask, read_truth
 
 LPS = np.diag([-2.0, -2.0, 4.0, 1.0])
 
@@ -26,7 +26,7 @@ def test_parts_pieces_islands_and_jumps_are_counted(volume):
     mask = np.zeros(volume.shape, bool)
     mask[1:5, 2:8, 2:8] = True
     mask[2, 16:18, 4:6] = True  # an island in tissue
-    held = _held("lung", "any", volume, mask, _depth(volume), mask & (np.arange(20) < 8))
+    held = measure_mask("lung", "any", volume, mask, depth_mm(volume), mask & (np.arange(20) < 8))
     assert (held.parts, held.slices, held.several, held.tissue) == (2, 4, 1, 1)
     assert held.ml == pytest.approx((4 * 36 + 4) * 0.016)
     assert held.jump == pytest.approx((36 + 4 + 4 + 36) / 148)

@@ -81,21 +81,21 @@ def test_a_one_voxel_lesion_in_a_large_slice_is_visible():
 
 def test_slices_are_spread_over_the_finding():
     from fasttextdiff.image.orientation import display_plane
-    from fasttextdiff.render.contact_sheet import _representative_slices
+    from fasttextdiff.render.contact_sheet import representative_slices
 
     mask = np.zeros((60, 8, 8), bool)
     mask[20:50, 2:4, 2:4] = True
     mask[33, 1:7, 1:7] = True
     made = result([mask, np.zeros_like(mask)])
     display = display_plane(made.volume, "acquisition")
-    slices = _representative_slices(made.findings[0], display, (0, 60))
+    slices = representative_slices(made.findings[0], display, (0, 60))
     assert len(slices) == 6
     assert slices == sorted(slices)
     assert 33 in slices
     assert slices[0] < 25
     assert slices[-1] >= 45
-    assert _representative_slices(made.findings[1], display, (10, 16)) == [10, 11, 12, 13, 14, 15]
-    assert _representative_slices(made.findings[1], display, (10, 12)) == [10, 11]
+    assert representative_slices(made.findings[1], display, (10, 16)) == [10, 11, 12, 13, 14, 15]
+    assert representative_slices(made.findings[1], display, (10, 12)) == [10, 11]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

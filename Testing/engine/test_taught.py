@@ -2,14 +2,13 @@
 
 import pytest
 
-from fasttextdiff.cli.tools import _listed
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.contract.fields import ContractError
 from fasttextdiff.contract.requests import CheckFindings, DescribeModel
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.naming import named_in
-from fasttextdiff.model.taught import joined, quality_line, taught_from, taught_to
+from fasttextdiff.model.taught import joined, listed, quality_line, taught_from, taught_to
 from fasttextdiff.worker.questions import QUESTIONS
 
 LIVER = TaughtFinding("liver", ("hepar",), (60.0, 400.0), 40, 12, 0.914, 8)
@@ -93,5 +92,5 @@ def test_the_module_hears_how_well_each_finding_is_known(tmp_path):
 
 
 def test_info_lists_each_finding_with_its_quality_and_synonyms():
-    listed = _listed([LIVER, LUNG], "ct").splitlines()
-    assert listed == ["liver on ct: Dice 0.91 (n 8), 40 training slices of 12 patients (hepar)", "left lung"]
+    lines = listed([LIVER, LUNG], "ct").splitlines()
+    assert lines == ["liver on ct: Dice 0.91 (n 8), 40 training slices of 12 patients (hepar)", "left lung"]

@@ -22,7 +22,7 @@ from fasttextdiff.evaluation.datasets import load_targets
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
 from fasttextdiff.training import samples as loaders
-from fasttextdiff.training.batches import Batch, StepBatches, _allot
+from fasttextdiff.training.batches import Batch, StepBatches, allotted
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import build_compact, starting_model
 from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConfig, read_config
@@ -370,7 +370,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_images_each_with_its_own_promp
 
 def test_every_batch_keeps_the_mixture_as_exactly_as_possible():
     shares, rng = np.array([0.54, 0.18, 0.13, 0.15]), np.random.default_rng(0)
-    counts = np.array([np.bincount(_allot(shares, 12, rng), minlength=4) for _ in range(2000)])
+    counts = np.array([np.bincount(allotted(shares, 12, rng), minlength=4) for _ in range(2000)])
     assert (counts.sum(axis=1) == 12).all()
     assert (counts >= np.floor(shares * 12)).all()
     assert np.abs(counts.mean(axis=0) - shares * 12).max() < 0.12

@@ -62,13 +62,13 @@ def measure_volume(
         truths: masks (k, j, i) by finding, as far as known.
     """
     image = segmenter.prepare(volume)
-    air = _depth(volume) if volume.modality is Modality.CT and not volume.is_color else None
+    air = depth_mm(volume) if volume.modality is Modality.CT and not volume.is_color else None
     for way, is_apart in (("slice by slice", True), ("consistent", False)):
         for found in segmenter.decode(image, findings, slice_by_slice=is_apart).findings:
-            yield _held(found.finding, way, volume, found.mask, air, truths.get(found.finding))
+            yield measure_mask(found.finding, way, volume, found.mask, air, truths.get(found.finding))
 
 
-def _held(
+def measure_mask(
     finding: str,
     way: str,
     volume: Volume,
@@ -76,6 +76,16 @@ def _held(
     depth: NDArray[np.float64] | None,
     truth: NDArray[np.bool_] | None,
 ) -> Held:
+    """Measure how a mask holds together.
+
+    Args:
+        finding: what was asked.
+        way: as in :class:`Held`.
+        volume: the image.
+        mask: (k, j, i), the answer.
+        depth: from :func:`depth_mm`; None if the image is no CT.
+        truth: (k, j, i); None if it is not known.
+    """
     from scipy import ndimage
 
     shown = display_plane(volume, "acquisition").to_display(mask)
@@ -98,7 +108,7 @@ def _held(
     )
 
 
-def _depth(volume: Volume) -> NDArray[np.float64]:
+def depth_mm(volume: Volume) -> NDArray[np.float64]:
     """Distance of every voxel from air in mm."""
     from scipy import ndimage
 

@@ -1,19 +1,15 @@
-"""Other commands: `convert`, `info` and `worker`."""
+"""Other commands: `convert`, `info`, `prepare`, `clear-cache` and `worker`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fasttextdiff.cli.app import DeviceOption, DtypeOption, ModelOption, RuntimeOption, Verbose, app, command
 from fasttextdiff.cli.common import load_segmenter, say
 from fasttextdiff.render.tables import show_table
-
-if TYPE_CHECKING:
-    from fasttextdiff.contract.answers import TaughtFinding
 
 
 @command(app, no_args_is_help=True)
@@ -45,6 +41,7 @@ def info(
     from fasttextdiff.model.info import BUNDLED_MODEL
     from fasttextdiff.model.openvino.store import cache_bytes, cache_folder
     from fasttextdiff.model.places import parameter_count
+    from fasttextdiff.model.taught import listed
     from fasttextdiff.version import __version__
 
     segmenter = load_segmenter(model, device, dtype, runtime)
@@ -57,7 +54,7 @@ def info(
         ("parameters", f"{parameter_count(model):,}"),
         ("timesteps", ", ".join(map(str, used.settings.plan.timesteps))),
         ("threshold", f"{about.threshold:g}, presence {about.presence_threshold:g}"),
-        *((f"taught on {kind}", _listed(findings, kind)) for kind, findings in about.taught.items()),
+        *((f"taught on {kind}", listed(findings, kind)) for kind, findings in about.taught.items()),
         ("fasttextdiff", __version__),
         ("runs with", f"{used.version} on {used.device} in {used.dtype}"),
         ("python", platform.python_version()),
@@ -66,17 +63,6 @@ def info(
         ("OpenVINO's cache", f"{cache_bytes() / 1e6:.0f} MB in {cache_folder()}"),
     ]
     show_table("fasttextdiff", ("", ""), rows)
-
-
-def _listed(findings: Sequence[TaughtFinding], kind: str) -> str:
-    """Findings with how well they are known, one a line; where nothing is recorded their terms alone."""
-    from fasttextdiff.model.taught import quality_line
-
-    if not any(quality_line(finding, kind) for finding in findings):
-        return ", ".join(term for finding in findings for term in finding.terms)
-    synonyms = [f" ({', '.join(finding.synonyms)})" if finding.synonyms else "" for finding in findings]
-    lines = [quality_line(finding, kind) or finding.name for finding in findings]
-    return "\n".join(line + words for line, words in zip(lines, synonyms, strict=True))
 
 
 @command(app, no_args_is_help=True)

@@ -49,7 +49,7 @@ def _plain(finding: TaughtFinding) -> Any:
 def joined(*sources: Taught) -> dict[str, tuple[TaughtFinding, ...]]:
     """Findings of several sources by modality; of equal names, the last one counts.
 
-    A bare term that is a synonym of another finding is not listed beside it.
+    A bare term that is a synonym of another finding is not listed with it.
     """
     kinds = dict.fromkeys(kind for source in sources for kind in source)
     return {kind: _named_once(finding for source in sources for finding in source.get(kind, ())) for kind in kinds}
@@ -75,6 +75,15 @@ def quality_line(finding: TaughtFinding, kind: str) -> str:
     if not facts:
         return ""
     return f"{finding.name} on {kind}: {', '.join(facts)}{'; weak' if is_weak(finding) else ''}"
+
+
+def listed(findings: Sequence[TaughtFinding], kind: str) -> str:
+    """Findings with their recorded quality, one per line; only their terms, in one line, where nothing is recorded."""
+    if not any(quality_line(finding, kind) for finding in findings):
+        return ", ".join(term for finding in findings for term in finding.terms)
+    synonyms = [f" ({', '.join(finding.synonyms)})" if finding.synonyms else "" for finding in findings]
+    lines = [quality_line(finding, kind) or finding.name for finding in findings]
+    return "\n".join(line + words for line, words in zip(lines, synonyms, strict=True))
 
 
 def is_weak(finding: TaughtFinding) -> bool:

@@ -88,7 +88,7 @@ class _Panel:
 
 def _volume_panels(result: SegmentationResult, display: DisplayPlane) -> list[_Panel]:
     """One panel per finding, with representative slices."""
-    chosen = [_representative_slices(finding, display, result.provenance.slices) for finding in result.findings]
+    chosen = [representative_slices(finding, display, result.provenance.slices) for finding in result.findings]
     colors = assign_colors([finding.finding for finding in result.findings])
     size = tile_size(display, max(map(len, chosen)))
     array = display.to_display(result.volume.array)
@@ -103,7 +103,7 @@ def _volume_panels(result: SegmentationResult, display: DisplayPlane) -> list[_P
     return panels
 
 
-def _representative_slices(finding: FindingResult, display: DisplayPlane, scope: tuple[int, int]) -> list[int]:
+def representative_slices(finding: FindingResult, display: DisplayPlane, scope: tuple[int, int]) -> list[int]:
     """Up to six slices that show the finding, spread over its extent; if it is empty, spread over the scope.
 
     Args:

@@ -121,7 +121,7 @@ class StepBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         """Draw images of all groups, augment them and make prompts for each."""
         seed, stage = self.config.seed, self.config.stage_at(step)
-        groups = _allot(self.shares, stage.batch, np.random.default_rng((seed, step)))
+        groups = allotted(self.shares, stage.batch, np.random.default_rng((seed, step)))
         places = range(stage.batch)[self.share.index :: self.share.count]
         views = [
             self._view(self.groups[groups[place]], stage.size, np.random.default_rng((seed, step, 1 + place)))
@@ -166,7 +166,7 @@ def as_images(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
     return torch.from_numpy(to_model_range(np.stack(colour).astype(np.float32) / np.float32(255), "rgb"))
 
 
-def _allot(shares: NDArray[np.float64], count: int, rng: np.random.Generator) -> list[int]:
+def allotted(shares: NDArray[np.float64], count: int, rng: np.random.Generator) -> list[int]:
     """`count` group numbers in the given shares, as exactly as whole numbers allow; the remainder is drawn."""
     exact = shares * count
     whole = np.floor(exact).astype(int)

@@ -145,7 +145,7 @@ def _start_figures(bench: Bench) -> Iterator[Figure]:
     works = (
         ("process start to first mask, CPU, bundled model", first_mask),
         ("import fasttextdiff", _process("import fasttextdiff")),
-        ("fasttextdiff --help", lambda: _run("-m", "fasttextdiff", "--help")),
+        ("fasttextdiff --help", lambda: output_of("-m", "fasttextdiff", "--help")),
     )
     times = medians(bare, *(work for _, work in works), repeats=max(1, min(3, bench.repeats)), warmup=1)
     for (name, _), seconds in zip(works, times[1:], strict=True):
@@ -162,10 +162,10 @@ def _start_figures(bench: Bench) -> Iterator[Figure]:
 
 
 def _process(code: str) -> Work:
-    return lambda: _run("-c", code)
+    return lambda: output_of("-c", code)
 
 
-def _run(*arguments: str) -> str:
+def output_of(*arguments: str) -> str:
     """The output of a Python process."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -220,7 +220,7 @@ def memory(bench: Bench) -> Iterator[Figure]:
         "torch = sys.modules.get('torch')\n"
         "print(peak, torch.cuda.max_memory_allocated() if torch and torch.cuda.is_available() else 0)"
     )
-    main, gpu = (int(number) / 1e9 for number in _run("-c", code).split()[-2:])
+    main, gpu = (int(number) / 1e9 for number in output_of("-c", code).split()[-2:])
     name = f"{side} x {side} x {slices}, one finding, bundled model"
     yield Figure("memory", f"{name}: whole process", "process", bench.device, main, "GB")
     if gpu:
