@@ -63,7 +63,7 @@ def has_pip() -> bool:
 
 
 def make_environment() -> None:
-    """Make the environment anew."""
+    """Make a new environment."""
     try:
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
     except subprocess.CalledProcessError:

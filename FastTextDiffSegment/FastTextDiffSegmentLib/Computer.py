@@ -57,7 +57,7 @@ class Computer:
         self._session.use(None)
 
     def test(self, host: str, python: str = DEFAULT_PYTHON) -> str:
-        """Connect, and say in one line which engine and device are there; no image is sent. Blocks until known.
+        """Connect and report in one line which engine and device are there; no image is sent. Blocks until known.
 
         Raises:
             EngineError: the computer cannot be reached or used; the message names it.

@@ -342,7 +342,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
     def writeUnrecorded(
         self, outputs: Sequence[SegmentOutput], volumeNode: Any, segmentationNode: Any
     ) -> list[SegmentedFinding]:
-        """Write outputs into a new segmentation that leaves the scene again; this is no step to undo."""
+        """Write outputs into a new segmentation that is removed from the scene again; undo does not know of it."""
         return self._writer.write(segmentationNode, volumeNode, outputs)
 
     def undo(self) -> str | None:

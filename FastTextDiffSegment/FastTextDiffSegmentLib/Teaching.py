@@ -244,5 +244,5 @@ class Teaching:
 
 
 def defaultLibrary() -> Path:
-    """The folder of learned findings beside Slicer's settings of this user."""
+    """This user's folder of learned findings, next to Slicer's settings."""
     return Path(slicer.app.slicerUserSettingsFilePath).parent / "FastTextDiffSegment" / "learned"

@@ -19,7 +19,7 @@ def engineProcesses(*words):
         try:
             parent = status.read_text().rpartition(")")[2].split()[1]
             command = (status.parent / "cmdline").read_text().split("\0")
-        except OSError:  # ended meanwhile
+        except OSError:  # ended in the meantime
             continue
         if int(parent) == os.getpid() and {"fasttextdiff", *words} <= set(command):
             found.append(int(status.parent.name))

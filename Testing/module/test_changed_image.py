@@ -96,7 +96,7 @@ def test_edits_made_during_a_run_are_asked_about(panel, volume):
     panel.click("segmentVolumeButton")
     edit(panel, "left lung", volume, mine)
     panel.finishRun()
-    assert [text.partition(".")[0] for text in panel.answers.asked] == ["You edited left lung meanwhile"]
+    assert [text.partition(".")[0] for text in panel.answers.asked] == ["You edited left lung in the meantime"]
     assert panel.message == "Nothing was written."
     assert (panel.mask("left lung", volume) == mine).all()
     panel.answers.yes, panel.answers.asked = True, []

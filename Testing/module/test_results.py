@@ -1,4 +1,4 @@
-"""The table of results, and which segmentation a result belongs to, whatever the user has chosen meanwhile."""
+"""The table of results, and which segmentation a result belongs to, whatever the user has chosen in the meantime."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_a_result_goes_to_the_segmentation_that_was_chosen_at_the_start(panel, v
     panel.click("segmentVolumeButton")
     slicer.mrmlScene.RemoveNode(second)
     panel.finishRun()
-    assert panel.message == "The segmentation was removed meanwhile; nothing was written."
+    assert panel.message == "The segmentation was removed in the meantime; nothing was written."
 
 
 def stored():

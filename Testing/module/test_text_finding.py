@@ -183,7 +183,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(editor):
     form.slice.click()
     segmentation.GetSegmentation().RemoveSegment("mine")
     panel.finishRun()
-    assert form.message.text == "The segment was removed meanwhile; nothing was written."
+    assert form.message.text == "The segment was removed in the meantime; nothing was written."
     assert segmentNames(segmentation) == ["other"]
 
 

@@ -41,7 +41,7 @@ class Provenance:
         slice_by_slice: whether slices did not influence each other, as in earlier versions.
         runtime: library that ran the networks, e.g. "openvino 2026.4.1".
         adapter: the adapter that answered for the finding, see :meth:`of`; empty for the model itself.
-        kind: kind of image, and the hash of the file that told it; None if the file or the user gave the modality.
+        kind: kind of image, and the hash of the file that recognised it; None if the modality was given.
     """
 
     model: str
@@ -69,7 +69,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Learned:
-    """A finding that was learned here, beside the model.
+    """A finding that was learned on this computer, in addition to the model's own.
 
     Attributes:
         source: the adapter, in one line: name, number of slices, date and hash.

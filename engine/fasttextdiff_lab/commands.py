@@ -210,7 +210,7 @@ def stroke_study(
     images: Annotated[int, typer.Option(min=1, max=100_000, help="Images of each task.")] = 30,
     model: ModelOption = None,
 ) -> None:
-    """Dice after simulated strokes on validation data, beside a baseline without a model."""
+    """Dice after simulated strokes on validation data, compared with a baseline without a model."""
     from fasttextdiff_lab import stroke_study as study
     from fasttextdiff_lab.teaching_tasks import LEFT_OUT, STROKE_STRUCTURES, stroke_cases
 
@@ -235,7 +235,7 @@ def teach_study(
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of the examples.")] = 5,
     model: ModelOption = None,
 ) -> None:
-    """Dice after learning findings that the model was not taught from a few slices, beside other ways to learn them."""
+    """Dice after learning findings that the model was not taught from a few slices, compared with other ways to learn."""
     from fasttextdiff_lab import teaching_study as study
     from fasttextdiff_lab.teaching_tasks import pools
 

@@ -1,4 +1,4 @@
-"""Keeps the results of a study, one a line, so that it can be resumed. Knows nothing about what they mean."""
+"""Keeps the results of a study, one per line, so that it can be resumed. Knows nothing about what they mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class KeptResults(Generic[Result]):
     """The results in a file that were made in the same way; those made in another way stay in it, and are not used.
 
     Args:
-        path: one JSON object a line.
+        path: one JSON object per line.
         kind: dataclass of a result.
         made: what a result depends on, e.g. the hash of the model's weights, as JSON values; stored in each line.
             Nothing is taken from the file if one of them is empty, since it is not known then.

@@ -194,7 +194,7 @@ def fit(shown: Sequence[Shown], info: ModelInfo, say: Callable[[str], None]) -> 
     Args:
         shown: encoded training pictures.
         info: description of the model.
-        say: told how it answers for the held-out pictures.
+        say: called with a line on how it answers for the held-out pictures.
 
     Raises:
         UsageError: a kind has no pictures.

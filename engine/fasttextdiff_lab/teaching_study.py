@@ -1,4 +1,4 @@
-"""Measures how well a finding is learned from a few slices, beside other ways to learn from them.
+"""Measures how well a finding is learned from a few slices, compared with other ways to learn from them.
 
 Each cell (task, method, number of slices, seed) is computed once and kept, so that the study can be resumed. Knows
 tasks, methods and tables.
@@ -73,7 +73,7 @@ class TeachingStudy:
 
     Args:
         segmenter: the model.
-        path: file of all cells, one a line; those of another model or of other tasks are not used.
+        path: file of all cells, one per line; those of another model or of other tasks are not used.
 
     Attributes:
         cells: those that are used.

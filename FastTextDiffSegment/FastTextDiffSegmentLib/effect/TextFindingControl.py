@@ -228,7 +228,7 @@ class TextFindingControl:
             text = _("{step}: not found (presence {presence:.0%}); nothing was changed")
             return _because(text.format(step=_stepOf(request), presence=presence), found.warnings)
         if not slicer.mrmlScene.IsNodePresent(segmentation) or not self._segment(segmentation, target.segmentId):
-            raise SceneError(_("The segment was removed meanwhile; nothing was written."))
+            raise SceneError(_("The segment was removed in the meantime; nothing was written."))
         if not isModuleEditor(self._editorNode()):  # else the write does it
             self._saveState()
         (written,) = logic.write(output, request, segmentation, Masking(self._editorNode()), threshold, into=target)

@@ -117,7 +117,7 @@ class EngineClient:
         return self._process is not None
 
     def _dropEndedProcess(self) -> None:
-        """Drop a process that ended while idle. That is no error, since no request failed; the next starts another."""
+        """Drop a process that ended while idle. No request failed, so it is no error; the next starts another."""
         if self._process is not None and not self._pending and self._process.exitCode is not None:
             self._onProcessEnded(self._process.exitCode)
 

@@ -143,7 +143,7 @@ class EngineSession:
             The contract's `VolumeOpened`.
 
         Raises:
-            JobCancelled: the volumes were forgotten meanwhile.
+            JobCancelled: the volumes were forgotten in the meantime.
         """
         sent = self._sent.get(source.key)
         if sent is None:
@@ -193,7 +193,7 @@ class EngineSession:
             dicom_modality=source.dicomModality,
             modality=source.modality,
         )
-        if source.key in self._sent:  # another job sent it meanwhile
+        if source.key in self._sent:  # another job sent it in the meantime
             remove(folder)
         return self._sent.setdefault(source.key, _SentVolume(folder, request))
 

@@ -165,7 +165,7 @@ class TeachingSession:
         return (yield from self.changed(ListLearned(library))) if library is not None else ()
 
     def changed(self, request: Any) -> Steps:
-        """Change the library by one of the contract's requests about it; what it has now."""
+        """Send a request about the library; returns its findings afterwards."""
         yield from self._session.opened()
         answer = yield from self._session.client.ask(request)
         self.findings = answer.findings

@@ -182,7 +182,7 @@ class BatchSection:
             self._looking = self._runner.start(job)
 
     def _onLooked(self, job: Job) -> None:
-        if self._looking is job:  # otherwise another folder was chosen meanwhile
+        if self._looking is job:  # otherwise another folder was chosen in the meantime
             self._looking = None
             self.update()
 

@@ -35,7 +35,7 @@ class CacheSection:
         self._ask(MeasureCache(), lambda error: self._show(None))
 
     def moved(self) -> None:
-        """Another computer segments from now on: what is shown is no longer about the right one."""
+        """Another computer segments from now on, so the sizes shown are out of date."""
         self._show(None)
         if not self._ui.setupCollapsibleButton.collapsed:
             self.measure()

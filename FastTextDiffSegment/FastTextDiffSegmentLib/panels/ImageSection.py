@@ -85,7 +85,7 @@ class ImageSection:
             self._job = self._context.runner.start(Job(steps, lambda opened: self._onOpened(key, opened), failed))
 
     def _onOpened(self, key: Any, opened: VolumeOpened) -> None:
-        if key != self._key:  # another image was chosen meanwhile
+        if key != self._key:  # another image was chosen in the meantime
             return
         self.known = KnownImage(opened.modality, opened.planar, opened.window)
         self._showKnown(opened.notes)

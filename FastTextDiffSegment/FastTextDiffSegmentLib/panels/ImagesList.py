@@ -13,7 +13,7 @@ _CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
 
 class ImagesList:
-    """Images beside the chosen one.
+    """Images to segment in addition to the chosen one.
 
     Args:
         ui: the panel's widgets by name.

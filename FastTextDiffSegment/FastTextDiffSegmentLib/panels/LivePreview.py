@@ -94,7 +94,7 @@ class LivePreview:
             self._onShown(None, None)
 
     def renew(self, isOutdated: Callable[[SegmentationOutput, SegmentationRequest], bool]) -> None:
-        """Drop a preview that is outdated or under way, and ask anew."""
+        """Drop a preview that is outdated or under way, and ask again."""
         if self._job is not None or (self.output is not None and isOutdated(self.output, self.request)):
             self.drop()
         self.schedule()

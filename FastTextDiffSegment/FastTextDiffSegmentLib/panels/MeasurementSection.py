@@ -170,11 +170,11 @@ class MeasurementSection:
             self._saveReport(path)
 
     def _saveReport(self, report: Path) -> None:
-        """A report refers to a DICOM Segmentation, which is written beside it."""
+        """A report refers to a DICOM Segmentation, which is written with it."""
         segmentation = report.with_name(f"{report.stem}.seg{DICOM_SEG}")
         parameters, session = self._context.parameters, self._context.logic.session
         steps = dicomSegSteps(session, parameters.outputSegmentation, parameters.inputVolume, segmentation, report)
-        saved = _("Saved {report}, and beside it its segments: {segmentation}")
+        saved = _("Saved {report} and its segments: {segmentation}")
         text = saved.format(report=report, segmentation=segmentation.name)
         self._run.start(
             lambda progress: steps,

@@ -64,7 +64,7 @@ class PanelRequests:
         return self._scope.applied(self.forSlices(None))
 
     def forImages(self) -> list[SegmentationRequest]:
-        """The requests for the chosen image and for those that are ticked beside it.
+        """The requests for the chosen image and for those that are also ticked.
 
         Raises:
             SceneError: there is no such region.

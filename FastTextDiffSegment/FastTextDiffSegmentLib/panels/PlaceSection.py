@@ -43,7 +43,7 @@ class PlaceSection:
         self.show()
 
     def test(self) -> None:
-        """Connect to the typed host and say what is there; a second press stops it. No image is sent."""
+        """Connect to the typed host and report its engine and device; a second press stops it. No image is sent."""
         if self._testing is not None:
             self._testing.cancel()
             return

@@ -66,7 +66,7 @@ class ResultControl:
 
     def mayStillReplaceAll(self, targets: Sequence[tuple[Any, SegmentationRequest]]) -> bool:
         """Ask before results are written, if the user edited more since :meth:`mayReplaceAll`, e.g. during the run."""
-        question = _("You edited {names} meanwhile. Replace your edits by the result? Undo restores them.")
+        question = _("You edited {names} in the meantime. Replace your edits with the result? Undo restores them.")
         return self._mayReplace(targets, question)
 
     def _mayReplace(self, targets: Sequence[tuple[Any, SegmentationRequest]], question: str) -> bool:
@@ -119,7 +119,7 @@ class ResultControl:
     ) -> Any:
         """The chosen segmentation, a new one, or None if the user does not want it on another image's grid."""
         if chosen is not None and not slicer.mrmlScene.IsNodePresent(chosen):
-            raise SceneError(_("The segmentation was removed meanwhile; nothing was written."))
+            raise SceneError(_("The segmentation was removed in the meantime; nothing was written."))
         segmentation = chosen or self._logic.newSegmentation(request.volumeNode)
         if chosen is None and parameters.outputSegmentation is None:
             parameters.outputSegmentation = segmentation

@@ -60,7 +60,7 @@ def _isItsImage(segmentationNode: Any, volumeNode: Any) -> bool:
 
 
 def _row(segmentationNode: Any, volumeNode: Any, segmentId: str, isPlanar: bool) -> ResultRow:
-    """A segment as a row; without a volume on its grid, neither its slices nor its area can be told."""
+    """A segment as a row; without a volume on its grid, its slices and area are unknown."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     lines = [(name, tagOf(segment, PREFIX + name)) for name in _TIP_TAGS]
     return ResultRow(

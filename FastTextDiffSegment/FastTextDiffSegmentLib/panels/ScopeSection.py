@@ -1,4 +1,4 @@
-"""What is segmented: all slices, a range, or a region; in which plane; and what it will cost.
+"""What is segmented: all slices, a range, or a region; in which plane; and how long it will take.
 
 Owns the widgets for that; knows nothing about findings and how a run is made.
 """

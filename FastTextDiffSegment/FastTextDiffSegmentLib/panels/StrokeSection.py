@@ -133,7 +133,7 @@ class StrokeSection:
 
     def _ended(self, output: SegmentationOutput | None, error: Exception | None = None) -> None:
         self._job = None
-        if output is not None and self._asked is None:  # of strokes that were discarded meanwhile
+        if output is not None and self._asked is None:  # of strokes that were discarded in the meantime
             output.release()
             output = None
         if not self.isActive:
@@ -143,7 +143,7 @@ class StrokeSection:
         elif error is not None:
             self._onError(error)
         if self.isActive and (self._asked is None or not _areSame(self._asked.strokes, self._strokes)):
-            self._ask()  # more was painted or undone meanwhile
+            self._ask()  # more was painted or undone in the meantime
         self.update()
 
     def _show(self, output: SegmentationOutput) -> None:
@@ -180,7 +180,7 @@ class StrokeSection:
             return
         parameters, logic, request = self._context.parameters, self._context.logic, self._asked
         if self._chosen is not None and not slicer.mrmlScene.IsNodePresent(self._chosen):
-            raise SceneError(_("The segmentation was removed meanwhile: discard the strokes."))
+            raise SceneError(_("The segmentation was removed in the meantime: discard the strokes."))
         segmentation = self._chosen or logic.newSegmentation(request.volumeNode)
         parameters.outputSegmentation = segmentation
         logic.correcting.write(self._output, request, segmentation)

@@ -41,7 +41,7 @@ def dicomSegSteps(
         Notes for the user, one line each.
 
     Raises:
-        SceneError: nothing to save, another grid, no DICOM files, or segments that changed meanwhile.
+        SceneError: nothing to save, another grid, no DICOM files, or segments that changed in the meantime.
         EngineError: the engine refused, e.g. because of images without UIDs, a missing package or a full disk.
     """
     requireSegments(segmentationNode, volumeNode)

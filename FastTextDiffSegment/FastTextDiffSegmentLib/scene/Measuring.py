@@ -46,7 +46,7 @@ def measureSteps(session: EngineSession, segmentationNode: Any, volumeNode: Any,
         The contract's `Measured`; its notes say where Slicer's Segment Statistics, if it is there, finds other values.
 
     Raises:
-        SceneError: no segments, another grid, or segments that changed meanwhile.
+        SceneError: no segments, another grid, or segments that changed in the meantime.
         EngineError: the engine refused or failed.
     """
     requireSegments(segmentationNode, volumeNode)

@@ -1,4 +1,4 @@
-"""Review lists in the scene: kept with a segmentation, saved with it, and told in the tags of its segments.
+"""Review lists in the scene: kept with a segmentation, saved with it, and summarised in the tags of its segments.
 
 Knows segmentations and volumes; does not know how slices are proposed.
 """
@@ -88,7 +88,7 @@ class Reviews:
         return CORRECTED if CORRECTED in states else ACCEPTED
 
     def refresh(self, segmentationNode: Any, volumeNode: Any) -> None:
-        """Mark accepted slices that were edited since as corrected, and write the tags anew."""
+        """Mark accepted slices that were edited since as corrected, and rewrite the tags."""
         known = self.of(segmentationNode, volumeNode)
         if known is None:
             return
@@ -99,7 +99,7 @@ class Reviews:
         self._keep(segmentationNode, updated)
 
     def retag(self) -> None:
-        """Write the tags of all segmentations anew, e.g. after an undo."""
+        """Rewrite the tags of all segmentations, e.g. after an undo."""
         for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             if self._archive.node(node) is not None:
                 _tag(node, self._known(node))
@@ -133,7 +133,7 @@ class Reviews:
 
 
 def _tag(segmentationNode: Any, reviewed: ReviewList | None) -> None:
-    """Tell in each segment which slices of its own findings were looked at."""
+    """Tag each segment with the slices of its own findings that were looked at."""
     for segmentId, findings in _findings(segmentationNode).items():
         mine = None if reviewed is None else reviewed.about(findings)
         tag = escape_tag(mine.summary()) if mine is not None and mine.slices else ""

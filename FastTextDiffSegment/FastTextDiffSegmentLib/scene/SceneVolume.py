@@ -28,7 +28,7 @@ def contentKey(volumeNode) -> tuple:
 
 
 def voxelDigest(volumeNode) -> str:
-    """Tells images of one grid apart, also after they were saved; from a few voxels, so that it takes no time."""
+    """Distinguishes images of one grid, also after they were saved, by a few voxels: it takes almost no time."""
     voxels = slicer.util.arrayFromVolume(volumeNode).ravel()
     step = max(1, voxels.size // _SAMPLE) | 1  # odd, so that it does not stay in one column
     return f"{zlib.crc32(voxels[::step].astype(np.float64).tobytes()):08x}"

@@ -128,7 +128,7 @@ class SegmentHistory:
     """Records the module's edits, undoes and redoes them.
 
     A step changes back exactly the voxels and tags that its edit changed. What others edited since stays, except that
-    a voxel which they set to the value that it had already cannot be told from one they never touched.
+    a voxel set to the value it already had cannot be distinguished from one never touched.
 
     Args:
         guard: shared with :class:`~.OutputArchive.OutputArchive`.
@@ -287,7 +287,7 @@ class SegmentHistory:
         watch.observers.add(scene, closing, lambda *_: self.forget())
 
     def _onSegments(self, watch: "_Watch") -> None:
-        """A segment that others remove is no part of a step any more, even if a new one gets its id."""
+        """A segment that others remove is no longer part of a step, even if a new one gets its id."""
         now = set(segmentIds(watch.node.GetSegmentation()))
         gone, watch.ids = watch.ids - now, now
         if gone and not self.guard.isOwn:

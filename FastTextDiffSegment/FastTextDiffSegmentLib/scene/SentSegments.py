@@ -26,7 +26,7 @@ def sentSegmentSteps(segmentationNode: Any, volumeNode: Any, folder: Path) -> St
         The contract's `SavedSegment` of each, in the order of the segments.
 
     Raises:
-        SceneError: the segments changed meanwhile.
+        SceneError: the segments changed in the meantime.
         EngineError: a file cannot be written.
     """
     before, segments = segmentsState(segmentationNode, volumeNode), []

@@ -1,4 +1,4 @@
-"""The items of a sequence as volumes, and segmentations as a sequence beside them. Knows nothing about findings.
+"""The items of a sequence as volumes, and their segmentations as a second sequence. Knows nothing about findings.
 
 The browser is never moved: a user may go on looking at other items during a run. Where an item is missing, Slicer
 leaves the voxels of the previous one in the shown volume, so the shown volume is not what is segmented.
@@ -98,7 +98,7 @@ class SequenceItems:
         return node
 
     def addSegmentations(self, segmentations: Sequence[Any], name: str) -> Any:
-        """Add segmentations, one an item and all in the scene, as a sequence that the browser shows with the images.
+        """Add segmentations, one per item and all in the scene, as a sequence that the browser shows with the images.
 
         Args:
             segmentations: removed from the scene; what is shown of them is the browser's.

@@ -54,7 +54,7 @@ def measure(
         note(line)
     headings, rows = table_rows(measured)
     written = write_measurements(volume, measured, output, report, segmentation)
-    turned = list(zip(headings, *rows, strict=True))  # a terminal is too narrow for one line a segment
+    turned = list(zip(headings, *rows, strict=True))  # a terminal is too narrow for one line per segment
     show_table(image.name, turned[0], turned[1:])
     if written:
         say(f"wrote {', '.join(map(str, written))}")

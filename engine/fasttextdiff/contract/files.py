@@ -1,6 +1,6 @@
 """How files are replaced: do two names mean the same file, did we write this `.json`, and several at once.
 
-Knows nothing about what is in a file, but for our own `.json`.
+Knows nothing about the content of files except our own `.json`.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def table_rows(measured: Sequence[SegmentMeasurements]) -> tuple[list[str], list
 
 
 def csv_text(measured: Sequence[SegmentMeasurements], image: str) -> str:
-    """All columns as CSV (RFC 4180), one line a segment, with the name of the image in the first column."""
+    """All columns as CSV (RFC 4180), one line per segment, with the name of the image in the first column."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
     writer.writerow(["image", *(heading for _, heading, _ in COLUMNS)])

@@ -293,7 +293,7 @@ def _chosen(
 def _with_borders(
     chosen: NDArray[np.bool_], part: NDArray[np.bool_], grid: SliceGrid, rule: ConsistencyRule
 ) -> NDArray[np.bool_]:
-    """Cores with what lies around them in the mask, but for crumbs that only a neighbouring slice connects."""
+    """Cores with the mask around them, except crumbs that only a neighbouring slice connects."""
     from scipy import ndimage
 
     within = ndimage.generate_binary_structure(3, 1)

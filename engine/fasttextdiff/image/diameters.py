@@ -32,7 +32,7 @@ class Diameters:
 def largest_diameters(mask: NDArray[np.bool_], ijk_to_ras: NDArray[np.float64], axis: int) -> Diameters | None:
     """Measure every part on every slice; the part with the longest diameter counts.
 
-    A part is what hangs together on a slice, corners included, so that lesions apart are never measured as one. Its
+    A part is what is connected on a slice, corners included, so that separate lesions are never measured as one. Its
     outline runs half-way between the centres of neighbouring pixels inside and outside, and chords are those of the
     convex outline.
 

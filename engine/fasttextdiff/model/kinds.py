@@ -1,7 +1,7 @@
 """Tells what kind of image a slice is ("head CT", "stained histology") from the maps that a model computes for it.
 
-A linear classifier on statistics of maps and pixels, in a small file beside the weights. Knows numbers and names; knows
-nothing about volumes or image files, and loads no torch.
+A linear classifier on statistics of maps and pixels, in a small file next to the weights. Knows numbers and names;
+knows nothing about volumes or image files, and loads no torch.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class KindHead:
     """A linear softmax classifier.
 
     Attributes:
-        kinds: what it tells apart.
+        kinds: what it distinguishes.
         mean: (D,) of the statistics in training.
         scale: (D,), their standard deviation.
         weight: (K, D).
@@ -97,7 +97,7 @@ class KindHead:
         shapes = [a.shape for a in (self.mean, self.scale, self.weight, self.bias)]
         fits = self.film is None or self.film.weight.shape[1] == length
         if not fits or shapes != [(length,), (length,), (count, length), (count,)] or NONE_OF_THESE not in self.kinds:
-            raise ValueError(f"arrays of shapes {shapes} do not tell {count} kinds apart")
+            raise ValueError(f"arrays of shapes {shapes} do not distinguish {count} kinds")
 
     def standard(self, statistics: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, D) statistics as deviations from their mean in training."""
@@ -232,7 +232,7 @@ def read_kinds(folder: Path, weights_sha256: str) -> KindHead | None:
             sha256=hashlib.sha256(path.read_bytes()).hexdigest()[:8],
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} cannot be used ({one_line(error)}): remove it, or copy the model anew") from error
+        raise ModelError(f"{path} cannot be used ({one_line(error)}): remove it, or copy the model again") from error
     return head if head.made_for == weights_sha256 else None
 
 

@@ -139,7 +139,7 @@ def _where(words: Sequence[Word], finding: TaughtFinding) -> frozenset[int]:
 @lru_cache(maxsize=4096)
 def _plain(word: str) -> str:
     stem = stem_of(word)
-    if stem in _SAME or stem in _KNOWN:  # "malignant" describes; it is no misspelt "malignancy"
+    if stem in _SAME or stem in _KNOWN:  # "malignant" describes; it is not a misspelt "malignancy"
         return _SAME.get(stem, stem)
     return next((_SAME[known] for known in _SAME if is_misspelt(stem, known)), stem)
 

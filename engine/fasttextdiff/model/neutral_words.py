@@ -1,4 +1,4 @@
-"""The words that may stand beside a taught finding: they request, locate or describe. Also synonyms in findings."""
+"""The words that may accompany a taught finding: they request, locate or describe. Also synonyms in findings."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ infected infectious infective inflamed inflammatory diseased affected involved v
 bleeding ischaemic ischemic necrotic malignant metastatic cancerous tumorous tumoral neoplastic embolic thrombotic
 obstructing obstructed occluded thickened cavitating cavitary consolidated abscessed infarcted ruptured lacerated
 """
-"""Words that make something else of an organ: they are neutral only beside a finding that is itself an abnormality."""
+"""Words that make something else of an organ: they are neutral only with a finding that is itself an abnormality."""
 ORGANS = """
 adrenal splenic skeletal myocardial pericardial oesophageal esophageal gastric colonic ovarian uterine duodenal jejunal
 ileal rectal pancreatic mediastinal spinal muscular cutaneous ureteric urethral vaginal testicular mammary orbital nasal
@@ -89,9 +89,9 @@ medulla frontal temporal parietal occipital insular cerebellar cervical lumbar s
 """
 """Words that ask for a part of a finding, or for one side."""
 RELATIONS = "behind near next adjacent beside along above below around abutting touching"
-"""Words after which an organ tells where a lesion is, not what it is in."""
+"""Words after which an organ is where a lesion is near, not what it is in."""
 ELSEWHERE = {
     "ventricle": "lateral third fourth brain intracranial frontal occipital temporal horn horns",
     "vertebra": "t1 t2 t3 t4 t5 t6 t7 t8 t9 t10 t11 t12",
 }
-"""Words beside which a word names another structure: the lateral ventricles are of the brain, not of the heart."""
+"""Words with which another word names something else: the lateral ventricles are of the brain, not of the heart."""

@@ -47,7 +47,7 @@ def load_runtime(
     runtime: str = "auto",
     threads: int | None = None,
 ) -> Runtime:
-    """Load a model with what runs it best here.
+    """Load a model with the runtime that suits this computer best.
 
     "auto" is PyTorch for a GPU that it can use and for a model that is already loaded; else OpenVINO, if it is
     installed and its answer on this computer agrees with PyTorch's; else PyTorch.
@@ -79,7 +79,7 @@ def load_runtime(
 
 
 def pipeline_of(runtime: Runtime, model: FastTextDiffPipeline | PathText | None) -> FastTextDiffPipeline:
-    """The model in PyTorch: that of the runtime, or one loaded beside a runtime that has none.
+    """The model in PyTorch: that of the runtime, or one loaded in addition, if the runtime has none.
 
     Args:
         runtime: runs the model.

@@ -61,7 +61,7 @@ def explain_untaught(text: str, findings: Sequence[TaughtFinding], where: str = 
 def strange_words(text: str, findings: Iterable[TaughtFinding]) -> list[str]:
     """Words of a text, as typed, that no taught finding explains; all words if the text names none.
 
-    Words of an organ explain nothing beside an abnormality that was taught elsewhere, unless they only tell where it
+    Words of an organ explain nothing next to an abnormality that was taught elsewhere, unless they only tell where it
     is ("opacity behind the heart").
 
     Args:
@@ -113,7 +113,7 @@ def nearest(text: str, findings: Sequence[TaughtFinding]) -> list[TaughtFinding]
 
 
 def _explained(abnormal: Sequence[Named], found: Sequence[Named]) -> set[str]:
-    """Words of the terms of findings; of an organ beside an abnormality, only if that was taught in it."""
+    """Words of the terms of findings; of an organ next to an abnormality, only if that was taught in it."""
     words = {word for one in abnormal or found for word in terms_words(one.finding)}
     homes = [one for one in found if any(is_like_any(word, words) for word in content(one.finding.name))]
     return words.union(*(terms_words(one.finding) for one in homes))

@@ -19,7 +19,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
     The published code computes Dice on raw logits, by mistake. The logarithm (Wong et al. 2018, equation 2) is needed
     for small findings: the slope of 1 - Dice vanishes with the probability, so a lesion of 1 % of the image stays at
-    the base rate, where cross-entropy is content too.
+    the base rate, where cross-entropy is satisfied too.
 
     With an empty truth, Dice is not informative and is replaced by m / (m + 1 % of the image), where m is the area of
     the mask. This weighs a missed and a false finding alike; with cross-entropy only, a small false mask costs almost

@@ -153,7 +153,7 @@ def training(bench: Bench) -> Iterator[Figure]:
 
 
 def limit(bench: Bench) -> Iterator[Figure]:
-    """The time of each phase beside that of its multiply-adds at the peak of this machine; float32 on the CPU.
+    """The time of each phase, compared with that of its multiply-adds at the peak of this machine; float32 on the CPU.
 
     The peak is that of a large matrix product in torch. Multiply-adds are those of convolutions, matrix products and
     attention. The ratio is the share of the peak that is reached.

@@ -78,7 +78,7 @@ def run_cell(study: Study, cell: Cell, folder: str, threads: int) -> Failed | No
     torch.set_num_threads(threads)
     try:
         _run(study, cell, Path(folder))
-    except Exception as error:  # whatever happens in one cell, the others go on
+    except Exception as error:  # whatever happens in one cell, the others continue
         return failed(error)
     return None
 

@@ -71,7 +71,7 @@ class Clock:
 
     @torch.inference_mode()
     def logits(self, image: torch.Tensor, text: str) -> torch.Tensor:
-        """The logits (1, C, h, w) of a picture (1, 3, S, S) and a text; the text is always encoded anew."""
+        """The logits (1, C, h, w) of a picture (1, 3, S, S) and a text; the text is encoded every time."""
         if self.system.encoder is not None:
             self.system.encoder.clear_cache()
         start = self._now()

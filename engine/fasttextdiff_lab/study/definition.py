@@ -72,7 +72,7 @@ class Denoiser:
         images: folder of pictures at any depth, see `fasttextdiff pretrain-denoiser`. None may be one that the study
             evaluates.
         table: CSV file with the columns `Image` and `Split`; only pictures of its split `train` are used. None for all.
-        exclude: text file with the names of pictures that are not used, one a line.
+        exclude: text file with the names of pictures that are not used, one per line.
         steps: optimiser steps.
         size: side of a training picture in pixels.
         batch: pictures a step.
@@ -260,7 +260,7 @@ def read_study(path: Path) -> Study:
 
 
 def _system(values: Any, kind: type) -> dict[str, Any]:
-    """A system's own arguments, which stand beside its other fields in the file, as `options`."""
+    """A system's own arguments, which are given among its other fields in the file, as `options`."""
     if kind is not System:
         return dict(values)
     own = {key: value for key, value in values.items() if key in ("kind", "learning_rate", "weak")}

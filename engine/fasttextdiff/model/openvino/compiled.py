@@ -26,7 +26,7 @@ def compiled(core: Any, network: Any, device: str, config: dict[str, str], kept:
         network: an `openvino.Model`.
         device: OpenVINO's name of the device.
         config: OpenVINO's settings.
-        kept: folder of the files; None to compile anew.
+        kept: folder of the files; None to compile every time.
         name: identifies the network, the model it belongs to, and OpenVINO's version.
 
     Returns:

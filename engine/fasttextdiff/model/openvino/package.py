@@ -1,6 +1,6 @@
 """Converted networks in a folder: OpenVINO's graphs, whose constants are read from the weights of the model.
 
-A graph without its weights is small, so that it can be shipped beside them. Knows files and arrays; loads no torch.
+A graph without its weights is small, so that it can be shipped with them. Knows files and arrays; loads no torch.
 """
 
 from __future__ import annotations

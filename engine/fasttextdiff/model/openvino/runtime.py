@@ -26,7 +26,7 @@ from fasttextdiff.model.tokens import RecentTexts, Tokens
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _ASK_MS = 10
-"""Milliseconds between two questions whether to go on."""
+"""Milliseconds between two checks whether to continue."""
 
 
 class OpenVinoRuntime:

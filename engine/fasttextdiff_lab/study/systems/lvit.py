@@ -1,7 +1,7 @@
 """Early fusion of text in the manner of LViT (Li et al. 2023, arXiv 2206.14718, section III), simplified.
 
-As there, a U-shaped CNN runs beside a U of transformers; texts enter the transformers' tokens at the finest level and
-reach every other level with them; each level's tokens go back to the CNN, whose skips pass a pixel-level attention.
+As there, a U-shaped CNN runs in parallel with a U of transformers; texts enter the transformers' tokens at the finest
+level and reach every other level with them. Each level's tokens go back to the CNN, whose skips pass an attention.
 Simplified: tokens of all levels have one grid, and text joins by attention instead of interpolated addition, so that
 texts of any length fit. LViT's losses for images without masks are not here. Knows shapes only.
 """
