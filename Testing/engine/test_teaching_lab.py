@@ -10,9 +10,10 @@ from tiny_models import tiny_pipeline
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.info import BUNDLED_MODEL, read_info
+from fasttextdiff.result import FindingResult
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.teaching.in_use import LearnedFindings
-from fasttextdiff_lab import proposal_study, stroke_study, teaching_study
+from fasttextdiff_lab import proposal_study, review_study, stroke_study, teaching_study
 from fasttextdiff_lab.atlas import ct_mr_items
 from fasttextdiff_lab.teaching_tasks import LEFT_OUT, Case, Pool, draw, pools
 
@@ -200,3 +201,22 @@ def test_the_slices_with_most_errors_are_the_best_to_correct():
     (one, *_) = proposal_study.compare("v", probability, truth)
     assert one.proposed == one.best == 1
     assert one.before < one.random < 1
+
+
+def test_an_error_that_the_model_doubts_is_found_sooner_by_the_review_list_than_by_scrolling():
+    truth = np.zeros((12, 20, 20), bool)
+    truth[4:10, 5:15, 5:15] = True
+    probability = np.where(truth, 0.98, 0.001).astype(np.float32)
+    probability[7, 5:15, 5:15] = 0.4  # a gap, and nothing else is wrong
+    found = FindingResult("bar", probability, probability > 0.5, None, np.ones(12, np.float32))
+    looked = {each.looks: each for each in review_study.looked("v", found, truth)}
+    assert sorted(looked) == [1, 2, 3, 5, 10]
+    first = looked[1]
+    assert (first.review, first.scrolling, first.marked, first.best) == (1, 0, 0, 1)
+    assert first.dice == 1000 / 1100
+    assert first.random == 1 / 12
+    assert (looked[5].review, looked[5].scrolling, looked[5].marked) == (1, 0, 0)
+    assert (looked[10].scrolling, looked[10].marked) == (1, 1)
+    page = review_study.page(list(looked.values()), "COMMAND", "m")
+    assert "| 1 | 1 | 100% | 0% | 0% | 8% | 100% | 1 of 1 |" in page
+    assert "| v | bar | 0.909 | 12 | 100% | 0% | 0% | 42% | 100% |" in page

@@ -263,21 +263,34 @@ def proposal_study(
     model: ModelOption = None,
     only: Annotated[list[str] | None, typer.Option(help="Name of a volume; may be repeated. All by default.")] = None,
 ) -> None:
-    """Dice after correcting the proposed slices, and error found by looking at them; against other orders."""
+    """Dice after correcting the proposed slices, against other choices."""
     from fasttextdiff_lab import proposal_study as study
 
     segmenter = load_segmenter(model, "cpu", "float32", "torch")
     found: list[study.Gain] = []
-    looked: list[study.Looked] = []
     for answer in study.answers(segmenter, samples, only or ()):
         found += study.compare(*answer)
-        looked += study.looked(*answer)
     report.mkdir(parents=True, exist_ok=True)
     write_json(report / "proposals.json", {"gains": [asdict(gain) for gain in found]})
-    write_json(report / "looks.json", {"looks": [asdict(one) for one in looked]})
     command = "fasttextdiff-lab proposal-study SAMPLES --report REPORT"
     _write_page(report / "proposals.md", study.page(found, command))
-    _write_page(report / "looks.md", study.looks_page(looked, command))
+
+
+@command(app, name="review-study", no_args_is_help=True)
+def review_study(
+    samples: Annotated[Path, typer.Argument(help="Folder of the sample volumes.")],
+    report: Annotated[Path, typer.Option("--report", help="Folder for review.md and review.json.")],
+    model: ModelOption = None,
+) -> None:
+    """Error found by looking at slices in the order of the review list, against scrolling."""
+    from fasttextdiff_lab import review_study as study
+
+    segmenter = load_segmenter(model, "auto", "auto")
+    found = [one for volume in study.measured(segmenter, samples) for one in volume]
+    report.mkdir(parents=True, exist_ok=True)
+    write_json(report / "review.json", {"looked": [asdict(one) for one in found]})
+    command_line = "fasttextdiff-lab review-study SAMPLES --report REPORT"
+    _write_page(report / "review.md", study.page(found, command_line, segmenter.info.name))
 
 
 def _write_page(path: Path, text: str) -> None:

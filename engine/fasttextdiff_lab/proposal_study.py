@@ -22,7 +22,6 @@ from fasttextdiff.teaching.proposals import propose
 from fasttextdiff_lab.volumes import read_truth
 
 COUNTS = (1, 2, 3, 5)
-LOOKS = (1, 2, 3, 5, 10, 20)
 DRAWS = 200
 
 
@@ -89,71 +88,6 @@ def compare(name: str, probability: NDArray[np.float32], truth: NDArray[np.bool_
             _dice(mask, truth, every),
             _dice(mask, truth, np.argsort(errors)[-count:]),
         )
-
-
-@dataclass(frozen=True)
-class Looked:
-    """Share of a volume's wrong pixels that are on the first slices looked at.
-
-    Attributes:
-        volume: name of volume and finding.
-        slices: number of its slices.
-        looks: number of slices looked at.
-        proposed: in the order of the proposals.
-        scrolling: from the first slice to the last.
-        random: in any order, on average.
-        best: those with the most wrong pixels first, which nobody can know.
-    """
-
-    volume: str
-    slices: int
-    looks: int
-    proposed: float
-    scrolling: float
-    random: float
-    best: float
-
-
-def looked(name: str, probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> Iterator[Looked]:
-    """How much error is found by looking at slices in each order.
-
-    Args:
-        name: of the volume.
-        probability: (slices, h, w).
-        truth: (slices, h, w).
-    """
-    errors = ((probability > 0.5) != truth).sum((1, 2))
-    total, count = max(1, int(errors.sum())), len(errors)
-    orders: Sequence[Sequence[int]] = (propose(probability, count), range(count), list(np.argsort(errors)[::-1]))
-    for looks in (looks for looks in LOOKS if looks < count):
-        proposed, scrolling, best = (float(errors[list(order)[:looks]].sum() / total) for order in orders)
-        yield Looked(name, count, looks, proposed, scrolling, looks / count, best)
-
-
-def looks_page(found: Sequence[Looked], command: str) -> str:
-    """The report on looking at slices in Markdown."""
-    lines = [
-        "# Which slices to look at",
-        "",
-        "Share of the wrong pixels of a volume that are on the first slices looked at: in the order of the review",
-        "list, scrolling from the first to the last, in any order, and with the most wrong pixels first (*best*).",
-        f"n = {len({each.volume for each in found})} volumes, each finding learned from three of their slices.",
-        "",
-        f"    {command}",
-        "",
-        "| volume | slices | looked at | review list | scrolling | any order | best |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    names = ("proposed", "scrolling", "random", "best")
-    for one in found:
-        shares = " | ".join(f"{getattr(one, name):.0%}" for name in names)
-        lines.append(f"| {one.volume} | {one.slices} | {one.looks} | {shares} |")
-    for looks in LOOKS:
-        those = [one for one in found if one.looks == looks]
-        if those:
-            shares = " | ".join(f"{np.mean([getattr(one, name) for one in those]):.0%}" for name in names)
-            lines.append(f"| mean of {len(those)} | | {looks} | {shares} |")
-    return "\n".join([*lines, ""])
 
 
 def page(found: Sequence[Gain], command: str) -> str:
