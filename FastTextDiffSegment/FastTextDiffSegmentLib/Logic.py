@@ -32,6 +32,7 @@ from .Examining import Examining
 from .Findings import findingLines, stepText
 from .Parameters import FastTextDiffSegmentParameters
 from .Requests import SegmentationRequest
+from .scene.EditorMasking import Masking
 from .scene.Geometry import SceneError, sliceShape
 from .scene.OutputArchive import OutputArchive
 from .scene.Region import Region
@@ -39,7 +40,7 @@ from .scene.Reviews import Reviews
 from .scene.SceneVolume import contentKey, volumeSource
 from .scene.SegmentHistory import EditGuard, SegmentHistory
 from .scene.SegmentOutputs import keptIfUnchanged, requireUnchanged, segmentOutputs
-from .scene.SegmentWriter import Masking, SegmentedFinding, SegmentOutput, SegmentWriter, Target
+from .scene.SegmentWriter import SegmentedFinding, SegmentOutput, SegmentWriter, Target
 from .Several import ImageResult, SequenceResult, sequenceSteps, severalSteps, writeImages
 from .Speed import Cost, Speed
 from .Teaching import Teaching
@@ -57,9 +58,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         from FastTextDiffSegment import FastTextDiffSegmentLogic
 
         volume = SampleData.SampleDataLogic().downloadCTChest()
-        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Findings")
-        logic = FastTextDiffSegmentLogic()
-        for found in logic.segment(volume, ["left lung", "right lung"], outputSegmentationNode=segmentation):
+        for found in FastTextDiffSegmentLogic().segment(volume, ["left lung", "right lung"]):
             print(found.finding, found.found, found.presence)
 
     Args:
@@ -167,24 +166,30 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
             output.release()
 
     def segmentImages(
-        self, volumeNodes: Sequence[Any], findings: Sequence[str], progress: Progress = None, **options: Any
+        self,
+        volumeNodes: Sequence[Any],
+        findings: Sequence[str],
+        masking: Masking | None = None,
+        progress: Progress = None,
+        **options: Any,
     ) -> list[ImageResult]:
         """Segment several images of the scene; nothing is written before all are done. Blocks until done.
 
         Args:
             volumeNodes: each gets a segmentation of its own, or new segments in the one that was made for it before.
             findings: as in :meth:`segment`.
+            masking: as in :meth:`segment`, applied to each image.
             progress: as in :meth:`segment`, with the slices of all images.
             options: further arguments of :class:`SegmentationRequest`.
 
         Raises:
-            SceneError: one of the images cannot be segmented; nothing was written.
-            EngineError: the engine refused or failed; nothing was written.
-            JobCancelled: `progress` returned False; nothing was changed.
+            SceneError: one of the images cannot be segmented; or as :func:`~.Several.writeImages`.
+            EngineError, JobCancelled: as in :meth:`segment`; nothing was written.
         """
         lines = tuple(findingLines("\n".join(findings)))
         requests = [SegmentationRequest(node, lines, **options) for node in volumeNodes]
-        return writeImages(self, requests, self._waited(lambda report: severalSteps(self, requests, report), progress))
+        kept = self._waited(lambda report: severalSteps(self, requests, report, masking=masking), progress)
+        return writeImages(self, requests, kept, masking)
 
     def segmentSequence(
         self, volumeNode: Any, findings: Sequence[str], progress: Progress = None, **options: Any
@@ -202,8 +207,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
 
         Raises:
             SceneError: the image belongs to no sequence, or an item cannot be segmented; nothing was written.
-            EngineError: the engine refused or failed; nothing was written.
-            JobCancelled: `progress` returned False; nothing was changed.
+            EngineError, JobCancelled: as in :meth:`segment`; nothing was written.
         """
         request = SegmentationRequest(volumeNode, tuple(findingLines("\n".join(findings))), **options)
         return self._waited(lambda report: sequenceSteps(self, request, report), progress)

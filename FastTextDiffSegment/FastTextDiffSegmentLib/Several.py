@@ -14,9 +14,10 @@ from .contract.answers import ProposedSlice
 from .engine.EngineClient import ProgressCallback
 from .engine.Jobs import Steps
 from .Requests import SegmentationRequest
+from .scene.EditorMasking import Masking, requireArea
 from .scene.Geometry import SceneError
 from .scene.SegmentOutputs import requireUnchanged
-from .scene.SegmentWriter import Masking, SegmentedFinding, SegmentOutput, geometryMatches
+from .scene.SegmentWriter import SegmentedFinding, SegmentOutput, geometryMatches
 from .scene.SequenceItems import SequenceItems
 from .scene.VoxelChange import packed, unpacked
 
@@ -98,9 +99,11 @@ def severalSteps(
     requests: Sequence[SegmentationRequest],
     onProgress: ProgressCallback = lambda done, total: None,
     threshold: float | None = None,
+    masking: Masking | None = None,
 ) -> Steps:
     """Segment images one after the other; progress counts the slices of all. Returns what is to be written for each."""
     requireAll(requests)
+    _requireAreas(logic, requests, masking)
     counts = [end - first for first, end in (request.slices() for request in requests)]
     kept = []
     for number, request in enumerate(requests):
@@ -115,6 +118,11 @@ def severalSteps(
     return kept
 
 
+def _requireAreas(logic: Any, requests: Sequence[SegmentationRequest], masking: Masking | None) -> None:
+    for request in requests:
+        requireArea(masking, segmentationOf(logic, request.volumeNode))
+
+
 def _shifted(onProgress: ProgressCallback, before: int, total: int) -> Callable[[int, int], None]:
     return lambda done, _total: onProgress(before + done, total)
 
@@ -125,12 +133,14 @@ def writeImages(
     """Write what :func:`severalSteps` returned: each image has a segmentation of its own, and is one step to undo.
 
     Raises:
-        SceneError: an image is gone or was changed, and nothing was written; or masking allowed no change of one, which
-            the message names, and only those before it were written.
+        SceneError: an image is gone or was changed, or the editable area is no segment of its segmentation, and nothing
+            was written; or masking allowed no change of one, which the message names, and only those before it were
+            written.
     """
     requireAll(requests)
     for request, image in zip(requests, kept, strict=True):
         requireUnchanged(request.volumeNode, image.content)
+    _requireAreas(logic, requests, masking)
     results = []
     for request, image in zip(requests, kept, strict=True):
         node = segmentationOf(logic, request.volumeNode) or logic.newSegmentation(request.volumeNode)

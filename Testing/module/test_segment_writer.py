@@ -24,6 +24,7 @@ from scene_volumes import (  # noqa: E402
     randomMask,
 )
 
+from FastTextDiffSegmentLib.scene.EditorMasking import Masking  # noqa: E402
 from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
     SceneError,
     jumpToSlice,
@@ -34,10 +35,8 @@ from FastTextDiffSegmentLib.scene.Geometry import (  # noqa: E402
 )
 from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive  # noqa: E402
 from FastTextDiffSegmentLib.scene.SceneVolume import volumeSource  # noqa: E402
-from FastTextDiffSegmentLib.scene.SegmentSurfaces import showIn3D  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentVoxels import segmentArray, segmentVoxels  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentWriter import (  # noqa: E402
-    Masking,
     SegmentWriter,
     geometryMatches,
     tagOf,
@@ -246,7 +245,7 @@ def test_surfaces_are_rebuilt_only_where_they_are_shown(segmentation, volume, wr
     (written,) = writer.write(segmentation, volume, [outputOf(block)])
     surface = lambda: segmentation.GetClosedSurfaceInternalRepresentation(written.segmentId)  # noqa: E731
     assert not segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
-    showIn3D(segmentation, True)
+    segmentation.CreateClosedSurfaceRepresentation()
     high = surface().GetBounds()[5]
     block[2:] = 0
     writer.write(segmentation, volume, [outputOf(block)])
@@ -302,6 +301,21 @@ def test_a_write_fully_blocked_by_masking_is_an_error_and_leaves_no_segment(segm
     with pytest.raises(SceneError, match="allowed no change"):
         writer.write(segmentation, volume, [outputOf(randomMask())], Masking(editor))
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
+
+
+def test_an_editable_area_that_the_segmentation_does_not_have_is_refused(segmentation, volume, writer, editor):
+    editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    area = np.zeros(SHAPE, np.uint8)
+    area[2:4] = 1
+    (inside,) = writer.write(segmentation, volume, [outputOf(area, finding="opacity")])
+    for unknown in ("of another image", ""):
+        editor.SetMaskSegmentID(unknown)
+        with pytest.raises(SceneError, match="editable area is a segment that 'CT findings' does not have"):
+            writer.write(segmentation, volume, [outputOf(np.ones(SHAPE, np.uint8))], Masking(editor))
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 1
+    editor.SetMaskSegmentID(inside.segmentId)
+    (written,) = writer.write(segmentation, volume, [outputOf(np.ones(SHAPE, np.uint8))], Masking(editor))
+    assert np.array_equal(segmentArray(segmentation, written.segmentId, volume), area)
 
 
 # --- the stored output ----------------------------------------------------------------------------------------------

@@ -64,6 +64,28 @@ def test_two_images_get_segmentations_of_their_own(panel, logic, chestCt, two):
     assert segmentNames(results[0].segmentationNode) == ["left lung", "right lung"]
 
 
+def test_a_script_can_apply_the_editors_masking_to_several_images(logic, two):
+    from FastTextDiffSegmentLib.scene.EditorMasking import Masking
+    from FastTextDiffSegmentLib.scene.Geometry import SceneError
+
+    editor = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.SetOverwriteMode(editor.OverwriteNone)
+    editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    editor.SetMaskSegmentID("of another image")
+    before = nodes()
+    with pytest.raises(SceneError, match="editable area is a segment that 'a new segmentation' does not have"):
+        logic.segmentImages(two, ["left lung"], masking=Masking(editor))
+    assert nodes() == before
+    assert not logic.history.canUndo
+    editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+    editor.SourceVolumeIntensityMaskOn()
+    editor.SetSourceVolumeIntensityMaskRange(-850, -700)
+    for volume, result in zip(two, logic.segmentImages(two, ["left lung"], masking=Masking(editor)), strict=True):
+        voxels = slicer.util.arrayFromVolume(volume)[mask(result.segmentationNode, "left lung", volume)]
+        assert voxels.size
+        assert -850 <= voxels.min() <= voxels.max() <= -700
+
+
 def test_one_bad_image_among_several_is_named_and_nothing_is_written(logic, two):
     from FastTextDiffSegmentLib.scene.Geometry import SceneError
 

@@ -11,7 +11,6 @@ from scene_volumes import SHAPE, outputOf, randomMask  # noqa: E402
 
 from FastTextDiffSegmentLib.Findings import stepText  # noqa: E402
 from FastTextDiffSegmentLib.scene import SegmentHistory as history_module  # noqa: E402
-from FastTextDiffSegmentLib.scene.SegmentSurfaces import showIn3D  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentWriter import tagOf  # noqa: E402
 
 pytestmark = pytest.mark.slicer
@@ -120,7 +119,7 @@ def test_surfaces_saving_and_merged_layers_do_not_disturb_undo(session, tmp_path
     first[1:3, 2:5, 2:5] = second[4, 2:5, 2:5] = 1
     (segmentId,) = session.write(outputOf(first))
     session.write(outputOf(second), outputOf(first, finding="opacity"))
-    showIn3D(session.segmentation, True)
+    session.segmentation.CreateClosedSurfaceRepresentation()
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(tmp_path / "a.seg.nrrd"))
     assert storage.WriteData(session.segmentation)

@@ -17,9 +17,10 @@ from FastTextDiffSegmentLib.panels.Consent import hasConsent
 from FastTextDiffSegmentLib.panels.LivePreview import LivePreview
 from FastTextDiffSegmentLib.panels.Timers import singleShot
 from FastTextDiffSegmentLib.scene.EditorHistory import isModuleEditor
+from FastTextDiffSegmentLib.scene.EditorMasking import Masking
 from FastTextDiffSegmentLib.scene.Geometry import SceneError, shownSlice, sliceShape
 from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
-from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, Target, geometryMatches
+from FastTextDiffSegmentLib.scene.SegmentWriter import Target, geometryMatches
 
 
 class TextFindingControl:

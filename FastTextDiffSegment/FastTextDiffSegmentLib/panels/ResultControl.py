@@ -12,9 +12,10 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic, SegmentationRequest, SegmentedFinding
 from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
+from FastTextDiffSegmentLib.scene.EditorMasking import Masking
 from FastTextDiffSegmentLib.scene.Geometry import SceneError
 from FastTextDiffSegmentLib.scene.SegmentOutputs import isOutdated
-from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, geometryMatches
+from FastTextDiffSegmentLib.scene.SegmentWriter import geometryMatches
 
 from .LastRun import LastRun
 

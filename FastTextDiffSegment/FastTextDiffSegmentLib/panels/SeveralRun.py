@@ -36,10 +36,11 @@ class SeveralRun:
 
     def startImages(self, requests: Sequence[SegmentationRequest]) -> None:
         """Segment images one after the other; all must be possible."""
-        logic = self._context.logic
+        logic, parameters = self._context.logic, self._context.parameters
+        masking = chosenMasking(parameters)
         if self._results.mayWriteAll(self._targets(requests)):
             self._run.start(
-                lambda report: severalSteps(logic, requests, report, self._context.parameters.threshold),
+                lambda report: severalSteps(logic, requests, report, parameters.threshold, masking),
                 lambda kept: self._writeImages(requests, kept),
                 self._context.showError,
             )

@@ -22,6 +22,7 @@ from FastTextDiffSegmentLib.contract.segments import (
     free_name,
 )
 
+from .EditorMasking import Masking, editorLike, requireArea
 from .Geometry import SceneError, arrayShape, requireImage, requireLinear, sliceShape, toMatrix
 from .SegmentSurfaces import surfacesRebuilt
 from .SegmentTags import contentOf, recordTags, tagMixture, tagOf
@@ -78,17 +79,6 @@ class SegmentOutput:
         """Only the voxels of a region (n, rows, columns); the tag says which region."""
         tags = {**self.tags, REGION_TAG: escape_tag(text)}
         return replace(self, mask=(self.mask != 0) & region, region=region, tags=tags)
-
-
-@dataclass(frozen=True)
-class Masking:
-    """How other segments and the image limit a write.
-
-    Attributes:
-        editorNode: vtkMRMLSegmentEditorNode whose masking and overwriting are applied; None lets segments overlap.
-    """
-
-    editorNode: Any = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +189,7 @@ class SegmentWriter:
             SceneError: the segmentation cannot take them, or masking allowed no change at all; nothing has changed.
         """
         _requireWritable(segmentationNode, volumeNode, outputs)
+        requireArea(masking, segmentationNode)
         segmentation = segmentationNode.GetSegmentation()
         if segmentation.GetNumberOfSegments() == 0:
             placeOnVolume(segmentationNode, volumeNode)
@@ -277,7 +268,7 @@ class _Brush:
     def __enter__(self):
         if self._settings is not None:
             # a separate node, so that the user's keeps its segment, image and effect
-            self._editorNode = _editorLike(self._settings)
+            self._editorNode = editorLike(self._settings)
             self._logic = slicer.vtkSlicerSegmentEditorLogic()
             self._logic.SetMRMLScene(slicer.mrmlScene)
             self._logic.SetVerbose(True)  # or failures are silent
@@ -319,20 +310,6 @@ class _Brush:
         self._logic.ModifySegmentByLabelmap(
             self._segmentationNode, segmentId, image, mode, image.GetExtent(), False, False
         )
-
-
-def _editorLike(settings):
-    """A hidden editor node with the same masking and overwriting."""
-    node = slicer.vtkMRMLSegmentEditorNode()
-    node.SetHideFromEditors(True)
-    node.SetSaveWithScene(False)
-    slicer.mrmlScene.AddNode(node)
-    node.SetOverwriteMode(settings.GetOverwriteMode())
-    node.SetMaskMode(settings.GetMaskMode())
-    node.SetMaskSegmentID(settings.GetMaskSegmentID())
-    node.SetSourceVolumeIntensityMask(settings.GetSourceVolumeIntensityMask())
-    node.SetSourceVolumeIntensityMaskRange(settings.GetSourceVolumeIntensityMaskRange())
-    return node
 
 
 def _requireWritable(segmentationNode, volumeNode, outputs: Sequence[SegmentOutput]) -> None:
