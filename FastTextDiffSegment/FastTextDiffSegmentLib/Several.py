@@ -209,4 +209,6 @@ def _writeSequence(
         raise
     name = _("{image} findings").format(image=items.shown.GetName())
     missing = tuple(number for number in range(len(items.values)) if number not in volumes)
-    return SequenceResult(items.addSegmentations(segmentations, name), found, missing)
+    shown = items.addSegmentations(segmentations, name)
+    logic.archive.adopt(shown)
+    return SequenceResult(shown, found, missing)

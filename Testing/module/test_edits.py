@@ -10,8 +10,9 @@ from scene_volumes import outputOf, randomMask  # noqa: E402
 
 from FastTextDiffSegmentLib.EditedFindings import editedFindings  # noqa: E402
 from FastTextDiffSegmentLib.Requests import SegmentationRequest  # noqa: E402
+from FastTextDiffSegmentLib.scene.EditorMasking import Masking  # noqa: E402
 from FastTextDiffSegmentLib.scene.OutputArchive import OutputArchive  # noqa: E402
-from FastTextDiffSegmentLib.scene.SegmentWriter import Masking, SegmentWriter, Target, tagOf  # noqa: E402
+from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter, Target, tagOf  # noqa: E402
 from FastTextDiffSegmentLib.scene.SequenceItems import SequenceItems  # noqa: E402
 
 pytestmark = pytest.mark.slicer
@@ -144,24 +145,42 @@ def test_a_whole_run_whose_masking_keeps_drawn_voxels_is_no_automatic_result(ses
 # --- sequences --------------------------------------------------------------------------------------------------------
 
 
-def test_edits_and_runs_on_an_item_of_a_sequence_stay_with_this_item(session):
+@pytest.fixture
+def show(session):
+    """The session's segmentation is that of a sequence of two items with two findings each; shows another item."""
     logic, scans = slicer.modules.sequences.logic(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "scans")
     segmentations = []
-    for value in ("0", "1"):
-        scans.SetDataNodeAtValue(session.volume, value)
+    for number in (0, 1):
+        scans.SetDataNodeAtValue(session.volume, str(number))
         segmentations.append(SegmentWriter().newSegmentation(session.volume))
-        SegmentWriter().write(segmentations[-1], session.volume, [outputOf(randomMask(int(value)))])
-    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+        outputs = [outputOf(randomMask(number)), outputOf(randomMask(number + 2), finding="nodule")]
+        SegmentWriter().write(segmentations[-1], session.volume, outputs)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
     browser.SetAndObserveMasterSequenceNodeID(scans.GetID())
     logic.UpdateAllProxyNodes()
     session.volume = browser.GetProxyNode(scans)
     session.segmentation = SequenceItems.of(session.volume).addSegmentations(segmentations, "findings")
 
     def show(number):
+        browser = slicer.util.getNode("browser")
         browser.SetSelectedItemNumber(number)
         logic.UpdateProxyNodesFromSequences(browser)
 
-    segmentId = session.segmentation.GetSegmentation().GetNthSegmentID(0)
+    return show
+
+
+def tagged(session):
+    """Of the finding and of the other one, whether the user edited them."""
+    return [algorithm(session.segmentation, each) == "SEMIAUTOMATIC" for each in segmentIds(session)]
+
+
+def segmentIds(session):
+    segmentation = session.segmentation.GetSegmentation()
+    return [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+
+
+def test_edits_and_runs_on_an_item_of_a_sequence_stay_with_this_item(session, show):
+    segmentId, _ = segmentIds(session)
     session.paint(segmentId, k=2)
     session.write(outputOf(randomMask(7)[4:5], first=4))
     assert session.archive.node(session.segmentation) is None
@@ -171,10 +190,52 @@ def test_edits_and_runs_on_an_item_of_a_sequence_stay_with_this_item(session):
     session.history.undo()
     session.archive.attachAll()
     assert (session.array(segmentId) == randomMask(1)).all()
-    assert algorithm(session.segmentation, segmentId) == "AUTOMATIC"
+    assert tagged(session) == [False, False]
     show(0)
     assert (session.array(segmentId) == edited).all()
     assert not (edited == randomMask(0)).all()
+
+
+def test_edited_items_of_a_sequence_are_marked_and_asked_about(session, show):
+    """A run, its undo, and a look at other items are no edits."""
+    session.archive.adopt(session.segmentation)
+    segmentId, other = segmentIds(session)
+    show(1)
+    show(0)
+    assert tagged(session) == [False, False]
+    session.paint(segmentId, k=2)
+    assert tagged(session) == [True, False]
+    assert session.edited == [segmentId]
+    assert asked(session.archive, session.segmentation, session.volume) == ["consolidation"]
+    show(1)
+    assert tagged(session) == [False, False]
+    assert asked(session.archive, session.segmentation, session.volume) == []
+    session.write(outputOf(randomMask(7)[4:5], first=4))
+    session.history.undo()
+    session.erase(other, k=3)
+    assert tagged(session) == [False, True]
+    session.paint(segmentId, k=1)
+    assert tagged(session) == [True, True]
+    show(0)
+    assert tagged(session) == [True, False]
+    session.write(outputOf(randomMask(7)))  # the whole item again
+    assert tagged(session) == [False, False]
+    session.paint(segmentId, k=1)
+    assert tagged(session) == [True, False]
+
+
+def test_edits_of_an_item_of_a_sequence_that_was_loaded_are_marked(session, show, tmp_path):
+    session.segmentation.SetName("shown findings")
+    reopened(session, tmp_path / "scene.mrb")
+    session.archive.attachAll()
+    assert tagged(session) == [False, False]
+    show(1)
+    session.paint(segmentIds(session)[1], k=2)
+    assert tagged(session) == [False, True]
+    show(0)
+    assert tagged(session) == [False, False]
+    show(1)
+    assert tagged(session) == [False, True]
 
 
 # --- the Segment Editor's own history ---------------------------------------------------------------------------------

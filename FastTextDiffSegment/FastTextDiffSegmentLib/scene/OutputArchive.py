@@ -1,7 +1,7 @@
 """Stores the model's output of every segment, and marks segments that were edited since.
 
-The output is in a hidden segmentation node that the user's segmentation refers to, so that both are saved together.
-Knows nothing about the engine or undo.
+The output is in a hidden segmentation node that the user's segmentation refers to, so that both are saved together. Of
+the items of a sequence, edits are noticed, but the output is not kept. Knows nothing about the engine or undo.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from FastTextDiffSegmentLib.contract.images import ACQUISITION
 from FastTextDiffSegmentLib.contract.segments import ALGORITHM_TAG, AUTOMATIC, CORRECTED_TAG, FINDING_TAG, SEMIAUTOMATIC
 
 from .Geometry import SceneError, sliceShape
+from .SegmentChanges import Before
 from .SegmentHistory import EditGuard, Observers
 from .SegmentSurfaces import surfacesRebuilt
 from .SegmentTags import setTag
@@ -56,6 +57,7 @@ class OutputArchive:
         self.onEdited = onEdited
         self._watched: dict[str, Observers] = {}
         self._checked: dict[tuple[str, str], int] = {}
+        self._items: dict[str, Before] = {}  # what a sequence shows: its item before the user edits it
 
     def ownEdit(self):
         """Context in which edits count as this module's."""
@@ -72,9 +74,10 @@ class OutputArchive:
         """Make the output node if there is none, and observe the segmentation; to be called before a write.
 
         Segments that the model made and whose output is not stored, e.g. of a file or a copy, are stored as they are.
-        For a segmentation that has none, see :meth:`node`, this does nothing.
+        A segmentation that has none, see :meth:`node`, is only observed.
         """
         if SequenceItems.isShownBy(segmentationNode):
+            self.attach(segmentationNode)
             return None
         archive = self.node(segmentationNode) or self._newNode(segmentationNode)
         user, stored = segmentationNode.GetSegmentation(), archive.GetSegmentation()
@@ -101,8 +104,8 @@ class OutputArchive:
 
     def adopt(self, segmentationNode) -> None:
         """Observe a segmentation if it has segments that the model made, see :meth:`prepare`."""
-        archive = self.node(segmentationNode)
-        if archive is not None or _notStored(segmentationNode.GetSegmentation()):
+        isOurs = self.node(segmentationNode) is not None or _notStored(segmentationNode.GetSegmentation())
+        if isOurs or SequenceItems.isShownBy(segmentationNode):  # the model may have made another item
             self.prepare(segmentationNode)
 
     def attach(self, segmentationNode) -> None:
@@ -119,7 +122,10 @@ class OutputArchive:
         removed = slicer.vtkMRMLScene.NodeRemovedEvent
         observers.add(scene, removed, lambda *_: self._onNodeRemoved(segmentationNode, nodeId, archive))
         observers.add(scene, slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self._release(nodeId))
-        self._onModified(segmentationNode)
+        if SequenceItems.isShownBy(segmentationNode):
+            self._remember(segmentationNode)
+        else:
+            self._onModified(segmentationNode)
 
     def close(self) -> None:
         """Disconnect from the scene; the stored output stays in it."""
@@ -133,6 +139,7 @@ class OutputArchive:
 
     def _release(self, nodeId: str) -> None:
         self._unwatch(nodeId)
+        self._items.pop(nodeId, None)
         self._checked = {key: time for key, time in self._checked.items() if key[0] != nodeId}
 
     def record(self, segmentationNode, written: Sequence[SegmentedFinding]) -> None:
@@ -214,8 +221,20 @@ class OutputArchive:
                 setTag(user.GetSegment(segmentId), CORRECTED_TAG, "")
         return True
 
+    def _remember(self, segmentationNode) -> None:
+        """Remember a shown item: another one replaces the vtkSegmentation, so that this one changes only by edits."""
+        self._items.pop(segmentationNode.GetID(), None)
+        segmentation = segmentationNode.GetSegmentation()
+        if any(tagOf(segmentation.GetSegment(each), FINDING_TAG) for each in segmentIds(segmentation)):
+            self._items[segmentationNode.GetID()] = Before(segmentation)
+
     def _onModified(self, segmentationNode) -> None:
-        if self.guard.isOwn or self.node(segmentationNode) is None:
+        isItem = SequenceItems.isShownBy(segmentationNode)
+        if self.guard.isOwn:
+            if isItem:
+                self._remember(segmentationNode)
+            return
+        if self.node(segmentationNode) is None and not isItem:
             return
         segmentation = segmentationNode.GetSegmentation()
         for index in range(segmentation.GetNumberOfSegments()):
@@ -234,7 +253,8 @@ class OutputArchive:
         if self._checked.get(key) == time:
             return False
         self._checked[key] = time
-        return self.isEdited(segmentationNode, segmentId)
+        item = self._items.get(segmentationNode.GetID())
+        return self.isEdited(segmentationNode, segmentId) if item is None else item.hasOtherVoxels(segmentId)
 
     def _onNodeRemoved(self, segmentationNode, nodeId: str, archive) -> None:
         if segmentationNode.GetScene() is not None:

@@ -127,6 +127,13 @@ class Before:
         found = (self._change(segmentId) for segmentId in segmentIds(self._segmentation))
         return [change for change in found if not change.isEmpty]
 
+    def hasOtherVoxels(self, segmentId: str) -> bool:
+        """Whether a segment that was there has other voxels, or another grid, now."""
+        if segmentId not in self._segments:
+            return False
+        change = self._change(segmentId)
+        return change.voxels is not None or change.isMoved
+
     def _change(self, segmentId: str) -> SegmentChange:
         segment = self._segmentation.GetSegment(segmentId)
         isNew = segmentId not in self._segments
