@@ -436,6 +436,29 @@ def test_edited_renamed_drawn_and_foreign_segments_are_marked_and_keep_every_vox
     assert errors_found_by_dciodvfy(request.output) == []
 
 
+def test_the_review_of_a_segment_is_saved_once_a_slice_was_looked_at(tmp_path):
+    request = in_slicers_words(result_of(stack(tmp_path)), tmp_path)
+    first, *others = request.segments
+    looked_at = "2 of 3 slices looked at: accepted 5, corrected 2, unseen 3"
+
+    def saved(**tags):
+        segments = (replace(first, tags={**first.tags, **tags}), *others)
+        save_dicom_seg(replace(request, segments=segments), go_on)
+        return pydicom.dcmread(request.output)
+
+    plain, unseen = saved(), saved(**{"FastTextDiff.Review": "0 of 3 slices looked at: unseen 2 3 5"})
+    assert unseen == plain
+    seen = saved(**{"FastTextDiff.Review": looked_at})
+    assert seen.SegmentSequence[0].SegmentDescription == f"left lung; review: {looked_at}"
+    assert seen.SegmentSequence[1].SegmentDescription == plain.SegmentSequence[1].SegmentDescription
+    assert seen.SOPInstanceUID != plain.SOPInstanceUID
+    assert seen.PixelData == plain.PixelData
+    edited = {"FastTextDiff.Review": looked_at, "DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC"}
+    description = saved(**edited).SegmentSequence[0].SegmentDescription
+    assert description == f"left lung (edited by hand); review: {looked_at}"
+    assert errors_found_by_dciodvfy(request.output) == []
+
+
 def test_a_refused_save_from_slicer_is_one_line_and_keeps_an_older_file(samples, tmp_path):
     request = in_slicers_words(result_of(stack(tmp_path)), tmp_path)
     (tmp_path / "saved.dcm").write_bytes(b"older")

@@ -27,7 +27,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "fasttextdiff")
 # Segment Description (0062,0006) is an ST; Algorithm Parameters (0066,0032) are an LT of 10,240 characters, where an
 # escaped byte takes three.
 _DESCRIPTION_LENGTH = 1024
-_EDITED = " (edited by hand)"
+_EDITED, _REVIEW, _REVIEW_LENGTH = " (edited by hand)", "; review: ", 500
 _PARAMETER_LENGTH = 3000
 
 
@@ -45,6 +45,7 @@ class DicomSegment:
         presence: text from `presence_text`.
         algorithm: Segment Algorithm Type (0062,0008): "AUTOMATIC", "SEMIAUTOMATIC" if edited, or "MANUAL".
         algorithm_name: Segment Algorithm Name (0062,0009), if another algorithm made it.
+        review: which of its slices were worth a look, and which were accepted or corrected; empty if none were.
     """
 
     text: str
@@ -56,6 +57,7 @@ class DicomSegment:
     presence: str = "not asked"
     algorithm: str = AUTOMATIC
     algorithm_name: str = ""
+    review: str = ""
 
     @property
     def is_fractional(self) -> bool:
@@ -105,14 +107,21 @@ def describe(number: int, segment: DicomSegment, series_uid: str) -> Any:
     if segment.algorithm != MANUAL and not segment.made:  # only the name of another program's algorithm is known
         described.SegmentAlgorithmType = segment.algorithm
         described.SegmentAlgorithmName = long_string(segment.algorithm_name)
-    is_edited = segment.made and segment.algorithm != AUTOMATIC
-    described.SegmentDescription = shorten(text, _DESCRIPTION_LENGTH - len(_EDITED)) + (_EDITED if is_edited else "")
+    described.SegmentDescription = _description(segment, text)
     if codes.modifier is not None:
         kind = described.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(codes.modifier)]
     if codes.region_modifier is not None:
         described.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [_concept(codes.region_modifier)]
     return described
+
+
+def _description(segment: DicomSegment, text: str) -> str:
+    """Segment Description (0062,0006): the finding, whether it was edited, and the review of its slices."""
+    is_edited = segment.made and segment.algorithm != AUTOMATIC
+    review = f"{_REVIEW}{shorten(plain_line(segment.review), _REVIEW_LENGTH)}" if segment.review else ""
+    more = (_EDITED if is_edited else "") + review
+    return shorten(text, _DESCRIPTION_LENGTH - max(len(_EDITED), len(more.encode()))) + more
 
 
 def _concept(code: Code) -> Any:

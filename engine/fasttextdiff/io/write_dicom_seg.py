@@ -271,7 +271,10 @@ def _uids(volume: Volume, segments: Sequence[DicomSegment], kind: str) -> Callab
             pixels = segment.pixels(k)
             voxels.update((pixels if segment.is_fractional else np.packbits(pixels)).tobytes())
     described = [
-        [segment.text, segment.name, segment.algorithm, str(segment.codes), segment.color, options_of(segment)]
+        [
+            *(segment.text, segment.name, segment.algorithm, str(segment.codes), segment.color, options_of(segment)),
+            *([segment.review] if segment.review else []),
+        ]
         for segment in segments
     ]
     made_from = [volume.source.series_uid, volume.source.instance_uids, described, voxels.hexdigest()]

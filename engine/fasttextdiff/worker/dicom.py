@@ -22,6 +22,7 @@ from fasttextdiff.contract.segments import (
     FINDING_TAG,
     MANUAL,
     PRESENCE_TAG,
+    REVIEW_TAG,
     unescape_tag,
 )
 from fasttextdiff.errors import Cancelled, FastTextDiffError, UsageError
@@ -149,4 +150,10 @@ def _segment(asked: SavedSegment, name: str) -> DicomSegment:
         presence=unescape_tag(tags.get(PRESENCE_TAG, "not asked")),
         algorithm=algorithm if algorithm in ALGORITHM_TYPES else AUTOMATIC if made else MANUAL,
         algorithm_name=tags.get(ALGORITHM_NAME_TAG, ""),
+        review=_review(unescape_tag(tags.get(REVIEW_TAG, ""))),
     )
+
+
+def _review(text: str) -> str:
+    """What was looked at; nothing if nothing was: a result that nobody touched is the command line's."""
+    return "" if text.startswith("0 of ") else text
