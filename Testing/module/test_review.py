@@ -216,3 +216,31 @@ def test_a_reviewer_works_by_keys_in_the_slice_view(panel, chestCt, tmp_path):
     )
     assert panel.shownIndex + 1 == numbers[0]
     assert "N: go to the next slice" in ui.keysButton.toolTip
+
+
+SLICER_KEYS = {
+    *(f"Ctrl+{key}" for key in ("F", "O", "S", "W", "H", "0", "1", "2", "3", "4", "5", "`", "B")),
+    *("B", "F", "G", "R", "T", "V", "[", "]", "{", "}", "+", "-"),
+    *(
+        f"{shift}{key}"
+        for shift in ("", "Shift+")
+        for key in ("Left", "Right", "Up", "Down", "Home", "End", "PgDown", "Ins")
+    ),
+}
+"""From Slicer's user guide, "Mouse & Keyboard Shortcuts": window, slice views and 3D views."""
+
+
+def test_the_keys_are_none_of_slicers_own_and_work_only_while_the_panel_is_shown(panel):
+    window = panel.slicer.util.mainWindow()
+
+    def active():
+        return [each.key.toString() for each in window.findChildren(panel.qt.QShortcut)]
+
+    keys = active()
+    assert {"N", "Shift+N", "A", "Ctrl+Return", "Ctrl+Z", "Ctrl+Y"} <= set(keys)
+    assert SLICER_KEYS.isdisjoint(keys)
+    assert len(keys) == len(set(keys))  # Qt calls neither of two equal ones
+    panel.slicer.util.selectModule("SegmentEditor")
+    assert set(active()).isdisjoint(keys)
+    panel.slicer.util.selectModule("FastTextDiffSegment")
+    assert sorted(active()) == sorted(keys)
