@@ -116,10 +116,8 @@ def _decoded_projection(path: Path, headers: list[Header]) -> Decoded:
 
     header = headers[0]
     if len(headers) > 1 or len(header.frames) > 1:
-        raise UsageError(
-            f"{path}: {sum(len(one.frames) for one in headers)} images without a position in the patient (projections, "
-            f"cine, nuclear medicine or tiles of a slide); give a single image"
-        )
+        single = next((f", such as {one.path.name}" for one in headers if len(one.frames) == 1), "")
+        raise _no_stack(str(path), sum(len(one.frames) for one in headers), single)
     image = decode(header)
     voxels = sitk.GetArrayFromImage(image)
     padding = padding_of(header, voxels)
@@ -132,6 +130,14 @@ def _decoded_projection(path: Path, headers: list[Header]) -> Decoded:
         is_hounsfield=header.states_hounsfield,
         padding=padding,
         patient_orientation=directions_of(header.patient_orientation),
+    )
+
+
+def _no_stack(name: str, count: int, single: str = "") -> UsageError:
+    """Why images without positions are not segmented together; `single` names one that may be given."""
+    return UsageError(
+        f"{name}: {count} images without a position in the patient (projections, cine, nuclear medicine or tiles of a "
+        f"slide); give a single image{single}"
     )
 
 
@@ -169,9 +175,12 @@ def as_read(decoded: Decoded, described: Described) -> Decoded:
     """Complete an image loaded by another program from its header, to match :func:`read_dicom`.
 
     Raises:
+        UsageError: it is a film, or several pictures.
         FastTextDiffError: the other program has inverted Hounsfield units.
     """
     header = described.header
+    if not described.is_placed and len(decoded.array) > 1:
+        raise _no_stack(decoded.source.path, len(decoded.array))
     if header.is_ct and header.encoding is not None and header.encoding.is_inverted:
         raise FastTextDiffError(
             f"{decoded.source.path}: a CT stored as MONOCHROME1, which was loaded with inverted Hounsfield units; "
