@@ -235,7 +235,7 @@ def teach_study(
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of the examples.")] = 5,
     model: ModelOption = None,
 ) -> None:
-    """Dice after learning findings that the model was not taught from a few slices, compared with other ways to learn."""
+    """Dice after learning untaught findings from a few slices, compared with other ways to learn."""
     from fasttextdiff_lab import teaching_study as study
     from fasttextdiff_lab.teaching_tasks import pools
 
