@@ -7,7 +7,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
-from FastTextDiffSegmentLib.scene.SegmentSurfaces import isShownIn3D, showIn3D
 
 from .ResultTable import ResultTable
 from .SaveControl import SaveControl
@@ -44,7 +43,7 @@ class ResultActions:
         ui = self._ui
         for button, act in ((ui.editButton, self._edit), (ui.revertButton, self._revert), (ui.saveButton, self._save)):
             button.connect("clicked()", guarded(act))
-        ui.show3DButton.connect("toggled(bool)", guarded(self._show3D))
+        ui.show3DButton.connect("toggled(bool)", guarded(self._center3D))
 
     def reasons(self, busy: str) -> dict[Any, str]:
         """Why the buttons cannot be pressed now, by button; empty for those that can.
@@ -59,16 +58,17 @@ class ResultActions:
         return {
             ui.editButton: noSegment or noImage,
             ui.revertButton: noSegment or ("" if isEdited else _("The selected segment is the model's own output.")),
-            ui.show3DButton: noSegment,
             ui.saveButton: busy or noSegment or noImage,
         }
 
     def update(self) -> None:
-        """Press or release the 3D button according to what is shown, without triggering it."""
-        button = self._ui.show3DButton
-        wasBlocked = button.blockSignals(True)
-        button.checked = self._table.selected is not None and isShownIn3D(self._parameters().outputSegmentation)
-        button.blockSignals(wasBlocked)
+        """Give Slicer's 3D button the segmentation; it follows its surfaces, but keeps its state without one."""
+        button, segmentation = self._ui.show3DButton, self._parameters().outputSegmentation
+        button.setSegmentationNode(segmentation)
+        if segmentation is None:
+            wasBlocked = button.blockSignals(True)
+            button.checked = False
+            button.blockSignals(wasBlocked)
 
     def _edit(self) -> None:
         parameters = self._parameters()
@@ -87,8 +87,8 @@ class ResultActions:
             self._restore(self._parameters().outputSegmentation, row.segmentId)
             self._onChanged()
 
-    def _show3D(self, isShown: bool) -> None:
-        showIn3D(self._parameters().outputSegmentation, isShown)
+    @staticmethod
+    def _center3D(isShown: bool) -> None:
         if isShown and slicer.app.layoutManager() is not None:
             slicer.util.resetThreeDViews()
 

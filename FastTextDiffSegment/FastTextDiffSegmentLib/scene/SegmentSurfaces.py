@@ -1,4 +1,4 @@
-"""Surfaces of segments in 3D: made, shown and removed. Knows segmentation nodes, no voxels."""
+"""Surfaces of segments in 3D stay shown through edits. Knows segmentation nodes, no voxels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ _SURFACE = "Closed surface"
 @contextmanager
 def surfacesRebuilt(segmentationNode) -> Iterator[None]:
     """Remove the surfaces during an edit, each step of which would remake them; make them again afterwards if shown."""
-    isShown = isShownIn3D(segmentationNode)
+    isShown = _isShownIn3D(segmentationNode)
     if segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE):
         segmentationNode.RemoveClosedSurfaceRepresentation()
     try:
@@ -19,19 +19,8 @@ def surfacesRebuilt(segmentationNode) -> Iterator[None]:
             segmentationNode.CreateClosedSurfaceRepresentation()
 
 
-def isShownIn3D(segmentationNode) -> bool:
+def _isShownIn3D(segmentationNode) -> bool:
     """Whether surfaces have been made and are visible."""
     display = segmentationNode.GetDisplayNode()
     isVisible = display is not None and display.GetVisibility() and display.GetVisibility3D()
     return bool(isVisible and segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE))
-
-
-def showIn3D(segmentationNode, isShown: bool) -> None:
-    """Make surfaces and show them, or remove them. Takes seconds for a large segmentation."""
-    if isShown:
-        segmentationNode.CreateClosedSurfaceRepresentation()
-    else:
-        segmentationNode.RemoveClosedSurfaceRepresentation()
-    display = segmentationNode.GetDisplayNode()
-    if display is not None:
-        display.SetVisibility3D(isShown)

@@ -1,6 +1,7 @@
 """The qMRML widgets that the module uses, on a real vtkMRMLScene. Knows nothing about modules."""
 
 import qt
+import slicer
 from PySide6.QtCore import Property, Signal
 
 from .pythonqt import cppClass, placeInRow
@@ -92,6 +93,56 @@ class qMRMLNodeComboBox(qMRMLWidget):
         self._select(node.GetID() if node is not None and node.GetID() in self._ids else "")
 
     shownNode = property(currentNode, setCurrentNode)  # for the double of parameterNodeWrapper
+
+
+@cppClass
+class qMRMLSegmentationShow3DButton(qt.QPushButton):
+    """Makes and removes the surfaces of a segmentation, and shows whether it has some. The smoothing menu is missing.
+
+    As in Slicer, it enables and disables itself, and keeps its state when it loses its segmentation.
+    """
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._node, self._tags = None, []
+        self.setText("Show 3D")
+        self.setCheckable(True)
+        self.setEnabled(False)
+        self.toggled.connect(self._makeOrRemove)
+
+    def segmentationNode(self):
+        """The segmentation, or None."""
+        return self._node
+
+    def setSegmentationNode(self, node):
+        """Sets the segmentation to show and to follow."""
+        if node is self._node:
+            return
+        for tag in self._tags:
+            self._node.RemoveObserver(tag)
+        segments = slicer.vtkSegmentation
+        events = ("ModifiedEvent", segments.SegmentAdded, segments.SegmentRemoved)
+        events = (*events, segments.ContainedRepresentationNamesModified) if node is not None else ()
+        self._node = node
+        self._tags = [node.AddObserver(event, self._follow) for event in events]
+        self._follow()
+
+    def _follow(self, *_):
+        segmentation = None if self._node is None else self._node.GetSegmentation()
+        self.setEnabled(segmentation is not None and segmentation.GetNumberOfSegments() > 0)
+        if segmentation is not None:
+            wasBlocked = self.blockSignals(True)
+            self.setChecked(segmentation.ContainsRepresentation("Closed surface"))
+            self.blockSignals(wasBlocked)
+
+    def _makeOrRemove(self, isShown):
+        if self._node is None:
+            return
+        if not isShown:
+            self._node.GetSegmentation().RemoveRepresentation("Closed surface")
+        elif self._node.GetSegmentation().CreateRepresentation("Closed surface"):
+            self._node.GetDisplayNode().SetPreferredDisplayRepresentationName3D("Closed surface")
+            self._node.GetDisplayNode().SetPreferredDisplayRepresentationName2D("Binary labelmap")
 
 
 class _Effect:
