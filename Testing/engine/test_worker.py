@@ -679,7 +679,7 @@ def test_the_worker_starts_and_says_what_is_wrong_where_packages_are_broken(tmp_
     assert "libopenvino.so: cannot open" in openvino["problem"]
     assert [device["id"] for device in report["devices"]] == ["cpu"]
     [checked] = process.ask("check_findings", model=None, findings=["left lung"], modality=None)["findings"]
-    assert checked == {"finding": "left lung", "warning": "", "quality": "", "weak": False}
+    assert checked == {"finding": "left lung", "warning": "", "quality": "", "weak": False, "learned": ""}
     refused = process.ask("open", model=None, device="cpu")
     assert refused["kind"] == "missing"
     assert '"openvino>=2025.4"' in refused["message"]
