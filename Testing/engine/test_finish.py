@@ -8,11 +8,11 @@ import pytest
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.model.info import INDEX, ModelInfo
 from fasttextdiff_lab.finish import presence_threshold, with_quality, write_into_index
-from fasttextdiff_lab.measure import Answer
+from fasttextdiff_lab.measure import ABNORMAL, Answer
 
 
-def answer(presence, *, modality="xray", finding="left lung", there=True, dice=0.9):
-    return Answer("group", modality, finding, "image.png", there, dice, 0.1, presence)
+def answer(presence, *, modality="xray", finding="left lung", there=True, dice=0.9, group="group"):
+    return Answer(group, modality, finding, "image.png", there, dice, 0.1, presence)
 
 
 def test_the_threshold_is_the_largest_that_keeps_the_present_findings_of_every_modality_alike():
@@ -22,6 +22,12 @@ def test_the_threshold_is_the_largest_that_keeps_the_present_findings_of_every_m
     few = [answer(0.42, modality="ct")] * 3
     assert presence_threshold([*xrays, *absent, *few]) == 0.4
     assert presence_threshold([answer(0.01)]) == 0
+
+
+@pytest.mark.parametrize(("faint", "threshold"), [(3, 0.9), (4, 0.3)])
+def test_the_threshold_keeps_the_abnormal_x_rays_whatever_else_is_kept(faint, threshold):
+    sick = [answer(0.32 if n < faint else 0.9, group=ABNORMAL) for n in range(100)]
+    assert presence_threshold([answer(0.95)] * 300 + sick) == threshold
 
 
 def test_quality_is_the_mean_dice_of_present_findings_by_modality_and_taught_name():

@@ -37,7 +37,7 @@ ON_MR = (
     "soft_tissue_sarcoma", "vertebra_l1", "vertebra_l2", "vertebra_l3", "vertebra_l4", "vertebra_l5",
 )  # fmt: skip
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
-CHAIN = ("compact_base", "compact_1_wide", "compact_1_fine", "compact_1_retold")
+CHAIN = ("compact_base", "compact_1_wide", "compact_1_fine", "compact_1_retold", "compact_1_atlas")
 HEADER = "Image,Mask,Structure,Modality,Window,Plane,Source,Patient,Split,Annotation\n"
 
 
@@ -197,7 +197,9 @@ def test_the_bundled_model_is_made_from_nothing_by_a_chain_of_configurations():
     base = chain[0]
     assert base.start is None
     assert base.text is not None
-    assert [run.start for run in chain[1:]] == [run.output / "model" for run in chain[:-1]]
+    starts = [run.output / "model" for run in chain[:-2]]
+    mean = chain[-1].output.parent / "compact-1-mean"  # of the two runs before, by `fasttextdiff-lab average`
+    assert [run.start for run in chain[1:]] == [*starts, mean]
     own = {"qata", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lung_bases"}
     groups = {*with_negatives(dict.fromkeys(own, ()), 0)}
     assert set(base.mixture) <= groups

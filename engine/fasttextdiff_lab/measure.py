@@ -25,6 +25,8 @@ from fasttextdiff_lab.vocabulary import STRUCTURES
 
 LESIONS = ("infection", "opacity in the left lung", "opacity in the right lung")
 """Prompts for normal X-rays."""
+ABNORMAL = "qata/infection"
+"""Group of the abnormal X-rays."""
 FALSE_ABOVE = 0.002
 """A mask of an absent finding that is larger than this share of the image is a false positive."""
 XRAY_STRUCTURES = ("left_lung", "right_lung", "heart", "left_clavicle", "right_clavicle")
@@ -118,7 +120,7 @@ def ask_atlas(segmenter: Segmenter, folder: Path, every: int = 1, split: str = "
 def ask_infections(segmenter: Segmenter, folder: Path, every: int = 10, split: str = "val") -> Iterator[Answer]:
     """Abnormal X-rays of a split of QaTa, with the prompt "infection"."""
     for target in load_targets(folder, split)[::every]:
-        yield from ask(segmenter, target.image, target.modality, [("qata/infection", LESIONS[0], target.load_mask())])
+        yield from ask(segmenter, target.image, target.modality, [(ABNORMAL, LESIONS[0], target.load_mask())])
 
 
 def ask_targets(segmenter: Segmenter, folder: Path) -> Iterator[Answer]:
