@@ -23,7 +23,7 @@ from fasttextdiff_lab import measure as m
 from fasttextdiff_lab.measure import Answer
 
 KEPT = 0.95
-"""Share that the presence threshold must keep: of the abnormal X-rays, and of present findings as mean over modalities."""
+"""Share that the presence threshold must keep: of abnormal X-rays, and of present findings as mean over modalities."""
 CANDIDATES = np.arange(100) / 100
 LEARNED = 0.1
 """A taught finding with a lower validation Dice was not learned."""
