@@ -37,16 +37,25 @@ CASES = (
     Case("brain_mr", "brain_mr/brain1_image.nrrd", ("brain tumour",)),
     Case("histology", "histology/4d14a3629b6af6de.png", ("cell nuclei", "left lung")),
 )
+FAILURES = (
+    Case("false_positives", "chest_ct/chest_ct_cropped.nii.gz", ("infection",)),
+    Case("wrong_organ", "abdominal_ct_dicom", ("liver",)),
+    Case("wrong_chamber", "chest_ct/chest_ct_cropped.nii.gz", ("right atrium",)),
+    Case("islands", "brain_mr/brain1_image.nrrd", ("brain tumour",)),
+)
+"""Explained in docs/failures.md."""
 
 
 def main() -> None:
     """Segment every case, and print the results and output files."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--failures", action="store_true", help="segment cases that fail instead")
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for the results")
-    output = parser.parse_args().output
+    options = parser.parse_args()
+    output = options.output
     output.mkdir(parents=True, exist_ok=True)
     segmenter = Segmenter()
-    pictures = [run(segmenter, case, output) for case in CASES]
+    pictures = [run(segmenter, case, output) for case in (FAILURES if options.failures else CASES)]
     picture = output / "demo.png"
     collage(pictures).save(picture)
     print(

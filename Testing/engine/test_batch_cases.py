@@ -70,13 +70,16 @@ def test_the_bundled_samples_are_listed_and_read(samples):
     plan = plan_of(samples)
     assert [(case.path.name, case.images) for case in plan.cases] == [
         ("abdominal_ct_dicom", 20),
+        ("brain1_image.nrrd", 25),
         ("chest_ct_cropped.nii.gz", 112),
         ("18017511.png", 1),
         ("1d40779e.png", 1),
         ("4d14a3629b6af6de.png", 1),
     ]
     assert [case.read().shape[0] for case in plan.cases] == [case.images for case in plan.cases]
-    assert reasons(plan, samples) == {"ATTRIBUTION.md": "not DICOM, and not named like an image"}
+    assert reasons(plan, samples) == dict.fromkeys(
+        ("ATTRIBUTION.md", "brain_mr/LICENSE.txt"), "not DICOM, and not named like an image"
+    )
 
 
 def test_a_series_is_collected_from_all_folders_and_kept_apart_from_others(tmp_path):

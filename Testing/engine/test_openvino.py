@@ -381,7 +381,7 @@ def test_networks_fit_a_checkout_with_other_ends_of_lines(model, cache, tmp_path
 
 
 def test_a_kept_compiled_network_that_is_damaged_does_not_change_results(converted, cache):
-    expected = Segmenter(converted, "cpu", runtime="openvino").segment(ct(), FINDINGS)
+    expected = Segmenter(converted, "cpu", "float32", runtime="openvino").segment(ct(), FINDINGS)
     blobs = list((cache / "compiled").glob("*.blob"))
     assert len(blobs) == 3
     for blob in blobs:
@@ -389,7 +389,7 @@ def test_a_kept_compiled_network_that_is_damaged_does_not_change_results(convert
         content = bytearray(blob.read_bytes())
         content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)
         blob.write_bytes(content)
-    require_same(Segmenter(converted, "cpu", runtime="openvino").segment(ct(), FINDINGS), expected)
+    require_same(Segmenter(converted, "cpu", "float32", runtime="openvino").segment(ct(), FINDINGS), expected)
 
 
 def convert_in_process(model):

@@ -47,7 +47,6 @@ def test_words_that_change_nothing_are_told_from_those_that_do(segmenter, chest)
     )
     free = segmenter.decode(image, [""], slice_by_slice=True).findings[0].mask[SLICE : SLICE + 1]
     assert np.array_equal(weighed.text_free, free)
-    assert "without words, the model marks something else" in weighed.note
 
 
 def test_an_ignored_word_is_named_and_an_absent_finding_says_nothing_about_words():
@@ -58,6 +57,8 @@ def test_an_ignored_word_is_named_and_an_absent_finding_says_nothing_about_words
     assert ignoring.note == "the model ignores 'huge' on this slice"
     absent = WordEffects("huge infection", words, False, 0.12, free, None)
     assert absent.note == "'huge infection' is not found on this slice (presence 12%)"
+    lesion = WordEffects("infection", words[1:2], True, 0.9, free, 0.4)
+    assert "without words, the model marks something else than 'infection' (Dice 0.40)" in lesion.note
     organ = WordEffects("left lung", words, True, 0.9, free, 0.0)
     assert "something else" not in organ.note  # without words it marks lesions, so that a lung always differs
 

@@ -28,7 +28,7 @@ def main(path):
     widget.ui.findingsTextEdit.setFocus()
     qt.QTest.keyClick(widget.ui.findingsTextEdit, qt.Qt.Key_End, qt.Qt.ControlModifier)
     qt.QTest.keyClick(widget.ui.findingsTextEdit, qt.Qt.Key_Return)
-    qt.QTest.keyClicks(widget.ui.findingsTextEdit, "kidney")
+    qt.QTest.keyClicks(widget.ui.findingsTextEdit, "lungs")
     host.runEventLoop(until=lambda: widget.preview.isShown, timeout=60)
     host.runEventLoop(timeout=1.0)
     save(host, path, SIZE)

@@ -48,7 +48,7 @@ def test_words_are_checked_on_the_slice_and_forgotten_with_it(panel, chestCt):
     for word in weighed.answer.words:
         isGrey = bool(re.search(rf"<span[^>]*>{word.word}</span>", ui.wordsLabel.text))
         assert isGrey == bool(word.ignored)
-    assert "without words, the model marks something else" in panel.message
+    assert "Grey outline: the result without words." in panel.message
     panel.view.SetSliceOffset(panel.view.GetSliceOffset() + 10)
     panel.waitFor(lambda: not ui.wordsLabel.visible)
     assert panel.preview is None

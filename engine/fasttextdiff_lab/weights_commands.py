@@ -1,12 +1,14 @@
-"""Commands about a model's weights: their mean with another model's, and their precision. Knows arguments only."""
+"""Commands about a trained model: mean with another one, precision, threshold, kinds of image. Knows arguments only."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fasttextdiff.cli.app import RuntimeOption
 from fasttextdiff.cli.common import say
 
 
@@ -37,3 +39,60 @@ def precision(
 
     plain, other = (Segmenter(model, dtype=each, runtime="openvino") for each in ("float32", dtype))
     say("\n".join(map(str, agreements(plain, other, questions(data, every)))))
+
+
+def finish(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    model: Annotated[Path, typer.Argument(help="Model folder; its index is changed.")],
+    every: Annotated[int, typer.Option(min=1, help="Every N-th training image for the presence threshold.")] = 10,
+) -> None:
+    """Choose a trained model's presence threshold on training images, and write its validation Dice into its index."""
+    from fasttextdiff.segmenter import Segmenter
+    from fasttextdiff_lab import finish as f
+
+    f.write_into_index(model, presence_threshold=0.0)
+    answers = list(f.training_answers(Segmenter(model), data, every))
+    threshold = f.presence_threshold(answers)
+    f.write_into_index(model, presence_threshold=threshold)
+    say(f"presence threshold {threshold}, from {len(answers)} answers on training images")
+    segmenter = Segmenter(model)
+    taught = f.with_quality(segmenter.info, list(f.validation_answers(segmenter, data)))
+    f.write_into_index(model, taught=taught)
+    for kind, findings in taught.items():
+        for finding in findings:
+            if finding.dice is not None:
+                say(f"{kind} {finding.name}: Dice {finding.dice:.3f}, n {finding.validation_slices}")
+
+
+def fit_kinds(
+    data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
+    model: Annotated[Path, typer.Argument(help="Model folder; kinds.safetensors is written into it.")],
+    others: Annotated[
+        Path | None, typer.Option(help="Folder of PNG and JPEG pictures of nothing medical, at any depth.")
+    ] = None,
+    variants: Annotated[int, typer.Option(min=0, max=100, help="Random variants of each training picture.")] = 1,
+    runtime: RuntimeOption = "auto",
+) -> None:
+    """Fit the classifier for the kind of image on training pictures, and validate it."""
+    from rich.progress import track
+
+    from fasttextdiff.model.kinds import write_kinds
+    from fasttextdiff.model.runtimes import load_runtime
+    from fasttextdiff_lab import films
+    from fasttextdiff_lab import kinds as k
+
+    loaded = load_runtime(model, runtime=runtime)
+
+    def shown(split: str, changes: int) -> list[k.Shown]:
+        found = k.pictures(data, split, others)
+        return [one for picture in track(found, f"{split} pictures") for one in k.encoded(loaded, picture, changes)]
+
+    def films_shown(split: str) -> list[k.Shown]:
+        found = [picture for picture in k.pictures(data, split, None) if picture.kind == "chest X-ray"]
+        return [one for picture in track(found, f"{split} X-rays") for one in films.encoded_film(loaded, picture)]
+
+    head = k.fit(shown("train", variants), loaded.settings.info, say)
+    film = films.fit_film(films_shown("train"), head)
+    say(f"wrote {write_kinds(replace(head, film=film), model)}")
+    checked = k.check(head, shown("val", 0)).lines()
+    say("\n".join([*checked, *films.check_film(head, film, films_shown("val"))]))

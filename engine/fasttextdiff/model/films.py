@@ -36,7 +36,9 @@ class FilmHead:
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together."""
         if self.weight.ndim != 2 or len(self.weight) != len(STATES) or self.bias.shape != (len(STATES),):
-            raise ValueError(f"arrays of shapes {self.weight.shape}, {self.bias.shape} do not tell X-rays apart")
+            raise ValueError(
+                f"arrays of shapes {self.weight.shape}, {self.bias.shape} do not distinguish states of an X-ray"
+            )
 
     def probabilities(self, standard: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N, D) standardised statistics of N X-rays to (N, 3)."""
