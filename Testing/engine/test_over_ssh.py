@@ -117,7 +117,7 @@ def test_the_answers_are_those_of_a_worker_here(connect, model, tmp_path):
     for number, request in enumerate((ListLearned(tmp_path), candidate), start=6):
         assert ask(process, number, request).message.startswith("findings are learned and kept only on this")
     assert ask(process, 5, DescribeModel(None)).name.startswith("compact")
-    learned = LearnedFinding("gallbladder", ("gb",), "ct", 5, 0, None, "m", 1, True, tmp_path / "gb.safetensors", "0")
+    learned = LearnedFinding("gallbladder", ("gb",), "ct", 5, None, "m", 1, True, tmp_path / "gb.safetensors", "0")
     (checked,) = ask(process, 8, CheckFindings(None, ("gb",), "ct", (learned,))).findings
     assert checked.learned == ""
 

@@ -98,7 +98,7 @@ def test_a_model_without_a_list_keeps_every_text_but_the_words_themselves():
 
 
 def test_the_check_of_a_finding_says_what_answers(tmp_path):
-    learned = LearnedFinding("gallbladder", ("GB",), "ct", 5, 0, None, "m", 1, True, tmp_path / "a.safetensors", "0")
+    learned = LearnedFinding("gallbladder", ("GB",), "ct", 5, None, "m", 1, True, tmp_path / "a.safetensors", "0")
     texts = ("gb", "galbladder", "liver", "spleen")
 
     def checked(modality):

@@ -292,7 +292,7 @@ def test_a_candidate_and_the_examples_stay_until_something_takes_their_place(pan
     panel.click("addAbsentButton")
     folder = logic.session.folder.newFolder("learned")
     file = folder / "learned.safetensors"  # is not there: the library will refuse it
-    candidate = Candidate(LearnedFinding("blood pool", (), "ct", 2, 1, None, "compact", 1, True, file, "0"), folder)
+    candidate = Candidate(LearnedFinding("blood pool", (), "ct", 2, None, "compact", 1, True, file, "0"), folder)
     teach.candidate = candidate
     teach.update()
     for isCancelled in (True, False):

@@ -89,7 +89,6 @@ class LearnedFinding:
         synonyms: further words for it.
         modality: kind of image that it was learned on.
         examples: number of slices it was learned from.
-        negatives: how many of these do not show it.
         dice: Dice on held-out examples; null if there were too few to hold any out.
         base: name of the model that learned it.
         versions: number of versions in the library; the last one is used.
@@ -103,7 +102,6 @@ class LearnedFinding:
     synonyms: tuple[str, ...]
     modality: str
     examples: int
-    negatives: int
     dice: float | None
     base: str
     versions: int

@@ -30,14 +30,12 @@ class WordsWeighed:
         finding: the text as it was read.
         words: in order.
         text_free: (1, j, i) uint8, the mask without any text.
-        agreement: Dice of the masks with and without text; null if both are empty.
         note: what to know about the words, in one line; empty if there is nothing to say.
     """
 
     finding: str
     words: tuple[WeighedWord, ...]
     text_free: ArrayFile
-    agreement: float | None
     note: str
 
 

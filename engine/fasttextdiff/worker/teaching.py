@@ -326,7 +326,6 @@ def _learned(adapter: Adapter, file: Path) -> LearnedFinding:
         synonyms=card.synonyms,
         modality=card.modality,
         examples=card.examples,
-        negatives=card.negatives,
         dice=card.held_out_dice,
         base=card.base,
         versions=1,
@@ -337,7 +336,7 @@ def _learned(adapter: Adapter, file: Path) -> LearnedFinding:
 
 
 def _damaged(one: Damaged) -> LearnedFinding:
-    return LearnedFinding(one.folder.name, (), "", 0, 0, None, "", one.versions, False, one.folder, "", _damage(one))
+    return LearnedFinding(one.folder.name, (), "", 0, None, "", one.versions, False, one.folder, "", _damage(one))
 
 
 def _damage(one: Damaged) -> str:

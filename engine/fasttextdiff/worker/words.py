@@ -31,6 +31,5 @@ def words_weighed(request: WeighWords, segmenter: Segmenter, image: PreparedImag
         found.finding,
         tuple(WeighedWord(each.word, None if each.change is None else each.is_ignored) for each in found.words),
         ArrayFile(path, mask.dtype.name, mask.shape),
-        found.agreement,
         found.note,
     )
