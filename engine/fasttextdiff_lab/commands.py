@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 app = new_app("fasttextdiff-lab", "Make, measure and compare the bundled model.")
 for _each in (study, average, precision, finish, fit_kinds):
-    command(app, no_args_is_help=True)(_each)
+    command(app, name=_each.__name__.replace("_", "-"), no_args_is_help=True)(_each)
 Config = Annotated[Path, typer.Argument(help="YAML file, see fasttextdiff_lab/configs.")]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run, instead of the configured one.")]
 
