@@ -5,9 +5,9 @@ Knows X-rays and statistics; the classifier itself is in `fasttextdiff.model.fil
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from fasttextdiff.model.films import INVERTED, STATES, TURNED, UPRIGHT, FilmHead
 from fasttextdiff.model.kinds import KindHead
 from fasttextdiff.model.runtime import Runtime
 from fasttextdiff_lab.kind_pictures import CLOSEST_FILM, Picture, cropped
-from fasttextdiff_lab.kinds import Shown, folds_of, regression, statistics_shown
+from fasttextdiff_lab.kinds import Probabilities, Shown, all_shown, held_out, random_of, regression
 
 FALSE_ALARMS = 0.005
 """Share of upright training X-rays, held out, above which a doubt must be surer."""
@@ -24,10 +24,7 @@ FALSE_ALARMS = 0.005
 
 def encoded_film(runtime: Runtime, picture: Picture) -> Iterator[Shown]:
     """Statistics of an X-ray in every state; `how` is the state."""
-    seed = int.from_bytes(hashlib.sha256(f"{picture.name}/film".encode()).digest()[:4], "big")
-    for pixels, state in film_variants(picture.load(), np.random.default_rng(seed)):
-        if pixels.min() < pixels.max():
-            yield statistics_shown(runtime, picture, pixels, state)
+    yield from all_shown(runtime, picture, film_variants(picture.load(), random_of(picture, "film")))
 
 
 def film_variants(pixels: NDArray[np.uint8], random: np.random.Generator) -> Iterator[tuple[NDArray[np.uint8], str]]:
@@ -57,23 +54,26 @@ def fit_film(shown: Sequence[Shown], head: KindHead) -> FilmHead:
         shown: encoded training X-rays in all states.
         head: standardises their statistics.
     """
-    x, truth = head.standard(np.stack([one.statistics for one in shown])), _truth(shown)
-    folds, held_out = folds_of(shown), np.zeros((len(shown), len(STATES)))
-    for fold in set(folds.tolist()):
-        held_out[folds == fold] = _fitted(x[folds != fold], truth[folds != fold]).probabilities(x[folds == fold])
-    doubts = held_out[truth == STATES.index(UPRIGHT), 1:].max(axis=1)
+    unseen = held_out(shown, lambda those: _probabilities(those, head))
+    doubts = unseen[_truth(shown) == STATES.index(UPRIGHT), 1:].max(axis=1)
     surest = max(0.5, float(np.quantile(doubts, 1 - FALSE_ALARMS)))
-    found = _fitted(x, truth)
-    return FilmHead(found.weight, found.bias, round(surest, 3))
+    return replace(_fitted(shown, head), surest=round(surest, 3))
+
+
+def _probabilities(shown: Sequence[Shown], head: KindHead) -> Probabilities:
+    film = _fitted(shown, head)
+    return lambda statistics: film.probabilities(head.standard(statistics))
 
 
 def _truth(shown: Sequence[Shown]) -> NDArray[np.int_]:
     return np.array([STATES.index(one.how) for one in shown])
 
 
-def _fitted(x: NDArray[np.float32], truth: NDArray[np.int_]) -> FilmHead:
+def _fitted(shown: Sequence[Shown], head: KindHead) -> FilmHead:
     """States count equally."""
+    truth = _truth(shown)
     weights = 1 / np.bincount(truth)[truth]
+    x = head.standard(np.stack([one.statistics for one in shown]))
     return FilmHead(*regression(x, truth, weights / weights.sum()), surest=0.0)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -172,15 +172,24 @@ def encoded(runtime: Runtime, picture: Picture, variants: int) -> Iterator[Shown
     pixels = picture.load()
     pictures = [(pixels, "")]
     for number in range(variants):
-        seed = int.from_bytes(hashlib.sha256(f"{picture.name}/{number}".encode()).digest()[:4], "big")
-        pictures.append(variant(pixels, np.random.default_rng(seed), picture.kind))
-    for changed, how in pictures:
-        if changed.min() < changed.max():  # drawn pictures and parts of pictures may show nothing
-            yield statistics_shown(runtime, picture, changed, how)
+        pictures.append(variant(pixels, random_of(picture, str(number)), picture.kind))
+    yield from all_shown(runtime, picture, pictures)
 
 
-def statistics_shown(runtime: Runtime, picture: Picture, pixels: NDArray[np.uint8], how: str) -> Shown:
-    """Statistics of pixels (h, w[, 3]) that a picture became by a change."""
+def random_of(picture: Picture, purpose: str) -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    digest = hashlib.sha256(f"{picture.name}/{purpose}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:4], "big"))
+
+
+def all_shown(runtime: Runtime, picture: Picture, changed: Iterable[tuple[NDArray[np.uint8], str]]) -> Iterator[Shown]:
+    """Statistics of what a picture became by changes, each with its name."""
+    for pixels, how in changed:
+        if pixels.min() < pixels.max():  # drawn pictures and parts of pictures may show nothing
+            yield _shown(runtime, picture, pixels, how)
+
+
+def _shown(runtime: Runtime, picture: Picture, pixels: NDArray[np.uint8], how: str) -> Shown:
     settings = replace(runtime.settings.preprocessing.of(Modality.OTHER), size=SIZE)
     image = prepare(picture_volume(pixels, Modality.OTHER), settings, runtime.settings.multiple)
     shown = image.views(0)[0].pixels()
@@ -201,9 +210,9 @@ def fit(shown: Sequence[Shown], info: ModelInfo, say: Callable[[str], None]) -> 
     """
     if missing := {kind.name for kind in KINDS} - {one.kind for one in shown}:
         raise UsageError(f"there are no training pictures of: {', '.join(sorted(missing))}")
-    held_out, truth = _held_out(shown), _truth(shown)
-    right = held_out.argmax(axis=1) == truth
-    surest = float(np.quantile(held_out.max(axis=1)[right], 1 - KEPT))
+    unseen, truth = held_out(shown, lambda those: _fitted(those).probabilities), _truth(shown)
+    right = unseen.argmax(axis=1) == truth
+    surest = float(np.quantile(unseen.max(axis=1)[right], 1 - KEPT))
     say(f"held-out training pictures: {right.mean():.3f} right (n {len(shown)}), accepted from {surest:.3f}")
     return replace(
         _fitted(shown),
@@ -213,19 +222,26 @@ def fit(shown: Sequence[Shown], info: ModelInfo, say: Callable[[str], None]) -> 
     )
 
 
-def _held_out(shown: Sequence[Shown]) -> NDArray[np.float64]:
-    """Probabilities (N, K) of every picture from a classifier that never saw its patient."""
-    folds = folds_of(shown)
-    statistics, result = np.stack([one.statistics for one in shown]), np.zeros((len(shown), len(KINDS)))
-    for fold in set(folds.tolist()):
-        head = _fitted([one for one, f in zip(shown, folds, strict=True) if f != fold])
-        result[folds == fold] = head.probabilities(statistics[folds == fold])
+Probabilities = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+
+
+def held_out(shown: Sequence[Shown], fitted: Callable[[Sequence[Shown]], Probabilities]) -> NDArray[np.float64]:
+    """Probabilities (N, K) of every picture from a classifier that never saw its patient.
+
+    Args:
+        shown: encoded pictures.
+        fitted: fits a classifier, and returns what gives its probabilities for statistics (N, D).
+    """
+    folds = np.array([hashlib.sha256(one.group.encode()).digest()[1] % FOLDS for one in shown])
+    statistics = np.stack([one.statistics for one in shown])
+    parts = {
+        fold: fitted([one for one, f in zip(shown, folds, strict=True) if f != fold])(statistics[folds == fold])
+        for fold in set(folds.tolist())
+    }
+    result = np.zeros((len(shown), next(iter(parts.values())).shape[1]))
+    for fold, probabilities in parts.items():
+        result[folds == fold] = probabilities
     return result
-
-
-def folds_of(shown: Sequence[Shown]) -> NDArray[np.int_]:
-    """The fold (N,) of every picture; those of one patient are in the same one."""
-    return np.array([hashlib.sha256(one.group.encode()).digest()[1] % FOLDS for one in shown])
 
 
 def _truth(shown: Sequence[Shown]) -> NDArray[np.int_]:

@@ -82,13 +82,14 @@ def fit_kinds(
     from fasttextdiff_lab import kinds as k
 
     loaded = load_runtime(model, runtime=runtime)
+    pictures = {split: k.pictures(data, split, others) for split in ("train", "val")}
 
     def shown(split: str, changes: int) -> list[k.Shown]:
-        found = k.pictures(data, split, others)
-        return [one for picture in track(found, f"{split} pictures") for one in k.encoded(loaded, picture, changes)]
+        found = track(pictures[split], f"{split} pictures")
+        return [one for picture in found for one in k.encoded(loaded, picture, changes)]
 
     def films_shown(split: str) -> list[k.Shown]:
-        found = [picture for picture in k.pictures(data, split, None) if picture.kind == "chest X-ray"]
+        found = [picture for picture in pictures[split] if picture.kind == "chest X-ray"]
         return [one for picture in track(found, f"{split} X-rays") for one in films.encoded_film(loaded, picture)]
 
     head = k.fit(shown("train", variants), loaded.settings.info, say)

@@ -239,7 +239,8 @@ def read_kinds(folder: Path, weights_sha256: str) -> KindHead | None:
 def _film(arrays: Mapping[str, NDArray[np.float32]], stated: Mapping[str, str]) -> FilmHead | None:
     if _FILM[0] not in arrays:
         return None
-    return FilmHead(arrays["film_weight"], arrays["film_bias"], float(stated["film_surest"]))
+    weight, bias = (arrays[name] for name in _FILM)
+    return FilmHead(weight, bias, float(stated["film_surest"]))
 
 
 _ARRAYS = ("mean", "scale", "weight", "bias")

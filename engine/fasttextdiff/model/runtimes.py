@@ -210,14 +210,20 @@ def _with_openvino(folder: Path, where: _Where) -> Runtime:
     converted = _converted(settings, folder)
     tokens = Tokens(folder / "tokenizer" / "tokenizer.json", settings.max_tokens)
     kept, made_from = store.compiled_folder(), converted.record["made_from"]
-    for dtype in dict.fromkeys((where.dtype, "float32" if where.dtype == "auto" else where.dtype)):
-        runtime = OpenVinoRuntime(
+
+    def computing_in(dtype: str) -> OpenVinoRuntime:
+        return OpenVinoRuntime(
             settings, tokens, converted.networks, where.device, dtype, kept, made_from, where.threads
         )
+
+    runtime = computing_in(where.dtype)
+    wrong = problem(runtime, converted.record["check"])
+    if wrong and where.dtype == "auto" and runtime.dtype != "float32":
+        runtime = computing_in("float32")
         wrong = problem(runtime, converted.record["check"])
-        if not wrong:
-            return runtime
-    raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
+    if wrong:
+        raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
+    return runtime
 
 
 def _converted(settings: ModelSettings, folder: Path) -> Converted:
