@@ -23,7 +23,7 @@ class SegmentationRequest:
         samples: number of noise samples to average.
         seed: seed of the noise.
         threshold: probability above which a pixel belongs to a segment; None for the model's own.
-        sliceBySlice: each slice on its own: no smoothing across slices, no parts left out.
+        sliceBySlice: each slice as the model answers it: no smoothing across slices, no parts left out.
         tryAnyway: ask for findings that the model was not taught, too; otherwise they are left empty.
         plane: "acquisition", "axial", "coronal" or "sagittal".
         region: voxels outside this box stay as they are; None for no limit.

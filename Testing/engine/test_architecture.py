@@ -21,6 +21,7 @@ LAYERS = (
     {"segments"},
     {"io"},
     {"model", "render"},
+    {"containment"},
     {"outcomes", "teaching"},
     {"segmenter"},
     {"correction", "evaluation", "word_effects"},

@@ -59,24 +59,26 @@ def grey(sample):
 def test_the_left_lung_stays_on_the_patients_left_and_right_in_the_picture(modality):
     for view in views(chest(modality)):
         left, right, half = (bits(view, r) for r in (Region.LEFT_LUNG, Region.RIGHT_LUNG, Region.PATIENT_LEFT))
-        assert left.sum() > 100
-        assert right.sum() > 100
+        assert left.sum() + right.sum() > 200 or modality is Modality.CT  # a close-up may show neither
         assert half[left].all()
         assert not half[right].any()
-        assert np.nonzero(left)[1].mean() > np.nonzero(right)[1].mean() + 10
+        if left.any() and right.any():
+            assert np.nonzero(left)[1].mean() > np.nonzero(right)[1].mean() + 10
 
 
 @pytest.mark.parametrize("modality", [Modality.XRAY, Modality.CT])
 def test_sentence_and_zones_swap_sides_exactly_when_the_image_is_mirrored(modality):
     mirrored = 0
-    for view in views(chest(modality)):
+    shown = [view for view in views(chest(modality)) if bits(view, Region.LESION).any()]
+    for view in shown:
         lesion_left = (bits(view, Region.LESION) & bits(view, Region.PATIENT_LEFT)).any()
         is_mirror = not lesion_left  # the lesion was on the patient's left
         mirrored += is_mirror
         assert (bits(view, Region.LESION) & bits(view, Region.RIGHT_LUNG)).any() == is_mirror
         assert view.sentence == (MIRRORED if is_mirror else SENTENCE)
         assert view.zones == single_zones(view.sentence)
-    assert len(SEEDS) / 4 < mirrored < len(SEEDS) * 3 / 4
+    assert len(shown) / 4 < mirrored < len(shown) * 3 / 4
+    assert len(shown) > 0.8 * len(SEEDS)
 
 
 @pytest.mark.parametrize(
@@ -93,10 +95,19 @@ def test_image_and_regions_move_together(sample, region):
     for view in views(sample, 96):
         assert view.image.ndim == sample.image.ndim
         painted, mask = grey(view), bits(view, region)
+        if sample.modality is Modality.CT and mask.sum() < 100:  # outside a close-up
+            continue
         assert mask.sum() > 50
         bright = painted > (np.percentile(painted[mask], 50) + np.percentile(painted[~mask], 50)) / 2
         dice = 2 * (bright & mask).sum() / (bright.sum() + mask.sum())
         assert dice > 0.9
+
+
+def test_some_views_of_a_ct_show_only_a_part_of_it():
+    """The largest zoom of other views shows the lungs on a third of the picture."""
+    lungs = [bits(view, LUNGS).mean() for view in views(chest(Modality.CT, (128, 128)))]
+    assert 3 <= sum(share > 0.38 for share in lungs) < 0.3 * len(SEEDS)
+    assert not any(bits(view, LUNGS).mean() > 0.38 for view in views(chest(Modality.XRAY, (128, 128))))
 
 
 def test_histology_rotates_freely_and_keeps_its_text():

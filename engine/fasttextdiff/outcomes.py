@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 import numpy as np
 
+from fasttextdiff.containment import Containment
 from fasttextdiff.contract.findings import same_key, understood_note
 from fasttextdiff.contract.segments import SLICE_BY_SLICE, is_there
 from fasttextdiff.image.assembly import SliceStack
@@ -18,8 +20,11 @@ from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage
 from fasttextdiff.model.info import ModelInfo
 from fasttextdiff.model.kinds import KindHead
-from fasttextdiff.result import FindingResult, Learned
+from fasttextdiff.model.recognition import recognised_as
+from fasttextdiff.model.runtime import Runtime
+from fasttextdiff.result import FindingResult, Learned, Provenance
 from fasttextdiff.segments.consistency_rules import hold_together
+from fasttextdiff.version import __version__
 
 LEFT_EMPTY = "left empty"
 A_GUESS = "tried anyway, so the mask is a guess"
@@ -43,7 +48,7 @@ class Outcomes:
         info: description of the model.
         image: the requested slices.
         threshold: probability above which a voxel belongs to a mask.
-        slice_by_slice: whether slices do not influence each other.
+        slice_by_slice: whether to keep the result of every slice as the model gives it.
         try_anyway: whether to segment findings that the model was not taught.
         learned: findings that were learned here, which the model need not know.
         kinds: knows which findings an image may show; None if the model has nothing for that.
@@ -62,18 +67,36 @@ class Outcomes:
         """The findings that the model segments."""
         return [finding for finding in findings if self.try_anyway or not self._untaught(finding)]
 
-    def results(self, typed: Mapping[str, str], stack: SliceStack) -> tuple[FindingResult, ...]:
+    def containment(self, findings: Sequence[str]) -> Containment:
+        """The findings that the model segments, and the organs in which some of them lie."""
+        asked = self.asked(findings)
+        own = [] if self.slice_by_slice else [finding for finding in asked if finding not in self.learned]
+        return Containment.of(self.info, self.image.volume.modality, asked, own, self.threshold)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether slices do not influence each other."""
+        return self.slice_by_slice or len(self.image.slices) == 1
+
+    def results(
+        self, typed: Mapping[str, str], stack: SliceStack, containment: Containment
+    ) -> tuple[FindingResult, ...]:
         """All findings in the order typed.
 
         Args:
             typed: finding to the text as typed.
-            stack: the model's results for :meth:`asked`; changed in place.
+            stack: the model's results for the findings of :meth:`containment`; changed in place.
+            containment: what it left out of them.
         """
-        asked = self.asked(list(typed))
-        held = {} if self.slice_by_slice else self._held_together(asked, stack)
+        asked = containment.asked
+        held = {} if self.is_apart else self._held_together(asked, stack)
         numbers = {finding: n for n, finding in enumerate(asked)}
+        done = {
+            finding: _joined(containment.outcome(n), held.get(finding, (SLICE_BY_SLICE, "")))
+            for finding, n in numbers.items()
+        }
         return tuple(
-            self._found(finding, text, stack, numbers[finding], *held.get(finding, (SLICE_BY_SLICE, "")))
+            self._found(finding, text, stack, numbers[finding], *done[finding])
             if finding in numbers
             else self._left_empty(finding, text, stack)
             for finding, text in typed.items()
@@ -93,7 +116,7 @@ class Outcomes:
         )
 
     def _found(
-        self, finding: str, text: str, stack: SliceStack, number: int, consistency: str, doubt: str
+        self, finding: str, text: str, stack: SliceStack, number: int, consistency: str, doubts: tuple[str, ...]
     ) -> FindingResult:
         """The result with the mask of voxels above the threshold on slices where the finding is present."""
         along_slices = [-1 if axis == self.image.display.axes[0] else 1 for axis in range(3)]
@@ -111,12 +134,34 @@ class Outcomes:
             mask=mask,
             disagreement=None if stack.disagreement is None else stack.disagreement[number],
             presence=stack.presence[number],
-            warnings=tuple(filter(None, (note, spelt, warning, doubt, self._across()))),
+            warnings=tuple(filter(None, (note, spelt, warning, *doubts, self._across()))),
             typed=text if note else "",
             window=window_of(self.info, self.image, finding, is_learned=learned is not None),
             consistency=consistency,
             untaught=untaught,
             adapter=learned.source if learned else "",
+        )
+
+    def provenance(self, runtime: Runtime, window: Window | None) -> Provenance:
+        """How the results were made; `window` is that of the first finding."""
+        image = self.image
+        return Provenance(
+            model=self.info.name,
+            weights_sha256=self.info.weights_sha256,
+            software=f"fasttextdiff {__version__}",
+            seed=image.seed,
+            samples=image.samples,
+            timesteps=runtime.settings.plan.timesteps,
+            plane=image.display.plane,
+            slices=(image.slices.start, image.slices.stop),
+            window=window,
+            threshold=self.threshold,
+            device=runtime.device,
+            dtype=runtime.dtype,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            slice_by_slice=self.is_apart,
+            runtime=runtime.version,
+            kind=recognised_as(image.volume, self.kinds),
         )
 
     def _spelt(self, finding: str) -> str:
@@ -165,3 +210,8 @@ class Outcomes:
         if finding not in self._reasons:
             self._reasons[finding] = self.info.untaught(finding, self.image.volume.modality) if finding.strip() else ""
         return self._reasons[finding]
+
+
+def _joined(contained: tuple[str, str], held: tuple[str, str]) -> tuple[str, tuple[str, ...]]:
+    """What was done with a finding, in one line, and the warnings about it."""
+    return "; ".join(filter(None, (contained[0], held[0]))), tuple(filter(None, (contained[1], held[1])))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fasttextdiff.containment import Containment
 from fasttextdiff.contract.findings import distinct
 from fasttextdiff.errors import Cancelled, UsageError
 from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
@@ -21,16 +21,15 @@ from fasttextdiff.image.slices import PreparedImage, View, prepare
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.model.feature_cache import FeatureCache, Maps
 from fasttextdiff.model.info import ModelInfo, require_findings, require_words
-from fasttextdiff.model.recognition import recognised, recognised_as
+from fasttextdiff.model.recognition import recognised
 from fasttextdiff.model.runtime import EncodedFindings, Runtime, batched
 from fasttextdiff.model.runtimes import load_runtime, pipeline_of
 from fasttextdiff.option_rules import check_options
 from fasttextdiff.outcomes import Outcomes, window_of
 from fasttextdiff.paths import PathText
 from fasttextdiff.progress import Progress
-from fasttextdiff.result import Provenance, SegmentationResult, SliceResults, on_whole_grid
+from fasttextdiff.result import SegmentationResult, SliceResults, on_whole_grid
 from fasttextdiff.teaching.in_use import LearnedFindings, torch_runtime
-from fasttextdiff.version import __version__
 
 if TYPE_CHECKING:
     from fasttextdiff.model.pipeline import FastTextDiffPipeline
@@ -280,13 +279,13 @@ class Segmenter:
         info = self.info
         limit = info.threshold if threshold is None else float(threshold)
         learned = self._learned.among(typed, image.volume.modality)
-        alone = slice_by_slice or len(image.slices) == 1
-        outcomes = Outcomes(info, image, limit, alone, try_anyway, learned, self.runtime.settings.kinds)
-        stack = self._decoded(image, outcomes.asked(list(typed)), progress)
+        outcomes = Outcomes(info, image, limit, slice_by_slice, try_anyway, learned, self.runtime.settings.kinds)
+        containment = outcomes.containment(list(typed))
+        stack = self._decoded(image, containment, progress)
         if image.volume.padding is not None:
             stack.clear(image.volume.padding[image.requested()])
-        found = outcomes.results(typed, stack)
-        return SliceResults(found, self._provenance(replace(image, window=found[0].window), outcomes))
+        found = outcomes.results(typed, stack, containment)
+        return SliceResults(found, outcomes.provenance(self.runtime, found[0].window))
 
     def describe(self, volume: Volume, **request: Any) -> PreparedImage:
         """Former name of :meth:`prepare`."""
@@ -323,9 +322,10 @@ class Segmenter:
         together = max(1, self.runtime.batch // len(image.tiles))
         yield from (image.slices[start : start + together] for start in range(0, len(image.slices), together))
 
-    def _decoded(self, image: PreparedImage, findings: Sequence[str], progress: Progress | None) -> SliceStack:
-        """Results for all requested slices."""
-        stack, shown = SliceStack.empty(len(findings), image), self.windows(image, findings)
+    def _decoded(self, image: PreparedImage, containment: Containment, progress: Progress | None) -> SliceStack:
+        """Results of the findings asked for, on all requested slices."""
+        findings = containment.decoded
+        stack, shown = SliceStack.empty(len(containment.asked), image), self.windows(image, findings)
         if not findings:
             return stack
         text = self.runtime.text([self.info.respelled(finding, image.volume.modality) for finding in findings])
@@ -336,7 +336,8 @@ class Segmenter:
                 seeds = range(image.seed, image.seed + image.samples)
                 answers = [self._decoded_group(one, group, texts, asked, seed) for seed in seeds]
                 for n, index in enumerate(group):
-                    stack.store(image.slices.index(index), numbers, [answer[n] for answer in answers])
+                    kept = containment.contained(numbers, [answer[n] for answer in answers])
+                    stack.store(image.slices.index(index), *kept)
             _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
         return stack
 
@@ -370,26 +371,6 @@ class Segmenter:
                 found[n] = maps
                 self.cache.put(keys[n], maps)
         return [found[n] for n in range(len(views))]
-
-    def _provenance(self, image: PreparedImage, outcomes: Outcomes) -> Provenance:
-        return Provenance(
-            model=self.info.name,
-            weights_sha256=self.info.weights_sha256,
-            software=f"fasttextdiff {__version__}",
-            seed=image.seed,
-            samples=image.samples,
-            timesteps=self.runtime.settings.plan.timesteps,
-            plane=image.display.plane,
-            slices=(image.slices.start, image.slices.stop),
-            window=image.window,
-            threshold=outcomes.threshold,
-            device=self.device,
-            dtype=self.dtype_name,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            slice_by_slice=outcomes.slice_by_slice,
-            runtime=self.runtime.version,
-            kind=recognised_as(image.volume, self.runtime.settings.kinds),
-        )
 
 
 def _report(progress: Progress | None, done: int, total: int) -> None:

@@ -142,7 +142,7 @@ class Segment:
         samples: noise samples averaged.
         seed: of the noise.
         threshold: probability above which a voxel is in the mask; null for the model's own.
-        slice_by_slice: each slice on its own: no smoothing across slices, no parts left out.
+        slice_by_slice: each slice as the model answers it: no smoothing across slices, no parts left out.
         try_anyway: also segment findings that the model was not taught; by default they are left empty.
         library: folder of learned findings, of which those switched on are used; null for none.
         candidate: a learned finding that is not in the library, used before it; null for none.

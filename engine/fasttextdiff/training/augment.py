@@ -36,6 +36,8 @@ class Geometry:
         shift: largest shift, as a share of the image.
         upside_down: whether the picture has no fixed orientation (histology), which adds vertical mirrors and rotations
             by right angles.
+        close_up: share of views that show only a part of the image, from anywhere in it. A CT is often reconstructed
+            for one organ; a model that never saw the heart fill a slice takes it for consolidation.
     """
 
     zoom: tuple[float, float]
@@ -43,11 +45,15 @@ class Geometry:
     stretch: float
     shift: float
     upside_down: bool = False
+    close_up: float = 0.0
 
+
+CLOSE_UP = (1.2, 2.2)
+"""Smallest and largest magnification of a close-up."""
 
 GEOMETRY = {
     Modality.XRAY: Geometry((0.85, 1.2), 10, 0.12, 0.06),
-    Modality.CT: Geometry((0.65, 1.15), 10, 0.12, 0.06),
+    Modality.CT: Geometry((0.65, 1.15), 10, 0.12, 0.06, close_up=0.25),
     Modality.MR: Geometry((0.8, 1.2), 10, 0.12, 0.06),
     Modality.HISTOLOGY: Geometry((0.75, 1.33), 45, 0.1, 0.0, upside_down=True),
     Modality.OTHER: Geometry((0.8, 1.2), 10, 0.12, 0.06),
@@ -71,7 +77,8 @@ def augment(sample: Sample, size: int, rng: Generator) -> Sample:
 def _affine(sample: Sample, size: int, geometry: Geometry, mirror: bool, rng: Generator) -> torch.Tensor:
     """The 2x3 matrix from output to input in the normalised coordinates of `affine_grid`."""
     height, width = sample.regions.shape
-    low, high = np.log(geometry.zoom)
+    is_close = geometry.close_up > 0 and rng.random() < geometry.close_up
+    low, high = np.log(CLOSE_UP if is_close else geometry.zoom)
     zoom = math.exp(rng.uniform(low, high))
     stretch = math.exp(rng.uniform(-1, 1) * math.log1p(geometry.stretch) / 2)
     if geometry.upside_down:
@@ -79,7 +86,8 @@ def _affine(sample: Sample, size: int, geometry: Geometry, mirror: bool, rng: Ge
         room = max(0.0, 1 - view / width), max(0.0, 1 - view / height)
     else:
         view = max(height, width) / zoom
-        room = geometry.shift, geometry.shift
+        shift = 1 - 1 / zoom if is_close else geometry.shift
+        room = shift, shift
     angle = math.radians(rng.uniform(-1, 1) * geometry.rotation)
     angle += rng.integers(4) * math.pi / 2 if geometry.upside_down else 0
     cos, sin = math.cos(angle), math.sin(angle)

@@ -1,0 +1,140 @@
+"""Lesions of the lung on CT lie in the lungs: what is marked in the heart or the chest wall is left out, and said."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fasttextdiff import Segmenter, read_volume
+from fasttextdiff.containment import Containment
+from fasttextdiff.contract.segments import SLICE_BY_SLICE
+from fasttextdiff.image.assembly import SliceAnswer
+from fasttextdiff.image.containment import leave_out_outside
+from fasttextdiff.image.volume import Modality
+
+SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
+LUNG = np.zeros((40, 40), bool)
+LUNG[5:35, 4:18] = True
+LUNG[15:25, 8:12] = False  # a dense lesion that looks unlike lung
+MIDDLE = slice(30, 70)
+"""Slices of the chest CT with both lungs and the heart."""
+
+
+def picture(*boxes, value=0.9):
+    grid = np.zeros(LUNG.shape, np.float32)
+    for box in boxes:
+        grid[box] = value
+    return grid
+
+
+INSIDE, ACROSS, OUTSIDE = np.s_[8:12, 6:10], np.s_[26:32, 14:21], np.s_[10:20, 24:34]
+DENSE, MOSTLY_OUTSIDE = np.s_[15:25, 8:12], np.s_[1:4, 15:30]
+
+
+def test_parts_stay_if_half_of_them_lie_within_the_filled_outline():
+    found = picture(INSIDE, ACROSS, OUTSIDE, DENSE, MOSTLY_OUTSIDE)
+    assert leave_out_outside([found], LUNG, 0.5)
+    assert np.array_equal(found, picture(INSIDE, ACROSS, DENSE))
+    assert not leave_out_outside([found], LUNG, 0.5)
+
+
+def test_nothing_appears_if_the_threshold_is_lowered():
+    found = picture(INSIDE, OUTSIDE)
+    found[6:14, 4:20] = np.maximum(found[6:14, 4:20], 0.3)  # the skirt of a lesion that stays
+    found[8:22, 22:36] = np.maximum(found[8:22, 22:36], 0.3)  # of one that does not
+    found[30:34, 25:30] = 0.4  # hidden by the threshold
+    leave_out_outside([found], LUNG, 0.5)
+    assert (found > 0.25)[6:14, 4:20].all()
+    assert not found[:, 21:].any()
+
+
+def test_the_mean_of_noise_samples_decides_for_all_of_them():
+    one, other = picture(INSIDE, OUTSIDE), picture(OUTSIDE, value=0.3)
+    assert leave_out_outside([one, other], LUNG, 0.5)
+    assert not one[OUTSIDE].any()
+    assert not other[OUTSIDE].any()
+    assert np.array_equal(one, picture(INSIDE))
+
+
+def answer(lesion, lungs=0.9 * LUNG, presence=(0.9, 0.9)):
+    return SliceAnswer(np.stack([lesion, lungs]).astype(np.float32), np.float32(presence))
+
+
+def contained(info, *answers, finding="infection"):
+    rule = Containment.of(info, Modality.CT, [finding], [finding], 0.5)
+    assert rule.decoded == [finding, "lungs"]
+    numbers, kept = rule.contained([0, 1], answers)
+    assert list(numbers) == [0]
+    return rule, [one.probability[0] for one in kept]
+
+
+def test_a_slice_without_lungs_has_no_lung_lesion(segmenter):
+    rule, [kept] = contained(segmenter.info, answer(picture(INSIDE), presence=(0.9, 0.1)))
+    assert not kept.any()
+    assert rule.outcome(0)[0] == "within the lungs, which changed 1 slice"
+    assert rule.outcome(0)[1].startswith("'infection': areas outside the lungs were left out on 1 slice: ")
+
+
+def test_nothing_is_said_of_slices_on_which_the_finding_is_absent_anyway(segmenter):
+    rule, _ = contained(segmenter.info, answer(picture(OUTSIDE), presence=(0.1, 0.9)))
+    assert rule.outcome(0) == ("within the lungs", "")
+
+
+@pytest.mark.parametrize(
+    ("finding", "modality", "has_organ"),
+    [
+        ("ground-glass opacity in the left lung", Modality.CT, True),
+        ("covid pneumonia", Modality.CT, True),
+        ("lungs", Modality.CT, False),
+        ("kidney tumour", Modality.CT, False),
+        ("infection", Modality.XRAY, False),
+        ("", Modality.CT, False),
+    ],
+)
+def test_lung_lesions_on_ct_have_an_organ(segmenter, finding, modality, has_organ):
+    rule = Containment.of(segmenter.info, modality, [finding], [finding], 0.5)
+    assert rule.decoded == [finding, "lungs"] if has_organ else [finding]
+
+
+def test_a_learned_finding_may_lie_anywhere(segmenter):
+    assert Containment.of(segmenter.info, Modality.CT, ["infection"], [], 0.5).decoded == ["infection"]
+
+
+def test_lungs_that_were_asked_for_too_are_decoded_once(segmenter):
+    rule = Containment.of(segmenter.info, Modality.CT, ["lungs", "infection"], ["lungs", "infection"], 0.5)
+    assert rule.decoded == ["lungs", "infection"]
+    _, [kept] = rule.contained([0, 1], [SliceAnswer(answer(picture(OUTSIDE)).probability[::-1], np.float32([1, 1]))])
+    assert kept.probability[0].any()
+    assert not kept.probability[1].any()
+
+
+# --- with the bundled model, on a chest CT without any known lesion --------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(runtime="torch", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def chest():
+    return read_volume(SAMPLES / "chest_ct" / "chest_ct_cropped.nii.gz")
+
+
+def test_lesions_of_the_demo_lie_in_the_lungs_and_lungs_stay_the_same(segmenter, chest):
+    window = {"slices": (MIDDLE.start, MIDDLE.stop)}
+    raw = segmenter.segment(chest, ["infection", "lungs"], slice_by_slice=True, **window)
+    found = segmenter.segment(chest, ["infection", "lungs"], **window)
+    lungs = raw.of("lungs").mask
+    assert (raw.of("infection").mask & ~lungs).sum() > 5 * (found.of("infection").mask & ~lungs).sum()
+    assert found.of("infection").consistency.startswith("within the lungs, which changed ")
+    assert raw.of("infection").consistency == SLICE_BY_SLICE
+    assert "within" not in found.of("lungs").consistency
+
+
+def test_one_slice_is_answered_like_those_of_a_volume(segmenter, chest):
+    alone = segmenter.segment(chest, ["infection"], slices=(50, 51)).findings[0]
+    also = segmenter.segment(chest, ["infection", "left lung"], slices=(50, 51)).findings[0]
+    assert np.array_equal(alone.mask, also.mask)
+    assert alone.consistency == f"within the lungs, which changed 1 slice; {SLICE_BY_SLICE}"
+    assert any("outside the lungs" in warning for warning in alone.warnings)

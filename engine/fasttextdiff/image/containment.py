@@ -1,0 +1,57 @@
+"""Removes parts of a finding that lie outside an organ. Knows pixels; knows nothing about findings or networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST_INSIDE = 0.5
+"""Minimum share of a part inside the organ. 99 % of 565 annotated COVID lesions reach it."""
+_LOW = 0.4
+"""Share of the threshold at which parts are checked again, because others would appear if the threshold is lowered."""
+
+
+def leave_out_outside(samples: Sequence[NDArray[np.float32]], organ: NDArray[np.bool_], threshold: float) -> bool:
+    """Set the probability of parts that lie mostly outside an organ to 0, in place.
+
+    Holes of the organ's outline count as inside: a dense lesion may look unlike the organ.
+
+    Args:
+        samples: (rows, columns) of one slice, one array per noise sample; their mean decides for all of them.
+        organ: (rows, columns).
+        threshold: probability above which a pixel belongs to the finding.
+
+    Returns:
+        Whether the finding's mask was changed.
+    """
+    from scipy import ndimage
+
+    mean = np.mean(samples, axis=0)
+    found = mean > threshold
+    if not (mean > _LOW * threshold).any():
+        return False
+    inside = ndimage.binary_fill_holes(organ)
+    kept = _inside(found, inside)
+    low = mean > _LOW * threshold
+    out = low & ~_inside(low, inside, safe=kept)
+    out |= found & ~kept
+    for probability in samples:
+        probability[out] = 0
+    return bool((found & ~kept).any())
+
+
+def _inside(
+    mask: NDArray[np.bool_], inside: NDArray[np.bool_], safe: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """The parts of a mask that lie mostly inside, or contain a safe pixel."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    is_kept = np.bincount(labels[inside], minlength=count + 1) >= _LEAST_INSIDE * sizes
+    if safe is not None:
+        is_kept[labels[safe]] = True
+    is_kept[0] = False
+    return is_kept[labels]
