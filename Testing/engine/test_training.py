@@ -132,8 +132,9 @@ def same(a, b):
     return a == b
 
 
-def test_stopped_and_crashed_runs_resume_to_the_same_bits(config):
-    whole = Notes()
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_stopped_and_crashed_runs_resume_to_the_same_bits(config, optimizer):
+    config, whole = replace(config, optimizer=optimizer), Notes()
     assert train(config, whole) == config.output / "model"
     expected = checkpoint(config.output)
     assert sorted(whole.losses) == [1, 2, 3, 4, 5]

@@ -97,7 +97,7 @@ def check_training(run: Any, where: str) -> None:
         where: the configuration file, for the message.
 
     Raises:
-        UsageError: a number is not finite, out of range or of the wrong type.
+        UsageError: a number is not finite, out of range or of the wrong type, or the optimiser is unknown.
     """
     for name, value, is_right, rule in _training_numbers(run):
         if not is_right(value):
@@ -105,7 +105,8 @@ def check_training(run: Any, where: str) -> None:
 
 
 def _training_numbers(run: Any) -> Iterator[tuple[str, Any, Callable[[Any], bool], str]]:
-    """(name, value, check, rule in words) of every number."""
+    """(name, value, check, rule in words) of every number, and of the optimiser."""
+    yield "optimizer", run.optimizer, lambda name: name in ("adamw", "muon"), "adamw or muon"
     yield "learning_rate", run.learning_rate, lambda rate: _is_number(rate) and 0 < rate <= 1, "above 0 and at most 1"
     yield "ema", run.ema, lambda decay: _is_number(decay) and 0 <= decay < 1, "0 or more and below 1"
     for name in ("text_learning_rate", "weight_decay", "cooldown"):

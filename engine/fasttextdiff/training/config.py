@@ -93,7 +93,8 @@ class TrainingConfig:
         text: folder of text for the tokenizer, required without `start` and `model.text_encoder`.
         model: sizes.
         seed: seed of initial weights, data order, augmentation and noise.
-        learning_rate: peak learning rate (AdamW).
+        optimizer: "adamw", or "muon" for the matrices of layers, with AdamW for other parameters.
+        learning_rate: peak learning rate.
         text_learning_rate: peak learning rate of the text encoder.
         weight_decay: decoupled weight decay.
         warmup: steps of linear warm-up.
@@ -126,6 +127,7 @@ class TrainingConfig:
     frozen: tuple[str, ...] = ()
     model: CompactModelConfig = field(default_factory=CompactModelConfig)
     seed: int = 0
+    optimizer: str = "adamw"
     learning_rate: float = 8e-4
     text_learning_rate: float = 4e-4
     weight_decay: float = 0.02

@@ -26,6 +26,7 @@ from fasttextdiff.training.compact import starting_model
 from fasttextdiff.training.config import TrainingConfig
 from fasttextdiff.training.groups import TrainingData, load_groups
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
+from fasttextdiff.training.optimizer import make_optimizer
 from fasttextdiff.training.precision import training_precision
 from fasttextdiff.training.presence import refit
 from fasttextdiff.training.progress import log_line
@@ -159,8 +160,9 @@ class _Run:
         self.pipeline = pipeline.to(accelerator.device).train()
         for part in (pipeline.denoiser, pipeline.fusion):  # 20 % faster on a CPU
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(_parameter_groups(pipeline, config), betas=(0.9, 0.98))
-        self.losses, self.optimizer = accelerator.prepare(_Losses(self.pipeline, config), optimizer)
+        self.losses, self.optimizer = accelerator.prepare(
+            _Losses(self.pipeline, config), make_optimizer(pipeline, config)
+        )
         self.average = EMAModel(pipeline.parameters(), decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
         self.choices = {"seed": config.seed, "labels": config.labels}
 
@@ -340,20 +342,6 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     """Warm-up, plateau and linear cool-down; the plateau allows a run to be shortened or extended."""
     remaining = (config.total_steps - step) / max(1.0, config.cooldown * config.total_steps)
     return min(1.0, (step + 1) / max(1, config.warmup), max(FINAL_SHARE, remaining))
-
-
-def _parameter_groups(pipeline: FastTextDiffPipeline, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Text encoder and other parameters, each with and without weight decay (none for biases and norms)."""
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in pipeline.named_parameters():
-        if not parameter.requires_grad:  # part of a frozen module
-            continue
-        groups.setdefault((name.startswith("text_encoder"), parameter.ndim > 1), []).append(parameter)
-    rates = {True: config.text_learning_rate, False: config.learning_rate}
-    return [
-        {"params": p, "lr": rates[text], "peak": rates[text], "weight_decay": config.weight_decay if decay else 0.0}
-        for (text, decay), p in groups.items()
-    ]
 
 
 @torch.no_grad()
