@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fasttextdiff import Segmenter, read_volume
-from fasttextdiff.containment import Containment
+from fasttextdiff.containment import Containment, outline
 from fasttextdiff.contract.segments import SLICE_BY_SLICE
 from fasttextdiff.image.assembly import SliceAnswer
 from fasttextdiff.image.containment import leave_out_outside
@@ -56,27 +56,32 @@ def test_the_mean_of_noise_samples_decides_for_all_of_them():
     assert np.array_equal(one, picture(INSIDE))
 
 
-def answer(lesion, lungs=0.9 * LUNG, presence=(0.9, 0.9)):
-    return SliceAnswer(np.stack([lesion, lungs]).astype(np.float32), np.float32(presence))
+def contained(info, lesion, presence=0.9):
+    rule = Containment.of(info, Modality.CT, ["infection"], ["infection"], 0.5)
+    assert rule.organs_of([0]) == {"lungs"}
+    answers = [SliceAnswer(lesion[None], np.float32([presence]))]
+    rule.contain([0], answers, {"lungs": outline([SliceAnswer(np.float32(0.9 * LUNG[None]), np.float32([0.9]))], info)})
+    return rule, answers[0].probability[0]
 
 
-def contained(info, *answers, finding="infection"):
-    rule = Containment.of(info, Modality.CT, [finding], [finding], 0.5)
-    assert rule.decoded == [finding, "lungs"]
-    numbers, kept = rule.contained([0, 1], answers)
-    assert list(numbers) == [0]
-    return rule, [one.probability[0] for one in kept]
+def test_an_organ_that_is_absent_has_no_outline_and_so_no_lesion(segmenter):
+    absent = [SliceAnswer(np.float32(0.9 * LUNG[None]), np.float32([0.1]))]
+    assert not outline(absent, segmenter.info).any()
+    found = picture(INSIDE)
+    leave_out_outside([found], outline(absent, segmenter.info), 0.5)
+    assert not found.any()
 
 
-def test_a_slice_without_lungs_has_no_lung_lesion(segmenter):
-    rule, [kept] = contained(segmenter.info, answer(picture(INSIDE), presence=(0.9, 0.1)))
-    assert not kept.any()
+def test_tag_and_warning_say_on_how_many_slices_something_was_left_out(segmenter):
+    rule, kept = contained(segmenter.info, picture(INSIDE, OUTSIDE))
+    assert np.array_equal(kept, picture(INSIDE))
     assert rule.outcome(0)[0] == "within the lungs, which changed 1 slice"
     assert rule.outcome(0)[1].startswith("'infection': areas outside the lungs were left out on 1 slice: ")
 
 
 def test_nothing_is_said_of_slices_on_which_the_finding_is_absent_anyway(segmenter):
-    rule, _ = contained(segmenter.info, answer(picture(OUTSIDE), presence=(0.1, 0.9)))
+    rule, kept = contained(segmenter.info, picture(OUTSIDE), presence=0.1)
+    assert not kept.any()
     assert rule.outcome(0) == ("within the lungs", "")
 
 
@@ -92,20 +97,13 @@ def test_nothing_is_said_of_slices_on_which_the_finding_is_absent_anyway(segment
     ],
 )
 def test_lung_lesions_on_ct_have_an_organ(segmenter, finding, modality, has_organ):
-    rule = Containment.of(segmenter.info, modality, [finding], [finding], 0.5)
-    assert rule.decoded == [finding, "lungs"] if has_organ else [finding]
+    assert Containment.of(segmenter.info, modality, [finding], [finding], 0.5).organs == (
+        {0: "lungs"} if has_organ else {}
+    )
 
 
 def test_a_learned_finding_may_lie_anywhere(segmenter):
-    assert Containment.of(segmenter.info, Modality.CT, ["infection"], [], 0.5).decoded == ["infection"]
-
-
-def test_lungs_that_were_asked_for_too_are_decoded_once(segmenter):
-    rule = Containment.of(segmenter.info, Modality.CT, ["lungs", "infection"], ["lungs", "infection"], 0.5)
-    assert rule.decoded == ["lungs", "infection"]
-    _, [kept] = rule.contained([0, 1], [SliceAnswer(answer(picture(OUTSIDE)).probability[::-1], np.float32([1, 1]))])
-    assert kept.probability[0].any()
-    assert not kept.probability[1].any()
+    assert not Containment.of(segmenter.info, Modality.CT, ["infection"], [], 0.5).organs
 
 
 # --- with the bundled model, on a chest CT without any known lesion --------------------------------------------------
@@ -138,3 +136,15 @@ def test_one_slice_is_answered_like_those_of_a_volume(segmenter, chest):
     assert np.array_equal(alone.mask, also.mask)
     assert alone.consistency == f"within the lungs, which changed 1 slice; {SLICE_BY_SLICE}"
     assert any("outside the lungs" in warning for warning in alone.warnings)
+
+
+def test_the_outline_is_computed_once_for_a_slice_and_a_cached_one_gives_the_same_bits(segmenter, chest, monkeypatch):
+    texts, read = [], segmenter.runtime.text
+    monkeypatch.setattr(segmenter.runtime, "text", lambda findings: texts.extend(findings) or read(findings))
+    segmenter.cache.clear()
+    first = segmenter.segment(chest, ["infection"], slices=(50, 51)).findings[0]
+    assert texts == ["infection", "lungs"]
+    second = segmenter.segment(chest, ["infection"], slices=(50, 51)).findings[0]
+    assert texts == ["infection", "lungs", "infection"]
+    assert np.array_equal(first.probability, second.probability)
+    assert first.warnings == second.warnings

@@ -185,7 +185,13 @@ def test_training_refuses_useless_numbers(name, value):
     "change",
     [
         *({"stages": (Stage(*numbers),)} for numbers in ((1, 32, 0), (10**30, 32, 1), (1, 10**6, 1), (1, 32, 10**9))),
-        *({"mixture": {"mine": float("nan")}}, {"ema": 1.0}, {"optimizer": "sgd"}, {"labels": 1.5}, {"presence_batches": 10**12}),
+        *(
+            {"mixture": {"mine": float("nan")}},
+            {"ema": 1.0},
+            {"optimizer": "sgd"},
+            {"labels": 1.5},
+            {"presence_batches": 10**12},
+        ),
     ],
 )
 def test_training_refuses_useless_stages_and_shares(change):

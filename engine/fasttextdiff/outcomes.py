@@ -68,7 +68,7 @@ class Outcomes:
         return [finding for finding in findings if self.try_anyway or not self._untaught(finding)]
 
     def containment(self, findings: Sequence[str]) -> Containment:
-        """The findings that the model segments, and the organs in which some of them lie."""
+        """The findings that the model segments, some of which lie in an organ."""
         asked = self.asked(findings)
         own = [] if self.slice_by_slice else [finding for finding in asked if finding not in self.learned]
         return Containment.of(self.info, self.image.volume.modality, asked, own, self.threshold)
@@ -88,7 +88,7 @@ class Outcomes:
             stack: the model's results for the findings of :meth:`containment`; changed in place.
             containment: what it left out of them.
         """
-        asked = containment.asked
+        asked = containment.findings
         held = {} if self.is_apart else self._held_together(asked, stack)
         numbers = {finding: n for n, finding in enumerate(asked)}
         done = {

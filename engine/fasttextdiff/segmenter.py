@@ -12,7 +12,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fasttextdiff.containment import Containment
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttextdiff.containment import Containment, outline
 from fasttextdiff.contract.findings import distinct
 from fasttextdiff.errors import Cancelled, UsageError
 from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
@@ -174,10 +177,10 @@ class Segmenter:
         Args:
             volume: the image; that of the result has the modality that it shows if nothing states one.
             slices: as for :meth:`segment`, like the other arguments.
-            plane: "acquisition", "axial", "coronal" or "sagittal".
-            samples: noise samples.
-            seed: of the noise.
-            window: (level, width) instead of the one the model was trained with.
+            plane: the same.
+            samples: the same.
+            seed: the same.
+            window: the same.
 
         Raises:
             UsageError: an option is not valid.
@@ -225,9 +228,9 @@ class Segmenter:
         Args:
             image: from :meth:`prepare`.
             findings: as for :meth:`segment`; the empty text gives the text-free result, for evaluation only.
-            threshold: as for :meth:`segment`.
-            slice_by_slice: as for :meth:`segment`.
-            try_anyway: as for :meth:`segment`.
+            threshold: as for :meth:`segment`, like the other options.
+            slice_by_slice: the same.
+            try_anyway: the same.
             progress: called after every slice.
 
         Raises:
@@ -235,14 +238,8 @@ class Segmenter:
             Cancelled: `progress` returned False.
             DeviceMemoryError: the device's memory is too small.
         """
-        found = self.decode_slices(
-            image,
-            findings,
-            threshold=threshold,
-            slice_by_slice=slice_by_slice,
-            try_anyway=try_anyway,
-            progress=progress,
-        )
+        options: dict[str, Any] = {"threshold": threshold, "slice_by_slice": slice_by_slice, "try_anyway": try_anyway}
+        found = self.decode_slices(image, findings, progress=progress, **options)
         whole = tuple(on_whole_grid(finding, image) for finding in found.findings)
         return SegmentationResult(image.volume, whole, found.provenance)
 
@@ -260,16 +257,11 @@ class Segmenter:
 
         Args:
             image: from :meth:`prepare`.
-            findings: as for :meth:`decode`.
-            threshold: as for :meth:`segment`.
-            slice_by_slice: as for :meth:`segment`.
-            try_anyway: as for :meth:`segment`.
+            findings: as for :meth:`decode`, whose errors it has.
+            threshold: as for :meth:`segment`, like the other options.
+            slice_by_slice: the same.
+            try_anyway: the same.
             progress: called after every slice.
-
-        Raises:
-            UsageError: there is no finding, or one cannot be read.
-            Cancelled: `progress` returned False.
-            DeviceMemoryError: the device's memory is too small.
         """
         check_options(threshold=threshold, slice_by_slice=slice_by_slice, try_anyway=try_anyway)
         require_findings(findings)
@@ -323,25 +315,52 @@ class Segmenter:
         yield from (image.slices[start : start + together] for start in range(0, len(image.slices), together))
 
     def _decoded(self, image: PreparedImage, containment: Containment, progress: Progress | None) -> SliceStack:
-        """Results of the findings asked for, on all requested slices."""
-        findings = containment.decoded
-        stack, shown = SliceStack.empty(len(containment.asked), image), self.windows(image, findings)
+        """Results of the findings on all requested slices."""
+        findings = containment.findings
+        stack, shown = SliceStack.empty(len(findings), image), self.windows(image, findings)
         if not findings:
             return stack
         text = self.runtime.text([self.info.respelled(finding, image.volume.modality) for finding in findings])
         for group in self._groups(image):
             for one, numbers in shown:
                 asked = text if len(shown) == 1 else text.of(numbers)
-                texts = [findings[n] for n in numbers]
-                seeds = range(image.seed, image.seed + image.samples)
-                answers = [self._decoded_group(one, group, texts, asked, seed) for seed in seeds]
-                for n, index in enumerate(group):
-                    kept = containment.contained(numbers, [answer[n] for answer in answers])
-                    stack.store(image.slices.index(index), *kept)
+                answers = self._decoded_group(one, group, [findings[n] for n in numbers], asked)
+                organs = {organ: self._outlines(one, group, organ) for organ in containment.organs_of(numbers)}
+                for n, (index, answer) in enumerate(zip(group, answers, strict=True)):
+                    containment.contain(numbers, answer, {organ: masks[n] for organ, masks in organs.items()})
+                    stack.store(image.slices.index(index), numbers, answer)
             _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
         return stack
 
+    def _outlines(self, image: PreparedImage, group: range, organ: str) -> list[NDArray[np.bool_]]:
+        """The model's own outline of an organ on each slice of a group, from the cache or computed."""
+        request = ("outline", organ, image.fit, image.seed, image.samples, self.info.weights_sha256)
+        keys = [(*request, *(view.key() for view in image.views(index))) for index in group]
+        known = [entry[0] for key in keys if (entry := self.cache.get(key)) is not None]
+        if len(known) == len(keys):
+            return known
+        answers = self._decoded_group(image, group, [], self.runtime.text([organ]))
+        masks = [outline(answer, self.info) for answer in answers]
+        for key, mask in zip(keys, masks, strict=True):
+            self.cache.put(key, [mask])
+        return masks
+
     def _decoded_group(
+        self, image: PreparedImage, group: range, findings: Sequence[str], text: EncodedFindings
+    ) -> list[list[SliceAnswer]]:
+        """Results for each slice of a group, one per noise sample.
+
+        Args:
+            image: in the window of the findings.
+            group: numbers of the slices.
+            findings: the findings, which learned ones may answer; none for the model's own answers.
+            text: their encoded texts.
+        """
+        seeds = range(image.seed, image.seed + image.samples)
+        samples = [self._decoded_sample(image, group, findings, text, seed) for seed in seeds]
+        return [list(answers) for answers in zip(*samples, strict=True)]
+
+    def _decoded_sample(
         self, image: PreparedImage, group: range, findings: Sequence[str], text: EncodedFindings, seed: int
     ) -> list[SliceAnswer]:
         """Results of one noise sample for each slice of a group."""

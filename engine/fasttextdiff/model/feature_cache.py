@@ -1,9 +1,13 @@
-"""A cache of image features within a memory budget. Knows arrays and keys; knows nothing about images or models."""
+"""A cache of what was computed from images, within a memory budget.
+
+Knows arrays and keys; knows nothing about images or models.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +15,13 @@ from numpy.typing import NDArray
 Maps = Sequence[NDArray[np.float16]]
 """Maps of one image, (width, h, w) for each scale, coarsest first. Runtimes round them to float16 before every use, so
 that a hit of the cache gives the same bits as a miss."""
+Arrays = Sequence[NDArray[Any]]
 LARGEST = float(np.finfo(np.float16).max)
 """Larger values are clipped before rounding."""
 
 
 class FeatureCache:
-    """Least-recently-used cache on the CPU; each entry holds the feature maps of one image.
+    """Least-recently-used cache on the CPU; an entry holds the feature maps of one image, or the outline of an organ.
 
     Within a pass over the slices of a volume, nothing is dropped that the pass itself used. Else a volume larger than
     the cache would drop every slice just before the next pass asks for it.
@@ -28,15 +33,15 @@ class FeatureCache:
     def __init__(self, budget: int) -> None:
         self.budget, self.used = budget, 0
         self.hits, self.misses = 0, 0
-        self._entries: OrderedDict[Hashable, Maps] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Arrays] = OrderedDict()
         self._in_pass: set[Hashable] = set()
 
     def start_pass(self) -> None:
         """Start a pass over images; entries of earlier passes may be dropped for it."""
         self._in_pass = set()
 
-    def get(self, key: Hashable) -> Maps | None:
-        """The maps stored under a key, or None."""
+    def get(self, key: Hashable) -> Arrays | None:
+        """The arrays stored under a key, or None."""
         entry = self._entries.get(key)
         if entry is None:
             self.misses += 1
@@ -46,17 +51,17 @@ class FeatureCache:
         self._in_pass.add(key)
         return entry
 
-    def put(self, key: Hashable, maps: Maps) -> None:
-        """Store the maps of an image, if dropping the least recently used ones of earlier passes makes room."""
-        size = sum(m.nbytes for m in maps)
+    def put(self, key: Hashable, arrays: Arrays) -> None:
+        """Store the arrays of an image, if dropping the least recently used ones of earlier passes makes room."""
+        size = sum(array.nbytes for array in arrays)
         if size > self.budget or key in self._entries:
             return
         while self.used + size > self.budget:
             oldest = next(iter(self._entries))
             if oldest in self._in_pass:
                 return
-            self.used -= sum(m.nbytes for m in self._entries.pop(oldest))
-        self._entries[key] = maps
+            self.used -= sum(array.nbytes for array in self._entries.pop(oldest))
+        self._entries[key] = arrays
         self._in_pass.add(key)
         self.used += size
 

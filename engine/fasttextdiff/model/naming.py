@@ -48,7 +48,7 @@ class Named:
         return is_abnormality(self.finding.name.lower())
 
 
-def named(text: str, findings: Iterable[TaughtFinding]) -> list[Named]:
+def named(text: str, findings: Iterable[TaughtFinding]) -> tuple[Named, ...]:
     """The findings that a text names, without those whose words all belong to a longer one.
 
     "Left kidney stone" names "kidney stone" and "left kidney", but not "kidneys".
@@ -57,9 +57,15 @@ def named(text: str, findings: Iterable[TaughtFinding]) -> list[Named]:
         text: as typed.
         findings: to choose from.
     """
+    return _named(text, tuple(findings))
+
+
+@lru_cache(maxsize=1024)  # asked several times for each finding
+def _named(text: str, findings: tuple[TaughtFinding, ...]) -> tuple[Named, ...]:
     words = words_of(text)
-    found = [Named(finding, where) for finding in findings if (where := _where(words, finding))]
-    return [one for one in found if not any(one.words < other.words for other in found)]
+    places: dict[str, frozenset[int]] = {}
+    found = [Named(finding, where) for finding in findings if (where := _where(words, finding, places))]
+    return tuple(one for one in found if not any(one.words < other.words for other in found))
 
 
 def named_in(text: str, findings: Iterable[TaughtFinding]) -> TaughtFinding | None:
@@ -90,10 +96,11 @@ def terms_words(finding: TaughtFinding) -> set[str]:
     return {word.plain for term in finding.terms for word in words_of(term)}
 
 
-def content(term: str) -> Sequence[str]:
+@lru_cache(maxsize=4096)  # like words_of
+def content(term: str) -> tuple[str, ...]:
     """The plain words of a term without "of" and "the"."""
-    words = [word.plain for word in words_of(term)]
-    return [word for word in words if word not in _ASKING] or words
+    words = tuple(word.plain for word in words_of(term))
+    return tuple(word for word in words if word not in _ASKING) or words
 
 
 def is_like_any(word: str, known: Iterable[str]) -> bool:
@@ -126,14 +133,26 @@ def words_of(text: str) -> tuple[Word, ...]:
     return tuple(Word(word, _plain(word)) for word in words if not word.isdigit())
 
 
-def _where(words: Sequence[Word], finding: TaughtFinding) -> frozenset[int]:
-    """Positions of the words of the longest of a finding's terms that is in a text; empty if none is."""
-    found: list[frozenset[int]] = [frozenset()]
+def _where(words: Sequence[Word], finding: TaughtFinding, places: dict[str, frozenset[int]]) -> frozenset[int]:
+    """Positions of the words of the longest of a finding's terms that is in a text; empty if none is.
+
+    Args:
+        words: of the text.
+        finding: whose terms are looked for.
+        places: positions of the words looked for before, added to; terms have many words in common.
+    """
+    longest: frozenset[int] = frozenset()
     for term in finding.terms:
-        places = [{n for n, word in enumerate(words) if is_like(part, word.plain)} for part in content(term)]
-        if all(places):
-            found.append(frozenset().union(*places))
-    return max(found, key=len)
+        where: frozenset[int] = frozenset()
+        for part in content(term):
+            if part not in places:
+                places[part] = frozenset(n for n, word in enumerate(words) if is_like(part, word.plain))
+            if not places[part]:
+                break
+            where |= places[part]
+        else:
+            longest = max(longest, where, key=len)
+    return longest
 
 
 @lru_cache(maxsize=4096)
