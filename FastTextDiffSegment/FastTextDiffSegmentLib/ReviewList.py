@@ -105,16 +105,24 @@ class ReviewList:
         """The slices in a state, for any finding, from 0, in order."""
         return sorted({each.number for each in self.slices if each.state == state})
 
+    @property
+    def total(self) -> int:
+        """How many slices are listed, each once."""
+        return len({each.number for each in self.slices})
+
+    @property
+    def lookedAt(self) -> int:
+        """How many of them were looked at, for all findings that they are listed for."""
+        return self.total - len(self.numbers(UNSEEN))
+
     def summary(self) -> str:
         """E.g. "3 of 5 slices looked at: accepted 12 40, corrected 57, unseen 4 90", numbered from 1."""
-        total = len({each.number for each in self.slices})
-        seen = total - len(self.numbers(UNSEEN))
         parts = [
             f"{state} {' '.join(str(number + 1) for number in self.numbers(state))}"
             for state in (ACCEPTED, CORRECTED, UNSEEN)
             if self.numbers(state)
         ]
-        return f"{seen} of {total} slices looked at: {', '.join(parts)}"
+        return f"{self.lookedAt} of {self.total} slices looked at: {', '.join(parts)}"
 
 
 def sameImage(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -446,9 +446,10 @@ def test_the_review_of_a_segment_is_saved_once_a_slice_was_looked_at(tmp_path):
         save_dicom_seg(replace(request, segments=segments), go_on)
         return pydicom.dcmread(request.output)
 
-    plain, unseen = saved(), saved(**{"FastTextDiff.Review": "0 of 3 slices looked at: unseen 2 3 5"})
+    nothing = "0 of 3 slices looked at: unseen 2 3 5"
+    plain, unseen = saved(), saved(**{"FastTextDiff.Review": nothing, "FastTextDiff.LookedAt": "0"})
     assert unseen == plain
-    seen = saved(**{"FastTextDiff.Review": looked_at})
+    seen = saved(**{"FastTextDiff.Review": looked_at, "FastTextDiff.LookedAt": "2"})
     assert seen.SegmentSequence[0].SegmentDescription == f"left lung; review: {looked_at}"
     assert seen.SegmentSequence[1].SegmentDescription == plain.SegmentSequence[1].SegmentDescription
     assert seen.SOPInstanceUID != plain.SOPInstanceUID

@@ -53,7 +53,11 @@ def listed(session):
 
 
 def tag(session, segmentId):
-    return tagOf(session.segmentation.GetSegmentation().GetSegment(segmentId), "FastTextDiff.Review")
+    """The summary of a segment's review, whose first number is also a tag of its own."""
+    segment = session.segmentation.GetSegmentation().GetSegment(segmentId)
+    summary = tagOf(segment, "FastTextDiff.Review")
+    assert tagOf(segment, "FastTextDiff.LookedAt") == summary.partition(" ")[0]
+    return summary
 
 
 def test_slices_are_accepted_or_corrected_as_the_voxels_say(session):

@@ -125,8 +125,10 @@ class ReviewSection:
         why = self._why()
         self._buttons.show(dict.fromkeys((ui.nextReviewButton, ui.previousReviewButton, ui.acceptReviewButton), why))
         ui.reviewLabel.text = why if known is None else known.summary()
-        seen = "" if known is None else known.summary().partition(" slices")[0]
-        ui.reviewCollapsibleButton.text = _("Review: {count}").format(count=seen) if seen else _("Review")
+        title = _("Review") if known is None else _("Review: {seen} of {total}")
+        ui.reviewCollapsibleButton.text = (
+            title if known is None else title.format(seen=known.lookedAt, total=known.total)
+        )
         if known != self._shown:
             self._fill(known)
 

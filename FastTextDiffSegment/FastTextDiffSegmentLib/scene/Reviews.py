@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.contract.answers import ProposedSlice
 from FastTextDiffSegmentLib.contract.images import ACQUISITION, PLANES
-from FastTextDiffSegmentLib.contract.segments import FINDING_TAG, REVIEW_TAG, escape_tag, unescape_tag
+from FastTextDiffSegmentLib.contract.segments import FINDING_TAG, LOOKED_AT_TAG, REVIEW_TAG, escape_tag, unescape_tag
 from FastTextDiffSegmentLib.ReviewList import ACCEPTED, CORRECTED, ReviewedSlice, ReviewList, sameImage
 
 from .Geometry import SceneError, requireImage, sliceShape, slicesToRas
@@ -136,8 +136,10 @@ def _tag(segmentationNode: Any, reviewed: ReviewList | None) -> None:
     """Tag each segment with the slices of its own findings that were looked at."""
     for segmentId, findings in _findings(segmentationNode).items():
         mine = None if reviewed is None else reviewed.about(findings)
-        tag = escape_tag(mine.summary()) if mine is not None and mine.slices else ""
-        setTag(segmentationNode.GetSegmentation().GetSegment(segmentId), REVIEW_TAG, tag)
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+        isListed = mine is not None and bool(mine.slices)
+        setTag(segment, REVIEW_TAG, escape_tag(mine.summary()) if isListed else "")
+        setTag(segment, LOOKED_AT_TAG, str(mine.lookedAt) if isListed else "")
 
 
 def _findings(segmentationNode: Any) -> dict[str, set[str]]:

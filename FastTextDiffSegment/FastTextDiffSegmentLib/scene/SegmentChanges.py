@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from FastTextDiffSegmentLib.contract.segments import REVIEW_TAG, TAG_NAMES, free_name
+from FastTextDiffSegmentLib.contract.segments import REVIEW_TAGS, TAG_NAMES, free_name
 
 from .SegmentVoxels import (
     LABELMAP,
@@ -29,8 +29,8 @@ from .SegmentVoxels import (
 from .SegmentWriter import tagOf
 from .VoxelChange import VoxelChange
 
-_TAGS = tuple(name for name in TAG_NAMES if name != REVIEW_TAG)
-"""The tag of the review follows the review list, which is undone as a whole."""
+_TAGS = tuple(name for name in TAG_NAMES if name not in REVIEW_TAGS)
+"""The tags of the review follow the review list, which is undone as a whole."""
 
 
 @dataclass(frozen=True)

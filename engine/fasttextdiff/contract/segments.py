@@ -39,6 +39,9 @@ SLICES_TAG = PREFIX + "Slices"
 """Ranges "3:4 7:8" of slices; those of another plane than the acquisition's follow its name: "3:4 coronal 10:11"."""
 REVIEW_TAG = PREFIX + "Review"
 """Which slices were worth a look, and which of them were accepted or corrected, numbered from 1."""
+LOOKED_AT_TAG = PREFIX + "LookedAt"
+"""How many of these slices were looked at."""
+REVIEW_TAGS = (REVIEW_TAG, LOOKED_AT_TAG)
 REGION_TAG = PREFIX + "Region"
 """The box outside of which nothing was segmented; only if there was one."""
 THRESHOLD_TAG = PREFIX + "Threshold"
@@ -65,8 +68,8 @@ TAG_NAMES = (
         CORRECTED_TAG,
         SEQUENCE_ITEM_TAG,
         REGION_TAG,
-        REVIEW_TAG,
     ),
+    *REVIEW_TAGS,
     *map(provenance_tag, PROVENANCE_FIELDS),
 )
 """Every tag that we may write."""

@@ -5,7 +5,7 @@ Knows the contract's messages; knows nothing about models, threads and streams.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fasttextdiff.contract.segments import (
     ALGORITHM_TYPES,
     AUTOMATIC,
     FINDING_TAG,
+    LOOKED_AT_TAG,
     MANUAL,
     PRESENCE_TAG,
     REVIEW_TAG,
@@ -150,10 +151,10 @@ def _segment(asked: SavedSegment, name: str) -> DicomSegment:
         presence=unescape_tag(tags.get(PRESENCE_TAG, "not asked")),
         algorithm=algorithm if algorithm in ALGORITHM_TYPES else AUTOMATIC if made else MANUAL,
         algorithm_name=tags.get(ALGORITHM_NAME_TAG, ""),
-        review=_review(unescape_tag(tags.get(REVIEW_TAG, ""))),
+        review=_review(tags),
     )
 
 
-def _review(text: str) -> str:
+def _review(tags: Mapping[str, str]) -> str:
     """What was looked at; nothing if nothing was: a result that nobody touched is the command line's."""
-    return "" if text.startswith("0 of ") else text
+    return "" if tags.get(LOOKED_AT_TAG) == "0" else unescape_tag(tags.get(REVIEW_TAG, ""))
