@@ -23,6 +23,9 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
 
     Args:
         scriptedEffect: Slicer's adaptor of this effect.
+
+    Attributes:
+        form: the options' widgets; None before Slicer asks for them.
     """
 
     def __init__(self, scriptedEffect):
@@ -30,7 +33,7 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
         scriptedEffect.title = _("Text finding")
         scriptedEffect.perSegment = True
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
-        self._form = self._control = None
+        self.form = self._control = None
         self._isActive = False
 
     def clone(self):
@@ -57,14 +60,14 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
 
     def setupOptionsFrame(self):
         """Called by Slicer once, to fill the options."""
-        self._form = TextFindingForm(
+        self.form = TextFindingForm(
             self._onText,
-            lambda: self._control.applyToSlice(self._form.text.text, self._form.replaces.checked),
-            lambda: self._control.apply(self._form.text.text, None, self._form.replaces.checked),
+            lambda: self._control.applyToSlice(self.form.text.text, self.form.replaces.checked),
+            lambda: self._control.apply(self.form.text.text, None, self.form.replaces.checked),
             lambda: self._control.cancel(),
         )
-        self._form.replaces.connect("toggled(bool)", lambda _isOn: self.updateMRMLFromGUI())
-        for label, widget in self._form.widgets:
+        self.form.replaces.connect("toggled(bool)", lambda _isOn: self.updateMRMLFromGUI())
+        for label, widget in self.form.widgets:
             if label:
                 self.scriptedEffect.addLabeledOptionsWidget(label, widget)
             else:
@@ -72,8 +75,8 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
         self._control = TextFindingControl(
             self.scriptedEffect.parameterSetNode,
             self.scriptedEffect.saveStateForUndo,
-            lambda: self._form.text.text if self._isActive and self._form.preview.checked else "",
-            self._form.message.setText,
+            lambda: self.form.text.text if self._isActive and self.form.preview.checked else "",
+            self.form.message.setText,
             self._update,
         )
 
@@ -81,7 +84,7 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
         """Called by Slicer when the effect is chosen."""
         self._isActive = True
         self._control.start()
-        self._form.setTerms(self._control.terms())
+        self.form.setTerms(self._control.terms())
         self._update()
         self._control.schedulePreview()
 
@@ -107,7 +110,7 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
 
     def updateGUIFromMRML(self):
         """Called by Slicer when the editor's node has changed."""
-        form = self._form
+        form = self.form
         values = (
             (form.text, "text", self.scriptedEffect.parameter(_TEXT)),
             (form.preview, "checked", bool(self.scriptedEffect.integerParameter(_PREVIEW))),
@@ -124,9 +127,9 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
 
     def updateMRMLFromGUI(self):
         """Store the options in the editor's node."""
-        self.scriptedEffect.setParameter(_TEXT, self._form.text.text)
-        self.scriptedEffect.setParameter(_PREVIEW, int(self._form.preview.checked))
-        self.scriptedEffect.setParameter(_REPLACES, int(self._form.replaces.checked))
+        self.scriptedEffect.setParameter(_TEXT, self.form.text.text)
+        self.scriptedEffect.setParameter(_PREVIEW, int(self.form.preview.checked))
+        self.scriptedEffect.setParameter(_REPLACES, int(self.form.replaces.checked))
 
     def sourceVolumeNodeChanged(self):
         """Called by Slicer when another source volume is chosen."""
@@ -146,6 +149,6 @@ class TextFindingEffect(AbstractScriptedSegmentEditorEffect):
         self._control.schedulePreview()
 
     def _update(self):
-        text = self._form.text.text
+        text = self.form.text.text
         noVolume = self._control.whyNot(text)
-        self._form.update(noVolume or self._control.whyNoSlice(text), noVolume, self._control.isRunning)
+        self.form.update(noVolume or self._control.whyNoSlice(text), noVolume, self._control.isRunning)

@@ -36,7 +36,7 @@ def beside(monkeypatch, module, name, work):
     return second
 
 
-@pytest.mark.parametrize("name", ["_write_json", "check_writable"])
+@pytest.mark.parametrize("name", ["whole_files", "check_writable"])
 def test_shards_that_start_together_get_the_same_settings(tmp_path, monkeypatch, name):
     begun = []
     second = beside(monkeypatch, batch_folder, name, lambda: begun.append(BatchFolder(tmp_path).begin(LATER)))
@@ -58,7 +58,7 @@ def test_of_shards_that_end_together_the_last_summary_has_the_cases_of_both(tmp_
         outputs.fail(case.name, f"failed {case.name}", "")
         runner.write_summary(plan, outputs, RUN)
 
-    second = beside(monkeypatch, runner, "_write_summary", lambda: end_of(plan.cases[1]))
+    second = beside(monkeypatch, runner, "whole_files", lambda: end_of(plan.cases[1]))
     end_of(plan.cases[0])
     second.join()
     rows = json.loads((outputs.path / "summary.json").read_text())["cases"]

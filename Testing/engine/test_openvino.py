@@ -23,7 +23,7 @@ from fasttextdiff.image.preprocessing import Fit
 from fasttextdiff.model import runtimes
 from fasttextdiff.model.openvino import networks, self_check, store, writing
 from fasttextdiff.model.openvino import runtime as runtime_module
-from fasttextdiff.model.openvino.package import RECORD
+from fasttextdiff.model.openvino.package import FORMAT, RECORD
 from fasttextdiff.model.places import hash_weights, networks_hash
 from fasttextdiff.model.runtimes import convert_folder, load_runtime
 from fasttextdiff.model.settings import read_settings
@@ -416,7 +416,7 @@ def test_a_process_whose_conversion_ends_second_uses_the_first_ones(model, cache
 
     def overtaken(pipeline, model_folder, folder, made_from):
         write(pipeline, model_folder, folder, made_from)
-        shutil.copytree(folder, store._cached(made_from))  # as another process that ended in between
+        shutil.copytree(folder, cache / f"{made_from}-{FORMAT}")  # as another process that ended in between
 
     monkeypatch.setattr(writing, "write_package", overtaken)
     assert load_runtime(model, "cpu", runtime="openvino").notes == ()

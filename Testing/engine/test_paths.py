@@ -28,7 +28,7 @@ from fasttextdiff.training.config import read_config
 from fasttextdiff.training.own_data import read_table
 
 PUBLIC = (
-    *(fasttextdiff._EXPORTS[name] for name in fasttextdiff.__all__ if name in fasttextdiff._EXPORTS),
+    *(getattr(fasttextdiff, name).__module__ for name in fasttextdiff.__all__ if name != "__version__"),
     *(f"fasttextdiff.{name}" for name in ("evaluation.datasets", "evaluation.metrics", "evaluation.report")),
     *(f"fasttextdiff.{name}" for name in ("render.contact_sheet", "batch.cases")),
     "fasttextdiff_lab.golden",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -73,4 +74,4 @@ def test_a_failed_fit_leaves_the_head_unchanged(head):
     with pytest.raises(OSError, match="gone"):
         refit(head, broken(), seed=0)
     assert all(torch.equal(w, old[n]) for n, w in head.state_dict().items())
-    assert not head.presence_head._forward_pre_hooks
+    pickle.dumps(head)  # no hook is left: it could not be stored

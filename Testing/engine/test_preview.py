@@ -167,12 +167,12 @@ def test_text_is_set_without_any_installed_font(monkeypatch):
             raise OSError("no fonts here")
         return real(font, *arguments, **named)
 
-    captions._installed.cache_clear()
+    captions.installed_fonts.cache_clear()
     monkeypatch.setattr(ImageFont, "truetype", only_pillows_own)
     try:
         draw_preview(result([np.ones((2, 5, 5), bool)], texts=["肺炎 😀 пневмония"]))
     finally:
-        captions._installed.cache_clear()
+        captions.installed_fonts.cache_clear()
 
 
 def test_only_png_is_written(tmp_path):

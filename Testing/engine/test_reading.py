@@ -616,7 +616,7 @@ def test_damaged_compressed_voxels_are_refused(tmp_path, name):
 @pytest.mark.parametrize("name", ["v.nii.gz", "v.nrrd"])
 def test_gzip_of_several_members_is_read_and_each_is_checked(tmp_path, monkeypatch, name, block):
     """As bgzip, pigz -i and `cat` of compressed parts write it (RFC 1952 section 2.2)."""
-    monkeypatch.setattr(file_checks, "_BLOCK", block)
+    monkeypatch.setattr(file_checks, "READ_AT_ONCE", block)
     voxels = np.random.default_rng(0).integers(0, 255, (16, 16, 16)).astype(np.uint8)
     path = tmp_path / name
     sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), useCompression=True)

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from tiny_models import one_line, save_text_encoder
 from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.evaluation.datasets import load_image, load_targets
 from fasttextdiff.evaluation.metrics import protocol_i, protocol_p, score, shown
-from fasttextdiff_lab.study import denoisers, numbers, runner
+from fasttextdiff_lab.study import denoisers, numbers
 from fasttextdiff_lab.study.definition import read_study
 from fasttextdiff_lab.study.images import Batches, training_set
 from fasttextdiff_lab.study.parts import keep_definition
@@ -48,27 +47,25 @@ def study(tmp_path):
     return write
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Run cells in a thread of this process: starting others takes most of the time."""
+def run_here(study, folder):
+    """Run a study's cells in a thread of this process: starting others takes most of the time."""
     distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        return run_study(study, folder, lambda line: None, scheduler=cluster.scheduler_address)
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
     monkeypatch.setattr(numbers, "DRAWS", 100)
-
-    @contextmanager
-    def local(address, workers):
-        with distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50
-        ) as cluster:
-            yield cluster
-
-    monkeypatch.setattr(runner, "_scheduler", local)
 
 
 def masks_of(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("masks/**/*.png"))}
 
 
-def test_a_grid_is_reported_from_its_masks(study, in_this_process, tmp_path):
+def test_a_grid_is_reported_from_its_masks(study, few_draws, tmp_path):
     save_text_encoder(tmp_path / "encoder")
     path = study(
         systems={
@@ -78,7 +75,7 @@ def test_a_grid_is_reported_from_its_masks(study, in_this_process, tmp_path):
         encoders={"small": {"name": str(tmp_path / "encoder")}},
         seeds=[0, 1], asked=["true", "none"], labels=[2, "all"],
     )  # fmt: skip
-    content = run_study(read_study(path), tmp_path / "out", lambda line: None)
+    content = run_here(read_study(path), tmp_path / "out")
     assert not content["cells"]["failed"] + content["cells"]["waiting"]
     rows = {(row["system"], row["labels"], row["asked"]): row for row in content["rows"]}
     assert set(rows) == {("tiny", n, "true") for n in (2, "all")} | {
@@ -126,21 +123,14 @@ def check_difference(content, rows):
 
 
 @on_posix
-def test_a_killed_study_resumes_with_the_same_masks(study, in_this_process, tmp_path, monkeypatch):
+def test_a_killed_study_resumes_with_the_same_masks(study, few_draws, tmp_path, monkeypatch):
     systems = {"tiny": {"kind": "study_systems:tiny"}, "slow": {"kind": "study_systems:tiny", "pause": 0.02}}
     path = study(systems=systems, budget={"steps": 60})
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     code = (
         "import sys; from fasttextdiff_lab.study import training; training.CHECKPOINT_SECONDS = 0.0\n"
         "from test_study import *\n"
-        "import distributed\n"
-        "@contextmanager\n"
-        "def local(address, workers):\n"
-        "    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False,\n"
-        "                                  dashboard_address=None, silence_logs=50) as cluster:\n"
-        "        yield cluster\n"
-        "runner._scheduler = local\n"
-        f"run_study(read_study(Path({str(path)!r})), Path({str(killed)!r}), lambda line: None)\n"
+        f"run_here(read_study(Path({str(path)!r})), Path({str(killed)!r}))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=HERE, env={**os.environ, "PYTHONPATH": python_path()})
     checkpoint = killed / "checkpoints" / "spots--slow--2--true--0.pt"
@@ -152,8 +142,8 @@ def test_a_killed_study_resumes_with_the_same_masks(study, in_this_process, tmp_
     first = killed / "cells" / "spots--tiny--2--true--0" / "case.json"
     before = first.stat().st_mtime_ns
     assert not (killed / "cells" / "spots--slow--2--true--0" / "case.json").exists()
-    content = run_study(read_study(path), killed, lambda line: None)
-    run_study(read_study(path), whole, lambda line: None)
+    content = run_here(read_study(path), killed)
+    run_here(read_study(path), whole)
     assert first.stat().st_mtime_ns == before
     record = json.loads((killed / "cells" / "spots--slow--2--true--0" / "case.json").read_text())
     assert 0 < record["resumed_at"] < record["steps"] == 60
@@ -220,10 +210,9 @@ BAD = [
 @pytest.mark.parametrize(
     ("values", "words"), BAD, ids=lambda value: next(iter(value)) if isinstance(value, dict) else ""
 )
-def test_a_wrong_study_is_refused_in_one_line(study, tmp_path, values, words, request):
+def test_a_wrong_study_is_refused_in_one_line(study, few_draws, tmp_path, values, words):
     if words is None:  # known only when the data are read: a row with its reason
-        request.getfixturevalue("in_this_process")
-        content = run_study(read_study(study(**values)), tmp_path / "out", lambda line: None)
+        content = run_here(read_study(study(**values)), tmp_path / "out")
         assert "fewer than 9 labels" in content["cells"]["failed"][0]["reason"]
         return
     with pytest.raises(FastTextDiffError) as caught:
@@ -231,39 +220,39 @@ def test_a_wrong_study_is_refused_in_one_line(study, tmp_path, values, words, re
     one_line(caught, *words)
 
 
-def test_the_folder_of_another_study_is_not_touched(study, in_this_process, tmp_path):
+def test_the_folder_of_another_study_is_not_touched(study, few_draws, tmp_path):
     out = tmp_path / "out"
-    run_study(read_study(study()), out, lambda line: None)
+    run_here(read_study(study()), out)
     before = masks_of(out)
     for values, word in (({"title": "Other"}, "Small"), ({"size": 64}, "size")):
         with pytest.raises(UsageError) as caught:
-            run_study(read_study(study(**values)), out, lambda line: None)
+            run_here(read_study(study(**values)), out)
         one_line(caught, str(out), word, "another output folder")
     assert masks_of(out) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(UsageError) as caught:
-        run_study(read_study(study()), tmp_path / "mine", lambda line: None)
+        run_here(read_study(study()), tmp_path / "mine")
     one_line(caught, "is not empty")
 
 
-def test_a_part_that_was_trained_in_another_way_is_not_used(study, in_this_process, tmp_path):
+def test_a_part_that_was_trained_in_another_way_is_not_used(study, few_draws, tmp_path):
     (tmp_path / "text.txt").write_text("a nodule\n" * 9)
 
     def wanted(**values):
         return read_study(study(encoders={"own": {"corpus": "text.txt", "steps": 2, **values}}))
 
     out = tmp_path / "out"
-    run_study(wanted(), out, lambda line: None)  # no system needs the encoder, so it is not trained
+    run_here(wanted(), out)  # no system needs the encoder, so it is not trained
     place = out / "encoders" / "own"
     keep_definition(place, wanted().encoders["own"])
-    run_study(wanted(), out, lambda line: None)
+    run_here(wanted(), out)
     with pytest.raises(UsageError) as caught:
-        run_study(wanted(steps=3), out, lambda line: None)
+        run_here(wanted(steps=3), out)
     one_line(caught, str(place), "steps 2, not with 3", "another output folder")
     (place / "definition.json").rename(place / "pretraining.json")
     with pytest.raises(UsageError) as caught:
-        run_study(wanted(), out, lambda line: None)
+        run_here(wanted(), out)
     one_line(caught, str(place), "unknown")
 
 
@@ -323,7 +312,7 @@ def test_a_difference_is_never_taken_to_another_text_of_the_reference(monkeypatc
     assert len(list(numbers.differences(rows, "reference"))) == 2
 
 
-def test_the_examples_of_the_documentation_work(study, in_this_process, tmp_path, monkeypatch):
+def test_the_examples_of_the_documentation_work(study, few_draws, tmp_path, monkeypatch):
     text = (HERE.parents[1] / "docs" / "study.md").read_text()
     example = re.search(r"```yaml\n(.*?)```", text, re.S)[1]
     code = re.search(r"```python\n(.*?)```", text, re.S)[1]

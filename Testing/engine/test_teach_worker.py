@@ -1,6 +1,7 @@
 """Teaching through the worker's messages: strokes, learning, the library; what was not asked for keeps its bits."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from fasttextdiff.contract.answers import ArrayFile
 from fasttextdiff.contract.requests import CloseVolume, Open, OpenVolume, Segment
 from fasttextdiff.contract.words import WeighWords
 from fasttextdiff.errors import Cancelled, FastTextDiffError
-from fasttextdiff.teaching.strokes import StrokeCorrector
 from fasttextdiff.worker.jobs import Jobs
 
 SHAPE = (4, 40, 56)
@@ -155,7 +155,7 @@ def test_a_stroke_that_runs_out_of_memory_leaves_no_trace(user, monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(StrokeCorrector, "_answer", full)
+        patched.setattr("fasttextdiff.teaching.strokes.from_input", full)
         with pytest.raises(MemoryError):
             user.correct(*strokes)
     np.testing.assert_array_equal(mapped(user.correct(*strokes).probability), mapped(both.probability))
@@ -164,7 +164,7 @@ def test_a_stroke_that_runs_out_of_memory_leaves_no_trace(user, monkeypatch):
 def test_without_torch_learned_findings_rest_and_the_user_is_told(user, library, monkeypatch):
     missing = "torch: not installed"
     monkeypatch.setattr("fasttextdiff.worker.teaching.problem_with", lambda _wanted: missing)
-    monkeypatch.setattr("fasttextdiff.worker.teaching._library", None)  # would import torch
+    monkeypatch.setitem(sys.modules, "fasttextdiff.teaching.library", None)  # imports torch, so it cannot be imported
     answer = user.do(Segment("v", ("left lung", "blob"), user.new_folder(), try_anyway=True, library=library))
     assert f"learned findings are not used, because they need PyTorch ({missing})" in answer.notes
     assert [one.tags["FastTextDiff.Adapter"] for one in answer.findings] == ["", ""]

@@ -21,7 +21,6 @@ from fasttextdiff.errors import FastTextDiffError, UsageError
 from fasttextdiff.evaluation.datasets import load_targets
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.pipeline import FastTextDiffPipeline
-from fasttextdiff.training import samples as loaders
 from fasttextdiff.training.batches import Batch, StepBatches, allotted
 from fasttextdiff.training.checkpoints import load_checkpoint, save_checkpoint
 from fasttextdiff.training.compact import build_compact, starting_model
@@ -29,7 +28,7 @@ from fasttextdiff.training.config import CompactModelConfig, Stage, TrainingConf
 from fasttextdiff.training.loop import CHECKPOINT, learning_rate_factor, train, training_losses
 from fasttextdiff.training.losses import denoising_loss, foreground_dice, presence_loss, segmentation_loss
 from fasttextdiff.training.progress import TrainingProgress
-from fasttextdiff.training.samples import LUNGS, Region, Sample
+from fasttextdiff.training.samples import LUNGS, SOURCES, Region, Sample, load_samples
 from fasttextdiff.training.sole_run import sole_run
 from fasttextdiff.training.temperature import temperature
 from fasttextdiff.training.tokenizer import read_texts, train_tokenizer
@@ -531,7 +530,7 @@ def test_a_caption_that_contradicts_its_mask_is_not_taught(tmp_path):
         book.active.append([f"mask_{stem}.png", f"Infection, one infected area, upper {side} lung."])
     book.save(folder / "Train_text.xlsx")
     (dataset / "dataset.json").write_text('{"modality": "xray", "mask_name": "mask_{stem}.png", "laterality": "image"}')
-    true, false = loaders.load_samples(tmp_path)["qata"]
+    true, false = load_samples(tmp_path)["qata"]
     assert (true.sentence, true.zones) == ("Infection, one infected area, upper left lung.", {"left": "upper"})
     assert (false.sentence, false.zones) == ("", {})
     assert np.array_equal(true.regions, false.regions)
@@ -578,18 +577,19 @@ class TestResearchData:
             assert np.mean(np.array(side) >= 0.95) >= 0.9
 
     @pytest.mark.parametrize(
-        ("load", "folder", "modality", "known"),
+        ("folder", "modality", "known"),
         [
-            (loaders._qata, "qata_cov19_v2_2", Modality.XRAY, Region.LESION),
-            (loaders._structures, "covid_cxr_structures/train", Modality.XRAY, LUNGS | Region.HEART | Region.LESION),
-            (loaders._v7, "cxr_lungs_v7", Modality.XRAY, LUNGS),
-            (loaders._monuseg, "monuseg_2", Modality.HISTOLOGY, Region.NUCLEI),
-            (loaders._dsb, "dsb2018/stained", Modality.HISTOLOGY, Region.NUCLEI),
-            (loaders._bjorke, "MosMedDataPlus_bjorke", Modality.CT, Region.LESION),
-            (loaders._unlabelled_ct, "unlabelled_ct", Modality.CT, LUNGS),
+            ("qata_cov19_v2_2", Modality.XRAY, Region.LESION),
+            ("covid_cxr_structures/train", Modality.XRAY, LUNGS | Region.HEART | Region.LESION),
+            ("cxr_lungs_v7", Modality.XRAY, LUNGS),
+            ("monuseg_2", Modality.HISTOLOGY, Region.NUCLEI),
+            ("dsb2018/stained", Modality.HISTOLOGY, Region.NUCLEI),
+            ("MosMedDataPlus_bjorke", Modality.CT, Region.LESION),
+            ("unlabelled_ct", Modality.CT, LUNGS),
         ],
     )
-    def test_the_first_samples_of_each_set_are_as_training_expects(self, load, folder, modality, known):
+    def test_the_first_samples_of_each_set_are_as_training_expects(self, folder, modality, known):
+        (load,) = (load for readers in SOURCES.values() for load, name in readers if name == folder)
         found = list(islice(load(DATA / folder), 5))
         assert len(found) == 5
         for sample in found:

@@ -45,8 +45,8 @@ def tiny_text_encoder(dim=32, max_tokens=128, seed=0):
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
         initializer_range=0.2,
+        attn_implementation="sdpa",
     )
-    config._attn_implementation = "sdpa"
     torch.manual_seed(seed)
     return TextEncoder(ModernBertModel(config), tokenizer, max_tokens).eval()
 

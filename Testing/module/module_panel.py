@@ -34,13 +34,22 @@ def hasEnded(process):
 @contextlib.contextmanager
 def packagesFrom(panel, monkeypatch, folder):
     """Restart the engine so that it finds the packages in a folder first; restart it as usual afterwards."""
+    from FastTextDiffSegmentLib.Logic import engineEnvironment
+
+    path = os.pathsep.join([str(folder), engineEnvironment()["PYTHONPATH"]])
+    with engineWith(panel, monkeypatch, PYTHONPATH=path):
+        yield
+
+
+@contextlib.contextmanager
+def engineWith(panel, monkeypatch, **variables):
+    """Restart the engine with other environment variables; restart it as usual afterwards."""
     from FastTextDiffSegmentLib import Logic
 
     usual = Logic.engineEnvironment
 
     def changed():
-        environment = usual()
-        return {**environment, "PYTHONPATH": os.pathsep.join([str(folder), environment["PYTHONPATH"]])}
+        return {**usual(), **variables}
 
     with monkeypatch.context() as patch:
         patch.setattr(Logic, "engineEnvironment", changed)

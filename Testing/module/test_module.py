@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import unittest
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -756,10 +757,10 @@ def test_a_failed_installation_says_what_to_do_and_checking_again_is_not_mislead
     assert panel.message.startswith("Python packages are missing")
     monkeypatch.setattr(panel.slicer.util, "confirmYesNoDisplay", lambda text, **options: True)
 
-    def fail(_requirements):
+    def fail(*_requirements, **_options):
         raise RuntimeError("ERROR: [Errno 28] No space left on device")
 
-    monkeypatch.setattr("FastTextDiffSegmentLib.engine.Installer._installOthers", fail)
+    monkeypatch.setattr(panel.slicer, "packaging", SimpleNamespace(pip_install=fail), raising=False)
     panel.click("installButton")
     panel.waitFor(lambda: panel.widget.setupSection.missing)
     for text in (panel.message, panel.ui.setupLabel.text):
@@ -835,6 +836,7 @@ def test_an_inverted_x_ray_gives_the_same_mask_through_panel_and_command_line(pa
 
 
 def test_each_slice_on_its_own_holds_for_runs_and_new_batches(panel, chestCt, monkeypatch):
+    from FastTextDiffSegmentLib.panels.BatchLink import BatchLink
     from FastTextDiffSegmentLib.scene.Geometry import SceneError
 
     asked = []
@@ -851,7 +853,9 @@ def test_each_slice_on_its_own_holds_for_runs_and_new_batches(panel, chestCt, mo
         panel.click("segmentVolumeButton")
         panel.finishRun()
         assert asked[-1] == isTicked
-    assert panel.widget.batch._hooks.options()["slice_by_slice"] is True
+    widget = panel.widget
+    link = BatchLink(widget.context, widget.setupSection, widget.settings, widget.findings, widget.run)
+    assert link.hooks().options()["slice_by_slice"] is True
 
 
 def test_a_script_segments_without_the_panel_and_can_cancel(panel, chestCt):

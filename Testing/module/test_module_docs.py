@@ -8,7 +8,7 @@ pytest.importorskip("slicer")
 pytest.importorskip("PySide6")
 
 from fake_ssh import FakeSsh
-from module_panel import ROOT
+from module_panel import ROOT, engineWith
 
 pytestmark = pytest.mark.slicer
 PAGE = ROOT / "docs" / "module.md"
@@ -30,26 +30,28 @@ def test_the_calls_on_the_page_work_in_order(panel, chestCt, capsys, tmp_path, m
     assert str(names["sizes"].folder) in printed
 
 
-def test_set_up_shows_the_sizes_of_what_is_kept_and_removes_it(panel, monkeypatch, tmp_path):
-    from FastTextDiffSegmentLib import Logic
+@pytest.fixture
+def ownCache(panel, monkeypatch, tmp_path):
+    """The folder of an engine with a cache of its own."""
+    with engineWith(panel, monkeypatch, FASTTEXTDIFF_CACHE=str(tmp_path)):
+        panel.waitFor(lambda: panel.widget.logic.session.isOpen)
+        yield tmp_path
+    panel.waitFor(lambda: panel.widget.logic.session.isOpen)
 
-    usual = Logic.engineEnvironment
-    monkeypatch.setattr(Logic, "engineEnvironment", lambda: {**usual(), "FASTTEXTDIFF_CACHE": str(tmp_path)})
-    logic = Logic.FastTextDiffSegmentLogic()  # an engine with a cache of its own
-    monkeypatch.setattr(panel.widget.cache, "_session", logic.session)
-    monkeypatch.setattr(panel.widget.cache, "_runner", logic.runner)
+
+def test_set_up_shows_the_sizes_of_what_is_kept_and_removes_it(panel, ownCache):
+    logic = panel.widget.logic
+    logic.removeCaches()  # what the engine compiled when it started
     for name, size in (("abc-1/decode.bin", 1_500_000), ("compiled/decode.blob", 2_000_000)):
-        (tmp_path / "openvino" / name).parent.mkdir(parents=True)
-        (tmp_path / "openvino" / name).write_bytes(bytes(size))
-    (tmp_path / "mine.txt").write_text("stays")
+        (ownCache / "openvino" / name).parent.mkdir(parents=True)
+        (ownCache / "openvino" / name).write_bytes(bytes(size))
+    (ownCache / "mine.txt").write_text("stays")
     assert (logic.cacheSizes().converted, logic.cacheSizes().compiled) == (1_500_000, 2_000_000)
     panel.ui.setupCollapsibleButton.collapsed = True
     panel.ui.setupCollapsibleButton.collapsed = False
-    panel.waitFor(lambda: logic.runner.tick() or "2.0 MB" in panel.ui.cacheLabel.text)
+    panel.waitFor(lambda: "2.0 MB" in panel.ui.cacheLabel.text)
     assert "converted networks 1.5 MB" in panel.ui.cacheLabel.text
     panel.click("removeCacheButton")
-    panel.waitFor(lambda: logic.runner.tick() or "converted networks 0.0 MB" in panel.ui.cacheLabel.text)
+    panel.waitFor(lambda: "converted networks 0.0 MB" in panel.ui.cacheLabel.text)
     assert not panel.ui.removeCacheButton.enabled
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    panel.ui.setupCollapsibleButton.collapsed = True
-    logic.close()
+    assert [path.name for path in ownCache.iterdir()] == ["mine.txt"]

@@ -34,7 +34,7 @@ def editor(panel, chestCt, registered):
     opened.choose(segmentation, chestCt, "mine")
     opened.node.SetOverwriteMode(opened.node.OverwriteNone)
     opened.volume, opened.segmentation, opened.panel = chestCt, segmentation, panel
-    opened.form = opened.effect.self()._form
+    opened.form = opened.effect.self().form
     opened.activate()
     panel.finishJobs()
     yield opened
@@ -175,7 +175,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(editor):
     editor.choose(segmentation, volume, "mine")
     panel.finishJobs()
     form.slice.click()
-    assert "A run is under way" in editor.effect.self()._control.whyNot("left lung")
+    assert "A run is under way" in form.volume.toolTip
     form.cancel.click()
     panel.finishRun()
     panel.finishJobs()

@@ -29,6 +29,8 @@ def test_an_example_is_one_click_away(panel, chestCt):
 
 
 def test_words_are_checked_on_the_slice_and_forgotten_with_it(panel, chestCt):
+    from FastTextDiffSegmentLib.Logic import SegmentationRequest
+
     ui, segmenting = panel.ui, panel.widget.logic
     show(panel, chestCt)
     ui.livePreviewCheckBox.checked = False
@@ -40,7 +42,7 @@ def test_words_are_checked_on_the_slice_and_forgotten_with_it(panel, chestCt):
     shown = panel.slicer.util.arrayFromSegmentBinaryLabelmap(
         outline, outline.GetSegmentation().GetNthSegmentID(0), chestCt
     )
-    request = panel.widget.words._requests.forShownSlice()
+    request = SegmentationRequest(chestCt, ("left lung infection",), (SLICE, SLICE + 1))
     (weighed,) = segmenting.examining.weighWords(request)
     assert weighed.textFree.any()
     assert np.array_equal(shown[SLICE] > 0, weighed.textFree[0])

@@ -19,7 +19,8 @@ GZIP, ZLIB, DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _ALWAYS_UNPACKED = 1 << 30
 """Compressed voxels may always unpack to this many bytes: an empty label map of a large volume is tiny."""
 _UNPACKED_RATIO = 100
-_BLOCK = 1 << 18
+READ_AT_ONCE = 1 << 18
+"""Bytes of a compressed file in memory at a time."""
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -142,7 +143,7 @@ def _unpacked(file: BinaryIO, kind: int, packed: bytes, held: int, limit: int | 
     """
     stream = zlib.decompressobj(kind)
     while not stream.eof:
-        block = packed or file.read(_BLOCK)
+        block = packed or file.read(READ_AT_ONCE)
         if not block:
             raise EOFError("the compressed voxels are truncated")
         held += len(stream.decompress(block, 1 << 24))
@@ -150,4 +151,4 @@ def _unpacked(file: BinaryIO, kind: int, packed: bytes, held: int, limit: int | 
         if limit is not None and held > limit:
             raise EOFError("the file holds more than its header says")
     behind = stream.unused_data
-    return held, behind if len(behind) >= len(_GZIP_MAGIC) else behind + file.read(_BLOCK)
+    return held, behind if len(behind) >= len(_GZIP_MAGIC) else behind + file.read(READ_AT_ONCE)

@@ -35,14 +35,14 @@ def font_for(text: str, size: int, *, bold: bool = False) -> Font:
         size: height in pixels.
         bold: prefer a bold face.
     """
-    fonts = _installed(size, bold)
+    fonts = installed_fonts(size, bold)
     characters = sorted({char for char in text if not char.isspace()})[:500]
     missing = [sum(not _has(font, char) for char in characters) for font in fonts]
     return fonts[missing.index(min(missing))]
 
 
 @functools.lru_cache(maxsize=16)
-def _installed(size: int, bold: bool) -> list[Font]:
+def installed_fonts(size: int, bold: bool) -> list[Font]:
     """Fonts in order of preference, Pillow's own last; at least one."""
     from PIL import ImageFont
 

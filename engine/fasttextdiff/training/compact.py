@@ -199,6 +199,6 @@ def build_modernbert(model: CompactModelConfig, tokenizer: Any) -> Any:
         sep_token_id=tokenizer.sep_token_id,
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
+        attn_implementation="sdpa",
     )
-    config._attn_implementation = "sdpa"
     return ModernBertModel(config)

@@ -6,7 +6,7 @@ Knows the research data sets; knows nothing about wording or augmentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from pathlib import Path
@@ -123,18 +123,9 @@ def load_samples(data: Path) -> dict[str, list[Sample]]:
     Returns:
         Samples by group, as named in a configuration's mixture.
     """
-    sources = {
-        "qata": ((_qata, "qata_cov19_v2_2"),),
-        "structures": ((_structures, "covid_cxr_structures/train"), (_v7, "cxr_lungs_v7")),
-        "monuseg": ((_monuseg, "monuseg_2"),),
-        "stained": ((_dsb, "dsb2018/stained"),),
-        "ct_lesions": ((_bjorke, "MosMedDataPlus_bjorke"),),
-        "ct_lungs": ((_unlabelled_ct, "unlabelled_ct"),),
-        "lung_bases": ((_liver_ct, "../samples/ct_liver_dcmqi"),),
-    }
     return {
         group: [sample for read, folder in readers if (data / folder).is_dir() for sample in read(data / folder)]
-        for group, readers in sources.items()
+        for group, readers in SOURCES.items()
     }
 
 
@@ -381,3 +372,15 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
     resized = functional.interpolate(colour, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     pixels = resized.round().clamp(0, 255).to(torch.uint8).numpy()
     return pixels if image.ndim == 3 else pixels[..., 0]
+
+
+SOURCES: Mapping[str, tuple[tuple[Callable[[Path], Iterator[Sample]], str], ...]] = {
+    "qata": ((_qata, "qata_cov19_v2_2"),),
+    "structures": ((_structures, "covid_cxr_structures/train"), (_v7, "cxr_lungs_v7")),
+    "monuseg": ((_monuseg, "monuseg_2"),),
+    "stained": ((_dsb, "dsb2018/stained"),),
+    "ct_lesions": ((_bjorke, "MosMedDataPlus_bjorke"),),
+    "ct_lungs": ((_unlabelled_ct, "unlabelled_ct"),),
+    "lung_bases": ((_liver_ct, "../samples/ct_liver_dcmqi"),),
+}
+"""By group: a loader and the folder that it reads, below the folder of all data."""
