@@ -172,7 +172,7 @@ def test_the_gpus_queue_is_never_drained_for_a_number(segmenter):
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, arguments=(), named=None):
-            if function is torch.ops.aten._local_scalar_dense.default:
+            if function is torch.ops.aten._local_scalar_dense.default:  # noqa: SLF001 - its name in torch
                 waits.append(function)
             return function(*arguments, **(named or {}))
 

@@ -56,13 +56,13 @@ class VoxelChange:
         ends = [np.add(each.start[::-1], each.shape) for each in (self, later)]
         low, high = np.minimum(self.start[::-1], later.start[::-1]), np.maximum(*ends)
         shape, start = tuple(int(side) for side in high - low), tuple(int(number) for number in low[::-1])
-        first, second = self._spread(start, shape), later._spread(start, shape)
+        first, second = self.spread(start, shape), later.spread(start, shape)
         # a voxel that both changed is back where it was before the first, unless it was edited in between
         both = first[0] & second[0]
         changed = (first[0] ^ second[0]) | (both & (first[1] == second[1]))
         return VoxelChange.of(self.grid, start, changed, np.where(second[0], second[1], first[1]))
 
-    def _spread(self, start: Index, shape: Index) -> tuple[np.ndarray, np.ndarray]:
+    def spread(self, start: Index, shape: Index) -> tuple[np.ndarray, np.ndarray]:
         """(changed, wanted) in a larger box."""
         target, source = overlap(start, shape, self.start, self.shape)
         changed, wanted = np.zeros(shape, bool), np.zeros(shape, bool)

@@ -97,7 +97,8 @@ class TextEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextStates:
         """Token states with gradients: (B, L) ids and mask to (B, L, D)."""
-        self.model.config._attn_implementation = attention_implementation(input_ids.device, self._dtype(input_ids))
+        chosen = attention_implementation(input_ids.device, self._dtype(input_ids))
+        self.model.config._attn_implementation = chosen  # noqa: SLF001 - transformers 4.48 has no public name for it
         states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.bool()
         return TextStates(states * mask[..., None].to(states.dtype), mask)

@@ -11,4 +11,5 @@ def training_precision() -> str:
     Without bfloat16 instructions (AVX2 only), a processor has no fast bfloat16 convolution: a step of the compact model
     takes about twenty times as long as in float32.
     """
-    return "bf16" if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
+    is_fast = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - nothing public
+    return "bf16" if is_fast else "no"
