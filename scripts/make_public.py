@@ -130,16 +130,6 @@ def _text_problems(tree: Path) -> Iterator[str]:
 # --- size ------------------------------------------------------------------------------------------------------------
 
 
-def tracked_files(repository: Path) -> list[Path]:
-    """The files of the working tree that git tracks.
-
-    Raises:
-        PublishingError: `repository` is not a git repository, or git is not installed.
-    """
-    names = _git(repository, "ls-files", "-z").decode().split("\0")
-    return [repository / name for name in names if name and (repository / name).is_file()]
-
-
 def size_problems(files_bytes: int, clone_bytes: int = 0) -> list[str]:
     """Sizes over budget, one line each.
 
