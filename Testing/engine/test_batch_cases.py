@@ -200,44 +200,44 @@ def test_every_picture_of_a_series_is_a_case(tmp_path, attributes, modality):
     assert {volume.modality for volume in read} == {Modality.named(modality) or Modality.OTHER}
 
 
-FILM = np.zeros((30, 3, 4), np.uint8)
+CLIP = np.zeros((30, 3, 4), np.uint8)
 
 
-def write_film(path, **attributes):
-    return write_slice(path, FILM, NumberOfFrames=len(FILM), **{**UNPLACED, **attributes})
+def write_clip(path, **attributes):
+    return write_slice(path, CLIP, NumberOfFrames=len(CLIP), **{**UNPLACED, **attributes})
 
 
-def test_pictures_of_a_series_with_films_are_cases_and_the_films_are_named(tmp_path):
+def test_pictures_of_a_series_with_clips_are_cases_and_the_clips_are_named(tmp_path):
     pictures = {**UNPLACED, "Modality": "US", "SOPClassUID": UltrasoundImageStorage}
     for n in range(2):
         write_slice(tmp_path / f"IM{n}", PIXELS + n, **pictures, InstanceNumber=n)
-    film = {"Modality": "US", "SOPClassUID": UltrasoundMultiFrameImageStorage}
-    write_film(tmp_path / "IM2", **film, InstanceNumber=2)
-    write_film(
+    clip = {"Modality": "US", "SOPClassUID": UltrasoundMultiFrameImageStorage}
+    write_clip(tmp_path / "IM2", **clip, InstanceNumber=2)
+    write_clip(
         tmp_path / "heart" / "IM3", Modality="XA", SOPClassUID=XRayAngiographicImageStorage, SeriesInstanceUID="1.7"
     )
     plan = plan_of(tmp_path)
     assert [case.path.name for case in plan.cases] == ["IM0", "IM1"]
     assert [int(case.read().array.max()) for case in plan.cases] == [11, 12]
-    said = "a film of 30 frames; export the frame that is wanted as a single image"
+    said = "a cine clip of 30 frames; export the frame that is wanted as a single image"
     assert reasons(plan, tmp_path) == {"IM2": said, "heart/IM3": said}
 
 
-def test_a_series_with_one_picture_and_films_is_this_picture(tmp_path):
+def test_a_series_with_one_picture_and_clips_is_this_picture(tmp_path):
     write_slice(tmp_path / "IM0", PIXELS, **UNPLACED, Modality="US", SOPClassUID=UltrasoundImageStorage)
     for n in (1, 2):
-        write_film(tmp_path / f"IM{n}", Modality="US", SOPClassUID=UltrasoundMultiFrameImageStorage, InstanceNumber=n)
+        write_clip(tmp_path / f"IM{n}", Modality="US", SOPClassUID=UltrasoundMultiFrameImageStorage, InstanceNumber=n)
     (case,) = plan_of(tmp_path).cases
     assert case.path.name == "IM0"
     assert case.read().shape == (1, 3, 4)
 
 
-def test_opening_pictures_and_films_at_once_names_a_picture_to_open(tmp_path):
-    write_film(tmp_path / "IM0", Modality="US", SOPClassUID=UltrasoundMultiFrameImageStorage)
+def test_opening_pictures_and_clips_at_once_names_a_picture_to_open(tmp_path):
+    write_clip(tmp_path / "IM0", Modality="US", SOPClassUID=UltrasoundMultiFrameImageStorage)
     with pytest.raises(UsageError, match=r"30 images without a position in the patient .*; give a single image$"):
         read_volume(tmp_path / "IM0")
     with pytest.raises(UsageError, match=r"^the clip: 30 images without a position .*; give a single image$"):
-        decoded_from_memory(FILM, np.eye(4), name="the clip", path=tmp_path / "IM0")  # as 3D Slicer loads it
+        decoded_from_memory(CLIP, np.eye(4), name="the clip", path=tmp_path / "IM0")  # as 3D Slicer loads it
     picture = write_slice(tmp_path / "IM1", PIXELS, **UNPLACED, Modality="US", SOPClassUID=UltrasoundImageStorage)
     with pytest.raises(UsageError, match=r"31 images without a position .*; give a single image, such as IM1$"):
         read_volume(tmp_path)

@@ -15,15 +15,15 @@ from fasttextdiff.errors import ModelError
 from fasttextdiff.image.orientation import display_plane
 from fasttextdiff.image.preprocessing import apply_window
 from fasttextdiff.image.volume import Modality
-from fasttextdiff.model.films import DOUBTS, INVERTED, STATES, TURNED, UPRIGHT, FilmHead
 from fasttextdiff.model.info import BUNDLED_MODEL
 from fasttextdiff.model.kinds import KINDS, KINDS_FILE, NONE_OF_THESE, KindHead, read_kinds, write_kinds
 from fasttextdiff.model.places import weights_hash
+from fasttextdiff.model.xray_states import DOUBTS, INVERTED, STATES, TURNED, UPRIGHT, XrayHead
 from fasttextdiff.segments.measuring import measure
 from fasttextdiff.segments.tags import segment_tags
 from fasttextdiff.worker.jobs import Jobs
-from fasttextdiff_lab.films import check_film, film_variants, fit_film
 from fasttextdiff_lab.kinds import Shown, check, expected_kinds, fit
+from fasttextdiff_lab.xray_states import check_xray, fit_xray, xray_variants
 
 LUNG, SOFT = (-400.0, 1200.0), (40.0, 400.0)
 
@@ -63,17 +63,17 @@ def page():
 def pictures(samples):
     chest = read_volume(samples / "chest_ct" / "chest_ct_cropped.nii.gz")
     belly = read_volume(samples / "abdominal_ct_dicom")
-    film = x_ray(samples)
+    xray = x_ray(samples)
     noise = np.random.default_rng(0).integers(0, 255, (200, 200)).astype(np.uint8)
     tile = np.asarray(Image.open(samples / "histology" / "4d14a3629b6af6de.png").convert("RGB"))
     return {
         "chest CT, lungs": (as_picture(chest, 60, LUNG), "ct"),
         "abdominal CT": (as_picture(belly, 5, SOFT), "ct"),
         "abdominal CT, 16 bits": (belly.array[5].clip(-200, 300).astype(np.int32) + 200, "ct"),
-        "X-ray": (film, "xray"),
-        "X-ray, inverted": (255 - film, "xray"),
-        "X-ray, on its side": (np.rot90(film), "xray"),
-        "X-ray, mirrored": (film[:, ::-1], "xray"),
+        "X-ray": (xray, "xray"),
+        "X-ray, inverted": (255 - xray, "xray"),
+        "X-ray, on its side": (np.rot90(xray), "xray"),
+        "X-ray, mirrored": (xray[:, ::-1], "xray"),
         "histology": (tile, "histology"),
         "histology, turned": (np.rot90(tile), "histology"),
         "noise": (noise, "other"),
@@ -209,11 +209,11 @@ def test_the_module_is_told_what_the_picture_shows(samples, save):
 # --- turned and inverted X-rays ---------------------------------------------------------------------------------------
 
 CHANGES = {
-    "": lambda film: film,
-    "mirrored": lambda film: film[:, ::-1],
+    "": lambda xray: xray,
+    "mirrored": lambda xray: xray[:, ::-1],
     "turned": np.rot90,
-    "upside down": lambda film: film[::-1, ::-1],
-    "inverted": lambda film: 255 - film,
+    "upside down": lambda xray: xray[::-1, ::-1],
+    "inverted": lambda xray: 255 - xray,
 }
 
 
@@ -232,16 +232,16 @@ def test_other_pictures_are_never_turned_x_rays(segmenter, samples, save):
     assert not set(notes) & set(DOUBTS.values())
 
 
-def test_variants_of_a_film_show_what_they_are_called():
-    film = np.tile(np.arange(50, 150, dtype=np.uint8), (80, 1))
-    states = [(state, pixels) for pixels, state in film_variants(film, np.random.default_rng(0))]
+def test_variants_of_an_xray_show_what_they_are_called():
+    xray = np.tile(np.arange(50, 150, dtype=np.uint8), (80, 1))
+    states = [(state, pixels) for pixels, state in xray_variants(xray, np.random.default_rng(0))]
     assert [state for state, _ in states] == [UPRIGHT, UPRIGHT, TURNED, TURNED, TURNED, INVERTED, INVERTED]
-    assert np.array_equal(states[0][1], film)
-    assert np.array_equal(states[5][1], 255 - film)
+    assert np.array_equal(states[0][1], xray)
+    assert np.array_equal(states[5][1], 255 - xray)
     assert all((np.ptp(pixels, axis=1) == 0).all() for _, pixels in (states[2], states[4]))  # columns became rows
 
 
-def test_the_state_of_films_of_new_patients_is_learned():
+def test_the_state_of_xrays_of_new_patients_is_learned():
     def shown(seed, patients):
         random, centres = np.random.default_rng(seed), np.random.default_rng(0).normal(0, 3, (3, 24))
         return [
@@ -251,9 +251,9 @@ def test_the_state_of_films_of_new_patients_is_learned():
         ]
 
     head = replace(head_of(24), mean=np.zeros(24, np.float32), scale=np.ones(24, np.float32))
-    film = fit_film(shown(1, 40), head)
-    assert check_film(head, film, shown(2, 10))[0] == "X-ray upright: 10 upright, 0 turned, 0 inverted of 10"
-    assert "10 inverted of 10" in check_film(head, film, shown(2, 10))[2]
+    xray = fit_xray(shown(1, 40), head)
+    assert check_xray(head, xray, shown(2, 10))[0] == "X-ray upright: 10 upright, 0 turned, 0 inverted of 10"
+    assert "10 inverted of 10" in check_xray(head, xray, shown(2, 10))[2]
 
 
 # --- where the finding does not fit ----------------------------------------------------------------------------------
@@ -289,35 +289,35 @@ def head_of(length=6, **other):
     return KindHead(KINDS, *arrays, weight, bias, size=128, surest=0.4, made_for="abc", **other)
 
 
-def film_of(length=6):
-    return FilmHead(np.eye(3, length, dtype=np.float32), np.zeros(3, np.float32), 0.5)
+def xray_of(length=6):
+    return XrayHead(np.eye(3, length, dtype=np.float32), np.zeros(3, np.float32), 0.5)
 
 
 def test_the_bundled_file_fits_the_bundled_weights():
     head = read_kinds(BUNDLED_MODEL, weights_hash())
     assert head is not None
-    assert head.film is not None
+    assert head.xray is not None
 
 
-def test_what_tells_films_apart_is_kept_in_the_file(tmp_path):
-    write_kinds(head_of(film=film_of()), tmp_path)
-    film = read_kinds(tmp_path, "abc").film
-    assert np.array_equal(film.weight, film_of().weight)
-    assert (film.bias.tolist(), film.surest) == ([0, 0, 0], 0.5)
+def test_what_tells_xrays_apart_is_kept_in_the_file(tmp_path):
+    write_kinds(head_of(xray=xray_of()), tmp_path)
+    xray = read_kinds(tmp_path, "abc").xray
+    assert np.array_equal(xray.weight, xray_of().weight)
+    assert (xray.bias.tolist(), xray.surest) == ([0, 0, 0], 0.5)
 
 
-def test_a_film_is_doubted_only_if_that_is_sure():
-    film = film_of()
-    assert [film.doubt(film.weight[n] * 9) for n in range(3)] == ["", DOUBTS[TURNED], DOUBTS[INVERTED]]
-    assert film.doubt(film.weight[1] * 0.1) == ""
+def test_an_xray_is_doubted_only_if_that_is_sure():
+    xray = xray_of()
+    assert [xray.doubt(xray.weight[n] * 9) for n in range(3)] == ["", DOUBTS[TURNED], DOUBTS[INVERTED]]
+    assert xray.doubt(xray.weight[1] * 0.1) == ""
 
 
-@pytest.mark.parametrize("film", [(np.zeros((2, 6)), np.zeros(2)), (np.zeros((3, 6)), np.zeros(2))])
-def test_films_cannot_be_told_apart_by_arrays_that_do_not_fit(film):
+@pytest.mark.parametrize("xray", [(np.zeros((2, 6)), np.zeros(2)), (np.zeros((3, 6)), np.zeros(2))])
+def test_xrays_cannot_be_told_apart_by_arrays_that_do_not_fit(xray):
     with pytest.raises(ValueError, match="do not distinguish states"):
-        FilmHead(*film, 0.5)
+        XrayHead(*xray, 0.5)
     with pytest.raises(ValueError, match="do not distinguish"):
-        head_of(film=film_of(length=5))
+        head_of(xray=xray_of(length=5))
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -34,7 +34,7 @@ EMPTY = "EMPTY"
 LEFT_OUT = {"v7"}
 """Sources not used in training: lungs drawn by another convention, and pictures that may not be modified."""
 PORTABLE = "nih"
-"""Source of normal X-rays that are mostly portable AP films, as abnormal ones often are; they are mistaken most."""
+"""Source of normal X-rays that are mostly portable AP X-rays, as abnormal ones often are; they are mistaken most."""
 CHAMBERS = {"acdc", "msd_heart", "chd68"}
 """Sources in which left and right are parts of the heart, so that images may not be mirrored."""
 CLEAREST = 3

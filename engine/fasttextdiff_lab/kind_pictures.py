@@ -18,7 +18,7 @@ from fasttextdiff.model.kinds import NONE_OF_THESE
 
 DRAWN = {"train": 160, "val": 40}
 """Drawn pictures of each split."""
-CLOSEST, CLOSEST_CT, CLOSEST_FILM = 0.55, 0.4, 0.8
+CLOSEST, CLOSEST_CT, CLOSEST_XRAY = 0.55, 0.4, 0.8
 """Smallest part of a side that a cropped variant keeps; volumes of CT are often cut close to an organ, and an X-ray
 that is cut closely does not show which way up it is."""
 _SIDE = 256
@@ -162,10 +162,10 @@ def variant(pixels: NDArray[np.uint8], random: np.random.Generator, kind: str) -
     """A random variant of a picture, and what was done: turned, mirrored, cropped, inverted, other contrast or size."""
     done: list[str] = []
     image = pixels
-    is_film, is_tissue, is_none = kind == "chest X-ray", kind == "stained histology", kind == NONE_OF_THESE.name
+    is_xray, is_tissue, is_none = kind == "chest X-ray", kind == "stained histology", kind == NONE_OF_THESE.name
     if random.random() < 0.5:
         image, done = image[:, ::-1], [*done, "mirrored"]
-    if random.random() < (0.5 if is_film or is_tissue else 0.2):
+    if random.random() < (0.5 if is_xray or is_tissue else 0.2):
         turns = int(random.integers(1, 4))
         image, done = np.rot90(image, turns), [*done, f"turned {turns * 90}"]
     if random.random() < 0.7:
@@ -176,7 +176,7 @@ def variant(pixels: NDArray[np.uint8], random: np.random.Generator, kind: str) -
         values, done = values.mean(axis=2), [*done, "grey"]
     if is_tissue:
         values, done = values * random.uniform(0.85, 1.1, 3), [*done, "tinted"]
-    if is_film and random.random() < 0.4:
+    if is_xray and random.random() < 0.4:
         values, done = 1 - values, [*done, "inverted"]
     if random.random() < 0.3:
         values, done = values + random.normal(0, random.uniform(0.005, 0.03), values.shape), [*done, "noise"]

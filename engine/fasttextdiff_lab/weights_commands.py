@@ -78,8 +78,8 @@ def fit_kinds(
 
     from fasttextdiff.model.kinds import write_kinds
     from fasttextdiff.model.runtimes import load_runtime
-    from fasttextdiff_lab import films
     from fasttextdiff_lab import kinds as k
+    from fasttextdiff_lab import xray_states
 
     loaded = load_runtime(model, runtime=runtime)
     pictures = {split: k.pictures(data, split, others) for split in ("train", "val")}
@@ -88,12 +88,12 @@ def fit_kinds(
         found = track(pictures[split], f"{split} pictures")
         return [one for picture in found for one in k.encoded(loaded, picture, changes)]
 
-    def films_shown(split: str) -> list[k.Shown]:
+    def xrays_shown(split: str) -> list[k.Shown]:
         found = [picture for picture in pictures[split] if picture.kind == "chest X-ray"]
-        return [one for picture in track(found, f"{split} X-rays") for one in films.encoded_film(loaded, picture)]
+        return [one for picture in track(found, f"{split} X-rays") for one in xray_states.encoded_xray(loaded, picture)]
 
     head = k.fit(shown("train", variants), loaded.settings.info, say)
-    film = films.fit_film(films_shown("train"), head)
-    say(f"wrote {write_kinds(replace(head, film=film), model)}")
+    xray = xray_states.fit_xray(xrays_shown("train"), head)
+    say(f"wrote {write_kinds(replace(head, xray=xray), model)}")
     checked = k.check(head, shown("val", 0)).lines()
-    say("\n".join([*checked, *films.check_film(head, film, films_shown("val"))]))
+    say("\n".join([*checked, *xray_states.check_xray(head, xray, xrays_shown("val"))]))

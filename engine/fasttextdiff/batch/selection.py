@@ -19,8 +19,8 @@ from fasttextdiff.io.dicom_headers import shows_a_patient
 _SCREENS = {"SCREEN SAVE", "DOSE_INFO"}
 _REFORMATTED = {"REFORMATTED", "MPR", "CPR", "MIP", "MINIP", "PROJECTION IMAGE", "MAXIMUM", "MINIMUM", "VRT"}
 _COPY = "a copy of images in another place"
-# SOP classes (PS3.4 B.5) of films: their frames follow one another in time, and none has a position in the patient.
-_FILMS = re.compile("Ultrasound Multi-frame|X-Ray (Angiographic|Radiofluoroscopic)|Video")
+# SOP classes (PS3.4 B.5) of cine clips: their frames follow one another in time, without a position in the patient.
+_CINE = re.compile("Ultrasound Multi-frame|X-Ray (Angiographic|Radiofluoroscopic)|Video")
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def _why_not(file: DicomFile, choice: Choice) -> str:
         return "a dose report or screen capture"
     if "LOCALIZER" in words:
         return "a localizer"
-    if file.images > 1 and not file.is_placed and _FILMS.search(file.kind):
-        return f"a film of {file.images} frames; export the frame that is wanted as a single image"
+    if file.images > 1 and not file.is_placed and _CINE.search(file.kind):
+        return f"a cine clip of {file.images} frames; export the frame that is wanted as a single image"
     if "Secondary Capture" in file.kind and not _is_wanted_capture(file, choice.modality):
         return "a secondary capture; to segment scanned X-rays or photographs, add --modality xray, histology or other"
     return _why_not_modality(file, words, choice.modality)

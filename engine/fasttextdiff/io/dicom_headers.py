@@ -54,7 +54,7 @@ class Frame:
         number: of the frame in the file, from 1.
         instance_uid: SOP Instance UID (0008,0018) of the file.
         size: Rows and Columns.
-        position: Image Position (0020,0032), LPS millimetres; None for projections and films.
+        position: Image Position (0020,0032), LPS millimetres; None for projections and cine clips.
         orientation: Image Orientation (0020,0037): row direction, then column direction.
         spacing: Pixel Spacing (0028,0030): between rows, between columns; None if not given.
         thickness: Spacing Between Slices (0018,0088), else Slice Thickness (0018,0050), in mm; None if not given.

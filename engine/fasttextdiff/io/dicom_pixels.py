@@ -40,7 +40,7 @@ def itk_ijk_to_ras(image: Any) -> NDArray[np.float64]:
 def decode(header: Header) -> Any:
     """A file's frames as a SimpleITK image, with rescale applied.
 
-    MONOCHROME1 only affects display (PS3.3 section C.7.6.3.1.2). GDCM inverts its values, which is right for a film
+    MONOCHROME1 only affects display (PS3.3 section C.7.6.3.1.2). GDCM inverts its values, which is right for an X-ray
     and wrong for Hounsfield units; those are read as MONOCHROME2.
 
     Raises:

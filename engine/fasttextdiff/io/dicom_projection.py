@@ -50,12 +50,12 @@ def projection_notes(header: Header) -> list[str]:
         ]
     else:
         notes = _turning_notes(found, header.patient_orientation)
-    view = {"LR": "a lateral film", "FH": "an axial film"}.get(_missing_axis(found), "")
+    view = {"LR": "a lateral X-ray", "FH": "an axial X-ray"}.get(_missing_axis(found), "")
     if header.view in _LATERAL_VIEWS:
-        view = "a lateral film"
+        view = "a lateral X-ray"
     if view:
         notes.append(
-            f"{view} according to its header: it does not show the sides, and the model was trained on frontal films"
+            f"{view} according to its header: it does not show the sides, and the model was trained on frontal X-rays"
         )
     return notes
 

@@ -110,7 +110,7 @@ def _remove_geometry(image: Any) -> None:
 
     if "FrameOfReferenceUID" in image:
         del image.FrameOfReferenceUID
-    # highdicom requires these for SOP classes that may be films (XA, RF), even for a single picture.
+    # highdicom requires these for SOP classes that may be cine clips (XA, RF), even for a single picture.
     measures, shared = Dataset(), Dataset()
     measures.PixelSpacing = image.get("PixelSpacing") or [1, 1]
     shared.PixelMeasuresSequence = [measures]

@@ -126,7 +126,7 @@ def _decoded_projection(path: Path, headers: list[Header]) -> Decoded:
         itk_ijk_to_ras(image),
         header.shows,
         is_planar=True,
-        source=_source(path, header, header.frames, projection_notes(header) if _is_film(header) else ()),
+        source=_source(path, header, header.frames, projection_notes(header) if _is_xray(header) else ()),
         is_hounsfield=header.states_hounsfield,
         padding=padding,
         patient_orientation=directions_of(header.patient_orientation),
@@ -141,7 +141,7 @@ def _no_stack(name: str, count: int, single: str = "") -> UsageError:
     )
 
 
-def _is_film(header: Header) -> bool:
+def _is_xray(header: Header) -> bool:
     """Whether the patient's sides matter in it: an X-ray, or another image with a Patient Orientation."""
     return header.shows is Modality.XRAY or any(header.patient_orientation)
 
@@ -175,7 +175,7 @@ def as_read(decoded: Decoded, described: Described) -> Decoded:
     """Complete an image loaded by another program from its header, to match :func:`read_dicom`.
 
     Raises:
-        UsageError: it is a film, or several pictures.
+        UsageError: it is a cine clip, or several pictures.
         FastTextDiffError: the other program has inverted Hounsfield units.
     """
     header = described.header
@@ -188,7 +188,7 @@ def as_read(decoded: Decoded, described: Described) -> Decoded:
         )
     padding = padding_of(header, decoded.array)
     is_planar = not described.is_placed
-    notes = projection_notes(header) if is_planar and _is_film(header) else _unit_notes([header], decoded.array)
+    notes = projection_notes(header) if is_planar and _is_xray(header) else _unit_notes([header], decoded.array)
     return replace(
         decoded,
         array=blackened(decoded.array, padding),

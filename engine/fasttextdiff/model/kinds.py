@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fasttextdiff.errors import ModelError, one_line
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.feature_cache import Maps
-from fasttextdiff.model.films import FilmHead, softmax
+from fasttextdiff.model.xray_states import XrayHead, softmax
 
 KINDS_FILE = "kinds.safetensors"
 """In the folder of the model. Not part of the hash of its weights: these are the same with and without it."""
@@ -75,7 +75,7 @@ class KindHead:
         surest: an answer with a lower probability is "none of these".
         made_for: hash of the model's weights.
         expected: kinds on which a taught finding may be seen, by its name; all kinds if it is not listed.
-        film: tells whether a chest X-ray was turned or inverted, from the same statistics; None if that is not known.
+        xray: tells whether a chest X-ray was turned or inverted, from the same statistics; None if that is not known.
         sha256: hash of its file, first 8 hex digits; empty before it is saved.
     """
 
@@ -88,14 +88,14 @@ class KindHead:
     surest: float
     made_for: str
     expected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    film: FilmHead | None = None
+    xray: XrayHead | None = None
     sha256: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together."""
         count, length = len(self.kinds), len(self.mean)
         shapes = [a.shape for a in (self.mean, self.scale, self.weight, self.bias)]
-        fits = self.film is None or self.film.weight.shape[1] == length
+        fits = self.xray is None or self.xray.weight.shape[1] == length
         if not fits or shapes != [(length,), (length,), (count, length), (count,)] or NONE_OF_THESE not in self.kinds:
             raise ValueError(f"arrays of shapes {shapes} do not distinguish {count} kinds")
 
@@ -107,9 +107,9 @@ class KindHead:
         """(N, D) statistics of N images to (N, K)."""
         return softmax(self.standard(statistics) @ self.weight.T + self.bias)
 
-    def film_doubt(self, statistics: NDArray[np.float32]) -> str:
+    def xray_doubt(self, statistics: NDArray[np.float32]) -> str:
         """Why the result for a chest X-ray with statistics (D,) cannot be relied on, in one line; empty if it can."""
-        return "" if self.film is None else self.film.doubt(self.standard(statistics))
+        return "" if self.xray is None else self.xray.doubt(self.standard(statistics))
 
     def share_of(self, probabilities: NDArray[np.float64], modality: Modality) -> float:
         """Mean probability (N, K) that N slices are of a modality."""
@@ -228,7 +228,7 @@ def read_kinds(folder: Path, weights_sha256: str) -> KindHead | None:
             surest=float(stated["surest"]),
             made_for=stated["made_for"],
             expected={name: tuple(places) for name, places in json.loads(stated["expected"]).items()},
-            film=_film(arrays, stated),
+            xray=_xray(arrays, stated),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest()[:8],
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -236,15 +236,15 @@ def read_kinds(folder: Path, weights_sha256: str) -> KindHead | None:
     return head if head.made_for == weights_sha256 else None
 
 
-def _film(arrays: Mapping[str, NDArray[np.float32]], stated: Mapping[str, str]) -> FilmHead | None:
-    if _FILM[0] not in arrays:
+def _xray(arrays: Mapping[str, NDArray[np.float32]], stated: Mapping[str, str]) -> XrayHead | None:
+    if _XRAY[0] not in arrays:
         return None
-    weight, bias = (arrays[name] for name in _FILM)
-    return FilmHead(weight, bias, float(stated["film_surest"]))
+    weight, bias = (arrays[name] for name in _XRAY)
+    return XrayHead(weight, bias, float(stated[_XRAY_SUREST]))
 
 
 _ARRAYS = ("mean", "scale", "weight", "bias")
-_FILM = ("film_weight", "film_bias")
+_XRAY, _XRAY_SUREST = ("film_weight", "film_bias"), "film_surest"
 
 
 def write_kinds(head: KindHead, folder: Path) -> Path:
@@ -259,9 +259,9 @@ def write_kinds(head: KindHead, folder: Path) -> Path:
         "expected": json.dumps(head.expected, sort_keys=True),
     }
     arrays = {name: getattr(head, name) for name in _ARRAYS}
-    if head.film is not None:
-        arrays |= dict(zip(_FILM, (head.film.weight, head.film.bias), strict=True))
-        stated["film_surest"] = str(head.film.surest)
+    if head.xray is not None:
+        arrays |= dict(zip(_XRAY, (head.xray.weight, head.xray.bias), strict=True))
+        stated[_XRAY_SUREST] = str(head.xray.surest)
     path = folder / KINDS_FILE
     save_file({name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}, path, stated)
     return path

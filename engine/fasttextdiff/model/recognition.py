@@ -47,11 +47,11 @@ def recognised(volume: Volume, model: ModelSettings, maps_of: MapsOf) -> Volume:
         FastTextDiffError: the image cannot be segmented.
     """
     head = model.kinds
-    if head is None or volume.kinds or not (_is_unclear(volume) or (_is_film(volume) and head.film)):
+    if head is None or volume.kinds or not (_is_unclear(volume) or (_is_xray(volume) and head.xray)):
         return volume
     statistics = np.stack(_statistics(volume, model, head, maps_of))
     found = _told_apart(volume, head, statistics) if _is_unclear(volume) else volume
-    doubt = head.film_doubt(statistics[0]) if _is_film(found) else ""
+    doubt = head.xray_doubt(statistics[0]) if _is_xray(found) else ""
     return _with_notes(found, [*found.source.notes, doubt]) if doubt else found
 
 
@@ -61,7 +61,7 @@ def _is_unclear(volume: Volume) -> bool:
     return volume.is_guessed or is_stack
 
 
-def _is_film(volume: Volume) -> bool:
+def _is_xray(volume: Volume) -> bool:
     return volume.modality is Modality.XRAY and volume.is_planar
 
 

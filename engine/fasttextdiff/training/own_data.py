@@ -162,9 +162,9 @@ class VolumeRow:
         is_picture = self.mask.suffix.lower() in PICTURE_ENDINGS
         levels = mask_pixels(self.mask)[np.newaxis] if is_picture else mask.array
         tolerance = OFF_GRID * min(volume.spacing)
-        # films have no position, and the pixel size in a picture is that of the program that wrote it
-        is_film = is_picture and volume.is_planar
-        is_placed = is_film or np.allclose(mask.ijk_to_ras, volume.ijk_to_ras, atol=tolerance)
+        # X-rays have no position, and the pixel size in a picture is that of the program that wrote it
+        is_unplaced = is_picture and volume.is_planar
+        is_placed = is_unplaced or np.allclose(mask.ijk_to_ras, volume.ijk_to_ras, atol=tolerance)
         if levels.shape != volume.shape or not is_placed:
             raise OffGridError(
                 f"{self.mask} is not on the grid of {self.image}: resample it with the image as reference"

@@ -20,7 +20,7 @@ DOUBTS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class FilmHead:
+class XrayHead:
     """A linear softmax classifier.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Fits and validates the classifier for turned and inverted chest X-rays, on training X-rays and variants of them.
 
-Knows X-rays and statistics; the classifier itself is in `fasttextdiff.model.films`. Never fits on validation images.
+Knows X-rays and statistics; the classifier is in `fasttextdiff.model.xray_states`. Never fits on validation images.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttextdiff.model.films import INVERTED, STATES, TURNED, UPRIGHT, FilmHead
 from fasttextdiff.model.kinds import KindHead
 from fasttextdiff.model.runtime import Runtime
-from fasttextdiff_lab.kind_pictures import CLOSEST_FILM, Picture, cropped
+from fasttextdiff.model.xray_states import INVERTED, STATES, TURNED, UPRIGHT, XrayHead
+from fasttextdiff_lab.kind_pictures import CLOSEST_XRAY, Picture, cropped
 from fasttextdiff_lab.kinds import Probabilities, Shown, all_shown, held_out, random_of, regression
 
 FALSE_ALARMS = 0.005
 """Share of upright training X-rays, held out, above which a doubt must be surer."""
 
 
-def encoded_film(runtime: Runtime, picture: Picture) -> Iterator[Shown]:
+def encoded_xray(runtime: Runtime, picture: Picture) -> Iterator[Shown]:
     """Statistics of an X-ray in every state; `how` is the state."""
-    yield from all_shown(runtime, picture, film_variants(picture.load(), random_of(picture, "film")))
+    yield from all_shown(runtime, picture, xray_variants(picture.load(), random_of(picture, "film")))
 
 
-def film_variants(pixels: NDArray[np.uint8], random: np.random.Generator) -> Iterator[tuple[NDArray[np.uint8], str]]:
+def xray_variants(pixels: NDArray[np.uint8], random: np.random.Generator) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """An X-ray (h, w) as it is, mirrored and cropped, turned by 90, 180 and 270 degrees, and inverted, with its state.
 
     An inverted X-ray may be turned as well.
@@ -42,12 +42,12 @@ def film_variants(pixels: NDArray[np.uint8], random: np.random.Generator) -> Ite
 
 def _varied(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     image = pixels[:, ::-1] if random.random() < 0.5 else pixels
-    image = cropped(image, random, CLOSEST_FILM)
+    image = cropped(image, random, CLOSEST_XRAY)
     values = (image / np.float32(255)) ** np.float32(random.uniform(0.7, 1.5))
     return np.ascontiguousarray((values * 255).astype(np.uint8))
 
 
-def fit_film(shown: Sequence[Shown], head: KindHead) -> FilmHead:
+def fit_xray(shown: Sequence[Shown], head: KindHead) -> XrayHead:
     """The classifier; a doubt must be so sure that few held-out upright X-rays are doubted.
 
     Args:
@@ -61,32 +61,32 @@ def fit_film(shown: Sequence[Shown], head: KindHead) -> FilmHead:
 
 
 def _probabilities(shown: Sequence[Shown], head: KindHead) -> Probabilities:
-    film = _fitted(shown, head)
-    return lambda statistics: film.probabilities(head.standard(statistics))
+    xray = _fitted(shown, head)
+    return lambda statistics: xray.probabilities(head.standard(statistics))
 
 
 def _truth(shown: Sequence[Shown]) -> NDArray[np.int_]:
     return np.array([STATES.index(one.how) for one in shown])
 
 
-def _fitted(shown: Sequence[Shown], head: KindHead) -> FilmHead:
+def _fitted(shown: Sequence[Shown], head: KindHead) -> XrayHead:
     """States count equally."""
     truth = _truth(shown)
     weights = 1 / np.bincount(truth)[truth]
     x = head.standard(np.stack([one.statistics for one in shown]))
-    return FilmHead(*regression(x, truth, weights / weights.sum()), surest=0.0)
+    return XrayHead(*regression(x, truth, weights / weights.sum()), surest=0.0)
 
 
-def check_film(head: KindHead, film: FilmHead, shown: Sequence[Shown]) -> list[str]:
+def check_xray(head: KindHead, xray: XrayHead, shown: Sequence[Shown]) -> list[str]:
     """One line for each state: how often it was recognised, and as what else.
 
     Args:
         head: standardises the statistics.
-        film: the classifier.
+        xray: the classifier.
         shown: encoded validation X-rays in all states.
     """
-    found = film.probabilities(head.standard(np.stack([one.statistics for one in shown])))
-    answers = [(one.how, film.state(p)) for one, p in zip(shown, found, strict=True)]
+    found = xray.probabilities(head.standard(np.stack([one.statistics for one in shown])))
+    answers = [(one.how, xray.state(p)) for one, p in zip(shown, found, strict=True)]
     counts = Counter(answers)
     total = Counter(state for state, _ in answers)
     return [
