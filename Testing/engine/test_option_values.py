@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from tiny_models import tiny_pipeline
 
-from fasttextdiff import cli
+from fasttextdiff import cli, measure, write_segmentation
 from fasttextdiff.batch.cases import find_cases
 from fasttextdiff.batch.plan import CaseOptions
 from fasttextdiff.batch.request import BatchRequest
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.volume import Modality, Volume
+from fasttextdiff.io.write import write_uncertainty
 from fasttextdiff.option_rules import check_options, check_training
+from fasttextdiff.render.contact_sheet import write_preview
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff.training.config import Stage, TrainingConfig
 from fasttextdiff_lab import commands as lab
@@ -210,3 +212,54 @@ def test_a_training_file_is_refused_before_its_data_are_read(tmp_path, monkeypat
     assert stopped.value.code == 2
     assert "'learning_rate' must be above 0" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
+
+
+OF_ANOTHER_TYPE = {
+    "'volume' must be of type Volume, not str: use read_volume": lambda s, _: s.segment("ct.nii.gz", ["left lung"]),
+    "findings must be a list of texts, for example ['left lung'], not None": lambda s, v: s.segment(v, None),
+    "'samples' must be a whole number, not None": lambda s, v: s.segment(v, ["left lung"], samples=None),
+    "'model' must be a FastTextDiffPipeline, a folder or a hub id, not int": lambda s, v: Segmenter(5),
+    "'5' is not a device: use auto, cpu, cuda, cuda:1 or mps; gpu or npu with OpenVINO": lambda s, v: Segmenter(
+        device=5
+    ),
+    "'result' must be of type SegmentationResult, not Volume: use Segmenter.segment": lambda s, v: measure(v),
+    "'adapters' must be of type Sequence, not int: give a list": lambda s, v: s.use(5),
+    "'adapter' must be of type Adapter, not str: use Adapter.load": lambda s, v: s.use(["blob.safetensors"]),
+    "'examples' must be of type list or tuple, not int": lambda s, v: s.adapt(5, finding="blob"),
+    "'synonyms' must be of type list or tuple, not str": lambda s, v: s.adapt([], finding="blob", synonyms="disc"),
+}
+
+
+@pytest.mark.parametrize(("said", "call"), OF_ANOTHER_TYPE.items(), ids=lambda value: str(value)[:20])
+def test_arguments_of_another_type_are_refused_in_one_line(segmenter, ct_volume, said, call):
+    with pytest.raises(UsageError) as caught:
+        call(segmenter, ct_volume)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("write", [write_segmentation, write_uncertainty, write_preview])
+def test_what_is_no_result_is_not_written(tmp_path, write):
+    with pytest.raises(UsageError, match=r"^'result' must be of type SegmentationResult, not NoneType: [^\n]*$"):
+        write(None, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"array": [[[1]]]}, "array must be a numpy array of numbers, not list"),
+        ({"array": np.zeros((1, 2, 2), object)}, "array must be a numpy array of numbers, not an array of object"),
+        ({"ijk_to_ras": np.eye(4).tolist()}, "ijk_to_ras must be a numpy array of numbers, not list"),
+        ({"modality": "ct"}, "modality must be a Modality, such as Modality.CT, not 'ct'"),
+    ],
+)
+def test_a_volume_of_other_values_is_refused_in_one_line(ct_volume, wrong, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        replace(ct_volume, **wrong)
+
+
+def test_a_model_is_not_saved_over_a_file(tmp_path):
+    (tmp_path / "model").write_text("mine")
+    with pytest.raises(UsageError, match=r"^cannot make the model folder .*model: [^\n]*; choose another one$"):
+        tiny_pipeline().save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model").read_text() == "mine"

@@ -34,6 +34,24 @@ class Cancelled(FastTextDiffError):
     exit_code = 130
 
 
+def require_type(value: object, kind: type | tuple[type, ...], name: str, advice: str = "") -> None:
+    """Refuse an argument of another type.
+
+    Args:
+        value: the argument.
+        kind: a type, or several.
+        name: its name.
+        advice: where to get such a value.
+
+    Raises:
+        UsageError: it is of another type.
+    """
+    if not isinstance(value, kind):
+        kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        more = f": {advice}" if advice else ""
+        raise UsageError(f"'{name}' must be of type {kinds}, not {type(value).__name__}{more}")
+
+
 def one_line(error: BaseException) -> str:
     """The text of a library's exception on one line: its first two lines, which hold the reason.
 

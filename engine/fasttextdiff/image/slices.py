@@ -103,6 +103,9 @@ class PreparedImage:
             UsageError: the slices do not exist, or an option is not valid, see :func:`check_options`.
         """
         check_options(slices=slices, samples=samples, seed=seed)
+        for name, value in (("samples", samples), ("seed", seed)):
+            if value is None:  # the rules of options allow it
+                raise UsageError(f"'{name}' must be a whole number, not None")
         return replace(self, slices=_slice_range(slices, self.display), samples=int(samples), seed=int(seed))
 
 

@@ -85,8 +85,8 @@ class Volume:
             if nobody looked.
 
     Raises:
-        ValueError: wrong number of axes, an empty axis, a matrix that is not 4x4 or is singular, voxels that are not
-            finite, or an invalid slice axis.
+        ValueError: an argument of another type, wrong number of axes, an empty axis, a matrix that is not 4x4 or is
+            singular, voxels that are not finite numbers, or an invalid slice axis.
     """
 
     array: NDArray[np.generic]
@@ -102,6 +102,7 @@ class Volume:
 
     def __post_init__(self) -> None:
         """Refuse invalid values."""
+        self._check_types()
         if self.array.ndim not in (3, 4) or (self.array.ndim == 4 and self.array.shape[3] != 3):
             raise ValueError(f"a volume must be (k, j, i) or (k, j, i, 3), got shape {self.array.shape}")
         if 0 in self.array.shape:
@@ -112,6 +113,13 @@ class Volume:
             raise ValueError("ijk_to_ras must be an invertible 4x4 matrix")
         if self.array.dtype.kind == "f" and not np.isfinite(self.array).all():
             raise ValueError("voxels must be finite")
+
+    def _check_types(self) -> None:
+        for name, array, kinds in (("array", self.array, "biuf"), ("ijk_to_ras", self.ijk_to_ras, "iuf")):
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+                raise ValueError(f"{name} must be a numpy array of numbers, not {_kind_of(array)}")
+        if not isinstance(self.modality, Modality):
+            raise ValueError(f"modality must be a Modality, such as Modality.CT, not {self.modality!r:.40}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -134,3 +142,7 @@ class Volume:
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000.0
+
+
+def _kind_of(value: object) -> str:
+    return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__

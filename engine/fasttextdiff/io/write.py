@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.contract.segments import FINDING_TAG, LABEL_MAP, VOLUME_EACH
-from fasttextdiff.errors import UsageError
+from fasttextdiff.errors import UsageError, require_type
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.io import dicom_seg_sources, write_dicom_seg
 from fasttextdiff.io.atomic import whole_files
@@ -123,6 +123,7 @@ def write_segmentation(result: SegmentationResult, path: PathText, *, fractional
         FastTextDiffError: writing failed, or see :func:`fasttextdiff.io.write_dicom_seg.write_dicom_seg`.
     """
     path = as_path(path)
+    require_type(result, SegmentationResult, "result", "use Segmenter.segment")
     check_segmentation_path(path, fractional)
     check_not_source(segmentation_files(path), result.volume)
     extension = _extension(path, SEGMENTATION_FORMATS, "a segmentation")
@@ -198,6 +199,7 @@ def write_uncertainty(result: SegmentationResult, path: PathText) -> None:
         FastTextDiffError: writing failed.
     """
     path = as_path(path)
+    require_type(result, SegmentationResult, "result", "use Segmenter.segment")
     extension = _extension(path, UNCERTAINTY_FORMATS, "an uncertainty map")
     check_not_source([path], result.volume)
     maps = [entropy(finding.probability) for finding in result.findings]

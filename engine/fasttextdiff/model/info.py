@@ -135,9 +135,10 @@ def require_findings(findings: Sequence[str]) -> None:
     """Require a list of at least one text; a single text would be read letter by letter.
 
     Raises:
-        UsageError: the list is empty, or holds something else than texts.
+        UsageError: it is no list, is empty, or holds something else than texts.
     """
-    if isinstance(findings, str) or not all(isinstance(finding, str) for finding in findings):
+    is_list = isinstance(findings, Sequence) and not isinstance(findings, (str, bytes))
+    if not is_list or not all(isinstance(finding, str) for finding in findings):
         raise UsageError(f"findings must be a list of texts, for example ['left lung'], not {findings!r:.60}")
     if not findings:
         raise UsageError("no finding was given: type what to look for, for example 'left lung'")

@@ -16,7 +16,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from fasttextdiff.errors import FastTextDiffError, ModelError, one_line
+from fasttextdiff.errors import FastTextDiffError, ModelError, UsageError, one_line
 from fasttextdiff.image.preprocessing import Preprocessing
 from fasttextdiff.model.denoiser import FeatureDenoiser
 from fasttextdiff.model.fusion import FusionHead, FusionOutput
@@ -121,9 +121,15 @@ class FastTextDiffPipeline(nn.Module):
         Args:
             folder: created if missing.
             dtype: dtype of the stored weights; the model's own if None.
+
+        Raises:
+            UsageError: the folder cannot be made.
         """
         folder = as_path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the model folder {folder}: {error.strerror}; choose another one") from None
         for name, module in self._weighted().items():
             _save_component(module, folder / name, dtype)
         self.text_encoder.tokenizer.save_pretrained(folder / "tokenizer")

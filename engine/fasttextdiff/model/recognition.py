@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.errors import require_type
 from fasttextdiff.image.modality_choice import GUESSED
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage, View, prepare
@@ -44,8 +45,10 @@ def recognised(volume: Volume, model: ModelSettings, maps_of: MapsOf) -> Volume:
         maps_of: computes maps.
 
     Raises:
+        UsageError: it is not a volume.
         FastTextDiffError: the image cannot be segmented.
     """
+    require_type(volume, Volume, "volume", "use read_volume")
     head = model.kinds
     if head is None or volume.kinds or not (_is_unclear(volume) or (_is_xray(volume) and head.xray)):
         return volume

@@ -69,6 +69,7 @@ def load_runtime(
     if not (model is None or isinstance(model, (str, os.PathLike))):
         if runtime == "openvino":
             raise UsageError("a model in memory runs with torch: save it, and give its folder to run it with openvino")
+        _require_model(model)
         return _with_torch(model, where)
     folder = folder_of(model)
     if runtime == "openvino" or (runtime == "auto" and device in _OPENVINO):
@@ -134,7 +135,7 @@ def check_choice(device: str, dtype: str, runtime: str) -> None:
         raise UsageError(f"'{runtime}' is not a runtime: use {', '.join(RUNTIMES)}")
     if dtype not in DTYPES:
         raise UsageError(f"'{dtype}' is not a dtype: use {', '.join(DTYPES)}")
-    kind, _, number = device.partition(":")
+    kind, _, number = str(device).partition(":")
     if kind not in DEVICES or (number and not (kind == "cuda" and number.isdecimal())):
         raise UsageError(f"'{device}' is not a device: use auto, cpu, cuda, cuda:1 or mps; gpu or npu with OpenVINO")
     if (runtime, kind) in {*(("openvino", kind) for kind in _TORCH), *(("torch", kind) for kind in _OPENVINO)}:
@@ -192,6 +193,11 @@ def _with_torch(model: FastTextDiffPipeline | Path, where: _Where) -> Runtime:
     if where.threads is not None:
         torch.set_num_threads(where.threads)
     return TorchRuntime(model, where.device, where.dtype)
+
+
+def _require_model(model: object) -> None:
+    if not all(hasattr(model, part) for part in ("text_encoder", "denoiser", "fusion")):
+        raise UsageError(f"'model' must be a FastTextDiffPipeline, a folder or a hub id, not {type(model).__name__}")
 
 
 def _with_openvino(folder: Path, where: _Where) -> Runtime:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasttextdiff.contract.colors import Rgb
-from fasttextdiff.errors import UsageError
+from fasttextdiff.errors import UsageError, require_type
 from fasttextdiff.image.orientation import DisplayPlane, display_plane
 from fasttextdiff.io.atomic import whole_files
 from fasttextdiff.io.overwriting import files_of, require_apart
@@ -51,6 +51,7 @@ def write_preview(result: SegmentationResult, path: PathText) -> None:
     from PIL.PngImagePlugin import PngInfo
 
     path = as_path(path)
+    require_type(result, SegmentationResult, "result", "use Segmenter.segment")
     if path.suffix.lower() != ".png":
         raise UsageError(f"cannot write a picture as {path.name!r}: the name must end in .png")
     source = result.volume.source

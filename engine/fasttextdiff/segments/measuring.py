@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.contract.images import PLANE_ACROSS, nearest_ras_axes
 from fasttextdiff.contract.measurements import SegmentMeasurements
-from fasttextdiff.errors import UsageError
+from fasttextdiff.errors import UsageError, require_type
 from fasttextdiff.image.diameters import largest_diameters
 from fasttextdiff.image.volume import Modality, Volume
 from fasttextdiff.result import SegmentationResult
@@ -88,6 +88,7 @@ def measure_segments(volume: Volume, segments: Sequence[MaskedSegment]) -> tuple
 
 def measure(result: SegmentationResult) -> tuple[SegmentMeasurements, ...]:
     """Measure the findings of a result, one entry each; see :func:`measure_segments`."""
+    require_type(result, SegmentationResult, "result", "use Segmenter.segment")
     return measure_segments(result.volume, segments_of(result))
 
 

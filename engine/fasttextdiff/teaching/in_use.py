@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttextdiff.environment import TORCH, problem_with
-from fasttextdiff.errors import MissingPackagesError, UsageError
+from fasttextdiff.errors import MissingPackagesError, UsageError, require_type
 from fasttextdiff.image.slices import PreparedImage, View
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.feature_cache import Maps
@@ -47,16 +47,20 @@ class LearnedFindings:
         """Use these adapters, and no others.
 
         Raises:
-            UsageError: two have a word in common.
+            UsageError: two have a word in common, or one is no adapter.
             ModelError: one was learned on another model.
             MissingPackagesError: PyTorch is missing.
         """
+        require_type(adapters, Sequence, "adapters", "give a list")
         self._answers = {}
         if not adapters:
             self._adapters = None
             return
+        from fasttextdiff.teaching.adapter import Adapter
         from fasttextdiff.teaching.answers import Adapters
 
+        for adapter in adapters:
+            require_type(adapter, Adapter, "adapter", "use Adapter.load")
         self._adapters = Adapters.for_model(adapters, self._info.weights_sha256, self._info.name)
         self._pipeline = self._pipeline or self._load()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fasttextdiff.contract.findings import understood
-from fasttextdiff.errors import Cancelled
+from fasttextdiff.errors import Cancelled, require_type
 from fasttextdiff.model.info import require_words
 from fasttextdiff.model.text_encoder import TextStates
 from fasttextdiff.model.torch_runtime import TorchRuntime
@@ -96,6 +96,9 @@ def learn(
         UsageError: nothing can be learned from the examples, see :func:`check_examples`, or a word cannot be read.
         Cancelled: `progress` returned False.
     """
+    require_type(finding, str, "finding")
+    for name, value in (("examples", examples), ("synonyms", synonyms)):
+        require_type(value, (list, tuple), name)
     names = [understood(word) for word in (finding, *synonyms)]
     for word in (finding, *synonyms):
         require_words(word)
