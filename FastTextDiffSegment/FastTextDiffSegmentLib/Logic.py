@@ -70,7 +70,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         runner: advances jobs.
         history: the steps that can be undone and redone.
         archive: the model's own output of every segment, before any edits.
-        reviews: slices worth a look, and which of them were accepted or corrected.
+        reviews: slices to review, and which of them were accepted or corrected.
         teaching: learns findings, and manages what was learned.
         correcting: corrects slices by strokes.
         examining: measures segments, and tries findings without their words.
@@ -331,7 +331,7 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
     ) -> list[SegmentedFinding]:
         """Write the outputs of a request as one step; those with the `key` of the last step continue it.
 
-        `review` are the slices worth a look; `into` as in :meth:`write`.
+        `review` are the slices to review; `into` as in :meth:`write`.
         """
         isContinued, asked = self.history.continues(key), [each.finding for each in outputs if each.isAsked]
         total, slices = sliceShape(request.volumeNode, request.plane)[0], outputs[0].sliceRange

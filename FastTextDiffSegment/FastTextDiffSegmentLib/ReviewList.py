@@ -1,4 +1,4 @@
-"""The slices of a result that are worth a look, and which of them were looked at. Plain values; knows no scene."""
+"""The slices of a result to review, and which of them were looked at. Plain values; knows no scene."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -11,7 +11,7 @@ STATES = (UNSEEN, ACCEPTED, CORRECTED)
 
 @dataclass(frozen=True)
 class ReviewedSlice:
-    """A slice worth a look.
+    """A slice to review.
 
     Attributes:
         number: of the slice, from 0.
@@ -30,7 +30,7 @@ class ReviewedSlice:
 
 @dataclass(frozen=True)
 class ReviewList:
-    """Slices worth a look, the most worthwhile first.
+    """Slices to review, the most doubtful first.
 
     Attributes:
         image: what the image was, to notice another one: name, plane, shape, matrix and content.

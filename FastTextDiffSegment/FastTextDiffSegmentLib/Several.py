@@ -71,7 +71,7 @@ class KeptImage:
 
     Attributes:
         outputs: one for each finding.
-        review: slices worth a look.
+        review: slices to review.
         content: identifies the content of the image that was segmented.
     """
 
@@ -133,8 +133,8 @@ def writeImages(
     """Write what :func:`severalSteps` returned: each image has a segmentation of its own, and is one step to undo.
 
     Raises:
-        SceneError: an image is gone or was changed, or the editable area is no segment of its segmentation, and nothing
-            was written; or masking allowed no change of one, which the message names, and only those before it were
+        SceneError: an image is gone or was changed, or the editable area is no segment of its segmentation. Nothing was
+            written then. Or masking allowed no change of an image, which the message names; those before it were
             written.
     """
     requireAll(requests)

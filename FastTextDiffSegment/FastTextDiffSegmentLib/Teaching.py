@@ -140,7 +140,7 @@ class Teaching:
         return self._wait(self.change(SwitchLearned, finding=finding, enabled=enabled))
 
     def rollBack(self, finding: str) -> tuple[LearnedFinding, ...]:
-        """Return to the version before."""
+        """Return to the previous version."""
         return self._wait(self.change(RollBackLearned, finding=finding))
 
     def remove(self, finding: str) -> tuple[LearnedFinding, ...]:

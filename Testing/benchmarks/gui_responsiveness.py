@@ -5,9 +5,10 @@ same process tree, on the same volume:
 
     QT_QPA_PLATFORM=offscreen python Testing/benchmarks/gui_responsiveness.py [--finding "left lung"]
 
-Prints the longest gap between two timer events of the main thread while the volume is segmented (the final write
-separately), and the seconds for the whole volume through the module and the engine, as a ratio. Then sends a volume of
-512 x 512 x 300 voxels to the engine, as happens when it is chosen, and prints the same gap and the time it takes.
+Prints the longest gap between two timer events of the main thread while the volume is segmented; that of the final
+write is separate. Prints the seconds for the whole volume through the module and the engine, and their ratio. Then
+sends a volume of 512 x 512 x 300 voxels to the engine, as happens when it is chosen. Prints the same gap and the time
+it takes.
 """
 
 import argparse

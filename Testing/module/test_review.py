@@ -1,4 +1,4 @@
-"""The review: which slices are worth a look, and which were accepted or corrected, in a real MRML scene."""
+"""The review: which slices to review, and which were accepted or corrected, in a real MRML scene."""
 
 import json
 

@@ -86,7 +86,7 @@ class Pool:
         task: name in the report.
         finding: text of the finding.
         teach: images to draw examples from.
-        test: images that show the finding; empty if the patients of `teach` are split in half, anew with each seed.
+        test: images that show the finding; empty if the patients of `teach` are split in half for each seed.
     """
 
     task: str

@@ -28,7 +28,7 @@ class SegmentationOutput:
         window: (level, width) of the model's view; None for colour.
         notes: one line each.
         volume: as given.
-        review: slices worth a look, the most worthwhile first.
+        review: slices to review, the most doubtful first.
         content: identifies the content of the image that was segmented; None until it is known.
     """
 

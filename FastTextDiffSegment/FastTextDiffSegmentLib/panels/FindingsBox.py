@@ -27,8 +27,8 @@ _ROW, _MOST_ROWS = 20, 3
 class FindingsBox:
     """A text box with one finding per line, and below it a list of the lines to check, hidden if there are none.
 
-    A line is listed if it is not going to be segmented (a report denies it), if it was not understood as typed, if the
-    model was not taught it or is weak in it, or if it was learned here.
+    Listed are findings that a report denies, which are not segmented, and lines that were not understood as typed. So
+    are findings that the model was not taught, in which it is weak, or which were learned here.
 
     Args:
         textEdit: QTextEdit.

@@ -81,7 +81,9 @@ class PanelRequests:
         try:
             requests = self.forImages()
             if self._scope.images.hasAllItems and self._context.parameters.editorMasking:
-                raise SceneError(_("The Segment Editor's masking cannot be applied to all items: untick one of both."))
+                raise SceneError(
+                    _("The Segment Editor's masking cannot be applied to all items: untick one of the two.")
+                )
             if len(requests) > 1:
                 requireAll(requests)
             return requests[0].isValid()[1]

@@ -1,4 +1,4 @@
-"""The Review section: the slices worth a look, with pictures; goes to them, and marks them as looked at.
+"""The Review section: the slices to review, with pictures; goes to them, and marks them as looked at.
 
 Owns the table and the buttons below it; does not know how slices are proposed.
 """
@@ -17,7 +17,7 @@ from .PanelContext import PanelContext
 from .Thumbnails import SIDE, Thumbnails
 
 KEYS = (
-    ("N", _("go to the next slice worth a look")),
+    ("N", _("go to the next slice to review")),
     ("Shift+N", _("go to the previous one")),
     ("A", _("accept the shown slice, and go to the next one")),
     ("Ctrl+Enter", _("segment the shown slice")),
@@ -67,7 +67,7 @@ class ReviewSection:
     # --- what the user does ---------------------------------------------------------------------------------------
 
     def next(self) -> None:
-        """Go to the next slice worth a look."""
+        """Go to the next slice to review."""
         self._step(1)
 
     def previous(self) -> None:
@@ -151,7 +151,7 @@ class ReviewSection:
         """Why there is no list; empty if there is one."""
         if self._list() is not None:
             return ""
-        return self._problem or _("Segment a volume: the slices worth a look are listed here.")
+        return self._problem or _("Segment a volume: the slices to review are listed here.")
 
     def _shownNumber(self) -> int | None:
         parameters, known = self._context.parameters, self._list()

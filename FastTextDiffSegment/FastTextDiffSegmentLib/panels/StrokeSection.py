@@ -108,7 +108,7 @@ class StrokeSection:
             self.discard()
             return
         if self._layer.isElsewhere():
-            text = _("Strokes correct slice {number} only: accept or discard them before another slice.")
+            text = _("Strokes correct slice {number} only: accept or discard them before you draw on another slice.")
             self._context.message.show(text.format(number=self._request.sliceIndex + 1))
             self._layer.show(self._strokes)
             return
@@ -239,7 +239,7 @@ class StrokeSection:
                 ui.discardStrokesButton: idle,
             }
         )
-        ui.strokesLabel.text = self._stateText() if active else _("Correct the shown slice by a few strokes:")
+        ui.strokesLabel.text = self._stateText() if active else _("Correct the shown slice with a few strokes:")
         self._onChanged()
 
     def _stateText(self) -> str:

@@ -117,7 +117,7 @@ class TeachLibrary:
 
     def _rollBack(self) -> None:
         one = self._selected
-        question = _("Delete version {number} of '{finding}' and return to the version before?")
+        question = _("Delete version {number} of '{finding}' and return to the previous one?")
         if self._context.ask(question.format(number=one.versions, finding=one.finding)):
             self._start(self._teaching.change(RollBackLearned, finding=one.finding))
 

@@ -1,8 +1,8 @@
 """Changes PySide6's classes in place to follow PythonQt's conventions. Knows nothing about Slicer.
 
-PythonQt, unlike PySide6: every Q_PROPERTY is an attribute; any other new attribute on a C++ object is refused;
-``connect("clicked(bool)", f)`` keeps ``f`` alive and passes as many arguments as it accepts; children are
-attributes by their object name; and event loops run *without releasing the GIL*, so that Python threads starve.
+In PythonQt, unlike PySide6, every Q_PROPERTY is an attribute, and any other new attribute on a C++ object is refused.
+``connect("clicked(bool)", f)`` keeps ``f`` alive and passes as many arguments as it accepts. Children are attributes
+by their object name. Event loops run *without releasing the GIL*, so that Python threads starve.
 """
 
 import ctypes

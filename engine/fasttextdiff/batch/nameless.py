@@ -23,8 +23,8 @@ _OUR_READERS = ("fasttextdiff", "io")
 def without_names(text: str, case: Case) -> str:
     """Text without the names of a case's files.
 
-    The path becomes the case's name, its n-th DICOM file, sorted by path, "file n of" that name, a file with the voxels
-    of a header "another file of" that name, and a folder above them "...".
+    The path becomes the case's name. Its n-th DICOM file, sorted by path, becomes "file n of" that name, and a file
+    with the voxels of a header becomes "another file of" that name. A folder above them becomes "...".
     """
     labels = {file: f"file {n} of {case.name}" for n, file in enumerate(case.files, start=1)}
     beside = () if case.files else _beside(case.path)

@@ -157,7 +157,7 @@ def switch(
 
 @command(adapters, name="roll-back", no_args_is_help=True)
 def roll_back(library: Library, finding: Word, verbose: Verbose = False) -> None:
-    """Return to the version before; the current one is deleted."""
+    """Return to the previous version; the current one is deleted."""
     from fasttextdiff.teaching.library import AdapterLibrary
 
     entry = AdapterLibrary(library).roll_back(utf8_text(finding))

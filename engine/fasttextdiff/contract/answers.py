@@ -230,7 +230,7 @@ class FoundFinding:
 
 @dataclass(frozen=True)
 class ProposedSlice:
-    """A slice that is worth a look.
+    """A slice to review.
 
     Attributes:
         slice: its number along the slice axis of the plane.
@@ -254,7 +254,7 @@ class Segmented:
         window: (level, width) used by the model; null for colour.
         findings: in the order of the request, each once.
         notes: for the user, one line each.
-        review: slices worth a look, the most worthwhile first; none for a single slice.
+        review: slices to review, the most doubtful first; none for a single slice.
     """
 
     slices: tuple[int, int]

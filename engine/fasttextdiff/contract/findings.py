@@ -94,9 +94,9 @@ _MOST_PASSES = 8
 def understood(text: str) -> str:
     """A finding as the engine reads, compares and shows it. Normalising it again changes nothing.
 
-    Removes surrounding quotes, list marks, brackets and punctuation; makes white space and dashes plain; applies
-    Unicode NFKC; writes out the usual abbreviations of sides and lobes ("Lt lung" is "left lung", "RUL" is "upper
-    right lung", as zones were taught). Keeps capital letters: see :func:`same_key`.
+    Removes surrounding quotes, list marks, brackets and punctuation, makes white space and dashes plain, and applies
+    Unicode NFKC. Writes out the usual abbreviations of sides and lobes: "Lt lung" is "left lung", and "RUL" is "upper
+    right lung", as zones were taught. Keeps capital letters: see :func:`same_key`.
 
     Args:
         text: as typed or pasted, of any length.

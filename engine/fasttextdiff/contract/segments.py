@@ -38,7 +38,7 @@ SEQUENCE_ITEM_TAG = PREFIX + "SequenceItem"
 SLICES_TAG = PREFIX + "Slices"
 """Ranges "3:4 7:8" of slices; those of another plane than the acquisition's follow its name: "3:4 coronal 10:11"."""
 REVIEW_TAG = PREFIX + "Review"
-"""Which slices were worth a look, and which of them were accepted or corrected, numbered from 1."""
+"""Which slices were listed for review, and which of them were accepted or corrected, numbered from 1."""
 LOOKED_AT_TAG = PREFIX + "LookedAt"
 """How many of these slices were looked at."""
 REVIEW_TAGS = (REVIEW_TAG, LOOKED_AT_TAG)

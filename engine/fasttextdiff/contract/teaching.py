@@ -230,7 +230,7 @@ class SwitchLearned:
 
 @dataclass(frozen=True)
 class RollBackLearned:
-    """Return to the version before; the current one is deleted.
+    """Return to the previous version; the current one is deleted.
 
     Attributes:
         library: its folder.

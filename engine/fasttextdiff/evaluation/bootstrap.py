@@ -35,9 +35,8 @@ class Bootstrap:
         images: the image of each case; at least one case.
         seed: seed of the draws.
         draws: number of draws.
-        runs: the training run of each case, if there are several; then images and runs are drawn independently of each
-            other, and a draw has the cases of every drawn image in every drawn run (Owen 2007, the pigeonhole
-            bootstrap).
+        runs: the training run of each case, if there are several. Images and runs are then drawn independently of each
+            other. A draw has the cases of every drawn image in every drawn run (Owen 2007, the pigeonhole bootstrap).
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class DicomSegment:
         presence: text from `presence_text`.
         algorithm: Segment Algorithm Type (0062,0008): "AUTOMATIC", "SEMIAUTOMATIC" if edited, or "MANUAL".
         algorithm_name: Segment Algorithm Name (0062,0009), if another algorithm made it.
-        review: which of its slices were worth a look, and which were accepted or corrected; empty if none were.
+        review: which of its slices were listed for review, and which were accepted or corrected; empty if none were.
     """
 
     text: str

@@ -54,8 +54,8 @@ def read_dicom(path: Path, series_uid: str | None, files: Sequence[Path] | None 
 
     Headers are read by pydicom and pixels by SimpleITK (GDCM), as in 3D Slicer: rescale slope and intercept are
     applied, palettes and YBR become RGB, and MONOCHROME1 is inverted, but never in a CT. GDCM inverts the stored value
-    v to max - v within the stored bits (for JPEG 2000, within the precision of the code stream) and rescales after
-    that; single files and files of a series, compressed or not, are treated alike.
+    v to max - v within the stored bits, or for JPEG 2000 within the precision of the code stream, and rescales after
+    that. Single files and files of a series, compressed or not, are treated alike.
 
     Args:
         path: a folder, searched with its subfolders, or one file.

@@ -37,7 +37,7 @@ def decode_nifti(path: Path) -> Decoded:
     """Read one volume.
 
     The geometry is ITK's reading of sform and qform (NIfTI-1, "3D image (volume) orientation and location in space"),
-    so that results coincide with the image in 3D Slicer; if ITK refuses the file, it is the sform.
+    so that results coincide with the image in 3D Slicer. If ITK refuses the file, the sform is used.
 
     Raises:
         UsageError: there are several volumes.

@@ -21,8 +21,8 @@ def standard_normal(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
 
     From sixteen numbers on, they are those of `torch.randn` with a CPU generator of this seed, up to rounding: models
     were trained and measured with these. torch takes the lower 24 bits of each word of a Mersenne Twister as a uniform
-    number, and turns blocks of sixteen into normal numbers (Box and Muller 1958); a last, incomplete block is drawn
-    anew.
+    number, and turns blocks of sixteen into normal numbers (Box and Muller 1958). A last, incomplete block is drawn
+    again.
 
     Args:
         shape: of the result.

@@ -202,7 +202,7 @@ class AdapterLibrary:
         return _entry(entry.folder)
 
     def roll_back(self, word: str) -> Entry:
-        """Return to the version before.
+        """Return to the previous version.
 
         Args:
             word: name or synonym; for a damaged one, the name of its subfolder.

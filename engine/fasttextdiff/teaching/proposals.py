@@ -1,4 +1,4 @@
-"""Proposes the slices of a volume that are most worth a look. Knows probabilities; knows nothing about models."""
+"""Proposes which slices of a volume to review first. Knows probabilities; knows nothing about models."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ APART = 0.04
 """Share of the volume within which a second proposal counts less, because neighbours have the same errors."""
 UNSURE, UNLIKE, JUMP = "unsure", "unlike its neighbours", "sudden change of size"
 REASONS = (UNSURE, UNLIKE, JUMP)
-"""Why a slice is worth a look, in the order of the columns of :func:`doubts`."""
+"""Why a slice should be reviewed, in the order of the columns of :func:`doubts`."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A slice that is worth a look.
+    """A slice to review.
 
     Attributes:
         slice: its number in the probability.
@@ -33,7 +33,7 @@ class Proposal:
 
 
 def proposals(doubted: Mapping[str, NDArray[np.float64]], count: int, done: Collection[int] = ()) -> list[Proposal]:
-    """Slices to look at next, the most worthwhile first.
+    """Slices to review next, the most doubtful first.
 
     Args:
         doubted: for each finding, its :func:`doubts`; all of the same slices.
@@ -61,7 +61,7 @@ def proposals(doubted: Mapping[str, NDArray[np.float64]], count: int, done: Coll
 def propose(
     probability: NDArray[np.float32], count: int, *, done: Collection[int] = (), threshold: float = 0.5
 ) -> list[int]:
-    """Slices of one finding to correct next, the most worthwhile first; see :func:`proposals`.
+    """Slices of one finding to correct next, the most doubtful first; see :func:`proposals`.
 
     Args:
         probability: (slices, h, w).
@@ -75,9 +75,11 @@ def propose(
 def doubts(probability: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How many pixels of each slice are probably wrong, (slices, 3), estimated in three ways.
 
-    What the model expects itself, the sum of min(p, 1 - p); where the mask is neither that of the slice before nor that
-    after, although these agree; and how far the mask's area is from the mean of its neighbours'. The first and the
-    last slice have themselves as a neighbour.
+    * What the model itself expects: the sum of min(p, 1 - p).
+    * Pixels where the masks of the slices before and after agree, and this one differs.
+    * How far the mask's area is from the mean of its neighbours' areas.
+
+    The first and the last slice have themselves as a neighbour.
 
     Args:
         probability: (slices, h, w), of one finding.

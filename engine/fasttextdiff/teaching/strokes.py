@@ -67,10 +67,10 @@ class StrokeCorrector:
     """The mask of one finding on one view, corrected by strokes.
 
     The log-odds of the slice are modelled as a Gaussian process with the model's answer as its mean: each stroke
-    observes them at its pixels, and pixels that are near and look alike follow. This is what gradient steps on a
-    last linear layer, drawn towards the model's answer, would approach. "Near" is measured along
-    paths that avoid edges of the image (fast marching), "alike" by the head's maps and hidden layers. Without strokes
-    the result is the model's own.
+    observes them at its pixels, and pixels that are near and look alike follow. Gradient steps on a last linear
+    layer that is drawn towards the model's answer would approach the same. "Near" is measured along paths that avoid
+    edges of the image (fast marching), "alike" by the head's maps and hidden layers. Without strokes, the result is
+    the model's own.
 
     Args:
         fusion: the head; only read.

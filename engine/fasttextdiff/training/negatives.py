@@ -25,8 +25,8 @@ SPECK = 0.0005
 def with_negatives(samples: Mapping[str, Sequence[Sample]], seed: int) -> dict[str, Sequence[Sample]]:
     """The groups of `load_samples`, with "one_sided", "symmetric", "lungless" and "abdomen" added.
 
-    "one_sided" holds samples of "qata" with lesions on one side only, whose other side is empty. "abdomen" is made from
-    lung bases next to a liver; there are few of them, so each is filled in several ways.
+    The samples of "qata" in "one_sided" have lesions on one side only; the other side is empty. Those of "abdomen" are
+    made from lung bases next to a liver. There are few of these, so each is filled in several ways.
     """
     rng = np.random.default_rng(seed)
     one_sided = [sample for sample in samples.get("qata", ()) if is_one_sided(sample)]

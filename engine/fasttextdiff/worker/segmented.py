@@ -56,7 +56,7 @@ def write_answer(
 
 
 def _review(found: Sequence[FindingResult], slices: tuple[int, int], axis: int) -> tuple[ProposedSlice, ...]:
-    """The slices worth a look; a slice without neighbours is not compared with any."""
+    """The slices to review; a slice without neighbours is not compared with any."""
     if slices[1] - slices[0] < FEWEST_SLICES:
         return ()
     doubted = {
