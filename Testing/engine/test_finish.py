@@ -7,12 +7,13 @@ import pytest
 
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.model.info import INDEX, ModelInfo
-from fasttextdiff_lab.finish import presence_threshold, with_quality, write_into_index
-from fasttextdiff_lab.measure import ABNORMAL, Answer
+from fasttextdiff_lab.finish import mask_threshold, presence_threshold, with_quality, write_into_index
+from fasttextdiff_lab.measure import ABNORMAL, MASK_THRESHOLDS, Answer
 
 
-def answer(presence, *, modality="xray", finding="left lung", there=True, dice=0.9, group="group"):
-    return Answer(group, modality, finding, "image.png", there, dice, 0.1, presence)
+def answer(presence, *, modality="xray", finding="left lung", there=True, dice=0.9, group="group", best=None):
+    curve = () if best is None else tuple(1 - abs(limit - best) for limit in MASK_THRESHOLDS)
+    return Answer(group, modality, finding, "image.png", there, dice, 0.1, presence, curve)
 
 
 def test_the_threshold_is_the_largest_that_keeps_the_present_findings_of_every_modality_alike():
@@ -28,6 +29,13 @@ def test_the_threshold_is_the_largest_that_keeps_the_present_findings_of_every_m
 def test_the_threshold_keeps_the_abnormal_x_rays_whatever_else_is_kept(faint, threshold):
     sick = [answer(0.32 if n < faint else 0.9, group=ABNORMAL) for n in range(100)]
     assert presence_threshold([answer(0.95)] * 300 + sick) == threshold
+
+
+def test_the_mask_threshold_is_the_best_one_for_all_modalities_alike():
+    xrays = [answer(1, best=0.5)] * 100
+    assert mask_threshold([*xrays, answer(1, there=False)]) == 0.5
+    steep = answer(1, modality="ct")
+    assert mask_threshold([*xrays, replace(steep, curve=tuple(1 - 2 * abs(t - 0.4) for t in MASK_THRESHOLDS))]) == 0.4
 
 
 def test_quality_is_the_mean_dice_of_present_findings_by_modality_and_taught_name():

@@ -251,6 +251,7 @@ def test_a_model_in_memory_runs_with_torch(converted):
     ("request_of", "words"),
     [
         ({"runtime": "tensorflow"}, ("'tensorflow' is not a runtime", "auto, torch, openvino")),
+        ({"runtime": 5}, ("'5' is not a runtime", "auto, torch, openvino")),
         ({"device": "tpu"}, ("'tpu' is not a device",)),
         ({"device": "cuda:x"}, ("'cuda:x' is not a device",)),
         ({"dtype": "float8"}, ("'float8' is not a dtype",)),

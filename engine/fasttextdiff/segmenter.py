@@ -67,7 +67,9 @@ class Segmenter:
         runtime: Runtime | str = "auto",
         threads: int | None = None,
     ) -> None:
-        self.runtime = load_runtime(model, device, dtype, runtime, threads) if isinstance(runtime, str) else runtime
+        if isinstance(runtime, str) or not hasattr(runtime, "answers"):
+            runtime = load_runtime(model, device, dtype, str(runtime), threads)
+        self.runtime = runtime
         self.cache = FeatureCache(cache_bytes)
         self._learned = LearnedFindings(self.info, partial(pipeline_of, self.runtime, model))
 

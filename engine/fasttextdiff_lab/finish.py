@@ -1,6 +1,6 @@
-"""Finishes a trained model: the presence threshold and the validation Dice of every taught finding, for its index.
+"""Finishes a trained model: thresholds and the validation Dice of every taught finding, for its index.
 
-Knows the model's answers. The threshold is chosen on training images only; validation data are for reporting.
+Knows the model's answers. Thresholds are chosen on training images only; validation data are for reporting.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def training_answers(segmenter: Segmenter, data: Path, every: int) -> Iterator[A
     yield from m.ask_xrays(segmenter, data / "xray_atlas", every, "train")
     yield from m.ask_infections(segmenter, data / "qata_cov19_v2_2", every, "train")
     yield from m.ask_atlas(segmenter, data / "ct_mr_atlas", every, "train")
+    for folder in LABELLED:
+        yield from m.ask_targets(segmenter, data / folder, "train")
 
 
 def validation_answers(segmenter: Segmenter, data: Path) -> Iterator[Answer]:
@@ -51,6 +53,23 @@ def validation_answers(segmenter: Segmenter, data: Path) -> Iterator[Answer]:
     yield from m.ask_atlas(segmenter, data / "ct_mr_atlas")
     for folder in LABELLED:
         yield from m.ask_targets(segmenter, data / folder)
+
+
+def mask_threshold(answers: Sequence[Answer]) -> float:
+    """The candidate with the highest Dice of present findings, as the mean over modalities; one for all of them.
+
+    A model that is unsure marks too little at 0.5: the best threshold of calibrated probabilities is half of the Dice
+    that can be reached (Lipton et al. 2014, theorem 1).
+
+    Args:
+        answers: to prompts on training images, some of them present.
+    """
+    curves: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    for answer in answers:
+        if answer.there:
+            curves[answer.modality].append(answer.curve)
+    means = np.mean([np.mean(found, axis=0) for found in curves.values()], axis=0)
+    return m.MASK_THRESHOLDS[int(np.argmax(means))]
 
 
 def presence_threshold(answers: Sequence[Answer]) -> float:

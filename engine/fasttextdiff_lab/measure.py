@@ -29,6 +29,8 @@ ABNORMAL = "qata/infection"
 """Group of the abnormal X-rays."""
 FALSE_ABOVE = 0.002
 """A mask of an absent finding that is larger than this share of the image is a false positive."""
+MASK_THRESHOLDS = tuple(n / 20 for n in range(5, 13))
+"""Probabilities above which a pixel could belong to a mask."""
 XRAY_STRUCTURES = ("left_lung", "right_lung", "heart", "left_clavicle", "right_clavicle")
 
 
@@ -45,6 +47,7 @@ class Answer:
         dice: Dice with the truth; 0 or 1 if the truth is empty.
         area: the mask's share of the image.
         presence: probability that it is there.
+        curve: Dice at each of :data:`MASK_THRESHOLDS`, whatever the presence; empty if the truth is.
     """
 
     group: str
@@ -55,6 +58,7 @@ class Answer:
     dice: float
     area: float
     presence: float
+    curve: tuple[float, ...] = ()
 
 
 def ask(
@@ -76,8 +80,13 @@ def ask(
         true = np.zeros(mask.shape, bool) if truth is None else truth
         dice = score(path.name, text, mask, true).dice
         area = float(mask.mean())
-        answers.append(Answer(group, modality.value, text, path.name, bool(true.any()), dice, area, presence))
+        curve = _curve(path.name, text, found.probability[0], true) if true.any() else ()
+        answers.append(Answer(group, modality.value, text, path.name, bool(true.any()), dice, area, presence, curve))
     return answers
+
+
+def _curve(name: str, text: str, probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[float, ...]:
+    return tuple(score(name, text, probability > limit, truth).dice for limit in MASK_THRESHOLDS)
 
 
 def results_on(segmenter: Segmenter, path: Path, modality: Modality, texts: Sequence[str]) -> SegmentationResult:
@@ -123,9 +132,9 @@ def ask_infections(segmenter: Segmenter, folder: Path, every: int = 10, split: s
         yield from ask(segmenter, target.image, target.modality, [(ABNORMAL, LESIONS[0], target.load_mask())])
 
 
-def ask_targets(segmenter: Segmenter, folder: Path) -> Iterator[Answer]:
-    """The validation split of a labelled folder, each image with the text of its table."""
-    for target in load_targets(folder, "val"):
+def ask_targets(segmenter: Segmenter, folder: Path, split: str = "val") -> Iterator[Answer]:
+    """A split of a labelled folder, each image with the text of its table."""
+    for target in load_targets(folder, split):
         yield from ask(segmenter, target.image, target.modality, [(folder.name, target.text, target.load_mask())])
 
 

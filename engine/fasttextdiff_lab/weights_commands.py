@@ -44,17 +44,17 @@ def precision(
 def finish(
     data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
     model: Annotated[Path, typer.Argument(help="Model folder; its index is changed.")],
-    every: Annotated[int, typer.Option(min=1, help="Every N-th training image for the presence threshold.")] = 10,
+    every: Annotated[int, typer.Option(min=1, help="Every N-th training image for the thresholds.")] = 10,
 ) -> None:
-    """Choose a trained model's presence threshold on training images, and write its validation Dice into its index."""
+    """Choose a trained model's thresholds on training images, and write its validation Dice into its index."""
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff_lab import finish as f
 
     f.write_into_index(model, presence_threshold=0.0)
     answers = list(f.training_answers(Segmenter(model), data, every))
-    threshold = f.presence_threshold(answers)
-    f.write_into_index(model, presence_threshold=threshold)
-    say(f"presence threshold {threshold}, from {len(answers)} answers on training images")
+    presence, mask = f.presence_threshold(answers), f.mask_threshold(answers)
+    f.write_into_index(model, presence_threshold=presence, threshold=mask)
+    say(f"presence threshold {presence}, mask threshold {mask}, from {len(answers)} answers on training images")
     segmenter = Segmenter(model)
     taught = f.with_quality(segmenter.info, list(f.validation_answers(segmenter, data)))
     f.write_into_index(model, taught=taught)
