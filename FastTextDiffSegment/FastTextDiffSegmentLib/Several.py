@@ -133,9 +133,9 @@ def writeImages(
     """Write what :func:`severalSteps` returned: each image has a segmentation of its own, and is one step to undo.
 
     Raises:
-        SceneError: an image is gone or was changed, or the editable area is no segment of its segmentation. Nothing was
-            written then. Or masking allowed no change of an image, which the message names; those before it were
-            written.
+        SceneError: an image is gone or was changed, or the editable area is no segment of its segmentation; nothing was
+            written. The same error is raised if masking allowed no change of an image, which the message names; the
+            images before it were written.
     """
     requireAll(requests)
     for request, image in zip(requests, kept, strict=True):

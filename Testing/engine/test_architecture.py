@@ -23,6 +23,7 @@ LAYERS = (
     {"model", "render"},
     {"containment"},
     {"outcomes", "teaching"},
+    {"decoding"},
     {"segmenter"},
     {"correction", "evaluation", "word_effects"},
     {"training", "worker"},

@@ -57,13 +57,15 @@ def grey(sample):
 
 @pytest.mark.parametrize("modality", [Modality.XRAY, Modality.CT])
 def test_the_left_lung_stays_on_the_patients_left_and_right_in_the_picture(modality):
+    whole = 0
     for view in views(chest(modality)):
         left, right, half = (bits(view, r) for r in (Region.LEFT_LUNG, Region.RIGHT_LUNG, Region.PATIENT_LEFT))
-        assert left.sum() + right.sum() > 200 or modality is Modality.CT  # a close-up may show neither
         assert half[left].all()
         assert not half[right].any()
-        if left.any() and right.any():
+        if left.sum() > 100 and right.sum() > 100:
+            whole += 1
             assert np.nonzero(left)[1].mean() > np.nonzero(right)[1].mean() + 10
+    assert whole == len(SEEDS) if modality is Modality.XRAY else whole > 0.8 * len(SEEDS)  # close-ups may show one
 
 
 @pytest.mark.parametrize("modality", [Modality.XRAY, Modality.CT])
@@ -92,12 +94,11 @@ def test_sentence_and_zones_swap_sides_exactly_when_the_image_is_mirrored(modali
     ],
 )
 def test_image_and_regions_move_together(sample, region):
-    for view in views(sample, 96):
+    shown = [view for view in views(sample, 96) if bits(view, region).sum() > 100]
+    assert len(shown) > (0.8 if sample.modality is Modality.CT else 0.99) * len(SEEDS)  # outside some close-ups
+    for view in shown:
         assert view.image.ndim == sample.image.ndim
         painted, mask = grey(view), bits(view, region)
-        if sample.modality is Modality.CT and mask.sum() < 100:  # outside a close-up
-            continue
-        assert mask.sum() > 50
         bright = painted > (np.percentile(painted[mask], 50) + np.percentile(painted[~mask], 50)) / 2
         dice = 2 * (bright & mask).sum() / (bright.sum() + mask.sum())
         assert dice > 0.9

@@ -58,9 +58,9 @@ class Containment:
         organs = {n: organ for n, organ in needed.items() if organ}
         return cls(findings, organs, threshold, info.presence_threshold)
 
-    def organs_of(self, numbers: Sequence[int]) -> set[str]:
+    def organs_of(self, numbers: Sequence[int]) -> list[str]:
         """The organs that are needed for some of the findings, given by their indices."""
-        return {self.organs[number] for number in numbers if number in self.organs}
+        return sorted({self.organs[number] for number in numbers if number in self.organs})
 
     def contain(
         self, numbers: Sequence[int], answers: Sequence[SliceAnswer], outlines: Mapping[str, NDArray[np.bool_]]
@@ -69,7 +69,7 @@ class Containment:
 
         Args:
             numbers: indices of the answered findings.
-            answers: their results on the slice, one per noise sample.
+            answers: their results on the slice, one per noise sample; results of organs may follow.
             outlines: (rows, columns) of each organ on the slice.
         """
         for n, number in enumerate(numbers):
@@ -90,12 +90,14 @@ class Containment:
         return (
             f"{done}, which changed {where}",
             f"'{shortened(self.findings[number])}': areas outside the {organ} were left out on {where}: "
-            "compare with the image, or segment slice by slice",
+            "compare with the image; 'each slice on its own' keeps them",
         )
 
 
 def organ_of(info: ModelInfo, modality: Modality, finding: str) -> str:
     """The organ in which a finding lies; empty if it may lie anywhere, or if the model was not taught the organ."""
+    if info.untaught(finding, modality):  # "liver lesion", tried anyway
+        return ""
     taught = info.taught_finding(finding, modality)
     organ = ORGANS.get((modality, taught.name), "") if taught else ""
     return organ if organ and info.whole_finding(organ, modality) == organ else ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.special import expit, logit
 
 from fasttextdiff.contract.segments import is_there
@@ -65,11 +66,16 @@ class SliceCorrection:
         self._segmenter, self._image, self._finding, self._adapter = segmenter, image, finding, adapter
         self._display = image.display.of_slices(1)
         self._own = segmenter.decode_slices(image, [finding], threshold=threshold, try_anyway=True)
+        plain = segmenter.decode_slices(image, [finding], threshold=threshold, try_anyway=True, slice_by_slice=True)
+        self._plain = plain.findings[0].probability
+        self._left_out = (self._plain > 0) & (self._own.findings[0].probability == 0)
         self._strokes: list[Stroke] = []
         self._tiles: dict[int, StrokeCorrector] = {}
 
     def result(self, strokes: Sequence[Stroke]) -> SliceResults:
         """The model's own answer, corrected by these strokes; without any it is the model's own.
+
+        What was left out of it, because it lies outside an organ, comes back only where a stroke says that it is there.
 
         Strokes in common with the last call are not computed again. Every stroke holds exactly. With a stroke for the
         finding it counts as present, whatever the model thinks.
@@ -128,13 +134,21 @@ class SliceCorrection:
 
     def _result(self) -> SliceResults:
         (own,) = self._own.findings
-        probability = self._probability(own.probability)
+        probability = self._probability(self._plain)
+        probability[self._left_out & ~self._asked_for(probability > self._own.provenance.threshold)] = 0
         presence = own.presence
         if any(stroke.present for stroke in self._strokes):
             presence = np.ones_like(presence)
         there = bool(is_there(presence, self._segmenter.info.presence_threshold).all())
         mask = (probability > self._own.provenance.threshold) & there
         return replace(self._own, findings=(replace(own, probability=probability, mask=mask, presence=presence),))
+
+    def _asked_for(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The parts of a mask that strokes for the finding touch."""
+        parts, _ = ndimage.label(mask)
+        marks = [parts[stroke.mark.astype(bool)] for stroke in self._strokes if stroke.present]
+        found: NDArray[np.bool_] = mask & np.isin(parts, np.concatenate(marks)) if marks else np.zeros_like(mask)
+        return found
 
     def _probability(self, own: NDArray[np.float32]) -> NDArray[np.float32]:
         """Each tile moves the model's log-odds by what its strokes changed, as far as the tile counts in the blend."""

@@ -96,7 +96,7 @@ class FindingResult:
         warnings: one line each, e.g. that the model was not trained on this finding.
         typed: the text as typed; empty if the same as `finding`.
         window: (level, width) applied to the voxels, in their units; None if the image's full range was used.
-        consistency: what was done for consistency across slices, in one line.
+        consistency: what was smoothed and left out, in one line.
         untaught: why the model was not taught it, in one line; empty if it was. The result is empty, or a guess.
         adapter: the adapter that answered, in one line; empty for the model itself.
     """

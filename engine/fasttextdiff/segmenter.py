@@ -7,28 +7,23 @@ Knows volumes, findings and the cache; `model.runtime` runs the networks.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fasttextdiff.containment import Containment, outline
 from fasttextdiff.contract.findings import distinct
-from fasttextdiff.errors import Cancelled, UsageError
-from fasttextdiff.image.assembly import SliceAnswer, SliceStack, TileBlend
+from fasttextdiff.decoding import SliceDecoder, report
+from fasttextdiff.errors import UsageError
 from fasttextdiff.image.preprocessing import Window
 from fasttextdiff.image.slices import PreparedImage, View, prepare
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.model.feature_cache import FeatureCache, Maps
 from fasttextdiff.model.info import ModelInfo, require_findings, require_words
 from fasttextdiff.model.recognition import recognised
-from fasttextdiff.model.runtime import EncodedFindings, Runtime, batched
+from fasttextdiff.model.runtime import Runtime, batched
 from fasttextdiff.model.runtimes import load_runtime, pipeline_of
 from fasttextdiff.option_rules import check_options
-from fasttextdiff.outcomes import Outcomes, window_of
+from fasttextdiff.outcomes import Outcomes
 from fasttextdiff.paths import PathText
 from fasttextdiff.progress import Progress
 from fasttextdiff.result import SegmentationResult, SliceResults, on_whole_grid
@@ -72,6 +67,7 @@ class Segmenter:
         self.runtime = runtime
         self.cache = FeatureCache(cache_bytes)
         self._learned = LearnedFindings(self.info, partial(pipeline_of, self.runtime, model))
+        self._decoder = SliceDecoder(self.runtime, self.cache, self._learned)
 
     @property
     def info(self) -> ModelInfo:
@@ -207,13 +203,13 @@ class Segmenter:
             DeviceMemoryError: the device's memory is too small.
         """
         shown = [one for one, _ in self.windows(image, findings)] or [image]
-        for group in self._groups(image):
+        for group in self._decoder.groups(image):
             for one in shown:
                 views = [view for index in group for view in one.views(index)]
                 for sample in range(image.samples):
                     for batch in batched(views, self.runtime.batch):
                         self.maps(one, batch, image.seed + sample)
-            _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
+            report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
 
     def decode(
         self,
@@ -275,7 +271,7 @@ class Segmenter:
         learned = self._learned.among(typed, image.volume.modality)
         outcomes = Outcomes(info, image, limit, slice_by_slice, try_anyway, learned, self.runtime.settings.kinds)
         containment = outcomes.containment(list(typed))
-        stack = self._decoded(image, containment, progress)
+        stack = self._decoder.stack(image, containment, progress)
         if image.volume.padding is not None:
             stack.clear(image.volume.padding[image.requested()])
         found = outcomes.results(typed, stack, containment)
@@ -303,97 +299,8 @@ class Segmenter:
 
     def windows(self, image: PreparedImage, findings: Sequence[str]) -> list[tuple[PreparedImage, list[int]]]:
         """The image in every window of the findings, with the indices of these findings."""
-        numbers: dict[Window | None, list[int]] = {}
-        for n, finding in enumerate(findings):
-            is_learned = self._learned.about(finding, image.volume.modality) is not None
-            window = window_of(self.info, image, finding, is_learned=is_learned)
-            numbers.setdefault(window, []).append(n)
-        return [(replace(image, window=window), those) for window, those in numbers.items()]
-
-    def _groups(self, image: PreparedImage) -> Iterator[range]:
-        """Groups of slices that fill one batch, in one pass over the request."""
-        self.cache.start_pass()
-        together = max(1, self.runtime.batch // len(image.tiles))
-        yield from (image.slices[start : start + together] for start in range(0, len(image.slices), together))
-
-    def _decoded(self, image: PreparedImage, containment: Containment, progress: Progress | None) -> SliceStack:
-        """Results of the findings on all requested slices."""
-        findings = containment.findings
-        stack, shown = SliceStack.empty(len(findings), image), self.windows(image, findings)
-        if not findings:
-            return stack
-        text = self.runtime.text([self.info.respelled(finding, image.volume.modality) for finding in findings])
-        for group in self._groups(image):
-            for one, numbers in shown:
-                asked = text if len(shown) == 1 else text.of(numbers)
-                answers = self._decoded_group(one, group, [findings[n] for n in numbers], asked)
-                organs = {organ: self._outlines(one, group, organ) for organ in containment.organs_of(numbers)}
-                for n, (index, answer) in enumerate(zip(group, answers, strict=True)):
-                    containment.contain(numbers, answer, {organ: masks[n] for organ, masks in organs.items()})
-                    stack.store(image.slices.index(index), numbers, answer)
-            _report(progress, image.slices.index(group[-1]) + 1, len(image.slices))
-        return stack
-
-    def _outlines(self, image: PreparedImage, group: range, organ: str) -> list[NDArray[np.bool_]]:
-        """The model's own outline of an organ on each slice of a group, from the cache or computed."""
-        request = ("outline", organ, image.fit, image.seed, image.samples, self.info.weights_sha256)
-        keys = [(*request, *(view.key() for view in image.views(index))) for index in group]
-        known = [entry[0] for key in keys if (entry := self.cache.get(key)) is not None]
-        if len(known) == len(keys):
-            return known
-        answers = self._decoded_group(image, group, [], self.runtime.text([organ]))
-        masks = [outline(answer, self.info) for answer in answers]
-        for key, mask in zip(keys, masks, strict=True):
-            self.cache.put(key, [mask])
-        return masks
-
-    def _decoded_group(
-        self, image: PreparedImage, group: range, findings: Sequence[str], text: EncodedFindings
-    ) -> list[list[SliceAnswer]]:
-        """Results for each slice of a group, one per noise sample.
-
-        Args:
-            image: in the window of the findings.
-            group: numbers of the slices.
-            findings: the findings, which learned ones may answer; none for the model's own answers.
-            text: their encoded texts.
-        """
-        seeds = range(image.seed, image.seed + image.samples)
-        samples = [self._decoded_sample(image, group, findings, text, seed) for seed in seeds]
-        return [list(answers) for answers in zip(*samples, strict=True)]
-
-    def _decoded_sample(
-        self, image: PreparedImage, group: range, findings: Sequence[str], text: EncodedFindings, seed: int
-    ) -> list[SliceAnswer]:
-        """Results of one noise sample for each slice of a group."""
-        blends = [TileBlend.empty(len(text.states), image) for _ in group]
-        work = [
-            (blend, tile, view)
-            for blend, index in zip(blends, group, strict=True)
-            for tile, view in zip(image.tiles, image.views(index), strict=True)
-        ]
-        for batch in batched(work, self.runtime.batch):
-            views = [view for _, _, view in batch]
-            maps = self.maps(image, views, seed)
-            answers = self.runtime.answers(maps, image.fit, text)
-            answers = self._learned.answer(answers, findings, views, maps, image)
-            for (blend, tile, _), logits, presence in zip(batch, *answers, strict=True):
-                blend.add(tile, logits, presence)
-        return [blend.answer() for blend in blends]
+        return self._decoder.windows(image, findings)
 
     def maps(self, image: PreparedImage, views: Sequence[View], seed: int) -> list[Maps]:
         """Maps of each view, from the cache or computed in one batch; rounded in both cases."""
-        keys = [(view.key(), image.fit, seed, self.info.weights_sha256) for view in views]
-        found = {n: entry for n, key in enumerate(keys) if (entry := self.cache.get(key)) is not None}
-        missing = [n for n in range(len(views)) if n not in found]
-        if missing:
-            computed = self.runtime.maps([views[n].pixels() for n in missing], image.fit, seed)
-            for n, maps in zip(missing, computed, strict=True):
-                found[n] = maps
-                self.cache.put(keys[n], maps)
-        return [found[n] for n in range(len(views))]
-
-
-def _report(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None and not progress(done, total):
-        raise Cancelled(f"cancelled after {done} of {total} slices; nothing was changed")
+        return self._decoder.maps(image, views, seed)

@@ -32,10 +32,10 @@ LABELLED = ("covid_cxr_structures", "MosMedDataPlus_bjorke", "monuseg_2")
 
 
 def training_answers(segmenter: Segmenter, data: Path, every: int) -> Iterator[Answer]:
-    """Every N-th training image with its present and absent findings.
+    """Every N-th training image of the large sets and all of the small ones, with present and absent findings.
 
     Args:
-        segmenter: the model; its presence threshold should be 0.
+        segmenter: the model; its presence threshold should be 0, and its mask threshold 0.5.
         data: folder of the research data.
         every: N.
     """

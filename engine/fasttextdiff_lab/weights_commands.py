@@ -44,13 +44,15 @@ def precision(
 def finish(
     data: Annotated[Path, typer.Argument(help="Folder of the research data.")],
     model: Annotated[Path, typer.Argument(help="Model folder; its index is changed.")],
-    every: Annotated[int, typer.Option(min=1, help="Every N-th training image for the thresholds.")] = 10,
+    every: Annotated[
+        int, typer.Option(min=1, help="Every N-th training image of the large sets, for the thresholds.")
+    ] = 10,
 ) -> None:
     """Choose a trained model's thresholds on training images, and write its validation Dice into its index."""
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff_lab import finish as f
 
-    f.write_into_index(model, presence_threshold=0.0)
+    f.write_into_index(model, presence_threshold=0.0, threshold=0.5)
     answers = list(f.training_answers(Segmenter(model), data, every))
     presence, mask = f.presence_threshold(answers), f.mask_threshold(answers)
     f.write_into_index(model, presence_threshold=presence, threshold=mask)

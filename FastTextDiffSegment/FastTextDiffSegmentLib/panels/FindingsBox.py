@@ -27,8 +27,8 @@ _ROW, _MOST_ROWS = 20, 3
 class FindingsBox:
     """A text box with one finding per line, and below it a list of the lines to check, hidden if there are none.
 
-    Listed are findings that a report denies, which are not segmented, and lines that were not understood as typed. So
-    are findings that the model was not taught, in which it is weak, or which were learned here.
+    Listed are findings that a report denies, which are not segmented, and lines that were not understood as typed. Also
+    listed are findings that the model was not taught or is weak in, and findings learned here.
 
     Args:
         textEdit: QTextEdit.

@@ -26,6 +26,10 @@ class SliceAnswer:
     probability: NDArray[np.float32]
     presence: NDArray[np.float32]
 
+    def of(self, finding: int) -> SliceAnswer:
+        """The result of one finding alone."""
+        return SliceAnswer(self.probability[finding : finding + 1], self.presence[finding : finding + 1])
+
 
 @dataclass
 class TileBlend:
@@ -96,8 +100,9 @@ class SliceStack:
         Args:
             position: index of the slice in the request.
             findings: indices of the findings.
-            answers: results of these findings, one per noise sample.
+            answers: results of these findings, one per noise sample; further results in them are not stored.
         """
+        answers = [SliceAnswer(a.probability[: len(findings)], a.presence[: len(findings)]) for a in answers]
         probability = np.stack([a.probability for a in answers])
         self._show(self.probability, position, findings, probability.mean(0))
         self.presence[findings, position] = np.mean([a.presence for a in answers], axis=0)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 _LEAST_INSIDE = 0.5
 """Minimum share of a part inside the organ. 99 % of 565 annotated COVID lesions reach it."""
+_SKIRT = 5
+"""Pixels around a removed part that are faint and are set to 0 too, so that no ring remains at a lower threshold."""
 _LOW = 0.4
 """Share of the threshold at which parts are checked again, because others would appear if the threshold is lowered."""
 
@@ -34,12 +36,13 @@ def leave_out_outside(samples: Sequence[NDArray[np.float32]], organ: NDArray[np.
         return False
     inside = ndimage.binary_fill_holes(organ)
     kept = _inside(found, inside)
-    low = mean > _LOW * threshold
+    removed, low = found & ~kept, mean > _LOW * threshold
     out = low & ~_inside(low, inside, safe=kept)
-    out |= found & ~kept
+    if removed.any():  # a skirt may join a removed part to one that is kept
+        out |= ndimage.binary_dilation(removed, np.ones((3, 3)), iterations=_SKIRT, mask=low & ~kept) & ~kept
     for probability in samples:
         probability[out] = 0
-    return bool((found & ~kept).any())
+    return bool(removed.any())
 
 
 def _inside(

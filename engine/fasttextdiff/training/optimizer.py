@@ -71,16 +71,20 @@ class MuonAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of all groups."""
+        """One step of all groups; `closure`, if there is one, computes the gradients and returns the loss."""
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         groups = self.param_groups
         for group in groups:
             if group.get("muon"):
                 self._orthogonal_step(group)
         self.param_groups = [group for group in groups if not group.get("muon")]  # those of older checkpoints have none
         try:
-            return super().step(closure)
+            super().step()
         finally:
             self.param_groups = groups
+        return None if closure is None else loss
 
     def _orthogonal_step(self, group: dict[str, Any]) -> None:
         for parameter in group["params"]:
