@@ -34,8 +34,9 @@ def test_the_threshold_keeps_the_abnormal_x_rays_whatever_else_is_kept(faint, th
 def test_the_mask_threshold_is_the_best_one_for_all_modalities_alike():
     xrays = [answer(1, best=0.5)] * 100
     assert mask_threshold([*xrays, answer(1, there=False)]) == 0.5
-    steep = answer(1, modality="ct")
-    assert mask_threshold([*xrays, replace(steep, curve=tuple(1 - 2 * abs(t - 0.4) for t in MASK_THRESHOLDS))]) == 0.4
+    steep = replace(answer(1, modality="ct"), curve=tuple(1 - 2 * abs(limit - 0.4) for limit in MASK_THRESHOLDS))
+    assert mask_threshold([*xrays, *[steep] * 20]) == 0.4
+    assert mask_threshold([*xrays, *[steep] * 19]) == 0.5  # too few to count
 
 
 def test_quality_is_the_mean_dice_of_present_findings_by_modality_and_taught_name():

@@ -24,6 +24,8 @@ from fasttextdiff_lab.measure import Answer
 
 KEPT = 0.95
 """Share that the presence threshold must keep: of abnormal X-rays, and of present findings as mean over modalities."""
+FEWEST = 20
+"""Minimum number of present findings of a modality that counts for the mask threshold."""
 CANDIDATES = np.arange(100) / 100
 LEARNED = 0.1
 """A taught finding with a lower validation Dice was not learned."""
@@ -68,7 +70,7 @@ def mask_threshold(answers: Sequence[Answer]) -> float:
     for answer in answers:
         if answer.there:
             curves[answer.modality].append(answer.curve)
-    means = np.mean([np.mean(found, axis=0) for found in curves.values()], axis=0)
+    means = np.mean([np.mean(found, axis=0) for found in curves.values() if len(found) >= FEWEST], axis=0)
     return m.MASK_THRESHOLDS[int(np.argmax(means))]
 
 
