@@ -30,7 +30,7 @@ class Case:
 
 
 CASES = (
-    Case("clear_xray", "cxr_hannover/18017511.png", ("left lung", "right lung", "infection")),
+    Case("clear_xray", "cxr_hannover/18017511.png", ("left lung", "right lung", "opacity in the left lung")),
     Case("xray", "cxr_hannover/1d40779e.png", ("left lung", "opacity in the right lung", "heart", "nuclei")),
     Case("chest_ct", "chest_ct/chest_ct_cropped.nii.gz", ("left lung", "right lung", "infection")),
     Case("abdominal_ct_dicom", "abdominal_ct_dicom", ("liver", "right kidney")),

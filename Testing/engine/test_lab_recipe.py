@@ -37,7 +37,7 @@ ON_MR = (
     "soft_tissue_sarcoma", "vertebra_l1", "vertebra_l2", "vertebra_l3", "vertebra_l4", "vertebra_l5",
 )  # fmt: skip
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
-CHAIN = ("compact_base", "compact_1_wide", "compact_1_fine", "compact_1_retold", "compact_1_atlas")
+CHAIN = ("compact_base", "compact_1_wide", "compact_1_fine", "compact_1_retold", "compact_1_atlas", "compact_1_muon")
 HEADER = "Image,Mask,Structure,Modality,Window,Plane,Source,Patient,Split,Annotation\n"
 
 
