@@ -197,16 +197,17 @@ def test_the_bundled_model_is_made_from_nothing_by_a_chain_of_configurations():
     base = chain[0]
     assert base.start is None
     assert base.text is not None
-    starts = [run.output / "model" for run in chain[:-2]]
-    mean = chain[-1].output.parent / "compact-1-mean"  # of the two runs before, by `fasttextdiff-lab average`
-    assert [run.start for run in chain[1:]] == [*starts, mean]
+    starts = [run.output / "model" for run in chain[:-3]]
+    # means of the two models before, by `fasttextdiff-lab average`
+    means = [chain[0].output.parent / name for name in ("compact-1-mean", "compact-1-mean-2")]
+    assert [run.start for run in chain[1:]] == [*starts, *means]
     own = {"qata", "structures", "monuseg", "stained", "ct_lesions", "ct_lungs", "lung_bases"}
     groups = {*with_negatives(dict.fromkeys(own, ()), 0)}
     assert set(base.mixture) <= groups
     groups |= {"nuclei_extra", "ct_mr_atlas", "xray_normal", "xray_portable", "xray_lungs", "xray_jsrt"}
     for run in chain:
         assert set(run.mixture) <= groups
-        assert sum(run.mixture.values()) == pytest.approx(1)
+        assert sum(run.mixture.values()) == pytest.approx(1, abs=0.01)  # training divides by the sum
         assert all(stage.size % 16 == 0 for stage in run.stages)
 
 
