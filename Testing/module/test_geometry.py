@@ -58,11 +58,11 @@ def test_a_rotated_view_shows_every_slice_with_its_number(scene, name, isTransfo
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_view_is_rotated_as_the_engine_orients_slices(scene, name):
     orientation = pytest.importorskip("fasttextdiff.image.orientation")
-    from fasttextdiff.image.volume import Volume
+    from fasttextdiff.image.volume import Modality, Volume
 
     volume, view = addVolume(GRIDS[name]), addSliceView("Coronal")
     rotateViewToSlices(view, volume)
-    plane = orientation.display_plane(Volume(np.zeros(SHAPE, np.int16), GRIDS[name], "ct", source=None), "acquisition")
+    plane = orientation.display_plane(Volume(np.zeros(SHAPE, np.int16), GRIDS[name], Modality.CT), "acquisition")
     directions = (GRIDS[name][:3, :3] / np.linalg.norm(GRIDS[name][:3, :3], axis=0)).T[::-1]  # k, j, i
     down, right = (
         directions[axis] * (-1 if isFlipped else 1)

@@ -157,4 +157,4 @@ def _segment(asked: SavedSegment, name: str) -> DicomSegment:
 
 def _review(tags: Mapping[str, str]) -> str:
     """What was looked at; nothing if nothing was: a result that nobody touched is the command line's."""
-    return "" if tags.get(LOOKED_AT_TAG, "0") == "0" else unescape_tag(tags.get(REVIEW_TAG, ""))
+    return "" if tags.get(LOOKED_AT_TAG) == "0" else unescape_tag(tags.get(REVIEW_TAG, ""))
