@@ -96,7 +96,6 @@ NAMES = [
 ]
 
 
-@pytest.mark.xfail(reason="depends on the weights, to be rewritten for the new ones", strict=False)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_is_what_it_shows(segmenter, samples, save, name):
     pixels, modality = pictures(samples)[name]
@@ -218,7 +217,6 @@ CHANGES = {
 }
 
 
-@pytest.mark.xfail(reason="depends on the weights, to be rewritten for the new ones", strict=False)
 @pytest.mark.parametrize("modality", [None, "xray"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_turned_or_inverted_x_ray_is_told(segmenter, samples, save, change, modality):
@@ -369,7 +367,6 @@ def clusters(groups, seed):
     ]
 
 
-@pytest.mark.xfail(reason="depends on the weights, to be rewritten for the new ones", strict=False)
 def test_fitting_tells_clearly_different_kinds_apart_and_counts_what_is_wrong(segmenter):
     head = fit(clusters(range(8), 1), segmenter.info, lambda line: None)
     checked = check(head, clusters(range(8, 12), 2))

@@ -126,7 +126,6 @@ def test_the_installed_engine_segments_with_its_weights_and_without_the_checkout
     assert found["right_half"] > 0.9  # the patient's left lung
 
 
-@pytest.mark.xfail(reason="depends on the weights, to be rewritten for the new ones", strict=False)
 @pytest.mark.slicer
 @pytest.mark.skipif(
     find_spec("slicer") is None or find_spec("PySide6") is None, reason="slicer-core and PySide6 are not installed"

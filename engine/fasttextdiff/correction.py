@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import expit, logit
 
-from fasttextdiff.contract.segments import is_there
+from fasttextdiff.contract.segments import SLICE_BY_SLICE, is_there
 from fasttextdiff.errors import UsageError
 from fasttextdiff.image.preprocessing import tile_weight
 from fasttextdiff.image.slices import PreparedImage
@@ -66,7 +66,9 @@ class SliceCorrection:
         self._segmenter, self._image, self._finding, self._adapter = segmenter, image, finding, adapter
         self._display = image.display.of_slices(1)
         self._own = segmenter.decode_slices(image, [finding], threshold=threshold, try_anyway=True)
-        plain = segmenter.decode_slices(image, [finding], threshold=threshold, try_anyway=True, slice_by_slice=True)
+        plain = self._own
+        if plain.findings[0].consistency != SLICE_BY_SLICE:  # something may have been left out
+            plain = segmenter.decode_slices(image, [finding], threshold=threshold, try_anyway=True, slice_by_slice=True)
         self._plain = plain.findings[0].probability
         self._left_out = (self._plain > 0) & (self._own.findings[0].probability == 0)
         self._strokes: list[Stroke] = []

@@ -118,29 +118,27 @@ class SliceDecoder:
         self, image: PreparedImage, group: range, asked: _Asked, organs: Sequence[str]
     ) -> tuple[list[list[SliceAnswer]], list[dict[str, NDArray[np.bool_]]]]:
         """Results for each slice of a group, and the outlines of organs; those that are not cached are decoded too."""
-        cached = [{organ: self._cached(image, index, organ) for organ in organs} for index in group]
-        new = [organ for organ in organs if any(masks[organ] is None for masks in cached)]
+        if not organs:
+            return self._group(image, group, asked), [{} for _ in group]
+        names = {organ: _outline_name(image, organ) for organ in organs}
+        keys = [self._first_key(image, index) for index in group]
+        outlines = [
+            {organ: mask for organ, name in names.items() if (mask := self.cache.attached(key, name)) is not None}
+            for key in keys
+        ]
+        new = [organ for organ in organs if any(organ not in masks for masks in outlines)]
         if new:
             asked = replace(asked, organs=new, organ_text=self.runtime.text(new))
-        answers, outlines = self._group(image, group, asked), []
-        for index, samples, masks in zip(group, answers, cached, strict=True):
+        answers = self._group(image, group, asked)
+        for key, samples, masks in zip(keys, answers, outlines, strict=True):
             for n, organ in enumerate(new, start=len(asked.findings)):
-                masks[organ] = mask = outline([one.of(n) for one in samples], self.info)
-                self.cache.attach(*self._outline_key(image, index, organ), mask)
-            outlines.append({organ: each for organ, each in masks.items() if each is not None})
+                masks[organ] = outline([one.of(n) for one in samples], self.info)
+                self.cache.attach(key, names[organ], masks[organ])
         return answers, outlines
 
-    def _cached(self, image: PreparedImage, index: int, organ: str) -> NDArray[np.bool_] | None:
-        return self.cache.attached(*self._outline_key(image, index, organ))
-
-    def _outline_key(self, image: PreparedImage, index: int, organ: str) -> tuple[Hashable, Hashable]:
-        """The maps to which an organ's outline on a slice is attached, and its name there.
-
-        The same view may be at another place of a larger slice, so the name has both.
-        """
-        view = image.views(index)[0]
-        place = image.display.display_shape[1:], image.tiles
-        return self._key(view, image.fit, image.seed), (organ, place, image.samples)
+    def _first_key(self, image: PreparedImage, index: int) -> Hashable:
+        """The maps to which outlines on a slice are attached: those of its first tile and noise sample."""
+        return self._key(image.views(index)[0], image.fit, image.seed)
 
     def _group(self, image: PreparedImage, group: range, asked: _Asked) -> list[list[SliceAnswer]]:
         """Results for each slice of a group, one per noise sample."""
@@ -175,6 +173,11 @@ class SliceDecoder:
             return found
         organs = self.runtime.answers(maps, image.fit, asked.organ_text)
         return np.concatenate([found[0], organs[0]], axis=1), np.concatenate([found[1], organs[1]], axis=1)
+
+
+def _outline_name(image: PreparedImage, organ: str) -> Hashable:
+    """The name of an outline next to its maps; the same view may be at another place of a larger slice."""
+    return organ, image.display.display_shape[1:], image.tiles, image.samples
 
 
 def report(progress: Progress | None, done: int, total: int) -> None:

@@ -21,9 +21,8 @@ _SMALLEST_SHARE = 0.05
 """Minimum size of other parts of an organ, as a share of the largest."""
 _SKIRT_MM = 3.0
 """Margin around a removed part that is also set to 0, so that no ring remains at a lower threshold."""
-_LOW = 0.4
-"""Share of the threshold at which an organ's parts are checked again, because islands would appear if the threshold is
-lowered."""
+LOW = 0.4
+"""Share of the threshold at which parts are checked again, because islands would appear if the threshold is lowered."""
 _BLOCK_BYTES = 1 << 24
 
 
@@ -129,7 +128,7 @@ def settle(
     settled = Settled(is_smoothed, before, ndimage.label(out)[1], voxels, found.voxels - voxels)
     del out
     if rule.parts:
-        low = found_above(_LOW * threshold)
+        low = found_above(LOW * threshold)
         _leave_out(low, low.mask(), grid, rule, safe=low.mask(threshold))
     return settled
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttextdiff.image.consistency import LOW
+
 _LEAST_INSIDE = 0.5
 """Minimum share of a part inside the organ. 99 % of 565 annotated COVID lesions reach it."""
 _SKIRT = 5
 """Pixels around a removed part that are faint and are set to 0 too, so that no ring remains at a lower threshold."""
-_LOW = 0.4
-"""Share of the threshold at which parts are checked again, because others would appear if the threshold is lowered."""
 
 
 def leave_out_outside(samples: Sequence[NDArray[np.float32]], organ: NDArray[np.bool_], threshold: float) -> bool:
@@ -31,12 +31,12 @@ def leave_out_outside(samples: Sequence[NDArray[np.float32]], organ: NDArray[np.
     from scipy import ndimage
 
     mean = np.mean(samples, axis=0)
-    found = mean > threshold
-    if not (mean > _LOW * threshold).any():
+    found, low = mean > threshold, mean > LOW * threshold
+    if not low.any():
         return False
     inside = ndimage.binary_fill_holes(organ)
     kept = _inside(found, inside)
-    removed, low = found & ~kept, mean > _LOW * threshold
+    removed = found & ~kept
     out = low & ~_inside(low, inside, safe=kept)
     if removed.any():  # a skirt may join a removed part to one that is kept
         out |= ndimage.binary_dilation(removed, np.ones((3, 3)), iterations=_SKIRT, mask=low & ~kept) & ~kept
