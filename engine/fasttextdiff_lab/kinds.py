@@ -300,7 +300,7 @@ def expected_kinds(taught: Taught) -> dict[str, tuple[str, ...]]:
     for finding in {finding.name: finding for those in taught.values() for finding in those}.values():
         named = named_in(finding.name, structures.values())
         if named is not None:
-            areas = next(STRUCTURES[key].areas for key, value in structures.items() if value is named)
+            areas = next(STRUCTURES[key].areas for key, value in structures.items() if value == named)
             expected[finding.name] = tuple(kind for kind, shown in SHOWN_BY_KIND.items() if shown & areas)
     return expected
 
