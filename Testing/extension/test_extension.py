@@ -79,6 +79,7 @@ def files_in(*folders):
         if path.is_file()
         and path.name != "CMakeLists.txt"  # for developers
         and not {"__pycache__", "fasttextdiff.egg-info", "fasttextdiff_lab"} & set(path.parts)  # not for Slicer
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)  # caches of mypy and ruff
     }
 
 

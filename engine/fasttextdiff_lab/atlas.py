@@ -37,6 +37,7 @@ PORTABLE = "nih"
 """Source of normal X-rays that are mostly portable AP X-rays, as abnormal ones often are; they are mistaken most."""
 CHAMBERS = {"acdc", "msd_heart", "chd68"}
 """Sources in which left and right are parts of the heart, so that images may not be mirrored."""
+CLAVICLES = frozenset({"left_clavicle", "right_clavicle"})
 CLEAREST = 3
 """Minimum subtlety of JSRT's nodules, 1 to 5, for training; below, they are hardly visible."""
 MODALITIES = {"ct": Modality.CT, "mr": Modality.MR, "us": Modality.OTHER}
@@ -183,7 +184,9 @@ def _xray(folder: Path, name: str, rows: Sequence[Row], subtlety: int) -> Sample
     regions, annotated = lung_regions(masks, image.shape)
     if "lesion" in masks:  # always EMPTY in the table: a picture confirmed to be normal
         annotated |= PULMONARY
-    asked: list[str] = [s for s in ("heart", "left_clavicle", "right_clavicle") if s in masks]
+    if set(masks) >= CLAVICLES:
+        masks["clavicles"] = both_clavicles(masks)
+    asked: list[str] = [s for s in ("heart", *sorted(CLAVICLES), "clavicles") if s in masks]
     if subtlety >= CLEAREST:
         asked.append("nodule")
     elif "lesion" in masks:
@@ -193,6 +196,11 @@ def _xray(folder: Path, name: str, rows: Sequence[Row], subtlety: int) -> Sample
     findings = tuple(FROM_TABLE.get(s, s) for s in asked)
     label = f"{rows[0]['Source']}/{name}"
     return Sample(image, regions, Modality.XRAY, annotated, name=label, findings=findings, masks=stack)
+
+
+def both_clavicles(masks: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """(h, w) of the two clavicles, which the table has by side."""
+    return np.logical_or.reduce([masks[side] for side in CLAVICLES])
 
 
 def lung_regions(masks: Mapping[str, NDArray[np.bool_]], shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], Region]:

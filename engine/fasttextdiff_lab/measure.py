@@ -20,8 +20,17 @@ from fasttextdiff.evaluation.metrics import picture_volume, score
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.result import SegmentationResult
 from fasttextdiff.segmenter import Segmenter
-from fasttextdiff_lab.atlas import EMPTY, LEFT_OUT, MODALITIES, Row, read_table, structure_name
-from fasttextdiff_lab.vocabulary import STRUCTURES
+from fasttextdiff_lab.atlas import (
+    CLAVICLES,
+    EMPTY,
+    LEFT_OUT,
+    MODALITIES,
+    Row,
+    both_clavicles,
+    read_table,
+    structure_name,
+)
+from fasttextdiff_lab.vocabulary import FROM_TABLE, STRUCTURES
 
 LESIONS = ("infection", "opacity in the left lung", "opacity in the right lung")
 """Prompts for normal X-rays."""
@@ -101,13 +110,15 @@ def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1, split: str = "
     for name, rows in _by_image(read_table(folder, split), every):
         questions: list[tuple[str, str, NDArray[np.bool_] | None]] = []
         source = rows[0]["Source"]
-        for row in rows:
-            if row["Structure"] in XRAY_STRUCTURES:
-                text = STRUCTURES[structure_name(row)].words[0]
-                truth = load_levels(folder / row["Mask"]) > 0
-                questions.append((f"xray/{row['Structure']}/{source}", text, truth))
-            elif row["Structure"] == "lesion":
-                questions += [(f"normal/{text}/{source}", text, None) for text in LESIONS]
+        named = {row["Structure"]: row["Mask"] for row in rows}
+        truths = {name: load_levels(folder / named[name]) > 0 for name in XRAY_STRUCTURES if name in named}
+        if set(truths) >= CLAVICLES:
+            truths["clavicles"] = both_clavicles(truths)
+        for structure, truth in truths.items():
+            text = STRUCTURES[FROM_TABLE.get(structure, structure)].words[0]
+            questions.append((f"xray/{structure}/{source}", text, truth))
+        if "lesion" in named:
+            questions += [(f"normal/{text}/{source}", text, None) for text in LESIONS]
         if questions:
             yield from ask(segmenter, folder / "img" / name, Modality.XRAY, questions)
 

@@ -59,6 +59,9 @@ STRUCTURES: Mapping[str, Structure] = {
     "right clavicle": _of(
         _CHEST, "right clavicle", "clavicle on the right", "right collarbone", "right collar bone", "right clavicula"
     ),
+    "clavicles": _of(
+        _CHEST, "clavicles", "both clavicles", "clavicle", "left and right clavicle", "collarbones", "collar bones"
+    ),
     "nodule": _of(
         _CHEST,
         "lung nodule",
