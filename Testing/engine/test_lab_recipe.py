@@ -125,6 +125,7 @@ def xrays(tmp_path):
         "clear.jpg,masks/nodule.png,nodule,jsrt,train,nodule",
     ]
     rows += ["clear.jpg,masks/left.png,heart,jsrt,train,nodule", "faint.jpg,masks/left.png,heart,jsrt,train,nodule"]
+    rows += [f"bones.jpg,masks/{side}.png,{side}_clavicle,jsrt,train,nodule" for side in ("left", "right")]
     for row in rows:
         picture(folder / "img" / row.split(",")[0])
     (folder / "targets.csv").write_text("Image,Mask,Structure,Source,Split,Kind\n" + "\n".join(rows))
@@ -143,8 +144,17 @@ def test_normal_xrays_are_known_to_have_no_lesion_and_those_without_a_row_are_no
     assert groups["portable"][0].annotated == PULMONARY
 
 
+def test_both_clavicles_are_taught_where_each_is_drawn(xrays):
+    (bones,) = (sample for sample in xray_groups(xrays)["jsrt"] if "bones" in sample.name)
+    assert bones.findings == ("left clavicle", "right clavicle", "clavicles")
+    left, right, both = bones.masks
+    assert left.any()
+    assert right.any()
+    np.testing.assert_array_equal(both, left | right)
+
+
 def test_barely_visible_nodules_are_not_taught(xrays):
-    taught = {sample.name: sample.findings for sample in xray_groups(xrays)["jsrt"]}
+    taught = {sample.name: sample.findings for sample in xray_groups(xrays)["jsrt"] if "bones" not in sample.name}
     assert taught == {"jsrt/clear.jpg": ("heart", "nodule"), "jsrt/faint.jpg": ("heart",)}
 
 
@@ -228,7 +238,7 @@ def test_no_word_is_both_taught_and_used_as_one_that_never_is():
 def taught():
     """What the recipe teaches, by modality."""
     taught = {kind: tuple(findings) for kind, findings in TAUGHT.items()}
-    on_xray = ("left lung", "right lung", "heart", "left clavicle", "right clavicle", "nodule")
+    on_xray = ("left lung", "right lung", "heart", "left clavicle", "right clavicle", "clavicles", "nodule")
     for modality, names in {"xray": on_xray, "ct": ON_CT, "mr": ON_MR, "other": ("breast_tumour",)}.items():
         taught[modality] = (*taught.get(modality, ()), *map(finding_of, names))
     return taught
@@ -281,7 +291,9 @@ def test_a_wording_is_taken_for_what_it_is_about(taught, modality, text, about, 
 
 
 def test_a_pair_that_was_taught_by_side_is_refused_with_both_names(taught):
-    assert "ask for 'left clavicle' and 'right clavicle'" in explain_untaught("both clavicles", taught["xray"])
+    by_side = [finding for finding in taught["xray"] if finding.name != "clavicles"]
+    assert "ask for 'left clavicle' and 'right clavicle'" in explain_untaught("both clavicles", by_side)
+    assert explain_untaught("both clavicles", taught["xray"]) == ""
 
 
 def test_what_is_unknown_about_an_image_is_asked_for(taught):
