@@ -34,7 +34,7 @@ supratentorial callosal intraaxial extraaxial territory mca aca pca vascular thi
 buttock groin knee ankle foot flank loin abdomen abdominal pelvis pelvic retroperitoneal lumbar cervical sacral
 level levels exophytic endophytic intramural subcapsular midline paramedian parasagittal septal apicoposterior
 anterolateral posterolateral anteromedial posteromedial laterobasal posterobasal juxtapleural costophrenic
-cardiophrenic intra extra uoq loq uiq liq intra-axial extra-axial cell cells
+cardiophrenic intra extra uoq loq uiq liq intra-axial extra-axial cell cells ascending descending asc desc abd thor
 """
 LOOKS = """
 acute chronic old new recent subacute active early late severe mild moderate marked slight subtle minimal extensive
