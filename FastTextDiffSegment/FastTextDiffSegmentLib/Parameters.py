@@ -10,6 +10,10 @@ from FastTextDiffSegmentLib.contract import images
 MODALITIES = ("", *images.MODALITIES)
 """Kinds of images that the user can choose; empty lets the engine decide."""
 _HISTORY_LENGTH = 30
+THRESHOLDS = (0.01, 0.99)
+"""The slider's ends."""
+_SAME_THRESHOLD = 0.005
+"""The slider shows two decimals."""
 
 
 @parameterNodeWrapper
@@ -24,7 +28,8 @@ class FastTextDiffSegmentParameters:
         unticked: findings in it that are not to be segmented.
         history: findings segmented before in this scene, newest first.
         modality: one of `MODALITIES`.
-        threshold: probability above which a pixel belongs to a segment.
+        threshold: probability above which a pixel belongs to a segment, as shown; see `chosenThreshold`.
+        modelThreshold: the model's own; while it is shown, the user has chosen none.
         livePreview: whether the shown slice is segmented while typing.
         samples: number of noise samples to average.
         seed: seed of the noise.
@@ -42,7 +47,8 @@ class FastTextDiffSegmentParameters:
     unticked: list[str]
     history: list[str]
     modality: str = ""
-    threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
+    threshold: Annotated[float, WithinRange(*THRESHOLDS)] = 0.5
+    modelThreshold: Annotated[float, WithinRange(*THRESHOLDS)] = 0.5
     livePreview: bool = True
     samples: Annotated[int, WithinRange(1, 32)] = 1
     seed: Annotated[int, WithinRange(0, 1_000_000)] = 0
@@ -50,6 +56,12 @@ class FastTextDiffSegmentParameters:
     sliceBySlice: bool = False
     tryAnyway: bool = False
     plane: str = images.ACQUISITION
+
+
+def chosenThreshold(parameters: FastTextDiffSegmentParameters) -> float | None:
+    """The threshold that the user chose; None for the model's own."""
+    isOwn = abs(parameters.threshold - parameters.modelThreshold) < _SAME_THRESHOLD
+    return None if isOwn else parameters.threshold
 
 
 def remembered(history: list[str], findings: list[str]) -> list[str]:

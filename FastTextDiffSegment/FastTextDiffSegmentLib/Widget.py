@@ -288,6 +288,8 @@ class FastTextDiffSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if self.context.parameters is None:
             return
         self.place.show()
+        if self.setupSection.model is not None:
+            self._threshold.follow(self.setupSection.model.threshold)
         self.runSection.update()
         self.preview.update()
         self.results.update()

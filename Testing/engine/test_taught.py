@@ -1,5 +1,7 @@
 """What a model says it was taught: the list in its index, which entry a text names, how well that is known."""
 
+from dataclasses import replace
+
 import pytest
 
 from fasttextdiff.contract.answers import TaughtFinding
@@ -79,8 +81,11 @@ def test_a_model_knows_its_findings_by_modality_and_their_windows():
 def test_the_module_hears_how_well_each_finding_is_known(tmp_path):
     from tiny_models import tiny_pipeline
 
-    tiny_pipeline().save_pretrained(tmp_path)
+    pipeline = tiny_pipeline()
+    pipeline.info = replace(pipeline.info, threshold=0.3)
+    pipeline.save_pretrained(tmp_path)
     described = QUESTIONS[DescribeModel](DescribeModel(tmp_path))
+    assert described.threshold == 0.3
     assert [finding.name for finding in described.taught["ct"]] == [
         *("ground-glass opacity", "consolidation", "left lung", "infection", "liver"),
     ]

@@ -1,5 +1,8 @@
 """The table of results, and which segmentation a result belongs to, whatever the user has chosen in the meantime."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from module_panel import segmentNames  # noqa: E402
 from scene_volumes import SHAPE, addVolume, grid, outputOf  # noqa: E402
 from test_several import part  # noqa: E402
 
+from fasttextdiff.model.info import BUNDLED_MODEL  # noqa: E402
 from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentWriter  # noqa: E402
 
 pytestmark = pytest.mark.slicer
@@ -68,6 +72,50 @@ def test_a_result_goes_to_the_segmentation_that_was_chosen_at_the_start(panel, v
     slicer.mrmlScene.RemoveNode(second)
     panel.finishRun()
     assert panel.message == "The segmentation was removed in the meantime; nothing was written."
+
+
+@pytest.fixture
+def careful(tmp_path):
+    """The bundled model with another threshold."""
+    folder = shutil.copytree(BUNDLED_MODEL, tmp_path / "careful")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["info"]["threshold"] = 0.333
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_the_slider_starts_at_the_threshold_of_the_model_until_the_user_moves_it(panel, volume, careful):
+    segmentations(panel, volume)
+    panel.type("left lung")
+
+    def shown():
+        return panel.tag("left lung", "FastTextDiff.Threshold"), int(panel.mask("left lung", volume).sum())
+
+    def segmented():
+        panel.click("segmentVolumeButton")
+        panel.finishRun()
+        return shown()
+
+    bundled = segmented()
+    own = panel.ui.thresholdSlider.value
+    assert float(bundled[0]) == own == panel.widget.setupSection.model.threshold
+    use(panel, str(careful))
+    assert panel.ui.thresholdSlider.value == 0.33
+    threshold, area = segmented()
+    assert threshold == "0.333"
+    assert area > bundled[1]
+    panel.ui.thresholdSlider.value = 0.9
+    use(panel, "")
+    assert panel.ui.thresholdSlider.value == 0.9
+    assert segmented()[0] == "0.9"
+    panel.ui.thresholdSlider.value = own
+    assert shown() == bundled
+
+
+def use(panel, folder):
+    panel.ui.modelPathLineEdit.currentPath = folder
+    panel.waitFor(lambda: not panel.widget.setupSection.isReady)
+    panel.waitFor(lambda: panel.widget.setupSection.isReady and panel.widget.logic.session.isOpen)
 
 
 def stored():

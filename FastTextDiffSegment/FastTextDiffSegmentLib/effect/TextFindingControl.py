@@ -16,6 +16,7 @@ from FastTextDiffSegmentLib.Logic import SegmentationRequest
 from FastTextDiffSegmentLib.panels.Consent import hasConsent
 from FastTextDiffSegmentLib.panels.LivePreview import LivePreview
 from FastTextDiffSegmentLib.panels.Timers import singleShot
+from FastTextDiffSegmentLib.Parameters import chosenThreshold
 from FastTextDiffSegmentLib.scene.EditorHistory import isModuleEditor
 from FastTextDiffSegmentLib.scene.EditorMasking import Masking
 from FastTextDiffSegmentLib.scene.Geometry import SceneError, shownSlice, sliceShape
@@ -222,7 +223,7 @@ class TextFindingControl:
         self, output: SegmentationOutput, request: SegmentationRequest, segmentation: Any, target: Target
     ) -> str:
         """Write the finding, and say what was done."""
-        logic, threshold = self.panel.logic, self.panel.logic.getParameterNode().threshold
+        logic, threshold = self.panel.logic, chosenThreshold(self.panel.logic.getParameterNode())
         (found,) = logic.segmentOutputs(output, request, threshold)
         if not found.mask.any():  # an empty result must not erase what the user has drawn
             presence = highestPresence(output.findings[0])

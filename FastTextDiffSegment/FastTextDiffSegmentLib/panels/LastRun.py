@@ -16,7 +16,7 @@ class LastRun:
         request: the request.
         segmentation: the segmentation that it was written to.
         written: the findings as written.
-        threshold: the threshold last applied.
+        threshold: the threshold last applied; None for the model's own.
         mayReplaceEdits: the user's answer to whether the slider may replace edits; None while not asked.
     """
 

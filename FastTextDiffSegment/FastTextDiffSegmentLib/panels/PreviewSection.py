@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import SegmentationRequest
+from FastTextDiffSegmentLib.Parameters import chosenThreshold
 from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
 from FastTextDiffSegmentLib.scene.SegmentOutputs import isOutdated
 from FastTextDiffSegmentLib.scene.SegmentWriter import SegmentOutput
@@ -141,7 +142,7 @@ class PreviewSection:
             self.outline.drop()
             self._context.message.show("")
         else:
-            outputs = self._context.logic.segmentOutputs(output, request, self._context.parameters.threshold)
+            outputs = self._context.logic.segmentOutputs(output, request, chosenThreshold(self._context.parameters))
             self.outline.show(request.volumeNode, outputs)
             self._image.learn(request.volumeNode, output)
             self._context.message.show(_missingText(outputs))

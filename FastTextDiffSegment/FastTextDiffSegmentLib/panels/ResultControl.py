@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from FastTextDiffSegmentLib.engine.SegmentationOutput import SegmentationOutput
 from FastTextDiffSegmentLib.Logic import FastTextDiffSegmentLogic, SegmentationRequest, SegmentedFinding
-from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters
+from FastTextDiffSegmentLib.Parameters import FastTextDiffSegmentParameters, chosenThreshold
 from FastTextDiffSegmentLib.scene.EditorMasking import Masking
 from FastTextDiffSegmentLib.scene.Geometry import SceneError
 from FastTextDiffSegmentLib.scene.SegmentOutputs import isOutdated
@@ -132,20 +132,20 @@ class ResultControl:
         return segmentation if isFitting or self._ask(question.format(name=segmentation.GetName())) else None
 
     def _write(self, run: LastRun, segmentation: Any, parameters: FastTextDiffSegmentParameters) -> None:
-        run.segmentation, run.threshold = segmentation, parameters.threshold
+        run.segmentation, run.threshold = segmentation, chosenThreshold(parameters)
         run.written = self._logic.write(
             run.output,
             run.request,
             segmentation,
             chosenMasking(parameters),
-            parameters.threshold,
+            run.threshold,
             resample=not geometryMatches(segmentation, run.request.volumeNode),
         )
 
     def applyThreshold(self, parameters: FastTextDiffSegmentParameters) -> None:
         """Apply the slider's threshold to the last result; one undo reverts both."""
         run = self.chosenRun(parameters)
-        if run is None or run.threshold == parameters.threshold:
+        if run is None or run.threshold == chosenThreshold(parameters):
             return
         if slicer.mrmlScene.IsNodePresent(run.segmentation) and self._mayMoveEdited(run):
             self._write(run, run.segmentation, parameters)

@@ -5,6 +5,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from FastTextDiffSegmentLib.Parameters import chosenThreshold
 from FastTextDiffSegmentLib.Requests import SegmentationRequest
 from FastTextDiffSegmentLib.Several import (
     ImageResult,
@@ -40,7 +41,7 @@ class SeveralRun:
         masking = chosenMasking(parameters)
         if self._results.mayWriteAll(self._targets(requests)):
             self._run.start(
-                lambda report: severalSteps(logic, requests, report, parameters.threshold, masking),
+                lambda report: severalSteps(logic, requests, report, chosenThreshold(parameters), masking),
                 lambda kept: self._writeImages(requests, kept),
                 self._context.showError,
             )
@@ -60,7 +61,7 @@ class SeveralRun:
         logic = self._context.logic
         if self._results.mayWriteAll([(None, request)]):
             self._run.start(
-                lambda report: sequenceSteps(logic, request, report, self._context.parameters.threshold),
+                lambda report: sequenceSteps(logic, request, report, chosenThreshold(self._context.parameters)),
                 self._showItems,
                 self._context.showError,
             )

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from FastTextDiffSegmentLib.contract.segments import FINDING_TAG
 from FastTextDiffSegmentLib.Correction import CorrectionRequest
 from FastTextDiffSegmentLib.engine.TeachingSession import Candidate
+from FastTextDiffSegmentLib.Parameters import chosenThreshold
 from FastTextDiffSegmentLib.scene.Examples import Example, absentExample, exampleOf
 from FastTextDiffSegmentLib.scene.Geometry import jumpToSlice, sliceShape
 from FastTextDiffSegmentLib.scene.PreviewSegmentation import PreviewSegmentation
@@ -123,7 +124,7 @@ class TeachSection:
     def _correction(self) -> CorrectionRequest:
         parameters = self._context.parameters
         index, modality = self._image.shownSlice().index, parameters.modality or None
-        more = modality, parameters.seed, parameters.threshold
+        more = modality, parameters.seed, chosenThreshold(parameters)
         return CorrectionRequest(parameters.inputVolume, self.words[0], index, (), *more)
 
     def _newExample(self) -> Example:

@@ -1,5 +1,7 @@
 """The threshold slider: acts on the preview if one is shown, otherwise on the last result. Knows no other widget."""
 
+from FastTextDiffSegmentLib.Parameters import THRESHOLDS, chosenThreshold
+
 from .PanelContext import PanelContext
 from .PreviewSection import PreviewSection
 from .ResultSection import ResultSection
@@ -22,6 +24,17 @@ class ThresholdSlider:
         self._context, self._preview, self._results = context, preview, results
         self._timer = singleShot(context.guarded(self._apply))
         context.ui.thresholdSlider.connect("valueChanged(double)", context.guarded(self._onMoved))
+
+    def follow(self, threshold: float) -> None:
+        """Show the threshold of another model, unless the user has chosen one."""
+        parameters, (lowest, highest) = self._context.parameters, THRESHOLDS
+        threshold = min(max(threshold, lowest), highest)
+        if parameters.modelThreshold == threshold:
+            return
+        isChosen = chosenThreshold(parameters) is not None
+        parameters.modelThreshold = threshold
+        if not isChosen:
+            parameters.threshold = threshold
 
     def _onMoved(self, value: float) -> None:
         self._context.parameters.threshold = value  # this slot may be called before that of the parameter node

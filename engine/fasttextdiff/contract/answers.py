@@ -124,17 +124,19 @@ class TaughtFinding:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """A model's name, licence and taught findings.
+    """A model's name, licence, taught findings and mask threshold.
 
     Attributes:
         name: short name.
         licence: SPDX identifier of the weights; empty if not stated.
         taught: findings that it was trained on, by modality.
+        threshold: probability above which a pixel belongs to its masks.
     """
 
     name: str
     licence: str
     taught: dict[str, tuple[TaughtFinding, ...]]
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True)

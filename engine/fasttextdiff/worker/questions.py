@@ -21,7 +21,7 @@ from fasttextdiff.worker.values import model_folder_of
 
 def _model(request: DescribeModel) -> ModelDescription:
     info = read_info(model_folder_of(request.model))
-    return ModelDescription(info.name, info.licence, dict(info.taught))
+    return ModelDescription(info.name, info.licence, dict(info.taught), info.threshold)
 
 
 def _check(request: CheckFindings) -> CheckedFindings:
