@@ -48,16 +48,15 @@ def finish(
         int, typer.Option(min=1, help="Every N-th training image of the large sets, for the thresholds.")
     ] = 10,
 ) -> None:
-    """Choose a trained model's presence threshold on training images, and write its validation Dice into its index."""
+    """Choose a trained model's thresholds on training images, and write its validation Dice into its index."""
     from fasttextdiff.segmenter import Segmenter
     from fasttextdiff_lab import finish as f
 
     f.write_into_index(model, presence_threshold=0.0, threshold=0.5)
     answers = list(f.training_answers(Segmenter(model), data, every))
     presence, mask = f.presence_threshold(answers), f.mask_threshold(answers)
-    f.write_into_index(model, presence_threshold=presence)
-    say(f"presence threshold {presence}, from {len(answers)} answers on training images")
-    say(f"highest mean Dice with the mask threshold {mask}; the panel's slider starts at 0.5, and so does the model")
+    f.write_into_index(model, presence_threshold=presence, threshold=mask)
+    say(f"presence threshold {presence}, mask threshold {mask}, from {len(answers)} answers on training images")
     segmenter = Segmenter(model)
     taught = f.with_quality(segmenter.info, list(f.validation_answers(segmenter, data)))
     f.write_into_index(model, taught=taught)
