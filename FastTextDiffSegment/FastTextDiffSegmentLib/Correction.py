@@ -36,6 +36,7 @@ class CorrectionRequest:
         modality: the kind of image; None lets the engine decide.
         seed: seed of the noise.
         threshold: probability above which a pixel belongs to the segment; None for the model's own.
+        sliceBySlice: whether nothing is left out because it lies outside an organ.
     """
 
     volumeNode: Any
@@ -45,6 +46,7 @@ class CorrectionRequest:
     modality: str | None = None
     seed: int = 0
     threshold: float | None = None
+    sliceBySlice: bool = False
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -98,6 +100,7 @@ class Correcting:
         strokes: Sequence[tuple[Any, bool]],
         segmentationNode: Any,
         modality: str | None = None,
+        sliceBySlice: bool = False,
     ) -> list[SegmentedFinding]:
         """Correct a finding on one slice by strokes, and write it as one step. Blocks until done.
 
@@ -109,13 +112,14 @@ class Correcting:
                 exactly. The model's own answer is corrected, not edits of the segment.
             segmentationNode: has the segment, or gets it.
             modality: "ct", "mr", "xray", "histology" or "other"; None takes it from DICOM or guesses it.
+            sliceBySlice: whether nothing is left out because it lies outside an organ.
 
         Raises:
             SceneError: the scene does not allow it.
             EngineError: a stroke is empty, on another grid or contradicts another; or the engine failed.
         """
         made = tuple(Stroke(np.asarray(mark), bool(present)) for mark, present in strokes)
-        request = CorrectionRequest(volumeNode, finding, sliceIndex, made, modality)
+        request = CorrectionRequest(volumeNode, finding, sliceIndex, made, modality, sliceBySlice=sliceBySlice)
         output = self._runner.wait(self._runner.start(Job(self.steps(request))))
         try:
             return self.write(output, request, segmentationNode)
@@ -133,8 +137,9 @@ class Correcting:
         yield from self._session.opened()
         content = contentKey(request.volumeNode)
         volume = yield from self._session.provided(volumeSource(request.volumeNode, request.modality))
-        asked = request.finding, request.sliceIndex, request.strokes, request.seed, request.threshold
-        output = yield from self._teaching.corrected(volume, *asked)
+        more = request.seed, request.threshold, request.sliceBySlice
+        asked = self._teaching.corrected(volume, request.finding, request.sliceIndex, request.strokes, *more)
+        output = yield from asked
         return keptIfUnchanged(output, request.volumeNode, content)
 
     def write(

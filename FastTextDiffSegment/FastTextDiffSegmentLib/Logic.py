@@ -261,11 +261,11 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         sliceIndex: int,
         strokes: Sequence[tuple[Any, bool]],
         outputSegmentationNode: Any = None,
-        modality: str | None = None,
+        **options: Any,
     ) -> list[SegmentedFinding]:
-        """Correct a finding on one slice by strokes, see :meth:`~.Correction.Correcting.correct`."""
+        """Correct a finding on one slice by strokes; options as for :meth:`~.Correction.Correcting.correct`."""
         node = outputSegmentationNode or self.newSegmentation(volumeNode)
-        return self.correcting.correct(volumeNode, finding, sliceIndex, strokes, node, modality)
+        return self.correcting.correct(volumeNode, finding, sliceIndex, strokes, node, **options)
 
     def cost(self, *requests: SegmentationRequest) -> Cost:
         """How many slices requests have, and how long they will take one after the other, from the runs so far.

@@ -226,3 +226,6 @@ def test_a_stroke_brings_back_what_was_left_out_and_no_other_stroke_does(segment
     assert (back & largest).sum() > 0.5 * largest.sum()
     away = correction.result([Stroke(elsewhere[None], present=False)]).findings[0].mask[0]
     assert not (away & plain & ~own).any()
+    kept = SliceCorrection(segmenter, image, "infection", slice_by_slice=True)
+    assert np.array_equal(kept.result([]).findings[0].mask[0], plain)
+    assert (kept.result([Stroke(elsewhere[None], present=False)]).findings[0].mask[0] & plain & ~own).any()

@@ -90,6 +90,17 @@ def test_strokes_from_a_script_change_one_slice_of_one_segment(panel, logic, lun
     assert tag(lungs, "left lung", "FastTextDiff.CorrectedSlices") == ""
 
 
+@pytest.mark.parametrize("sliceBySlice", [False, True])
+def test_strokes_leave_nothing_out_where_each_slice_is_on_its_own(panel, logic, chestCt, sliceBySlice):
+    from FastTextDiffSegmentLib.contract.segments import CONSISTENCY_TAG, SLICE_BY_SLICE
+
+    found = logic.newSegmentation(chestCt)
+    mark = np.zeros(panel.slicer.util.arrayFromVolume(chestCt)[K].shape, bool)
+    mark[50:52, 20:24] = True
+    logic.correct(chestCt, "infection", K, [(mark, True)], found, sliceBySlice=sliceBySlice)
+    assert (tag(found, "infection", CONSISTENCY_TAG) == SLICE_BY_SLICE) == sliceBySlice
+
+
 def test_the_script_of_the_page_learns_a_finding_uses_and_corrects_it(panel, logic, blood, chestCt, tmp_path):
     drawn, truth = blood
     lung = maskOn(logic, chestCt, "left lung", K)

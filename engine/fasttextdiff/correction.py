@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ class SliceCorrection:
         finding: its text; the model is asked for it even if it was not taught it.
         adapter: the learned finding that answers for it, if the segmenter uses one.
         threshold: probability above which a voxel is in the mask; None for the model's own.
+        slice_by_slice: whether nothing is left out because it lies outside an organ.
 
     Raises:
         UsageError: the request is of several slices, or the finding cannot be read.
@@ -60,15 +62,16 @@ class SliceCorrection:
         finding: str,
         adapter: Adapter | None = None,
         threshold: float | None = None,
+        slice_by_slice: bool = False,
     ) -> None:
         if len(image.slices) != 1 or image.samples != 1:
             raise UsageError("strokes correct one slice from one noise sample: ask for these")
         self._segmenter, self._image, self._finding, self._adapter = segmenter, image, finding, adapter
         self._display = image.display.of_slices(1)
-        self._own = segmenter.decode_slices(image, [finding], threshold=threshold, try_anyway=True)
-        plain = self._own
+        decode = partial(segmenter.decode_slices, image, [finding], threshold=threshold, try_anyway=True)
+        self._own = plain = decode(slice_by_slice=slice_by_slice)
         if plain.findings[0].consistency != SLICE_BY_SLICE:  # something may have been left out
-            plain = segmenter.decode_slices(image, [finding], threshold=threshold, try_anyway=True, slice_by_slice=True)
+            plain = decode(slice_by_slice=True)
         self._plain = plain.findings[0].probability
         self._left_out = (self._plain > 0) & (self._own.findings[0].probability == 0)
         self._strokes: list[Stroke] = []

@@ -101,6 +101,7 @@ class TeachingSession:
         strokes: Sequence[Stroke],
         seed: int = 0,
         threshold: float | None = None,
+        sliceBySlice: bool = False,
     ) -> Steps:
         """Correct a finding on one slice by all these strokes.
 
@@ -114,7 +115,8 @@ class TeachingSession:
                 array = yield from _written(stroke.mark[np.newaxis] != 0, folder / f"stroke-{number}.raw")
                 marks.append(StrokeMark(array, stroke.present))
             library = self._session.library
-            request = Correct(volume.volume, finding, sliceIndex, tuple(marks), folder, seed, threshold, library)
+            more = seed, threshold, library, sliceBySlice
+            request = Correct(volume.volume, finding, sliceIndex, tuple(marks), folder, *more)
             answer = yield from self._session.client.ask(request)
             return SegmentationOutput(answer, volume, folder)
         except BaseException:

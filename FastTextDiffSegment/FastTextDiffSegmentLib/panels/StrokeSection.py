@@ -4,6 +4,7 @@ Owns the row of stroke buttons; knows nothing about examples, or how a slice is 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import slicer
@@ -127,9 +128,7 @@ class StrokeSection:
         self.update()
 
     def _withStrokes(self) -> CorrectionRequest:
-        old = self._request
-        more = old.modality, old.seed, old.threshold
-        return CorrectionRequest(old.volumeNode, old.finding, old.sliceIndex, tuple(self._strokes), *more)
+        return replace(self._request, strokes=tuple(self._strokes))
 
     def _ended(self, output: SegmentationOutput | None, error: Exception | None = None) -> None:
         self._job = None

@@ -124,7 +124,7 @@ class TeachSection:
     def _correction(self) -> CorrectionRequest:
         parameters = self._context.parameters
         index, modality = self._image.shownSlice().index, parameters.modality or None
-        more = modality, parameters.seed, chosenThreshold(parameters)
+        more = modality, parameters.seed, chosenThreshold(parameters), parameters.sliceBySlice
         return CorrectionRequest(parameters.inputVolume, self.words[0], index, (), *more)
 
     def _newExample(self) -> Example:

@@ -38,6 +38,7 @@ class Correct:
         seed: of the noise.
         threshold: probability above which a voxel is in the mask; null for the model's own.
         library: folder of learned findings; null for none.
+        slice_by_slice: whether nothing is left out because it lies outside an organ.
     """
 
     op: ClassVar[str] = "correct"
@@ -50,6 +51,7 @@ class Correct:
     seed: int = 0
     threshold: float | None = None
     library: Path | None = None
+    slice_by_slice: bool = False
 
 
 @dataclass(frozen=True)

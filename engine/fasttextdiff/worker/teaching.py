@@ -163,7 +163,8 @@ class Teaching:
         Raises:
             UsageError: the request is not valid, or a stroke cannot be.
         """
-        check_options(threshold=request.threshold)
+        options: dict[str, Any] = {"threshold": request.threshold, "slice_by_slice": request.slice_by_slice}
+        check_options(**options)
         image = self._model.image(request.volume)
         one = image.with_request(slices=(request.slice, request.slice + 1), samples=1, seed=request.seed)
         segmenter = self._model.with_torch()
@@ -171,18 +172,12 @@ class Teaching:
         segmenter.check_findings([request.finding])
         adapter = next(iter(self.use(segmenter, [finding], request, image.volume.modality)), None)
         made = adapter.sha256() if adapter is not None else ""
-        key = (request.volume, request.slice, finding, request.seed, request.threshold, made)
-        return self._corrected(key, segmenter, one, adapter).result([_stroke(mark) for mark in request.strokes])
-
-    def _corrected(
-        self, key: tuple[Any, ...], segmenter: Segmenter, image: PreparedImage, adapter: Adapter | None
-    ) -> SliceCorrection:
-        from fasttextdiff.correction import SliceCorrection
-
-        _, _, finding, _, threshold, _ = key
+        key = (request.volume, request.slice, finding, request.seed, made, *options.values())
         if self._correction is None or self._correction[0] != key:
-            self._correction = key, SliceCorrection(segmenter, image, finding, adapter, threshold)
-        return self._correction[1]
+            from fasttextdiff.correction import SliceCorrection
+
+            self._correction = key, SliceCorrection(segmenter, one, finding, adapter, **options)
+        return self._correction[1].result([_stroke(mark) for mark in request.strokes])
 
     # --- learning ----------------------------------------------------------------------------------------------------
 
