@@ -154,7 +154,7 @@ def _best(folder: Path, where: _Where) -> Runtime:
     try:
         return _with_openvino(folder, where)
     except FastTextDiffError as error:
-        if isinstance(error, UsageError) or problem_with(TORCH):
+        if problem_with(TORCH):
             raise
         return _instead(str(error), folder, where)
 

@@ -133,7 +133,8 @@ class OpenVinoRuntime:
                     self._stop(request)
         except RuntimeError as error:
             if "alloc" in str(error).lower():
-                raise DeviceMemoryError(f"{self.device} has too little memory for one slice") from error
+                advice = "" if self.device == "cpu" else ": use --device cpu"
+                raise DeviceMemoryError(f"{self.device} has too little memory for one slice{advice}") from error
             raise
         return [np.array(output.data) for output in request.output_tensors]
 
@@ -188,5 +189,6 @@ def choose_device(name: str, available: Sequence[str]) -> str:
     """
     device = "cpu" if name == "auto" else name
     if not any(there.lower().startswith(device) for there in available):
-        raise UsageError(f"OpenVINO finds no {name} here: use --device cpu")
+        advice = "install OpenVINO again" if device == "cpu" else "use --device cpu"
+        raise UsageError(f"OpenVINO finds no {device} here: {advice}")
     return device
