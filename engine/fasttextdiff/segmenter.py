@@ -42,7 +42,7 @@ class Segmenter:
 
     Args:
         model: a loaded model, a folder, a hub id, or None for the bundled model.
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps"; with OpenVINO also "gpu" and "npu".
+        device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1", "mps"; with OpenVINO "gpu" and "npu".
         dtype: a name, or "auto": bfloat16 where it is fast, else float16 on CUDA devices and float32 elsewhere.
         cache_bytes: budget of the feature cache.
         runtime: what runs the networks, "auto", "torch" or "openvino", see :func:`load_runtime`; or a runtime.

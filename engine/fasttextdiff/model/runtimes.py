@@ -49,7 +49,7 @@ def load_runtime(
 ) -> Runtime:
     """Load a model with the runtime that suits this computer best.
 
-    "auto" is PyTorch for a GPU that it can use and for a model that is already loaded; else OpenVINO, if it is
+    "auto" is PyTorch for a CUDA GPU that works and for a model that is already loaded; else OpenVINO, if it is
     installed and its answer on this computer agrees with PyTorch's; else PyTorch.
 
     Args:

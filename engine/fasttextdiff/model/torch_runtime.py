@@ -31,7 +31,7 @@ class TorchRuntime:
 
     Args:
         pipeline: the model; it is moved to the device.
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (bfloat16 on GPUs that have it, float16 on others, float32 on the CPU), or a name.
 
     Attributes:
