@@ -12,7 +12,7 @@ from fasttextdiff.containment import Containment, outline
 from fasttextdiff.contract.segments import SLICE_BY_SLICE
 from fasttextdiff.correction import SliceCorrection, Stroke
 from fasttextdiff.image.assembly import SliceAnswer
-from fasttextdiff.image.containment import leave_out_outside
+from fasttextdiff.image.containment import filled, leave_out_outside
 from fasttextdiff.image.volume import Modality
 
 SAMPLES = Path(__file__).resolve().parents[2] / "Resources" / "samples"
@@ -36,9 +36,9 @@ DENSE, MOSTLY_OUTSIDE = np.s_[15:25, 8:12], np.s_[1:4, 15:30]
 
 def test_parts_stay_if_half_of_them_lie_within_the_filled_outline():
     found = picture(INSIDE, ACROSS, OUTSIDE, DENSE, MOSTLY_OUTSIDE)
-    assert leave_out_outside([found], LUNG, 0.5)
+    assert leave_out_outside([found], filled(LUNG), 0.5)
     assert np.array_equal(found, picture(INSIDE, ACROSS, DENSE))
-    assert not leave_out_outside([found], LUNG, 0.5)
+    assert not leave_out_outside([found], filled(LUNG), 0.5)
 
 
 @pytest.mark.parametrize("gap", [0, 2], ids=["joined", "apart"])
@@ -47,14 +47,14 @@ def test_nothing_appears_if_the_threshold_is_lowered(gap):
     found[6:14, 4:18] = np.maximum(found[6:14, 4:18], 0.3)  # the skirt of a lesion that stays
     found[8:22, 18 + gap : 36] = np.maximum(found[8:22, 18 + gap : 36], 0.3)  # of one that does not
     found[30:34, 25:30] = 0.4  # hidden by the threshold
-    leave_out_outside([found], LUNG, 0.5)
+    leave_out_outside([found], filled(LUNG), 0.5)
     assert (found > 0.25)[6:14, 4:18].all()
     assert not found[:, 19:].any()
 
 
 def test_the_mean_of_noise_samples_decides_for_all_of_them():
     one, other = picture(INSIDE, OUTSIDE), picture(OUTSIDE, value=0.3)
-    assert leave_out_outside([one, other], LUNG, 0.5)
+    assert leave_out_outside([one, other], filled(LUNG), 0.5)
     assert not one[OUTSIDE].any()
     assert not other[OUTSIDE].any()
     assert np.array_equal(one, picture(INSIDE))

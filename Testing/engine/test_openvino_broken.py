@@ -1,4 +1,4 @@
-"""Where OpenVINO itself is broken, torch takes its place and says why. No network is loaded here."""
+"""Where OpenVINO itself is broken, torch takes its place and says why."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from fasttextdiff.errors import DeviceMemoryError, MissingPackagesError, ModelError, UsageError
+from fasttextdiff.errors import MissingPackagesError, ModelError, UsageError
 from fasttextdiff.model import runtimes
 from fasttextdiff.model.openvino import runtime as runtime_module
 from fasttextdiff.model.openvino.compiled import compiled
 from fasttextdiff.model.openvino.package import FORMAT, read_record, write_record
+from fasttextdiff.model.openvino.runtime import lack_of_memory
 from fasttextdiff.model.runtimes import load_runtime
 
 
-@pytest.fixture
-def torch_alone(monkeypatch):
-    """A computer without a GPU, on which torch would work."""
-    monkeypatch.setattr(runtimes, "has_gpu_driver", lambda: False)
-    monkeypatch.setattr(runtimes, "_with_torch", lambda *_: SimpleNamespace(name="torch", notes=()))
-    converted = SimpleNamespace(networks={}, record={"made_from": "0", "check": {}})
-    monkeypatch.setattr(runtimes, "_converted", lambda *_: converted)
-
-
-@pytest.mark.usefixtures("torch_alone")
 def test_a_package_that_cannot_be_imported_is_named_and_torch_is_used(monkeypatch):
     def fail():
         raise OSError("libopenvino.so: cannot open shared object file")
@@ -37,7 +28,6 @@ def test_a_package_that_cannot_be_imported_is_named_and_torch_is_used(monkeypatc
         load_runtime(None, "cpu", runtime="openvino")
 
 
-@pytest.mark.usefixtures("torch_alone")
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_without_its_part_for_the_cpu_torch_is_used(monkeypatch, device):
     choose = runtime_module.choose_device
@@ -51,13 +41,9 @@ def test_without_its_part_for_the_cpu_torch_is_used(monkeypatch, device):
 
 @pytest.mark.parametrize(("device", "advice"), [("gpu", ": use --device cpu"), ("cpu", "")])
 def test_too_little_memory_is_one_line(device, advice):
-    def fail(_):
-        raise RuntimeError("Exception from src/inference:\n[GPU] CL_MEM_OBJECT_ALLOCATION_FAILURE")
-
-    runtime = runtime_module.OpenVinoRuntime.__new__(runtime_module.OpenVinoRuntime)
-    runtime.device, runtime._networks = device, {"encode": SimpleNamespace(start_async=fail)}  # noqa: SLF001
-    with pytest.raises(DeviceMemoryError, match=f"^{device} has too little memory for one slice{advice}$"):
-        runtime._run("encode")  # noqa: SLF001
+    error = lack_of_memory(RuntimeError("from src/inference:\n[GPU] CL_MEM_OBJECT_ALLOCATION_FAILURE"), device)
+    assert str(error) == f"{device} has too little memory for one slice{advice}"
+    assert lack_of_memory(RuntimeError("from src/inference: shapes differ"), device) is None
 
 
 def test_networks_of_another_version_are_not_read(tmp_path):

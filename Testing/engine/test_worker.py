@@ -22,8 +22,8 @@ from PIL import Image
 
 from fasttextdiff import FastTextDiffPipeline, Segmenter, read_volume
 from fasttextdiff.contract import messages
-from fasttextdiff.contract.requests import CloseVolume, Open
-from fasttextdiff.errors import DeviceMemoryError
+from fasttextdiff.contract.requests import CloseVolume, Open, Segment
+from fasttextdiff.errors import Cancelled, DeviceMemoryError
 from fasttextdiff.io.dicom_pixels import itk_ijk_to_ras
 from fasttextdiff.io.read import decoded_from_memory, volume_from
 from fasttextdiff.model.info import BUNDLED_MODEL
@@ -340,6 +340,18 @@ def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tiny_jobs, tmp_path
     assert done(jobs, "segment", **request)["notes"] == []
 
 
+def test_a_slice_is_cancelled_before_it_is_done(tiny_jobs, tmp_path, output):
+    jobs, segmenter = tiny_jobs
+    voxels = np.arange(1200, dtype=np.int16).reshape(1, 40, 30)
+    done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
+    passes, told = [], []
+    segmenter.pipeline.denoiser.register_forward_hook(lambda *_: passes.append(1))
+    request = Segment("v", ("consolidation",), output, slices=(0, 1))
+    with pytest.raises(Cancelled):
+        jobs.do(request, lambda *_: told.append(1) or True, lambda: False)
+    assert (passes, told, list(output.iterdir())) == ([], [], [])
+
+
 # --- looking ahead ---------------------------------------------------------------------------------------------------
 
 
@@ -424,7 +436,7 @@ def test_the_worker_looks_ahead_only_while_idle_and_survives_errors_in_it(tmp_pa
                 looks = 0
                 def write(self, line):
                     with open({str(log)!r}, "a") as log: log.write(line + "\\n")
-                def do(self, request, progress):
+                def do(self, request, progress, go_on):
                     self.write("request")
                     return Done()
                 def look_ahead(self, go_on):
@@ -591,7 +603,7 @@ def test_after_damaged_weights_the_bundled_model_can_be_opened_again(worker, tmp
 
 IDLE = """
 class Jobs:
-    def do(self, request, progress): return Done()
+    def do(self, request, progress, go_on): return Done()
     def look_ahead(self, go_on): return False
 """
 
@@ -654,7 +666,7 @@ def test_output_of_libraries_does_not_reach_the_stream():
 def test_closing_its_input_ends_the_process_in_the_middle_of_a_job():
     endless = """
 class Jobs:
-    def do(self, request, progress): progress(1, 2); time.sleep(1000)
+    def do(self, request, progress, go_on): progress(1, 2); time.sleep(1000)
     def look_ahead(self, go_on): return False
 """
     process = Process("-c", with_jobs(endless))

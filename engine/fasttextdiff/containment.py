@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fasttextdiff.contract.findings import shortened
 from fasttextdiff.contract.segments import is_there
 from fasttextdiff.image.assembly import SliceAnswer
-from fasttextdiff.image.containment import leave_out_outside
+from fasttextdiff.image.containment import filled, leave_out_outside
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.model.info import ModelInfo
 
@@ -104,7 +104,7 @@ def organ_of(info: ModelInfo, modality: Modality, finding: str) -> str:
 
 
 def outline(answers: Sequence[SliceAnswer], info: ModelInfo) -> NDArray[np.bool_]:
-    """(rows, columns) of an organ on a slice, at the model's own threshold; empty where the organ is absent.
+    """(rows, columns) of an organ on a slice with its holes, at the model's own threshold; empty where it is absent.
 
     Args:
         answers: results of the organ alone, one per noise sample.
@@ -112,4 +112,4 @@ def outline(answers: Sequence[SliceAnswer], info: ModelInfo) -> NDArray[np.bool_
     """
     mask: NDArray[np.bool_] = np.mean([one.probability[0] for one in answers], axis=0) > info.threshold
     mask &= is_there(np.mean([one.presence[0] for one in answers]), info.presence_threshold)
-    return mask
+    return filled(mask)

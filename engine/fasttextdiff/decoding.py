@@ -22,6 +22,9 @@ from fasttextdiff.outcomes import window_of
 from fasttextdiff.progress import Progress
 from fasttextdiff.teaching.in_use import LearnedFindings
 
+_Slices = Sequence[Sequence[View]]
+"""The views of each slice of a group."""
+
 
 @dataclass(frozen=True)
 class _Asked:
@@ -85,7 +88,7 @@ class SliceDecoder:
         return [found[n] for n in range(len(views))]
 
     def _key(self, view: View, fit: Fit, seed: int) -> Hashable:
-        return view.key(), fit, seed, self.info.weights_sha256
+        return view.key, fit, seed, self.info.weights_sha256
 
     def stack(self, image: PreparedImage, containment: Containment, progress: Progress | None) -> SliceStack:
         """Results of the findings on all requested slices.
@@ -107,7 +110,8 @@ class SliceDecoder:
         for group in self.groups(image):
             for one, numbers in shown:
                 asked = _Asked([findings[n] for n in numbers], text if len(shown) == 1 else text.of(numbers))
-                answers, outlines = self._with_outlines(one, group, asked, containment.organs_of(numbers))
+                slices = [one.views(index) for index in group]
+                answers, outlines = self._with_outlines(one, slices, asked, containment.organs_of(numbers))
                 for index, answer, masks in zip(group, answers, outlines, strict=True):
                     containment.contain(numbers, answer, masks)
                     stack.store(image.slices.index(index), numbers, answer)
@@ -115,13 +119,14 @@ class SliceDecoder:
         return stack
 
     def _with_outlines(
-        self, image: PreparedImage, group: range, asked: _Asked, organs: Sequence[str]
+        self, image: PreparedImage, slices: _Slices, asked: _Asked, organs: Sequence[str]
     ) -> tuple[list[list[SliceAnswer]], list[dict[str, NDArray[np.bool_]]]]:
         """Results for each slice of a group, and the outlines of organs; those that are not cached are decoded too."""
         if not organs:
-            return self._group(image, group, asked), [{} for _ in group]
+            return self._group(image, slices, asked), [{} for _ in slices]
         names = {organ: _outline_name(image, organ) for organ in organs}
-        keys = [self._first_key(image, index) for index in group]
+        # outlines are attached to the maps of a slice's first tile and noise sample
+        keys = [self._key(views[0], image.fit, image.seed) for views in slices]
         outlines = [
             {organ: mask for organ, name in names.items() if (mask := self.cache.attached(key, name)) is not None}
             for key in keys
@@ -129,29 +134,25 @@ class SliceDecoder:
         new = [organ for organ in organs if any(organ not in masks for masks in outlines)]
         if new:
             asked = replace(asked, organs=new, organ_text=self.runtime.text(new))
-        answers = self._group(image, group, asked)
+        answers = self._group(image, slices, asked)
         for key, samples, masks in zip(keys, answers, outlines, strict=True):
             for n, organ in enumerate(new, start=len(asked.findings)):
                 masks[organ] = outline([one.of(n) for one in samples], self.info)
                 self.cache.attach(key, names[organ], masks[organ])
         return answers, outlines
 
-    def _first_key(self, image: PreparedImage, index: int) -> Hashable:
-        """The maps to which outlines on a slice are attached: those of its first tile and noise sample."""
-        return self._key(image.views(index)[0], image.fit, image.seed)
-
-    def _group(self, image: PreparedImage, group: range, asked: _Asked) -> list[list[SliceAnswer]]:
+    def _group(self, image: PreparedImage, slices: _Slices, asked: _Asked) -> list[list[SliceAnswer]]:
         """Results for each slice of a group, one per noise sample."""
         seeds = range(image.seed, image.seed + image.samples)
-        return [list(answers) for answers in zip(*(self._sample(image, group, asked, s) for s in seeds), strict=True)]
+        return [list(answers) for answers in zip(*(self._sample(image, slices, asked, s) for s in seeds), strict=True)]
 
-    def _sample(self, image: PreparedImage, group: range, asked: _Asked, seed: int) -> list[SliceAnswer]:
+    def _sample(self, image: PreparedImage, slices: _Slices, asked: _Asked, seed: int) -> list[SliceAnswer]:
         """Results of one noise sample for each slice of a group: the findings, then the organs."""
-        blends = [TileBlend.empty(asked.count, image) for _ in group]
+        blends = [TileBlend.empty(asked.count, image) for _ in slices]
         work = [
             (blend, tile, view)
-            for blend, index in zip(blends, group, strict=True)
-            for tile, view in zip(image.tiles, image.views(index), strict=True)
+            for blend, views in zip(blends, slices, strict=True)
+            for tile, view in zip(image.tiles, views, strict=True)
         ]
         for batch in batched(work, self.runtime.batch):
             answers = self._answers(image, [view for _, _, view in batch], asked, seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 _QUOTES = str.maketrans(
     {
@@ -91,6 +92,7 @@ _DENIAL = re.compile(r"\b(?:no|not|without|free of|negative(?: for)?|absence of|
 _MOST_PASSES = 8
 
 
+@lru_cache(maxsize=1024)  # asked many times for each finding
 def understood(text: str) -> str:
     """A finding as the engine reads, compares and shows it. Normalising it again changes nothing.
 

@@ -36,32 +36,42 @@ class TileBlend:
     """Log-odds of overlapping tiles, averaged with weights that fall towards the border of a tile.
 
     Attributes:
-        odds: (F, rows, columns), weighted sum.
-        weights: (rows, columns), sum of weights.
+        odds: (F, rows, columns), weighted sum; for a single tile as they are.
+        weights: (rows, columns), sum of weights; None for a single tile, where there is nothing to blend.
         presence: (F,), the highest of all tiles.
+        box: where the last tile lies.
     """
 
     odds: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    weights: NDArray[np.float32] | None
     presence: NDArray[np.float32]
+    box: tuple[slice, ...] = ()
 
     @classmethod
     def empty(cls, findings: int, image: PreparedImage) -> TileBlend:
         """An empty blend for one slice of an image."""
         rows, columns = image.display.display_shape[1:]
-        odds, weights = np.zeros((findings, rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+        odds = np.zeros((findings, rows, columns), np.float32)
+        weights = np.zeros((rows, columns), np.float32) if len(image.tiles) > 1 else None
         return cls(odds, weights, np.zeros(findings, np.float32))
 
     def add(self, tile: Tile, logits: NDArray[np.float32], presence: NDArray[np.float32]) -> None:
         """Add a tile's log-odds (F, h, w) and presence (F,)."""
-        rows, columns = tile.slices
-        weight = tile_weight(tile.height, tile.width)
-        self.odds[:, rows, columns] += logits * weight
-        self.weights[rows, columns] += weight
+        self.box = (slice(None), *tile.slices)
         self.presence = np.maximum(self.presence, presence)
+        if self.weights is None:
+            self.odds[self.box] = logits
+            return
+        weight = tile_weight(tile.height, tile.width)
+        self.odds[self.box] += logits * weight
+        self.weights[tile.slices] += weight
 
     def answer(self) -> SliceAnswer:
         """Probabilities; 0 outside all tiles."""
+        if self.weights is None:
+            probability = np.zeros_like(self.odds)
+            expit(self.odds[self.box], out=probability[self.box])
+            return SliceAnswer(probability, self.presence)
         seen = self.weights > 0
         return SliceAnswer(expit(self.odds / np.where(seen, self.weights, np.float32(1))) * seen, self.presence)
 
@@ -102,12 +112,14 @@ class SliceStack:
             findings: indices of the findings.
             answers: results of these findings, one per noise sample; further results in them are not stored.
         """
-        answers = [SliceAnswer(a.probability[: len(findings)], a.presence[: len(findings)]) for a in answers]
-        probability = np.stack([a.probability for a in answers])
+        count = len(findings)
+        self.presence[findings, position] = np.mean([a.presence[:count] for a in answers], axis=0)
+        if self.disagreement is None:
+            self._show(self.probability, position, findings, answers[0].probability[:count])
+            return
+        probability = np.stack([a.probability[:count] for a in answers])
         self._show(self.probability, position, findings, probability.mean(0))
-        self.presence[findings, position] = np.mean([a.presence for a in answers], axis=0)
-        if self.disagreement is not None:
-            self._show(self.disagreement, position, findings, probability.std(0))
+        self._show(self.disagreement, position, findings, probability.std(0))
 
     def clear(self, padding: NDArray[np.bool_]) -> None:
         """Set the results in padding to zero; `padding` is on the grid of the requested slices."""

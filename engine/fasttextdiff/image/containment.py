@@ -15,14 +15,19 @@ _SKIRT = 5
 """Pixels around a removed part that are faint and are set to 0 too, so that no ring remains at a lower threshold."""
 
 
+def filled(organ: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """An organ's outline with its holes: a dense lesion in it may look unlike the organ."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.binary_fill_holes(organ), bool)
+
+
 def leave_out_outside(samples: Sequence[NDArray[np.float32]], organ: NDArray[np.bool_], threshold: float) -> bool:
     """Set the probability of parts that lie mostly outside an organ to 0, in place.
 
-    Holes of the organ's outline count as inside: a dense lesion may look unlike the organ.
-
     Args:
         samples: (rows, columns) of one slice, one array per noise sample; their mean decides for all of them.
-        organ: (rows, columns).
+        organ: (rows, columns), see :func:`filled`.
         threshold: probability above which a pixel belongs to the finding.
 
     Returns:
@@ -30,18 +35,19 @@ def leave_out_outside(samples: Sequence[NDArray[np.float32]], organ: NDArray[np.
     """
     from scipy import ndimage
 
-    mean = np.mean(samples, axis=0)
-    found, low = mean > threshold, mean > LOW * threshold
+    mean = np.mean(samples, axis=0) if len(samples) > 1 else samples[0]
+    low = mean > LOW * threshold
     if not low.any():
         return False
-    inside = ndimage.binary_fill_holes(organ)
+    (box,) = ndimage.find_objects(low.view(np.uint8))  # most of a slice has no finding
+    low, found, inside = low[box], mean[box] > threshold, organ[box]
     kept = _inside(found, inside)
     removed = found & ~kept
     out = low & ~_inside(low, inside, safe=kept)
     if removed.any():  # a skirt may join a removed part to one that is kept
         out |= ndimage.binary_dilation(removed, np.ones((3, 3)), iterations=_SKIRT, mask=low & ~kept) & ~kept
     for probability in samples:
-        probability[out] = 0
+        probability[box][out] = 0
     return bool(removed.any())
 
 

@@ -204,6 +204,14 @@ def to_model_range(image: NDArray[np.float32], channel_order: str) -> NDArray[np
     return np.ascontiguousarray(channels * np.float32(2) - np.float32(1))
 
 
+def fitted(images: NDArray[np.float32], fit: Fit, channel_order: str) -> NDArray[np.float32]:
+    """(N, h, w) or (N, h, w, 3) in [0, 1] to the model's input (N, 3, *fit.padded) in [-1, 1]."""
+    if images.ndim == 4:
+        return fit.forward(to_model_range(images, channel_order))
+    grey = fit.forward(images * np.float32(2) - np.float32(1))  # resampled once, not once per channel
+    return np.repeat(grey[:, None], 3, axis=1)
+
+
 @dataclass(frozen=True)
 class Tile:
     """A square window of a large slice.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,9 @@ class View:
         """The voxels windowed to [0, 1]."""
         return apply_window(self.voxels, self.window)
 
+    @cached_property
     def key(self) -> tuple[Any, ...]:
-        """A cache key by content, so that a volume changed in place gets a new key."""
+        """A cache key by content, so that a later view of a volume that was changed in place has another one."""
         return hashlib.blake2b(self.voxels.tobytes(), digest_size=16).digest(), self.voxels.dtype.str, self.window
 
 

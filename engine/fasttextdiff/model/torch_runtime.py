@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fasttextdiff.errors import DeviceMemoryError
-from fasttextdiff.image.preprocessing import Fit, to_model_range
+from fasttextdiff.image.preprocessing import Fit, fitted
 from fasttextdiff.model.denoiser import interruptible, seeded_noise
 from fasttextdiff.model.devices import BATCH_IMAGES, BATCH_PAIRS, choose_device, choose_dtype
 from fasttextdiff.model.feature_cache import LARGEST, Maps
@@ -104,9 +104,7 @@ class TorchRuntime:
         return self._halving(lambda part: self._maps_at_once(part, fit, seed), pixels)
 
     def _maps_at_once(self, pixels: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[Maps]:
-        images = torch.from_numpy(
-            fit.forward(to_model_range(np.stack(pixels), self.settings.preprocessing.channel_order))
-        )
+        images = torch.from_numpy(fitted(np.stack(pixels), fit, self.settings.preprocessing.channel_order))
         noise = seeded_noise((1, *images.shape[1:]), seed, self._device)
         with self._computing():
             maps = self.pipeline.maps(images.to(self._device), noise)

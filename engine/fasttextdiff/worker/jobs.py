@@ -72,12 +72,13 @@ class Jobs:
         self._ahead = _NextSlices()
         self._teaching = Teaching(self)
 
-    def do(self, request: Request, progress: Progress) -> Any:
+    def do(self, request: Request, progress: Progress, go_on: Callable[[], bool] = lambda: True) -> Any:
         """Carry out one job.
 
         Args:
             request: one of the contract's `JOBS`.
             progress: called after every slice of a segmentation, and before a file is moved into place.
+            go_on: polled within a slice; as soon as it returns False, the segmentation is cancelled.
 
         Returns:
             The request's answer.
@@ -86,7 +87,7 @@ class Jobs:
             Open: self.open,
             OpenVolume: self.open_volume,
             CloseVolume: self.close_volume,
-            Segment: lambda asked: self.segment(asked, progress),
+            Segment: lambda asked: self.segment(asked, progress, go_on),
             ListSeries: list_series,
             SaveDicomSeg: lambda asked: save_dicom_seg(asked, progress),
             Correct: self.correct,
@@ -194,16 +195,17 @@ class Jobs:
 
     # --- segmentation ------------------------------------------------------------------------------------------------
 
-    def segment(self, request: Segment, progress: Progress) -> Segmented:
+    def segment(self, request: Segment, progress: Progress, go_on: Callable[[], bool]) -> Segmented:
         """Segment findings on some slices, and write the arrays as files to the given folder.
 
         Raises:
             UsageError: the request is not valid.
-            Cancelled: `progress` returned False; no file is left.
+            Cancelled: `progress` or `go_on` returned False; no file is left.
         """
         check_options(threshold=request.threshold)
         image, findings, folder = self._asked(request)
-        results, notes = self._decoded(image, findings, request, progress)
+        with self.segmenter().runtime.interruptible(go_on):
+            results, notes = self._decoded(image, findings, request, progress)
         self._ahead.shown(image, findings)
         notes = [*self._teaching.notes(request.library), *notes]
         axis = image.display.axes[0]

@@ -186,7 +186,7 @@ class Worker:
 
         if cancelled.is_set():
             raise Cancelled("cancelled before it began")
-        return self._prepared().do(request, progress)
+        return self._prepared().do(request, progress, lambda: not cancelled.is_set())
 
     def _prepared(self) -> Jobs:
         """The jobs, imported on first use."""

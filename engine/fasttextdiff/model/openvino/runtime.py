@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fasttextdiff.environment import load_openvino, openvino_core
 from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_line
-from fasttextdiff.image.preprocessing import Fit, to_model_range
+from fasttextdiff.image.preprocessing import Fit, fitted
 from fasttextdiff.model.feature_cache import Maps
 from fasttextdiff.model.noise import standard_normal
 from fasttextdiff.model.openvino.compiled import compiled
@@ -104,7 +104,7 @@ class OpenVinoRuntime:
     def maps(self, pixels: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[Maps]:
         """As for any runtime."""
         order = self.settings.preprocessing.channel_order
-        return [self._maps(fit.forward(to_model_range(image[None], order)), seed) for image in pixels]
+        return [self._maps(fitted(image[None], fit, order), seed) for image in pixels]
 
     def _maps(self, image: NDArray[np.float32], seed: int) -> Maps:
         return [scale[0] for scale in self._run(ENCODE, image, standard_normal(image.shape, seed))]
@@ -126,24 +126,27 @@ class OpenVinoRuntime:
     def _run(self, name: str, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """The outputs of a network, copied, because OpenVINO writes the next results into the same memory."""
         request = self._networks[name]
+        self._require_wanted()
         try:
-            request.start_async(dict(enumerate(inputs)))
+            request.start_async(dict(enumerate(inputs)), share_inputs=True)
             while not request.wait_for(_ASK_MS):
-                if self._go_on is not None and not self._go_on():
-                    self._stop(request)
+                self._require_wanted(request)
         except RuntimeError as error:
-            if "alloc" in str(error).lower():
-                advice = "" if self.device == "cpu" else ": use --device cpu"
-                raise DeviceMemoryError(f"{self.device} has too little memory for one slice{advice}") from error
-            raise
+            lack = lack_of_memory(error, self.device)
+            if lack is None:
+                raise
+            raise lack from error
         return [np.array(output.data) for output in request.output_tensors]
 
-    @staticmethod
-    def _stop(request: Any) -> None:
-        request.cancel()
-        with suppress(RuntimeError):  # says that it was cancelled
-            request.wait()
-        raise Cancelled("stopped for another request")
+    def _require_wanted(self, request: Any = None) -> None:
+        """Stop, with the request that runs, as soon as nobody wants its result."""
+        if self._go_on is None or self._go_on():
+            return
+        if request is not None:
+            request.cancel()
+            with suppress(RuntimeError):  # says that it was cancelled
+                request.wait()
+        raise Cancelled("stopped; nothing was changed")
 
     @contextmanager
     def interruptible(self, go_on: Callable[[], bool]) -> Iterator[None]:
@@ -192,3 +195,11 @@ def choose_device(name: str, available: Sequence[str]) -> str:
         advice = "install OpenVINO again" if device == "cpu" else "use --device cpu"
         raise UsageError(f"OpenVINO finds no {device} here: {advice}")
     return device
+
+
+def lack_of_memory(error: RuntimeError, device: str) -> DeviceMemoryError | None:
+    """The error to raise if a network failed because the device's memory is too small; else None."""
+    if "alloc" not in str(error).lower():
+        return None
+    advice = "" if device == "cpu" else ": use --device cpu"
+    return DeviceMemoryError(f"{device} has too little memory for one slice{advice}")
