@@ -342,7 +342,7 @@ def test_a_gpu_with_too_little_memory_is_replaced_by_the_cpu(tiny_jobs, tmp_path
 
 def test_a_slice_is_cancelled_before_it_is_done(tiny_jobs, tmp_path, output):
     jobs, segmenter = tiny_jobs
-    voxels = np.arange(1200, dtype=np.int16).reshape(1, 40, 30)
+    voxels = np.random.default_rng(0).integers(-1000, 400, (1, 40, 30)).astype(np.int16)
     done(jobs, "open_volume", **volume_request(tmp_path, voxels, modality="ct"))
     passes, told = [], []
     segmenter.pipeline.denoiser.register_forward_hook(lambda *_: passes.append(1))
