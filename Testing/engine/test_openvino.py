@@ -20,6 +20,7 @@ from fasttextdiff import Modality, Segmenter, Volume, read_volume
 from fasttextdiff.environment import openvino_core
 from fasttextdiff.errors import Cancelled, FastTextDiffError, MissingPackagesError, ModelError, UsageError
 from fasttextdiff.image.preprocessing import Fit
+from fasttextdiff.image.slices import FREQUENT
 from fasttextdiff.model import runtimes
 from fasttextdiff.model.openvino import networks, self_check, store, writing
 from fasttextdiff.model.openvino import runtime as runtime_module
@@ -126,6 +127,20 @@ def test_a_hit_of_the_cache_and_other_findings_change_no_bit(converted):
     assert np.array_equal(again.segment(ct(), FINDINGS[:1]).probability[FINDINGS[0]], alone)
 
 
+def test_many_slices_of_one_size_have_a_network_of_their_own_with_the_results_of_torch(converted):
+    ours, theirs = (Segmenter(converted, "cpu", "float32", runtime=name) for name in ("openvino", "torch"))
+    volumes = [ct((FREQUENT, 40 - n, 30)) for n in (0, 8, 16, 0)]  # more sizes than are kept, and the first one again
+    assert all(ours.prepare(volume).fit.is_frequent for volume in volumes)
+    assert not ours.prepare(ct((FREQUENT - 1, 40, 30))).fit.is_frequent
+    found = [ours.segment(volume, FINDINGS[:1], slices=(3, 5)) for volume in volumes]
+    for volume, one in zip(volumes, found, strict=True):
+        require_same(one, theirs.segment(volume, FINDINGS[:1], slices=(3, 5)))
+    first, *_, again = (one.probability[FINDINGS[0]] for one in found)
+    assert np.array_equal(first, again)
+    fresh = Segmenter(converted, "cpu", "float32", runtime="openvino")
+    assert np.array_equal(fresh.segment(volumes[0], FINDINGS[:1], slices=(3, 5)).probability[FINDINGS[0]], first)
+
+
 def test_texts_are_tokenized_as_in_training(converted):
     pipeline, settings = tiny_pipeline(), read_settings(converted)
     tokens = Tokens(converted / "tokenizer" / "tokenizer.json", settings.max_tokens)
@@ -143,9 +158,9 @@ def test_an_image_in_work_is_stopped_and_the_next_one_is_right(converted):
     pixels = np.random.default_rng(0).random((256, 256), np.float32)
     fit = Fit.of(pixels.shape, (1, 1), 1024, runtime.settings.multiple)
     asked = []
-    with pytest.raises(Cancelled), runtime.interruptible(lambda: bool(asked.append(1))):
+    with pytest.raises(Cancelled), runtime.interruptible(lambda: bool(asked.append(1)) or len(asked) < 2):
         runtime.maps([pixels], fit, 0)
-    assert asked
+    assert len(asked) == 2  # before it began, and while it ran
     small = Fit.of(pixels.shape, (1, 1), 64, runtime.settings.multiple)
     fresh = Segmenter(converted, "cpu", runtime="openvino").runtime
     for a, b in zip(runtime.maps([pixels], small, 0)[0], fresh.maps([pixels], small, 0)[0], strict=True):
@@ -318,6 +333,15 @@ def test_a_computer_on_which_openvino_is_wrong_uses_torch_and_says_so(model, cac
     runtime = load_runtime(model, "cpu")
     assert runtime.name == "torch"
     assert "OpenVINO is not used" in runtime.notes[0]
+
+
+def test_what_has_passed_is_not_checked_at_every_start(model, cache, monkeypatch):
+    checked, problem = [], self_check.problem
+    monkeypatch.setattr(self_check, "problem", lambda *asked: checked.append(asked) or problem(*asked))
+    assert [load_runtime(model, "cpu", "float32").name for _ in range(2)] == ["openvino"] * 2
+    assert len(checked) == 1
+    load_runtime(model, "cpu", "float16")
+    assert len(checked) == 2
 
 
 def test_a_model_that_cannot_be_converted_runs_with_torch_and_says_so(model, cache, monkeypatch):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 
 from fasttextdiff.errors import MissingPackagesError, ModelError, UsageError
 from fasttextdiff.model import runtimes
+from fasttextdiff.model.openvino import compiled as compiled_module
 from fasttextdiff.model.openvino import runtime as runtime_module
-from fasttextdiff.model.openvino.compiled import compiled
+from fasttextdiff.model.openvino.compiled import compiled, key_of
 from fasttextdiff.model.openvino.package import FORMAT, read_record, write_record
 from fasttextdiff.model.openvino.runtime import lack_of_memory
 from fasttextdiff.model.runtimes import load_runtime
@@ -55,17 +57,33 @@ def test_networks_of_another_version_are_not_read(tmp_path):
         read_record(tmp_path, "weights")
 
 
+class Core:
+    """Compiles any network to one that can be exported, of 1,000 bytes."""
+
+    def get_property(self, *_):
+        return "a processor"
+
+    def compile_model(self, *_):
+        return SimpleNamespace(export_model=lambda: SimpleNamespace(getbuffer=lambda: bytes(1000)))
+
+    def import_model(self, content, *_):
+        return content
+
+
 def test_a_network_is_compiled_where_nothing_can_be_kept(tmp_path):
-    class Core:
-        """Compiles any network to one that can be exported."""
-
-        def get_property(self, *_):
-            return "a processor"
-
-        def compile_model(self, *_):
-            return SimpleNamespace(export_model=lambda: SimpleNamespace(getbuffer=lambda: b"compiled"))
-
     (tmp_path / "file").write_text("")
     assert compiled(Core(), None, "CPU", {}, tmp_path / "file" / "compiled", "decode")
     assert compiled(Core(), None, "CPU", {}, tmp_path / "compiled", "decode")
     assert len(list((tmp_path / "compiled").iterdir())) == 1  # where it can be kept, it is
+
+
+def test_compiled_networks_that_are_not_used_make_room_for_new_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled_module, "MOST_BYTES", 3500)
+    for n, name in enumerate(("first", "second", "third", "first", "fourth")):
+        compiled(Core(), None, "CPU", {}, tmp_path, name)
+        for file in tmp_path.iterdir():  # file systems may count time in seconds
+            age = file.stat().st_mtime
+            if age > 1000:
+                os.utime(file, (n, n))
+    left = {file.stem for file in tmp_path.iterdir()}
+    assert left == {key_of(Core(), "CPU", {}, name) for name in ("first", "third", "fourth")}

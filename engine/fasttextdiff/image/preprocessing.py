@@ -156,11 +156,13 @@ class Fit:
         source: (rows, columns) of the slice.
         resized: (rows, columns) after resizing.
         padded: (rows, columns) of the model's input.
+        is_frequent: whether there are many images of this size, so that a network for just this size pays.
     """
 
     source: tuple[int, int]
     resized: tuple[int, int]
     padded: tuple[int, int]
+    is_frequent: bool = False
 
     @classmethod
     def of(cls, source: tuple[int, int], spacing: tuple[float, float], size: int, multiple: int) -> Fit:

@@ -30,6 +30,8 @@ from fasttextdiff.image.preprocessing import (
 from fasttextdiff.image.volume import Volume
 from fasttextdiff.option_rules import check_options
 
+FREQUENT = 24
+"""Slices and tiles of one size from which a network for this size pays: it takes 0.3 s to make and saves 11 ms each."""
 SMALLEST_SIDE = 8
 """Minimum side of a slice in pixels."""
 
@@ -141,7 +143,7 @@ def prepare(
         slices=range(display.n_slices),
         window=window or choose_window(volume, settings),
         tiles=cut,
-        fit=_fit(cut[0], display, settings, multiple),
+        fit=replace(_fit(cut[0], display, settings, multiple), is_frequent=display.n_slices * len(cut) >= FREQUENT),
         by_finding=window is None and has_fixed_window(volume, settings),
     )
 

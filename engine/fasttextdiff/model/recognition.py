@@ -76,6 +76,7 @@ def _statistics(volume: Volume, model: ModelSettings, head: KindHead, maps_of: M
     """What the classifiers look at, for a few slices."""
     settings = replace(model.preprocessing.of(Modality.OTHER), size=head.size, tiled=False, crop_to_body=False)
     image = prepare(volume, settings, model.multiple, window=SOFT_TISSUE if _is_hounsfield(volume) else None)
+    image = replace(image, fit=replace(image.fit, is_frequent=False))  # only a few slices are looked at
     views = [view for index in _slices(image.display.n_slices) for view in image.views(index)]
     return [statistics_of(maps_of(image, [view])[0], view.pixels()) for view in views]
 

@@ -209,7 +209,7 @@ def _with_openvino(folder: Path, where: _Where) -> Runtime:
         raise MissingPackagesError(f"OpenVINO cannot be loaded ({one_line(error)}): install it again") from error
     from fasttextdiff.model.openvino import store
     from fasttextdiff.model.openvino.runtime import OpenVinoRuntime
-    from fasttextdiff.model.openvino.self_check import problem
+    from fasttextdiff.model.openvino.self_check import problem_here
     from fasttextdiff.model.tokens import Tokens
 
     settings = read_settings(folder)
@@ -223,10 +223,10 @@ def _with_openvino(folder: Path, where: _Where) -> Runtime:
         )
 
     runtime = computing_in(where.dtype)
-    wrong = problem(runtime, converted.record["check"])
+    wrong = problem_here(runtime, converted.record["check"], kept)
     if wrong and where.dtype == "auto" and runtime.dtype != "float32":
         runtime = computing_in("float32")
-        wrong = problem(runtime, converted.record["check"])
+        wrong = problem_here(runtime, converted.record["check"], kept)
     if wrong:
         raise ModelError(f"OpenVINO does not compute {settings.info.name} correctly on this computer: {wrong}")
     return runtime

@@ -7,6 +7,7 @@ damaged ones. Knows files; knows nothing about models.
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from fasttextdiff.errors import FastTextDiffError
 from fasttextdiff.io.atomic import whole_files
 
+MOST_BYTES = 256 * 2**20
+"""Size of all files, above which those not used for longest are removed: there is one for each size of slices."""
 _DIGEST = 32
 """Bytes of the SHA-256 before the network."""
 
@@ -37,10 +40,7 @@ def compiled(core: Any, network: Any, device: str, config: dict[str, str], kept:
     """
     if kept is None:
         return core.compile_model(network, device, config)
-    # the same folder may be on another computer, e.g. in a home folder on a network
-    here = f"{core.get_property(device, 'FULL_DEVICE_NAME')} {core.get_property(device, 'OPTIMIZATION_CAPABILITIES')}"
-    key = hashlib.sha256(f"{name} {device} {sorted(config.items())} {here}".encode()).hexdigest()[:24]
-    path = kept / f"{key}.blob"
+    path = kept / f"{key_of(core, device, config, name)}.blob"
     if content := _intact(path):
         with suppress(RuntimeError):  # of another OpenVINO
             return core.import_model(content, device, config)
@@ -50,6 +50,19 @@ def compiled(core: Any, network: Any, device: str, config: dict[str, str], kept:
     return result
 
 
+def key_of(core: Any, device: str, config: dict[str, str], name: str) -> str:
+    """Names a network on this processor: its folder may be used on another computer too.
+
+    Args:
+        core: an `openvino.Core`.
+        device: OpenVINO's name of the device.
+        config: OpenVINO's settings.
+        name: identifies the network, the model it belongs to, and OpenVINO's version.
+    """
+    here = f"{core.get_property(device, 'FULL_DEVICE_NAME')} {core.get_property(device, 'OPTIMIZATION_CAPABILITIES')}"
+    return hashlib.sha256(f"{name} {device} {sorted(config.items())} {here}".encode()).hexdigest()[:24]
+
+
 def _intact(path: Path) -> bytes:
     """The content of a file; empty if it is missing or damaged."""
     try:
@@ -57,10 +70,26 @@ def _intact(path: Path) -> bytes:
     except OSError:
         return b""
     content = data[_DIGEST:]
-    return content if hashlib.sha256(content).digest() == data[:_DIGEST] else b""
+    if hashlib.sha256(content).digest() != data[:_DIGEST]:
+        return b""
+    with suppress(OSError):  # a folder that may only be read
+        os.utime(path)
+    return content
 
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_files(path) as (temporary,):
         temporary.write_bytes(hashlib.sha256(content).digest() + content)
+    _remove_oldest(path)
+
+
+def _remove_oldest(newest: Path) -> None:
+    """Remove the files not used for longest, but not the newest."""
+    files = sorted(newest.parent.glob("*.blob"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    total = 0
+    for file in files:
+        total += file.stat().st_size
+        if total > MOST_BYTES and file != newest:
+            with suppress(OSError):  # in use by another process, or removed by it
+                file.unlink()

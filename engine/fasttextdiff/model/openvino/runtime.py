@@ -5,6 +5,7 @@ Knows arrays and devices; knows nothing about volumes or the cache, and loads no
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,13 +19,15 @@ from fasttextdiff.errors import Cancelled, DeviceMemoryError, UsageError, one_li
 from fasttextdiff.image.preprocessing import Fit, fitted
 from fasttextdiff.model.feature_cache import Maps
 from fasttextdiff.model.noise import standard_normal
-from fasttextdiff.model.openvino.compiled import compiled
+from fasttextdiff.model.openvino.compiled import compiled, key_of
 from fasttextdiff.model.openvino.package import DECODE, ENCODE, TEXT
 from fasttextdiff.model.runtime import EncodedFindings
 from fasttextdiff.model.settings import ModelSettings
 from fasttextdiff.model.tokens import RecentTexts, Tokens
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+ENCODERS_KEPT = 3
+"""Networks that encode images, of 70 MB each: for images of any size, and of the last few sizes."""
 _ASK_MS = 10
 """Milliseconds between two checks whether to continue."""
 
@@ -46,6 +49,9 @@ class OpenVinoRuntime:
 
     Raises:
         UsageError: the device is not available, or cannot compute in this dtype.
+
+    Attributes:
+        identity: equal for the same networks, dtype and OpenVINO on the same kind of processor.
     """
 
     name = "openvino"
@@ -70,10 +76,13 @@ class OpenVinoRuntime:
         self.device = choose_device(device, core.available_devices)
         self.dtype = fast_dtype(core, self.device) if dtype == "auto" else dtype
         self._config = _config(self.device, self.dtype, threads)
-        self._networks = {
-            name: self._request(core, network, kept, f"{made_from} {name} {openvino.__version__}")
-            for name, network in networks.items()
-        }
+        self.identity = key_of(core, self.device.upper(), self._config, f"{made_from} {openvino.__version__}")
+        self._compile = lambda network, name: self._request(
+            core, network, kept, f"{made_from} {name} {openvino.__version__}"
+        )
+        self._text_network, self._decoder = (self._compile(networks[name], name) for name in (TEXT, DECODE))
+        self._encode_network = networks[ENCODE]
+        self._encoders: OrderedDict[tuple[int, int] | None, Any] = OrderedDict()
         self._texts: RecentTexts[NDArray[np.float32]] = RecentTexts()
         self._go_on: Callable[[], bool] | None = None
 
@@ -98,16 +107,31 @@ class OpenVinoRuntime:
     def _states(self, finding: str) -> NDArray[np.float32]:
         """(L, D) of one text."""
         ids = np.array([self._tokens.ids(finding)], np.int64)
-        (states,) = self._run(TEXT, ids, np.ones_like(ids))
+        (states,) = self._run(self._text_network, ids, np.ones_like(ids))
         return np.asarray(states[0])
 
     def maps(self, pixels: Sequence[NDArray[np.float32]], fit: Fit, seed: int) -> list[Maps]:
         """As for any runtime."""
         order = self.settings.preprocessing.channel_order
-        return [self._maps(fitted(image[None], fit, order), seed) for image in pixels]
+        encoder = self._encoder(fit)
+        return [self._maps(encoder, fitted(image[None], fit, order), seed) for image in pixels]
 
-    def _maps(self, image: NDArray[np.float32], seed: int) -> Maps:
-        return [scale[0] for scale in self._run(ENCODE, image, standard_normal(image.shape, seed))]
+    def _maps(self, encoder: Any, image: NDArray[np.float32], seed: int) -> Maps:
+        return [scale[0] for scale in self._run(encoder, image, standard_normal(image.shape, seed))]
+
+    def _encoder(self, fit: Fit) -> Any:
+        """The network for images of any size, or the faster one for this size if there are many."""
+        size = fit.padded if fit.is_frequent else None
+        if size not in self._encoders:
+            network, name = self._encode_network, ENCODE
+            if size is not None:
+                network, name = network.clone(), f"{ENCODE} {size}"
+                network.reshape({number: [1, 3, *size] for number in range(len(network.inputs))})
+            self._encoders[size] = self._compile(network, name)
+            if len(self._encoders) > ENCODERS_KEPT:
+                self._encoders.popitem(last=False)
+        self._encoders.move_to_end(size)
+        return self._encoders[size]
 
     def answers(
         self, maps: Sequence[Maps], fit: Fit, text: EncodedFindings
@@ -115,7 +139,7 @@ class OpenVinoRuntime:
         """As for any runtime."""
         size = np.zeros(fit.padded, np.uint8)
         found = [
-            self._run(DECODE, states[None, mask], mask[None, mask], size, *(scale[None] for scale in image))
+            self._run(self._decoder, states[None, mask], mask[None, mask], size, *(scale[None] for scale in image))
             for image in maps
             for states, mask in zip(*text, strict=True)
         ]
@@ -123,9 +147,8 @@ class OpenVinoRuntime:
         shape = len(maps), len(text.states)
         return fit.inverse(odds).reshape(*shape, *fit.source), presence.reshape(shape)
 
-    def _run(self, name: str, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+    def _run(self, request: Any, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """The outputs of a network, copied, because OpenVINO writes the next results into the same memory."""
-        request = self._networks[name]
         self._require_wanted()
         try:
             request.start_async(dict(enumerate(inputs)), share_inputs=True)
