@@ -107,6 +107,11 @@ def test_bfloat16_is_used_where_the_processor_has_it(capabilities, dtype):
     core = SimpleNamespace(get_property=lambda *_: capabilities)
     assert runtime_module.fast_dtype(core, "cpu") == dtype
     assert runtime_module.fast_dtype(core, "gpu") == "float32"  # not compared there
+    if dtype == "bfloat16":
+        assert runtime_module.choose_dtype(core, "cpu", "bfloat16") == "bfloat16"
+    else:
+        with pytest.raises(UsageError, match="no instructions for bfloat16: use --dtype float32"):
+            runtime_module.choose_dtype(core, "cpu", "bfloat16")
 
 
 def test_a_dtype_that_answers_wrongly_here_is_replaced_by_float32(converted, monkeypatch):
@@ -306,13 +311,18 @@ def test_without_openvino_torch_is_used_and_without_both_it_is_said(converted, m
     one_line(caught, "nothing can run the model", "fasttextdiff[openvino]", "fasttextdiff[torch]")
 
 
-def test_without_torch_converted_models_run_and_others_say_what_to_do(converted, model, cache, monkeypatch):
+def test_without_torch_converted_models_run_and_others_say_what_to_do(converted, model, cache, tmp_path, monkeypatch):
     without(monkeypatch, runtimes.TORCH)
     assert load_runtime(converted).name == "openvino"
     for asked in ({}, {"runtime": "openvino"}):
         with pytest.raises(MissingPackagesError) as caught:
             load_runtime(model, **asked)
         one_line(caught, "tiny was not converted for OpenVINO yet", "fasttextdiff[torch]", "fasttextdiff prepare")
+    damaged = shutil.copytree(converted, tmp_path / "damaged")
+    (damaged / "openvino" / "decode.xml.gz").write_bytes(b"")
+    with pytest.raises(MissingPackagesError) as caught:
+        load_runtime(damaged)
+    one_line(caught, "tiny has damaged networks for OpenVINO", "fasttextdiff[torch]")
     with pytest.raises(MissingPackagesError) as caught:
         load_runtime(converted, runtime="torch")
     one_line(caught, "this needs PyTorch", "fasttextdiff[torch]")

@@ -239,8 +239,10 @@ def _converted(settings: ModelSettings, folder: Path) -> Converted:
     if (found := store.find(folder, settings.info.weights_sha256)) is not None:
         return found
     if missing := problem_with(TORCH):
+        is_there = (folder / store.SUBFOLDER).is_dir()
+        reason = "has damaged networks for OpenVINO" if is_there else "was not converted for OpenVINO yet"
         raise MissingPackagesError(
-            f"{settings.info.name} was not converted for OpenVINO yet, which needs PyTorch once ({missing}): "
+            f"{settings.info.name} {reason}, and converting needs PyTorch once ({missing}): "
             "pip install 'fasttextdiff[torch]', or convert it on another computer (fasttextdiff prepare)"
         )
     from fasttextdiff.model.pipeline import FastTextDiffPipeline, quiet_libraries

@@ -74,7 +74,7 @@ class OpenVinoRuntime:
         self.version = f"openvino {openvino.__version__.partition('-')[0]}"
         self.settings, self._tokens = settings, tokens
         self.device = choose_device(device, core.available_devices)
-        self.dtype = fast_dtype(core, self.device) if dtype == "auto" else dtype
+        self.dtype = choose_dtype(core, self.device, dtype)
         self._config = _config(self.device, self.dtype, threads)
         self.identity = key_of(core, self.device.upper(), self._config, f"{made_from} {openvino.__version__}")
         self._compile = lambda network, name: self._request(
@@ -192,6 +192,26 @@ def _config(device: str, dtype: str, threads: int | None) -> dict[str, str]:
     return config
 
 
+def choose_dtype(core: Any, device: str, name: str) -> str:
+    """The dtype for a name.
+
+    Args:
+        core: an `openvino.Core`.
+        device: "cpu", "gpu" or "npu".
+        name: "auto", "float32", "bfloat16" or "float16".
+
+    Raises:
+        UsageError: the processor has no bfloat16; OpenVINO would compute in float32 and not say so.
+    """
+    if name == "bfloat16" and device == "cpu" and not _has_bfloat16(core):
+        raise UsageError("this processor has no instructions for bfloat16: use --dtype float32")
+    return fast_dtype(core, device) if name == "auto" else name
+
+
+def _has_bfloat16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def fast_dtype(core: Any, device: str) -> str:
     """The fastest dtype whose masks were compared with those in float32 (docs/performance.md).
 
@@ -199,7 +219,7 @@ def fast_dtype(core: Any, device: str) -> str:
         core: an `openvino.Core`.
         device: "cpu", "gpu" or "npu".
     """
-    is_compared = device == "cpu" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    is_compared = device == "cpu" and _has_bfloat16(core)
     return "bfloat16" if is_compared else "float32"
 
 
