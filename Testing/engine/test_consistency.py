@@ -139,6 +139,7 @@ KINDS = {
     ORGANS: ("lungs", "kidneys"),
     SLENDER: ("left clavicle", "right clavicle", "trachea", "aorta", "left_atrium", "right_atrium", "left_ventricle",
               "right_ventricle", "left_ventricular_myocardium", "pancreas", "stomach", "prostate"),
+    SLENDER_PAIR: ("clavicles",),
     UNKNOWN: ("hepatic_vessels", "bowel", "hippocampus", "amygdala", "grey_matter", "white_matter", "skull",
               "cerebrospinal_fluid", "vertebrae", "intervertebral_discs", "spinal_canal", "pulmonary_artery",
               "prostate_central_gland", *(f"vertebra_l{n}" for n in range(1, 6))),
