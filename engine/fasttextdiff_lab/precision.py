@@ -19,11 +19,11 @@ from fasttextdiff.evaluation.metrics import score
 from fasttextdiff.image.volume import Modality
 from fasttextdiff.segmenter import Segmenter
 from fasttextdiff_lab.atlas import LEFT_OUT, MODALITIES, read_table, structure_name
-from fasttextdiff_lab.measure import results_on
+from fasttextdiff_lab.measure import LESIONS, XRAY_STRUCTURES, results_on
 from fasttextdiff_lab.vocabulary import STRUCTURES
 
 FOLDERS = ("qata_cov19_v2_2", "MosMedDataPlus_bjorke", "covid_cxr_structures", "monuseg_2")
-ATLAS = "ct_mr_atlas"
+ATLAS, XRAYS = "ct_mr_atlas", "xray_atlas"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Agreement:
 
 
 def questions(data: Path, every: int) -> Iterator[Question]:
-    """Validation images: every N-th of the atlas, every 4 N-th of QaTa, and every N/5-th of the small sets."""
+    """Validation images: every N-th row of the atlases, every 4 N-th of QaTa, and every N/5-th of the small sets."""
     for name in FOLDERS:
         targets = load_targets(data / name, "val")
         for target in targets[:: 4 * every if name == FOLDERS[0] else max(1, every // 5)]:
@@ -78,6 +78,14 @@ def questions(data: Path, every: int) -> Iterator[Question]:
         if row["Source"] not in LEFT_OUT and structure_name(row) in STRUCTURES:
             text = STRUCTURES[structure_name(row)].words[0]
             yield Question(ATLAS, data / ATLAS / row["Image"], MODALITIES[row["Modality"]], text)
+    for row in read_table(data / XRAYS, "val")[::every]:
+        if row["Structure"] in XRAY_STRUCTURES:
+            text = STRUCTURES[structure_name(row)].words[0]
+        elif row["Structure"] == "lesion":  # absent from normal X-rays
+            text = LESIONS[0]
+        else:
+            continue
+        yield Question(XRAYS, data / XRAYS / "img" / row["Image"], Modality.XRAY, text)
 
 
 def agreements(reference: Segmenter, other: Segmenter, asked: Iterable[Question]) -> list[Agreement]:
