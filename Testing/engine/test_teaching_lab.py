@@ -201,6 +201,8 @@ def test_the_slices_with_most_errors_are_the_best_to_correct():
     (one, *_) = proposal_study.compare("v", probability, truth)
     assert one.proposed == one.best == 1
     assert one.before < one.random < 1
+    (drawn, *_) = proposal_study.compare("v", probability, truth, taught=[4])
+    assert drawn.before == 1  # the only wrong slice is one that the user drew
 
 
 def test_an_error_that_the_model_doubts_is_found_sooner_by_the_review_list_than_by_scrolling():

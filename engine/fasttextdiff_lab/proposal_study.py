@@ -52,8 +52,8 @@ class Gain:
 
 def answers(
     segmenter: Segmenter, samples: Path, only: Collection[str] = ()
-) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_]]]:
-    """Name, probability and truth (slices, h, w) of volumes that are kept out of all training.
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_], list[int]]]:
+    """Name, probability and truth (slices, h, w) of volumes kept out of all training, and the slices learned from.
 
     Args:
         segmenter: the model, with torch.
@@ -65,25 +65,32 @@ def answers(
             yield f"{name}: {finding}", *_answer(segmenter, volume, finding, truth)
 
 
-def compare(name: str, probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> Iterator[Gain]:
+def compare(
+    name: str, probability: NDArray[np.float32], truth: NDArray[np.bool_], taught: Sequence[int] = ()
+) -> Iterator[Gain]:
     """Dice after correcting slices chosen in each way.
+
+    The user has drawn the slices that the finding was learned from, so these are right and nobody chooses them.
 
     Args:
         name: of the volume.
         probability: (slices, h, w).
         truth: (slices, h, w).
+        taught: slices that the finding was learned from.
     """
     mask, rng = probability > 0.5, np.random.default_rng(0)
+    mask[list(taught)] = truth[list(taught)]
     errors = (mask != truth).sum((1, 2))
-    for count in (count for count in COUNTS if count < len(mask)):
-        every = np.linspace(0, len(mask) - 1, count + 2)[1:-1].round().astype(int)
-        drawn = [_dice(mask, truth, rng.choice(len(mask), count, replace=False)) for _ in range(DRAWS)]
+    free = np.setdiff1d(np.arange(len(mask)), taught)
+    for count in (count for count in COUNTS if count < len(free)):
+        every = free[np.linspace(0, len(free) - 1, count + 2)[1:-1].round().astype(int)]
+        drawn = [_dice(mask, truth, rng.choice(free, count, replace=False)) for _ in range(DRAWS)]
         yield Gain(
             name,
             len(mask),
             count,
             _dice(mask, truth, []),
-            _dice(mask, truth, propose(probability, count)),
+            _dice(mask, truth, propose(probability, count, done=taught)),
             float(np.mean(drawn)),
             _dice(mask, truth, every),
             _dice(mask, truth, np.argsort(errors)[-count:]),
@@ -96,7 +103,7 @@ def page(found: Sequence[Gain], command: str) -> str:
         "# Which slices to correct",
         "",
         "Dice of a volume after some of its slices got their true mask. Each finding was learned from three slices of",
-        "the volume. *Best*: the slices with the most wrong pixels.",
+        "the volume, which have it from the start. *Best*: the slices with the most wrong pixels.",
         "",
         f"    {command}",
         "",
@@ -134,8 +141,11 @@ def _volumes(samples: Path) -> Iterator[tuple[str, Volume, str, NDArray[np.bool_
 
 def _answer(
     segmenter: Segmenter, volume: Volume, finding: str, truth: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Probability and truth (slices, h, w) in display order, of the slices from the first to the last with truth."""
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[int]]:
+    """Probability and truth (slices, h, w) in display order, from the first to the last slice with truth.
+
+    Also the slices of these that the finding was learned from.
+    """
     image = segmenter.prepare(volume)
     shown = image.display.to_display(truth)
     there = np.nonzero(shown.any((1, 2)))[0]
@@ -149,4 +159,4 @@ def _answer(
         maps = segmenter.runtime.maps([view.pixels()], image.fit, 0)[0]
         odds, _ = adapted(adapter, segmenter.pipeline, view.pixels(), maps, image.fit)
         probability[(row, *tile.slices)] = 1 / (1 + np.exp(-odds))
-    return probability, shown[inside.start : inside.stop]
+    return probability, shown[inside.start : inside.stop], [n - inside.start for n in taught]
