@@ -61,10 +61,6 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         for found in FastTextDiffSegmentLogic().segment(volume, ["left lung", "right lung"]):
             print(found.finding, found.found, found.presence)
 
-    Args:
-        session: the engine; None for a process of Slicer's own Python, started with the first request.
-        timer: for :class:`~.Jobs.JobRunner`; not needed by :meth:`segment`, which waits.
-
     Attributes:
         session: the engine.
         runner: advances jobs.
@@ -261,11 +257,12 @@ class FastTextDiffSegmentLogic(ScriptedLoadableModuleLogic):
         sliceIndex: int,
         strokes: Sequence[tuple[Any, bool]],
         outputSegmentationNode: Any = None,
-        **options: Any,
+        modality: str | None = None,
+        sliceBySlice: bool = False,
     ) -> list[SegmentedFinding]:
-        """Correct a finding on one slice by strokes; options as for :meth:`~.Correction.Correcting.correct`."""
+        """Correct a finding on one slice by strokes, see :meth:`~.Correction.Correcting.correct`."""
         node = outputSegmentationNode or self.newSegmentation(volumeNode)
-        return self.correcting.correct(volumeNode, finding, sliceIndex, strokes, node, **options)
+        return self.correcting.correct(volumeNode, finding, sliceIndex, strokes, node, modality, sliceBySlice)
 
     def cost(self, *requests: SegmentationRequest) -> Cost:
         """How many slices requests have, and how long they will take one after the other, from the runs so far.
