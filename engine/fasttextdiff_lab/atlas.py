@@ -27,7 +27,7 @@ from fasttextdiff.training.samples import (
     windowed,
 )
 from fasttextdiff_lab.anatomy import SHOWN
-from fasttextdiff_lab.vocabulary import FROM_TABLE, STRUCTURES
+from fasttextdiff_lab.vocabulary import STRUCTURES, known_name
 
 EMPTY = "EMPTY"
 """Mask in a table for a structure that is annotated and absent. A structure without a row is unknown."""
@@ -85,7 +85,7 @@ class AtlasItem:
 
 def structure_name(row: Row) -> str:
     """The structure of a row, as in :data:`STRUCTURES`."""
-    return FROM_TABLE.get(row["Structure"], row["Structure"])
+    return known_name(row["Structure"])
 
 
 def source_of(sample: Sample) -> str:
@@ -193,7 +193,7 @@ def _xray(folder: Path, name: str, rows: Sequence[Row], subtlety: int) -> Sample
         masks["nodule"] = np.zeros(image.shape, bool)
         asked.append("nodule")
     stack = np.stack([masks[s] for s in asked]).astype(np.uint8) if asked else None
-    findings = tuple(FROM_TABLE.get(s, s) for s in asked)
+    findings = tuple(map(known_name, asked))
     label = f"{rows[0]['Source']}/{name}"
     return Sample(image, regions, Modality.XRAY, annotated, name=label, findings=findings, masks=stack)
 

@@ -30,7 +30,7 @@ from fasttextdiff_lab.atlas import (
     read_table,
     structure_name,
 )
-from fasttextdiff_lab.vocabulary import FROM_TABLE, STRUCTURES
+from fasttextdiff_lab.vocabulary import STRUCTURES, known_name
 
 LESIONS = ("infection", "opacity in the left lung", "opacity in the right lung")
 """Prompts for normal X-rays."""
@@ -115,7 +115,7 @@ def ask_xrays(segmenter: Segmenter, folder: Path, every: int = 1, split: str = "
         if set(truths) >= CLAVICLES:
             truths["clavicles"] = both_clavicles(truths)
         for structure, truth in truths.items():
-            text = STRUCTURES[FROM_TABLE.get(structure, structure)].words[0]
+            text = STRUCTURES[known_name(structure)].words[0]
             questions.append((f"xray/{structure}/{source}", text, truth))
         if "lesion" in named:
             questions += [(f"normal/{text}/{source}", text, None) for text in LESIONS]

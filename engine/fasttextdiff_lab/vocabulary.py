@@ -377,3 +377,8 @@ FROM_TABLE = {
     "right_clavicle": "right clavicle",
 }
 """Names in the tables whose sides are the patient's and are swapped by mirroring."""
+
+
+def known_name(structure: str) -> str:
+    """A structure of a table by its name in :data:`STRUCTURES`."""
+    return FROM_TABLE.get(structure, structure)
