@@ -36,41 +36,41 @@ class TileBlend:
     """Log-odds of overlapping tiles, averaged with weights that fall towards the border of a tile.
 
     Attributes:
-        odds: (F, rows, columns), weighted sum; for a single tile as they are.
-        weights: (rows, columns), sum of weights; None for a single tile, where there is nothing to blend.
+        odds: (F, rows, columns), weighted sum.
+        weights: (rows, columns), sum of weights.
         presence: (F,), the highest of all tiles.
-        box: where the last tile lies.
+        only: the only tile, whose log-odds need no weights; None if there are several.
     """
 
     odds: NDArray[np.float32]
-    weights: NDArray[np.float32] | None
+    weights: NDArray[np.float32]
     presence: NDArray[np.float32]
-    box: tuple[slice, ...] = ()
+    only: Tile | None
 
     @classmethod
     def empty(cls, findings: int, image: PreparedImage) -> TileBlend:
         """An empty blend for one slice of an image."""
         rows, columns = image.display.display_shape[1:]
-        odds = np.zeros((findings, rows, columns), np.float32)
-        weights = np.zeros((rows, columns), np.float32) if len(image.tiles) > 1 else None
-        return cls(odds, weights, np.zeros(findings, np.float32))
+        odds, weights = np.zeros((findings, rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+        only = image.tiles[0] if len(image.tiles) == 1 else None
+        return cls(odds, weights, np.zeros(findings, np.float32), only)
 
     def add(self, tile: Tile, logits: NDArray[np.float32], presence: NDArray[np.float32]) -> None:
         """Add a tile's log-odds (F, h, w) and presence (F,)."""
-        self.box = (slice(None), *tile.slices)
+        rows, columns = tile.slices
         self.presence = np.maximum(self.presence, presence)
-        if self.weights is None:
-            self.odds[self.box] = logits
+        if self.only is not None:
+            self.odds[:, rows, columns] = logits
             return
         weight = tile_weight(tile.height, tile.width)
-        self.odds[self.box] += logits * weight
-        self.weights[tile.slices] += weight
+        self.odds[:, rows, columns] += logits * weight
+        self.weights[rows, columns] += weight
 
     def answer(self) -> SliceAnswer:
         """Probabilities; 0 outside all tiles."""
-        if self.weights is None:
-            probability = np.zeros_like(self.odds)
-            expit(self.odds[self.box], out=probability[self.box])
+        if self.only is not None:
+            probability, (rows, columns) = np.zeros_like(self.odds), self.only.slices
+            expit(self.odds[:, rows, columns], out=probability[:, rows, columns])
             return SliceAnswer(probability, self.presence)
         seen = self.weights > 0
         return SliceAnswer(expit(self.odds / np.where(seen, self.weights, np.float32(1))) * seen, self.presence)
