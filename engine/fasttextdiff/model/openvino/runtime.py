@@ -26,8 +26,10 @@ from fasttextdiff.model.settings import ModelSettings
 from fasttextdiff.model.tokens import RecentTexts, Tokens
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-ENCODERS_KEPT = 3
-"""Networks that encode images, of 70 MB each: for images of any size, and of the last few sizes."""
+SIZES_KEPT = 3
+"""Sizes of images whose networks are kept, of 80 MB each; images of any size count as one."""
+FEW_WORDS = 16
+"""Tokens of a finding, [CLS] and [SEP] included, for which the networks of one size are made."""
 _ASK_MS = 10
 """Milliseconds between two checks whether to continue."""
 
@@ -81,8 +83,9 @@ class OpenVinoRuntime:
             core, network, kept, f"{made_from} {name} {openvino.__version__}"
         )
         self._text_network, self._decoder = (self._compile(networks[name], name) for name in (TEXT, DECODE))
-        self._encode_network = networks[ENCODE]
+        self._networks = networks
         self._encoders: OrderedDict[tuple[int, int] | None, Any] = OrderedDict()
+        self._decoders: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._texts: RecentTexts[NDArray[np.float32]] = RecentTexts()
         self._go_on: Callable[[], bool] | None = None
 
@@ -121,17 +124,23 @@ class OpenVinoRuntime:
 
     def _encoder(self, fit: Fit) -> Any:
         """The network for images of any size, or the faster one for this size if there are many."""
-        size = fit.padded if fit.is_frequent else None
-        if size not in self._encoders:
-            network, name = self._encode_network, ENCODE
-            if size is not None:
-                network, name = network.clone(), f"{ENCODE} {size}"
-                network.reshape({number: [1, 3, *size] for number in range(len(network.inputs))})
-            self._encoders[size] = self._compile(network, name)
-            if len(self._encoders) > ENCODERS_KEPT:
-                self._encoders.popitem(last=False)
-        self._encoders.move_to_end(size)
-        return self._encoders[size]
+        if not fit.is_frequent:
+            return _kept(self._encoders, None, lambda: self._compile(self._networks[ENCODE], ENCODE))
+        size = fit.padded
+        shapes = [[1, 3, *size]] * 2
+        return _kept(self._encoders, size, lambda: self._of_size(ENCODE, size, shapes))
+
+    def _of_size(self, name: str, size: tuple[int, int], shapes: Sequence[Sequence[int]]) -> Any:
+        """A network compiled for one size of images.
+
+        Args:
+            name: of the network.
+            size: rows and columns.
+            shapes: of its inputs.
+        """
+        network = self._networks[name].clone()
+        network.reshape(dict(enumerate(shapes)))
+        return self._compile(network, f"{name} {size}")
 
     def answers(
         self, maps: Sequence[Maps], fit: Fit, text: EncodedFindings
@@ -139,13 +148,27 @@ class OpenVinoRuntime:
         """As for any runtime."""
         size = np.zeros(fit.padded, np.uint8)
         found = [
-            self._run(self._decoder, states[None, mask], mask[None, mask], size, *(scale[None] for scale in image))
-            for image in maps
-            for states, mask in zip(*text, strict=True)
+            self._answer(image, fit, size, states[mask]) for image in maps for states, mask in zip(*text, strict=True)
         ]
         odds, presence = (np.stack([pair[n][0] for pair in found]) for n in range(2))
         shape = len(maps), len(text.states)
         return fit.inverse(odds).reshape(*shape, *fit.source), presence.reshape(shape)
+
+    def _answer(
+        self, maps: Maps, fit: Fit, size: NDArray[np.uint8], states: NDArray[np.float32]
+    ) -> list[NDArray[np.float32]]:
+        """Log-odds (1, h, w) and presence (1,) for the token states (L, D) of one finding."""
+        decoder, length = self._decoder, len(states)
+        if fit.is_frequent and length <= FEW_WORDS:
+            decoder = _kept(self._decoders, fit.padded, lambda: self._few_words(maps, fit.padded, states.shape[1]))
+            states = np.pad(states, ((0, FEW_WORDS - length), (0, 0)))
+        mask = np.arange(len(states)) < length
+        return self._run(decoder, states[None], mask[None], size, *(scale[None] for scale in maps))
+
+    def _few_words(self, maps: Maps, size: tuple[int, int], width: int) -> Any:
+        """The decoder for one size of images and few words."""
+        shapes = [[1, FEW_WORDS, width], [1, FEW_WORDS], size, *([1, *scale.shape] for scale in maps)]
+        return self._of_size(DECODE, size, shapes)
 
     def _run(self, request: Any, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """The outputs of a network, copied, because OpenVINO writes the next results into the same memory."""
@@ -182,6 +205,16 @@ class OpenVinoRuntime:
 
     def release(self) -> None:
         """As for any runtime; OpenVINO keeps no unused memory."""
+
+
+def _kept(requests: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+    """A request, made if it is missing; the one that was not used for longest is dropped."""
+    if key not in requests:
+        requests[key] = make()
+        if len(requests) > SIZES_KEPT:
+            requests.popitem(last=False)
+    requests.move_to_end(key)
+    return requests[key]
 
 
 def _config(device: str, dtype: str, threads: int | None) -> dict[str, str]:
