@@ -132,14 +132,20 @@ def test_a_hit_of_the_cache_and_other_findings_change_no_bit(converted):
     assert np.array_equal(again.segment(ct(), FINDINGS[:1]).probability[FINDINGS[0]], alone)
 
 
-def test_many_slices_of_one_size_have_a_network_of_their_own_with_the_results_of_torch(converted):
+LONG = "bilateral pulmonary infection, two infected areas, upper left lung and middle lower right lung"
+"""More tokens than a decoder for one size of images takes."""
+
+
+def test_many_slices_of_one_size_have_networks_of_their_own_with_the_results_of_torch(converted):
     ours, theirs = (Segmenter(converted, "cpu", "float32", runtime=name) for name in ("openvino", "torch"))
     volumes = [ct((FREQUENT, 40 - n, 30)) for n in (0, 8, 16, 0)]  # more sizes than are kept, and the first one again
     assert all(ours.prepare(volume).fit.is_frequent for volume in volumes)
     assert not ours.prepare(ct((FREQUENT - 1, 40, 30))).fit.is_frequent
-    found = [ours.segment(volume, FINDINGS[:1], slices=(3, 5)) for volume in volumes]
+    assert len(ours.runtime.text([LONG]).mask[0]) > runtime_module.FEW_WORDS
+    asked = [FINDINGS[0], LONG]
+    found = [ours.segment(volume, asked, slices=(3, 5)) for volume in volumes]
     for volume, one in zip(volumes, found, strict=True):
-        require_same(one, theirs.segment(volume, FINDINGS[:1], slices=(3, 5)))
+        require_same(one, theirs.segment(volume, asked, slices=(3, 5)))
     first, *_, again = (one.probability[FINDINGS[0]] for one in found)
     assert np.array_equal(first, again)
     fresh = Segmenter(converted, "cpu", "float32", runtime="openvino")

@@ -22,6 +22,8 @@ SENTENCES = [
         ("Pneumonai", Modality.XRAY, "Pneumonia"),
         ("ground-galss opacity", Modality.CT, "ground-glass opacity"),
         ("livr", Modality.CT, "liver"),
+        ("acute ischemic stoke", Modality.CT, "acute ischemic stroke"),  # "stone" is as near
+        ("kidney stoke", Modality.CT, "kidney stone"),
         (
             "Nuclei desity in teh uupper right si high.",
             Modality.HISTOLOGY,

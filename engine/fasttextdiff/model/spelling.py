@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
 
 from fasttextdiff.contract.answers import TaughtFinding
 from fasttextdiff.model.naming import COUNTS
@@ -37,35 +39,59 @@ def respelled(text: str, findings: Sequence[TaughtFinding]) -> str:
         text: a finding, normalised.
         findings: taught findings for the image's modality.
     """
-    common, known = _vocabulary(tuple(term for finding in findings for term in finding.terms))
-    corrected = _WORD.sub(lambda word: _corrected(word[0], common, known), text)
+    words = _vocabulary(tuple(term for finding in findings for term in finding.terms))
+    typed = _WORD.findall(text)
+    neighbours = zip(["", *typed], [*typed[1:], ""], strict=False)
+    corrected = _WORD.sub(lambda word: _corrected(word[0], *(side.lower() for side in next(neighbours)), words), text)
     if corrected == text:
         return text
-    most = STRANGE * len(_WORD.findall(text))
+    most = STRANGE * len(typed)
     return text if len(strange_words(corrected, findings)) > most else corrected
 
 
 def is_word(word: str, findings: Sequence[TaughtFinding]) -> bool:
     """Whether a word in lower case is one of taught findings, or describes, locates or names an organ."""
-    return word in _vocabulary(tuple(term for finding in findings for term in finding.terms))[1]
+    return word in _vocabulary(tuple(term for finding in findings for term in finding.terms)).known
+
+
+class _Words(NamedTuple):
+    """Words in lower case.
+
+    Attributes:
+        common: those of taught terms and of training captions.
+        known: all.
+        pairs: words next to each other in a taught term.
+    """
+
+    common: frozenset[str]
+    known: frozenset[str]
+    pairs: frozenset[tuple[str, str]]
 
 
 @lru_cache(maxsize=32)
-def _vocabulary(terms: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
-    """The common words, and all known words."""
-    common = frozenset(_WORD.findall(f"{' '.join(terms)} {COMMON}".lower()))
+def _vocabulary(terms: tuple[str, ...]) -> _Words:
+    taught = [_WORD.findall(term.lower()) for term in terms]
+    common = frozenset([*(word for term in taught for word in term), *COMMON.split()])
     others = " ".join((ASKING, PLACES, LOOKS, COUNTS, DISEASED, ORGANS, RELATIONS, *SYNONYMS))
-    return common, common | frozenset(_WORD.findall(others.lower()))
+    pairs = frozenset(pair for term in taught for pair in pairwise(term))
+    return _Words(common, common | frozenset(_WORD.findall(others.lower())), pairs)
 
 
 @lru_cache(maxsize=4096)
-def _corrected(typed: str, common: frozenset[str], known: frozenset[str]) -> str:
+def _corrected(typed: str, before: str, after: str, words: _Words) -> str:
+    """A word, corrected; of words with as many typos, the one that makes a taught term with its neighbours is meant."""
     word = typed.lower()
-    if word in known or len(word) < SHORTEST or typed.isupper():  # capitals are an abbreviation
+    if word in words.known or len(word) < SHORTEST or typed.isupper():  # capitals are an abbreviation
         return typed
     near = [
-        (typos, other not in common, other[0] != word[0], other)
-        for other in known
+        (
+            typos,
+            words.pairs.isdisjoint({(before, other), (other, after)}),
+            other not in words.common,
+            other[0] != word[0],
+            other,
+        )
+        for other in words.known
         if abs(len(other) - len(word)) <= 2 and (typos := typos_between(word, other)) <= _allowed(other)
     ]
     best = min(near)[-1] if near else word
