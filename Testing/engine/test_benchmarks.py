@@ -19,7 +19,7 @@ from fasttextdiff_lab.benchmarks.inputs import chest_phantom
 from fasttextdiff_lab.benchmarks.measuring import as_json, medians
 from fasttextdiff_lab.benchmarks.references import plain_segmenter
 from fasttextdiff_lab.benchmarks.suites import SUITES, compared
-from fasttextdiff_lab.benchmarks.torch_suites import multiply_adds
+from fasttextdiff_lab.benchmarks.torch_suites import bytes_moved, multiply_adds
 
 
 def test_the_optimised_segmenter_matches_the_plain_one():
@@ -76,13 +76,15 @@ def test_every_measurement_is_complete(tmp_path):
             assert result["ratio"] == pytest.approx(result["reference_median"] / result["median"])
 
 
-def test_the_limit_counts_themultiply_adds_of_each_phase():
+def test_the_limit_counts_multiply_adds_and_bytes_of_each_phase():
     bench = Bench(Segmenter(tiny_pipeline(), "cpu"), tiny_pipeline(), chest_phantom(1, side=64), repeats=1)
-    cached, new = SUITES["limit"](bench)
-    needed = [float(figure.reference.split()[0]) for figure in (cached, new)]
-    assert 0 <= needed[0] < needed[1]
+    figures = list(SUITES["limit"](bench))
+    cached, cached_bytes, new, new_bytes = (float(figure.reference.split()[0]) for figure in figures)
+    assert 0 <= cached < new
+    assert 0 < cached_bytes < new_bytes
     factors = torch.rand(2, 20, 20)
     assert multiply_adds(lambda: factors[0] @ factors[1]) == 20**3
+    assert bytes_moved(lambda: factors[0].T @ factors[1]) == 3 * 20**2 * 4  # the transposed view costs nothing
 
 
 def test_the_command_writes_what_it_shows(run, tmp_path):

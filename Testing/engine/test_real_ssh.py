@@ -184,7 +184,9 @@ def test_a_login_by_key_gives_the_same_masks_as_here(server, model, tmp_path):
         requests.append(Segment("v", ("left lung",), tmp_path / side, try_anyway=True))
     there, mine = ask(near, 3, requests[0]), here.do(requests[1], lambda done, total: True)
     (one,), (other,) = there.findings, mine.findings
-    assert Path(one.probability.file).read_bytes() == Path(other.probability.file).read_bytes()
+    mine, theirs = (np.fromfile(side.probability.file, side.probability.dtype) for side in (other, one))
+    assert mine.size
+    assert np.allclose(mine, theirs, atol=1e-6)  # the number of threads may differ, and with it the last bits
     assert ask(near, 4, DescribeModel(None)).name.startswith("compact")
 
 

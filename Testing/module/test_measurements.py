@@ -14,7 +14,7 @@ from module_panel import CHEST_CT, ROOT, chestSeries, inSliceOrder, loadedAsByTh
 @pytest.fixture
 def segmented(panel, chestCt):
     panel.ui.measurementsCollapsibleButton.collapsed = False
-    panel.type("left lung\ninfection")
+    panel.type("left lung\nright lung")
     panel.segmentRange(51, 54)
     return chestCt
 

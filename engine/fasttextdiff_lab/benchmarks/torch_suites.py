@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from fasttextdiff.correction import SliceCorrection, Stroke
@@ -23,6 +26,8 @@ from fasttextdiff_lab.benchmarks.measuring import Figure, Work, medians
 TEXT_LENGTHS = (16, 64, 512)
 MATRIX = 2048
 """Side of the square matrices whose product gives the machine's peak."""
+COPIED = 2**28
+"""Bytes whose copy gives the machine's memory bandwidth; more than any cache holds."""
 
 
 def text(bench: Bench) -> Iterator[Figure]:
@@ -153,13 +158,13 @@ def training(bench: Bench) -> Iterator[Figure]:
 
 
 def limit(bench: Bench) -> Iterator[Figure]:
-    """The time of each phase, compared with that of its multiply-adds at the peak of this machine; float32 on the CPU.
+    """The time of each phase, beside that of its arithmetic and of its memory traffic at the peaks of this machine.
 
-    The peak is that of a large matrix product in torch. Multiply-adds are those of convolutions, matrix products and
-    attention. The ratio is the share of the peak that is reached.
+    The arithmetic is the multiply-adds of convolutions, matrix products and attention in float32; its peak is that of a
+    large matrix product in torch. The traffic is every tensor that an operation reads or writes, as if no cache held
+    any; its peak is that of a large copy. The ratio is the share of the peak that is reached.
     """
     one, counted = bench.middle(), Segmenter(bench.pipeline, bench.torch_device)
-    factors = torch.rand(2, MATRIX, MATRIX, device=bench.torch_device)
 
     def new_finding(who: Segmenter) -> Work:
         return lambda: who.decode_slices(one, [bench.new_finding()])
@@ -171,19 +176,28 @@ def limit(bench: Bench) -> Iterator[Figure]:
 
         return work
 
-    (product,) = medians(lambda: factors[0] @ factors[1], repeats=bench.repeats)
-    peak = MATRIX**3 / product
+    arithmetic, bandwidth = _peaks(bench)
     for name, kind in (("a new finding on a cached slice", new_finding), ("a new slice and finding", new_slice)):
         (seconds,) = medians(kind(bench.segmenter), repeats=bench.repeats)
         kind(counted)()
-        needed = multiply_adds(kind(counted))
-        yield bench.figure(
-            "limit",
-            name,
-            seconds,
-            reference=f"{needed / 1e9:.2f} billion multiply-adds at {peak / 1e9:.0f} billion a second",
-            reference_median=needed / peak,
+        needed, moved = multiply_adds(kind(counted)), bytes_moved(kind(counted))
+        peaks = (
+            (
+                f"{needed / 1e9:.2f} billion multiply-adds at {arithmetic / 1e9:.0f} billion a second",
+                needed / arithmetic,
+            ),
+            (f"{moved / 1e6:.0f} MB at {bandwidth / 1e9:.1f} GB a second", moved / bandwidth),
         )
+        for reference, least in peaks:
+            yield bench.figure("limit", name, seconds, reference=reference, reference_median=least)
+
+
+def _peaks(bench: Bench) -> tuple[float, float]:
+    """Multiply-adds a second of a large product, and bytes a second read and written by a large copy."""
+    factors = torch.rand(2, MATRIX, MATRIX, device=bench.torch_device)
+    source, target = (torch.zeros(COPIED, dtype=torch.uint8, device=bench.torch_device) for _ in range(2))
+    product, copy = medians(lambda: factors[0] @ factors[1], lambda: target.copy_(source), repeats=bench.repeats)
+    return MATRIX**3 / product, 2 * COPIED / copy
 
 
 def multiply_adds(work: Work) -> int:
@@ -191,3 +205,27 @@ def multiply_adds(work: Work) -> int:
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops()) // 2
+
+
+def bytes_moved(work: Work) -> int:
+    """Bytes of all tensors that operations in torch read and write; views cost nothing."""
+    with _Traffic() as traffic:
+        work()
+    return traffic.total
+
+
+class _Traffic(TorchDispatchMode):
+    """Adds up the bytes of the inputs and outputs of every operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            self.total += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return result
