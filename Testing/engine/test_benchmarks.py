@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import one_line, tiny_pipeline
@@ -18,8 +20,9 @@ from fasttextdiff_lab.benchmarks.bench import Bench
 from fasttextdiff_lab.benchmarks.inputs import chest_phantom
 from fasttextdiff_lab.benchmarks.measuring import as_json, medians
 from fasttextdiff_lab.benchmarks.references import plain_segmenter
-from fasttextdiff_lab.benchmarks.suites import SUITES, compared
+from fasttextdiff_lab.benchmarks.suites import SUITES, compared, output_of
 from fasttextdiff_lab.benchmarks.torch_suites import bytes_moved, multiply_adds
+from fasttextdiff_lab.peak_memory import resident_peak
 
 
 def test_the_optimised_segmenter_matches_the_plain_one():
@@ -87,6 +90,13 @@ def test_the_limit_counts_multiply_adds_and_bytes_of_each_phase():
     assert bytes_moved(lambda: factors[0].T @ factors[1]) == 3 * 20**2 * 4  # the transposed view costs nothing
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there a process can tell")
+def test_the_peak_memory_of_a_process_is_not_that_of_the_one_that_started_it():
+    large = np.ones(2**28, np.uint8)
+    code = "from fasttextdiff_lab.peak_memory import resident_peak; print(resident_peak())"
+    assert 0 < int(output_of("-c", code)) < large.nbytes < resident_peak()
+
+
 def test_the_command_writes_what_it_shows(run, tmp_path):
     path = tmp_path / "figures.json"
     code, out, _ = run("benchmark", "--suite", "text", "--repeats", "1", "--json", path)
@@ -100,8 +110,6 @@ def test_the_command_writes_what_it_shows(run, tmp_path):
 
 
 def test_a_failed_measurement_process_is_reported_in_one_line():
-    from fasttextdiff_lab.benchmarks.suites import output_of
-
     with pytest.raises(FastTextDiffError) as caught:
         output_of("-c", "raise SystemExit('no memory')")
     one_line(caught, "no memory")

@@ -139,6 +139,7 @@ def _start_figures(bench: Bench) -> Iterator[Figure]:
         "import numpy as np\n"
         "from fasttextdiff import Segmenter\n"
         "from fasttextdiff_lab.benchmarks.inputs import chest_phantom\n"
+        "from fasttextdiff_lab.peak_memory import resident_peak\n"
         f"segmenter = Segmenter(None, 'cpu', runtime={bench.segmenter.runtime.name!r})\n"
         "segmenter.segment(chest_phantom(1), ['left lung'])"
     )
@@ -208,17 +209,17 @@ def memory(bench: Bench) -> Iterator[Figure]:
     """Peak memory of a process that segments a 512 x 512 x 300 volume."""
     side, slices = TALL
     code = (
-        "import resource, sys\n"
+        "import sys\n"
         "from fasttextdiff import Segmenter\n"
         "from fasttextdiff.model.allocator import keep_freed_memory\n"
         "from fasttextdiff_lab.benchmarks.inputs import chest_phantom\n"
+        "from fasttextdiff_lab.peak_memory import resident_peak\n"
         "keep_freed_memory()\n"  # as the engine's own processes do
         f"segmenter = Segmenter(None, {bench.segmenter.device!r}, {bench.segmenter.dtype_name!r},"
         f" runtime={bench.segmenter.runtime.name!r})\n"
         f"segmenter.segment(chest_phantom({slices}, {side}), ['left lung'])\n"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)\n"
         "torch = sys.modules.get('torch')\n"
-        "print(peak, torch.cuda.max_memory_allocated() if torch and torch.cuda.is_available() else 0)"
+        "print(resident_peak(), torch.cuda.max_memory_allocated() if torch and torch.cuda.is_available() else 0)"
     )
     main, gpu = (int(number) / 1e9 for number in output_of("-c", code).split()[-2:])
     name = f"{side} x {side} x {slices}, one finding, bundled model"

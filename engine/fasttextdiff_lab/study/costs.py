@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import statistics
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fasttextdiff.model.denoiser import seeded_noise
+from fasttextdiff_lab.peak_memory import resident_peak
 from fasttextdiff_lab.study.systems.system import System
 from fasttextdiff_lab.study.training import on_device
 
@@ -104,16 +103,7 @@ class PeakMemory:
 
     def megabytes(self) -> dict[str, float]:
         """Of the process, and of the GPU if there is one."""
-        found = {"memory_mb": _resident_peak() / 1e6}
+        found = {"memory_mb": resident_peak() / 1e6}
         return (
             {**found, "gpu_memory_mb": torch.cuda.max_memory_allocated() / 1e6} if torch.cuda.is_available() else found
         )
-
-
-def _resident_peak() -> float:
-    """Bytes; since the last reset on Linux, else since the process began."""
-    with suppress(OSError, StopIteration):
-        lines: Sequence[str] = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return 1024.0 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
-    resource = importlib.import_module("resource")  # Windows has none
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
