@@ -54,3 +54,10 @@ def test_most_misspelt_captions_are_restored():
     read = [word.strip(",.") for text in typed for word in INFO.respelled(text, Modality.XRAY).lower().split()]
     wanted = [word.strip(",.") for text in SENTENCES * 40 for word in text.lower().split()]
     assert np.mean([one == other for one, other in zip(read, wanted, strict=True)]) > 0.9
+
+
+def test_a_word_between_two_taught_ones_is_taught_by_its_neighbour():
+    typed, meant = "ischemic stoke", "ischemic stroke"  # "stone" is as near
+    assert not INFO.untaught(typed, Modality.CT)
+    assert INFO.window(typed, Modality.CT) == INFO.window(meant, Modality.CT) != INFO.window("stone", Modality.CT)
+    assert INFO.untaught("ischemic spoke", Modality.XRAY)

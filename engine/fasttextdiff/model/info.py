@@ -73,8 +73,11 @@ class ModelInfo:
                 return f"{_UNKNOWN_MODALITY} {kinds}"
             return f"the model was not trained on {modality.value} images, only on {kinds}"
         where = "" if modality is None or modality is Modality.OTHER else f" for {modality.value}"
-        reason = explain_untaught(finding, self._taught_for(modality), where)
-        known = [kind for kind, taught in self.taught.items() if reason and not strange_words(finding, taught)]
+        taught = self._taught_for(modality)
+        reason = explain_untaught(finding, taught, where)
+        if reason and not strange_words(respelled(finding, taught), taught):
+            return ""
+        known = [kind for kind, others in self.taught.items() if reason and not strange_words(finding, others)]
         elsewhere = " and ".join(map(kind_name, known))
         if elsewhere and modality is Modality.OTHER:
             return f"{_UNKNOWN_MODALITY} {elsewhere}, for which '{shortened(finding)}' was taught"
@@ -87,7 +90,8 @@ class ModelInfo:
 
     def taught_finding(self, finding: str, modality: Modality | None) -> TaughtFinding | None:
         """The taught finding that a text names, for a modality, or for any modality if None; None if there is none."""
-        return named_in(finding, self._taught_for(modality))
+        taught = self._taught_for(modality)
+        return named_in(finding, taught) or named_in(respelled(finding, taught), taught)
 
     def whole_finding(self, finding: str, modality: Modality) -> str:
         """The name of the one taught finding that a text names as a whole; empty if there is none."""
